@@ -1,0 +1,65 @@
+"""From a name in the configuration to the module that implements it.
+
+The only place with dynamic imports: a static fingerprint cannot see through them, so what is resolved
+here is named as a fingerprint entry of its own (see `reprood.workflow`).
+"""
+
+import importlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from reprood.errors import ReproodError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def available(kind: str, marker: str) -> tuple[str, ...]:
+    """Names of the modules in `reprood/<kind>/` whose source has a top-level `def <marker>`."""
+    pattern = re.compile(rf"^def {marker}\(", re.MULTILINE)
+    files = sorted((PACKAGE / kind).glob("*.py"))
+    return tuple(path.stem for path in files if pattern.search(path.read_text(encoding="utf-8")))
+
+
+def methods() -> tuple[str, ...]:
+    """Names that a suite may `use`."""
+    return available("methods", "train")
+
+
+def backbones() -> tuple[str, ...]:
+    """Names that `backbone: {name: ...}` may take."""
+    return available("nets", "build")
+
+
+def _module(kind: str, name: str, known: tuple[str, ...]) -> ModuleType:
+    if name not in known:
+        raise ReproodError(f"There is no module '{name}' in reprood.{kind}; known: {', '.join(known)}.")
+    return importlib.import_module(f"reprood.{kind}.{name}")
+
+
+def method(name: str) -> ModuleType:
+    """The module `reprood.methods.<name>` (imports torch).
+
+    Raises
+    ------
+    ReproodError
+        When there is no such method; the known ones are listed.
+    """
+    return _module("methods", name, methods())
+
+
+def backbone(name: str) -> "Callable[..., nn.Module]":
+    """The function `build(channels, **options)` of `reprood.nets.<name>` (imports torch).
+
+    Raises
+    ------
+    ReproodError
+        When there is no such network; the known ones are listed.
+    """
+    build: Any = _module("nets", name, backbones()).build
+    return build  # type: ignore[no-any-return]

@@ -1,0 +1,17 @@
+"""Reference values computed by the authors' code: where they lie and how they are read."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+
+def golden_folder() -> Path:
+    """REPROOD_GOLDEN_DIR if set, else tests/golden."""
+    return Path(os.environ.get("REPROOD_GOLDEN_DIR") or Path(__file__).parent / "golden")
+
+
+def load(paper: str, name: str) -> dict[str, np.ndarray]:
+    """Arrays of `<folder>/<paper>/<name>.npz`."""
+    with np.load(golden_folder() / paper / f"{name}.npz", allow_pickle=False) as archive:
+        return {key: archive[key] for key in archive.files}

@@ -1,0 +1,122 @@
+"""Every kind of mistake in the configuration gives one sentence that names the file and the key."""
+
+import copy
+
+import pytest
+import yaml
+
+from reprood.config import Settings, load_settings, load_suite, merged, read_yaml, suite_path
+from reprood.errors import ReproodError
+
+SUITE = {
+    "title": "Toy",
+    "scale": "reduced",
+    "seeds": [0, 1],
+    "benchmarks": {
+        "toy": {
+            "title": "Toy",
+            "preparation": {"size": 28, "channels": 1},
+            "train": {"dataset": "letters", "split": "train", "limit": 10},
+            "validation": {"dataset": "letters", "split": "train", "skip": 10, "limit": 10},
+            "test": {"dataset": "letters", "split": "test"},
+            "ood": {"noise": {"dataset": "uniform_noise", "split": "test", "shift": "noise"}},
+        }
+    },
+    "methods": {"erm": {"use": "erm", "label": "Cross-entropy"}},
+    "runs": [{"benchmark": "toy", "methods": ["erm"]}],
+}
+
+
+def write(tmp_path, change=None):
+    suite = copy.deepcopy(SUITE)
+    if change:
+        change(suite)
+    folder = tmp_path / "config" / "suites"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "toy.yaml").write_text(yaml.safe_dump(suite))
+    return tmp_path
+
+
+def test_a_good_suite(tmp_path):
+    suite = load_suite("toy", write(tmp_path))
+    assert list(suite.jobs()) == [("toy", "erm", 0), ("toy", "erm", 1)]
+    assert list(suite.benchmarks["toy"].splits()) == ["train", "validation", "test", "noise"]
+    assert suite.benchmarks["toy"].role("noise") == "ood"
+
+
+def set_in(*path, value):
+    def change(suite):
+        target = suite
+        for key in path[:-1]:
+            target = target[key]
+        target[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (set_in("colour", value="red"), ["colour", "not known"]),
+        (set_in("scale", value="huge"), ["scale", "reduced", "huge"]),
+        (set_in("seeds", value=[]), ["seeds"]),
+        (lambda s: s.pop("title"), ["title", "missing"]),
+        (set_in("benchmarks", "toy", "train", "limit", value=0), ["benchmarks.toy.train.limit", "greater"]),
+        (set_in("benchmarks", "toy", "ood", "noise", "shift", value="odd"), ["benchmarks.toy.ood.noise.shift", "near"]),
+        (set_in("benchmarks", "toy", "preparation", "channels", value=2), ["preparation.channels", "1"]),
+        (set_in("benchmarks", "toy", "ood", value={}), ["benchmarks.toy", "detection"]),
+        (set_in("runs", value=[{"benchmark": "tay", "methods": ["erm"]}]), ["tay", "known: toy"]),
+        (set_in("runs", value=[{"benchmark": "toy", "methods": ["arm"]}]), ["arm", "known: erm"]),
+        (set_in("runs", value=[SUITE["runs"][0], SUITE["runs"][0]]), ["twice", "toy/erm/0"]),
+        (set_in("methods", "Bad Name", value={"use": "erm", "label": "x"}), ["Bad Name", "lower-case"]),
+    ],
+)
+def test_mistakes_in_a_suite(tmp_path, change, words):
+    with pytest.raises(ReproodError) as caught:
+        load_suite("toy", write(tmp_path, change))
+    message = str(caught.value)
+    assert "toy.yaml" in message
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_unknown_suite_lists_the_known(tmp_path):
+    with pytest.raises(ReproodError, match="known suites: toy"):
+        suite_path("tay", write(tmp_path))
+
+
+def test_doubled_key(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("a: 1\na: 2\n")
+    with pytest.raises(ReproodError, match="'a' is given twice"):
+        read_yaml(path)
+
+
+def test_not_yaml(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("a: [1\n")
+    with pytest.raises(ReproodError, match="not valid YAML"):
+        read_yaml(path)
+
+
+def test_yaml_cannot_run_code(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("a: !!python/object/apply:os.system ['true']\n")
+    with pytest.raises(ReproodError, match="not valid YAML"):
+        read_yaml(path)
+
+
+def test_settings():
+    assert load_settings({"mirrors": "/somewhere"}).mirrors == ("/somewhere",)
+    assert load_settings({}) == Settings()
+    with pytest.raises(ReproodError, match=r"config/config.yaml: device: .*'gpu'"):
+        load_settings({"device": "gpu"})
+    with pytest.raises(ReproodError, match="mirors: this key is not known"):
+        load_settings({"mirors": []})
+
+
+def test_merged_is_deep_and_leaves_its_inputs_alone():
+    low = {"training": {"lr": 1, "epochs": 2}, "x": 1}
+    assert merged(low, {"training": {"lr": 3}}) == {"training": {"lr": 3, "epochs": 2}, "x": 1}
+    assert low == {"training": {"lr": 1, "epochs": 2}, "x": 1}
