@@ -1,0 +1,137 @@
+"""One split as memory-mapped arrays: how it is written, read and identified by content."""
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reprood.errors import ReproodError
+from reprood.files import atomic_path, canonical_json, read_json, sha256_bytes, sha256_file, write_json
+
+FILES = ("images.npy", "labels.npy", "extras.npz", "meta.json")
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a data set or benchmark.
+
+    Attributes
+    ----------
+    folder : Path
+        Where it was read from.
+    images : uint8 array [N, H, W, C]
+        Memory-mapped.
+    labels : int64 array [N]
+        Class numbers; -1 = none.
+    extras : dict of array
+        Optional per-sample arrays: boxes [N, 4] (x0, y0, x1, y1 in pixels), masks [N, H, W] uint8, row [N], ...
+    meta : dict
+        Name, split, classes, shape, hashes, source, licence, citation, preparation.
+    """
+
+    folder: Path
+    images: np.ndarray
+    labels: np.ndarray
+    extras: dict[str, np.ndarray]
+    meta: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def save_split(
+    folder: Path,
+    images: np.ndarray,
+    labels: np.ndarray,
+    extras: Mapping[str, np.ndarray],
+    meta: Mapping[str, Any],
+) -> None:
+    """Write a split; `meta.json` last, so that its presence means that the rest is whole.
+
+    The same content gives the same bytes. `count`, `shape`, `sha256` (of each file) and `content` (one hash over
+    all arrays) are added to `meta`.
+
+    Raises
+    ------
+    ReproodError
+        When the arrays do not have the form that `Split` states, or cannot be written.
+    """
+    images = np.ascontiguousarray(images)
+    labels = np.ascontiguousarray(labels, dtype=np.int64)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+        raise ReproodError(
+            f"{folder}: images have type {images.dtype} and shape {images.shape}; expected uint8 [N, H, W, 1 or 3]."
+        )
+    if len(images) == 0:
+        raise ReproodError(f"{folder}: there are no images; check the source and the classes asked for.")
+    for name, array in {"labels": labels, **extras}.items():
+        if len(array) != len(images):
+            raise ReproodError(f"{folder}: {name} has {len(array)} rows for {len(images)} images; they must agree.")
+    folder = Path(folder)
+    with atomic_path(folder / "images.npy") as temporary:
+        _write_npy(temporary, images)
+    with atomic_path(folder / "labels.npy") as temporary:
+        _write_npy(temporary, labels)
+    with atomic_path(folder / "extras.npz") as temporary:
+        _write_npz(temporary, extras)
+    hashes = {name.split(".")[0]: sha256_file(folder / name) for name in FILES[:3]}
+    write_json(
+        folder / "meta.json",
+        {
+            **meta,
+            "count": len(images),
+            "shape": list(images.shape),
+            "sha256": hashes,
+            "content": sha256_bytes(canonical_json(hashes).encode()),
+        },
+    )
+
+
+def _write_npy(path: Path, array: np.ndarray) -> None:
+    with open(path, "wb") as stream:
+        np.lib.format.write_array(stream, array, version=(1, 0), allow_pickle=False)
+
+
+def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """A compressed archive whose bytes depend on its content only (fixed dates, sorted members)."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for name in sorted(arrays):
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, np.ascontiguousarray(arrays[name]), version=(1, 0), allow_pickle=False)
+            archive.writestr(
+                zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue(), zipfile.ZIP_DEFLATED
+            )
+
+
+def load_split(folder: Path) -> Split:
+    """Read a split; images are memory-mapped, nothing that is loaded can run code.
+
+    Raises
+    ------
+    ReproodError
+        When a file is missing, damaged, or does not fit the others.
+    """
+    folder = Path(folder)
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise ReproodError(f"{folder} lacks {', '.join(missing)}; run the data stage (snakemake --cores all).")
+    meta = read_json(folder / "meta.json")
+    try:
+        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        labels = np.load(folder / "labels.npy", allow_pickle=False)
+        with np.load(folder / "extras.npz", allow_pickle=False) as archive:
+            extras = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ReproodError(
+            f"{folder}: an array cannot be read ({error}); delete the folder and prepare it again."
+        ) from error
+    if list(images.shape) != meta.get("shape") or len(labels) != len(images):
+        raise ReproodError(
+            f"{folder}: images have shape {list(images.shape)} and there are {len(labels)} labels, but meta.json says "
+            f"{meta.get('shape')}; delete the folder and prepare it again."
+        )
+    return Split(folder, images, labels, extras, meta)

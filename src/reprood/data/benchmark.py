@@ -1,0 +1,131 @@
+"""One split of a benchmark: rows of a data set, chosen by a fixed rule, through the one preparation."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reprood.config import Preparation, Source
+from reprood.data.arrays import load_split, save_split
+from reprood.data.prepare import RULE, prepare_boxes, prepare_images, prepare_masks
+from reprood.errors import ReproodError
+
+
+def fixed_order(labels: np.ndarray, key: str) -> np.ndarray:
+    """A class-stratified pseudo-random order of rows that depends on `key` and the labels only.
+
+    The j-th of the n rows of a class stands at (j + 1/2) / n of the whole, so every stretch of the order holds the
+    classes in the proportions of the whole.
+
+    Parameters
+    ----------
+    labels : int array [N]
+        Class numbers (one value everywhere is fine).
+    key : str
+        Names the data set and split.
+
+    Returns
+    -------
+    int array [N]
+        A permutation of 0..N-1.
+    """
+    rows = np.empty(len(labels), np.int64)
+    place = np.empty(len(labels), np.float64)
+    start = 0
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        seed = int.from_bytes(hashlib.sha256(f"{key}/{label}".encode()).digest()[:8], "big")
+        stop = start + len(members)
+        rows[start:stop] = np.random.Generator(np.random.PCG64(seed)).permutation(members)
+        place[start:stop] = (np.arange(len(members)) + 0.5) / len(members)
+        start = stop
+    return rows[np.argsort(place, kind="stable")]
+
+
+def select_rows(labels: np.ndarray, source: Source, where: str) -> np.ndarray:
+    """Rows [skip, skip + limit) of the fixed order of the rows whose label is in `source.classes`.
+
+    Raises
+    ------
+    ReproodError
+        When a class has no rows, or when there are fewer rows than asked for.
+    """
+    candidates = np.arange(len(labels))
+    if source.classes is not None:
+        absent = [c for c in source.classes if not (labels == c).any()]
+        if absent:
+            known = np.unique(labels)
+            raise ReproodError(
+                f"{where}: class {absent[0]} has no images; labels go from {known.min()} to {known.max()}."
+            )
+        candidates = np.flatnonzero(np.isin(labels, source.classes))
+    stop = len(candidates) if source.limit is None else source.skip + source.limit
+    if source.skip >= len(candidates) or stop > len(candidates):
+        raise ReproodError(
+            f"{where}: rows {source.skip} to {stop} were asked for and there are {len(candidates)}; "
+            "lower 'skip' or 'limit'."
+        )
+    order = fixed_order(labels[candidates], f"{source.dataset}/{source.split}")
+    return np.asarray(candidates[order[source.skip : stop]])
+
+
+def prepare_split(source: Source, preparation: Preparation, folder: Path, out: Path, role: str) -> None:
+    """Write one split of a benchmark.
+
+    Parameters
+    ----------
+    source : Source
+        Which rows.
+    preparation : Preparation
+        Size and channels of the benchmark.
+    folder : Path
+        The data set's split.
+    out : Path
+        `data/benchmarks/<benchmark>/<split>`.
+    role : {"train", "validation", "test", "ood", "auxiliary"}
+        In-distribution labels are numbered 0.. in the order of `source.classes`; ood and auxiliary labels become -1.
+
+    Raises
+    ------
+    ReproodError
+        When rows or classes are missing.
+    """
+    stored = load_split(folder)
+    rows = select_rows(stored.labels, source, str(out))
+    size, channels = preparation.size, preparation.channels
+    images = prepare_images(stored.images[rows], size, channels)
+    labels = np.full(len(rows), -1, np.int64)
+    names: list[str] = []
+    if role in ("train", "validation", "test"):
+        classes = source.classes or tuple(range(int(stored.labels.max()) + 1))
+        lookup = {old: new for new, old in enumerate(classes)}
+        labels = np.array([lookup[int(label)] for label in stored.labels[rows]], np.int64)
+        known = stored.meta.get("classes") or []
+        names = [known[c] if c < len(known) else str(c) for c in classes]
+    extras = {"row": rows, "source_label": stored.labels[rows]}
+    height, width = stored.images.shape[1:3]
+    if "masks" in stored.extras:
+        extras["masks"] = prepare_masks(stored.extras["masks"][rows], size)
+    if "boxes" in stored.extras:
+        extras["boxes"] = prepare_boxes(stored.extras["boxes"][rows], height, width, size)
+    before = stored.meta.get("preparation", {})
+    meta: dict[str, Any] = {
+        key: stored.meta[key] for key in ("title", "source", "licence", "citation", "note") if key in stored.meta
+    }
+    meta |= {
+        "name": source.dataset,
+        "split": source.split,
+        "role": role,
+        "classes": names,
+        "rows": source.model_dump(mode="json"),
+        "from": stored.meta["content"],
+        "preparation": {
+            "rule": RULE,
+            "size": size,
+            "channels": channels,
+            "stored_shape": [height, width, stored.images.shape[3]],
+            "published_resize": bool(before.get("published_resize", False)),
+        },
+    }
+    save_split(out, images, labels, extras, meta)

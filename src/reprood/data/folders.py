@@ -1,0 +1,180 @@
+"""Readers of encoded images: class folders, MVTec-AD layout, Tiny ImageNet, parquet of encoded images.
+
+All of them go through `prepare.to_array`, so images of varying size follow the one rule.
+"""
+
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from reprood.data.archives import is_image, members
+from reprood.data.generators import Drawn
+from reprood.data.prepare import decode, prepare_boxes, stack, to_array
+from reprood.errors import ReproodError
+
+
+def image_folder(
+    path: Path, channels: int, size: int | None, root: str = "", listing: str = "", flat: bool = False, every: int = 1
+) -> Drawn:
+    """`<class>/<image>` in a folder, zip or tar; or images without classes when `flat`.
+
+    Parameters
+    ----------
+    path : Path
+    channels, size : int
+        Stored form; a `size` is needed when images differ in size.
+    root : str
+        Folder inside, e.g. ``dtd/images``.
+    listing : str
+        Member with one relative image name a line; only these are read.
+    flat : bool
+        Every image below `root`, label -1.
+    every : int
+        Read each `every`-th name of the sorted list only: a fixed, small subset of a large set.
+    """
+    prefix = f"{root.strip('/')}/" if root else ""
+    chosen: set[str] | None = None
+    if listing:
+        lists = [data.decode() for _, data in members(path, lambda name: name == listing)]
+        if not lists:
+            raise ReproodError(f"{path} has no member {listing}; check which archive it is.")
+        chosen = {prefix + line.strip() for line in lists[0].splitlines() if line.strip()}
+    if every > 1:
+        names = sorted(name for name, _ in _names(path) if name.startswith(prefix) and is_image(name))
+        chosen = set(names[::every])
+
+    def wanted(name: str) -> bool:
+        return name.startswith(prefix) and is_image(name) and (chosen is None or name in chosen)
+
+    found = sorted(
+        (name, to_array(decode(data, f"{path}: {name}"), channels, size)) for name, data in members(path, wanted)
+    )
+    images = stack((image for _, image in found), str(path))
+    if flat:
+        return Drawn(images, np.full(len(images), -1, np.int64))
+    folders = [PurePosixPath(name.removeprefix(prefix)).parts[0] for name, _ in found]
+    if any(len(PurePosixPath(name.removeprefix(prefix)).parts) < 2 for name, _ in found):
+        raise ReproodError(f"{path}: an image lies outside the class folders; move it, or set the option 'flat: true'.")
+    classes = sorted(set(folders))
+    number = {name: i for i, name in enumerate(classes)}
+    return Drawn(images, np.array([number[f] for f in folders], np.int64), classes=tuple(classes))
+
+
+def _names(path: Path) -> list[tuple[str, None]]:
+    names: list[tuple[str, None]] = []
+
+    def note(name: str) -> bool:
+        names.append((name, None))
+        return False
+
+    for _ in members(path, note):
+        raise AssertionError("nothing is wanted")
+    return names
+
+
+def mvtec(path: Path, channels: int, size: int, part: str, category: str = "") -> Drawn:
+    """MVTec-AD layout: `train/good`, `test/{good,<defect>}`, `ground_truth/<defect>/<stem>_mask.png`.
+
+    Label 0 = good, then defects in alphabetical order. Extras: masks [N, size, size] in {0, 255}.
+    """
+    prefix = f"{category}/" if category else ""
+
+    def wanted(name: str) -> bool:
+        inside = name.split(prefix, 1)[-1] if prefix and prefix in name else name
+        return is_image(name) and prefix in name and inside.startswith((f"{part}/", "ground_truth/"))
+
+    images, masks = {}, {}
+    for name, data in members(path, wanted):
+        inside = name.split(prefix, 1)[-1] if prefix else name
+        top, kind, file = inside.split("/", 2)
+        picture = decode(data, f"{path}: {name}")
+        if top == "ground_truth":
+            masks[kind, PurePosixPath(file).stem.removesuffix("_mask")] = picture
+        else:
+            images[kind, PurePosixPath(file).stem] = picture
+    if not images:
+        raise ReproodError(f"{path} has no {prefix}{part}/<kind>/<image>; expected the MVTec-AD layout.")
+    defects = sorted({kind for kind, _ in images} - {"good"})
+    keys = sorted(images, key=lambda key: (key[0] != "good", key))
+    pixels = stack((to_array(images[key], channels, size) for key in keys), str(path))
+    regions = np.zeros((len(keys), size, size), np.uint8)
+    for row, key in enumerate(keys):
+        if key[0] == "good":
+            continue
+        if key not in masks:
+            raise ReproodError(f"{path}: {prefix}ground_truth/{key[0]}/{key[1]}_mask.png is missing.")
+        mask = masks[key].convert("L")
+        if mask.size != images[key].size:
+            raise ReproodError(f"{path}: the mask of {key[0]}/{key[1]} is {mask.size}, its image {images[key].size}.")
+        # a pixel of the small mask is set when more than half of it was
+        regions[row] = (to_array(mask.point(lambda v: 255 if v else 0), 1, size)[..., 0] > 127) * np.uint8(255)
+    labels = np.array([0 if kind == "good" else defects.index(kind) + 1 for kind, _ in keys], np.int64)
+    return Drawn(pixels, labels, {"masks": regions}, ("good", *defects))
+
+
+def tiny_imagenet(path: Path, part: str, channels: int = 3) -> Drawn:
+    """Tiny ImageNet's zip: `train/<wnid>/images` and `<wnid>_boxes.txt`, or `val/images` and `val_annotations.txt`."""
+    root = "tiny-imagenet-200"
+    inside = f"{root}/{'train' if part == 'train' else 'val'}/"
+    wanted = (f"{root}/wnids.txt",)
+    pictures: dict[str, np.ndarray] = {}
+    notes: dict[str, tuple[str, list[float]]] = {}
+    wnids: list[str] = []
+    for name, data in members(path, lambda n: n.startswith(inside) or n in wanted):
+        if name in wanted:
+            wnids = sorted(data.decode().split())
+        elif name.endswith(".txt"):
+            for line in data.decode().splitlines():
+                fields = line.split("\t")
+                own = PurePosixPath(name).name.removesuffix("_boxes.txt")
+                notes[fields[0]] = (own if part == "train" else fields[1], [float(v) for v in fields[-4:]])
+        elif is_image(name):
+            pictures[PurePosixPath(name).name] = to_array(decode(data, f"{path}: {name}"), channels)
+    if not pictures or not wnids:
+        raise ReproodError(f"{path} has no {inside}...; check which archive it is.")
+    names = sorted(pictures)
+    labels = np.array([wnids.index(notes[name][0]) for name in names], np.int64)
+    boxes = np.array([notes[name][1] for name in names], np.float32)
+    return Drawn(stack((pictures[n] for n in names), str(path)), labels, {"boxes": boxes}, tuple(wnids))
+
+
+def parquet(path: Path, channels: int, size: int | None) -> Drawn:
+    """Hugging-Face-style parquet: `image` struct<bytes, path>, `label` int64, maybe `bbox` (x0, y0, x1, y1 in pixels).
+
+    Class names, one a line, in the schema's metadata under `class_names`.
+    """
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowException
+
+    try:
+        file = pq.ParquetFile(path)
+        schema = file.schema_arrow
+        if "image" not in schema.names:
+            raise ReproodError(
+                f"{path} has the columns {', '.join(schema.names)}; expected 'image' with encoded bytes."
+            )
+        columns = [name for name in ("image", "label", "bbox") if name in schema.names]
+        images, labels, boxes, row = [], [], [], 0
+        for batch in file.iter_batches(batch_size=1024, columns=columns):
+            for record in batch.to_pylist():
+                image = record["image"]
+                data = image["bytes"] if isinstance(image, dict) else image
+                if data is None:
+                    raise ReproodError(f"{path}: record {row} has no image bytes.")
+                picture = decode(data, f"{path}: record {row}")
+                images.append(to_array(picture, channels, size))
+                labels.append(record.get("label", -1))
+                if "bbox" in columns:
+                    box = np.asarray([record["bbox"]], np.float32)
+                    boxes.append(box[0] if size is None else prepare_boxes(box, picture.height, picture.width, size)[0])
+                row += 1
+    except (ArrowException, OSError) as error:
+        raise ReproodError(f"{path} is no readable parquet file ({error}).") from error
+    names = (schema.metadata or {}).get(b"class_names", b"").decode()
+    classes = tuple(line for line in names.split("\n") if line)
+    numbers = np.array([-1 if label is None else label for label in labels], np.int64)
+    if classes and len(numbers) and numbers.max() >= len(classes):
+        bad = int(np.argmax(numbers >= len(classes)))
+        raise ReproodError(f"{path}: record {bad} has label {numbers[bad]}, and there are {len(classes)} classes.")
+    extras = {"boxes": np.stack(boxes)} if boxes else {}
+    return Drawn(stack(images, str(path)), numbers, extras, classes)

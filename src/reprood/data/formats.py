@@ -1,0 +1,200 @@
+"""Readers of fixed binary forms: IDX, CIFAR's binary archives, SVHN's .mat, .npy/.npz, CSV of digits.
+
+Every reader gives `Drawn` (images, labels, extras, class names) and names the file and record when something is
+damaged. Nothing here can run code: no pickles, archives are read member by member.
+"""
+
+import gzip
+import math
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from reprood.data.archives import members
+from reprood.data.generators import Drawn
+from reprood.errors import ReproodError
+
+IDX_UINT8 = 0x08
+
+
+def _uncompressed(path: Path) -> bytes:
+    data = path.read_bytes()
+    if not data.startswith(b"\x1f\x8b"):
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError) as error:
+        raise ReproodError(f"{path} is damaged ({error}); delete it, so that it is fetched again.") from error
+
+
+def read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """One IDX file (gzipped or not) of uint8 values with `dimensions` axes.
+
+    Raises
+    ------
+    ReproodError
+        For a wrong magic number or a truncated file.
+    """
+    data = _uncompressed(path)
+    header = 4 + 4 * dimensions
+    if len(data) < header or data[:2] != b"\0\0" or data[2] != IDX_UINT8 or data[3] != dimensions:
+        raise ReproodError(
+            f"{path} is no IDX file of uint8 with {dimensions} axes (it begins with {data[:4].hex() or 'nothing'}); "
+            "check which file it is."
+        )
+    shape = tuple(int(n) for n in np.frombuffer(data, ">u4", dimensions, 4))
+    expected = header + math.prod(shape)
+    if len(data) != expected:
+        raise ReproodError(
+            f"{path} has {len(data)} bytes and its header asks for {expected}; it is truncated or damaged."
+        )
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+
+
+def idx(images: Path, labels: Path) -> Drawn:
+    """MNIST's pair of files."""
+    pixels, numbers = read_idx(images, 3), read_idx(labels, 1)
+    if len(pixels) != len(numbers):
+        raise ReproodError(
+            f"{images} has {len(pixels)} images and {labels} has {len(numbers)} labels; they do not belong together."
+        )
+    return Drawn(pixels[..., None], numbers.astype(np.int64))
+
+
+def cifar_binary(path: Path, pattern: str, names_file: str, label_bytes: int = 1) -> Drawn:
+    """CIFAR-10/100's binary archive: records of label bytes and 3,072 pixels, planes first; the last label is used.
+
+    Parameters
+    ----------
+    path : Path
+        The .tar.gz.
+    pattern : str
+        Regular expression that a member's base name matches, e.g. ``data_batch_[1-5].bin``.
+    names_file : str
+        Base name of the member that lists the class names.
+    label_bytes : int
+        1 (CIFAR-10) or 2 (CIFAR-100: coarse, fine).
+    """
+    parts: dict[str, bytes] = {}
+    names: tuple[str, ...] = ()
+    for name, data in members(path, lambda n: bool(re.fullmatch(pattern, Path(n).name)) or Path(n).name == names_file):
+        if Path(name).name == names_file:
+            names = tuple(line for line in data.decode().split("\n") if line.strip())
+        else:
+            parts[name] = data
+    if not parts:
+        raise ReproodError(f"{path} has no member that matches {pattern}; check which archive it is.")
+    record = label_bytes + 3072
+    blocks = []
+    for name in sorted(parts):
+        if len(parts[name]) % record or not parts[name]:
+            raise ReproodError(f"{path}: {name} has {len(parts[name])} bytes, no multiple of {record}; it is damaged.")
+        blocks.append(np.frombuffer(parts[name], np.uint8).reshape(-1, record))
+    table = np.concatenate(blocks)
+    labels = table[:, label_bytes - 1].astype(np.int64)
+    if names and labels.max() >= len(names):
+        row = int(np.argmax(labels >= len(names)))
+        raise ReproodError(f"{path}: record {row} has label {labels[row]}, and there are {len(names)} classes.")
+    images = table[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return Drawn(np.ascontiguousarray(images), labels, classes=names)
+
+
+def svhn_mat(path: Path) -> Drawn:
+    """SVHN's cropped digits: X uint8 [32, 32, 3, N], y [N, 1] with 10 for the digit 0.
+
+    Raises
+    ------
+    ReproodError
+        When it is no such file.
+    """
+    from scipy.io import loadmat
+
+    try:
+        content = loadmat(path, variable_names=["X", "y"])
+        images, labels = content["X"], content["y"].ravel().astype(np.int64)
+    except (ValueError, KeyError, NotImplementedError, OSError, TypeError) as error:
+        raise ReproodError(f"{path} is no SVHN file with X and y ({error}); fetch it again.") from error
+    if images.ndim != 4 or images.shape[3] != len(labels) or images.dtype != np.uint8:
+        raise ReproodError(
+            f"{path}: X has shape {images.shape} and y has {len(labels)} values; expected [32, 32, 3, N]."
+        )
+    return Drawn(np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels % 10, classes=tuple("0123456789"))
+
+
+def _images(array: np.ndarray, where: str) -> np.ndarray:
+    if array.ndim == 3:
+        array = array[..., None]
+    if array.ndim != 4 or array.dtype != np.uint8 or array.shape[3] not in (1, 3):
+        raise ReproodError(
+            f"{where} has type {array.dtype} and shape {array.shape}; expected uint8 [N, H, W] or [N, H, W, 1 or 3]."
+        )
+    return array
+
+
+def _load(path: Path, mmap: bool = False) -> np.ndarray:
+    try:
+        loaded = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ReproodError(
+            f"{path} is no array file, or it holds objects, which are never loaded ({error})."
+        ) from error
+    return np.asarray(loaded)
+
+
+def npy(images: Path, labels: Path | None = None) -> Drawn:
+    """An array of images [N, H, W(, C)] and one of labels [N]."""
+    pixels = _images(_load(images, mmap=True), str(images))
+    numbers = np.full(len(pixels), -1, np.int64) if labels is None else _load(labels).astype(np.int64).ravel()
+    if len(numbers) != len(pixels):
+        raise ReproodError(f"{labels} has {len(numbers)} labels for {len(pixels)} images of {images}.")
+    return Drawn(pixels, numbers)
+
+
+def npz(path: Path, images: str = "images", labels: str = "labels") -> Drawn:
+    """An archive with an array of images and, maybe, one of labels, under the given names."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if images not in archive.files:
+                raise ReproodError(f"{path} has no array '{images}'; it has: {', '.join(archive.files)}.")
+            pixels = _images(archive[images], f"{path}: {images}")
+            numbers = archive[labels].astype(np.int64).ravel() if labels in archive.files else np.full(len(pixels), -1)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ReproodError(
+            f"{path} is no array archive, or it holds objects, which are never loaded ({error})."
+        ) from error
+    if len(numbers) != len(pixels):
+        raise ReproodError(f"{path}: {len(numbers)} labels for {len(pixels)} images.")
+    return Drawn(pixels, numbers.astype(np.int64))
+
+
+def npy_archive(path: Path, images: str, labels: str) -> Drawn:
+    """Two .npy members of an archive, the form of CIFAR-10-C: 5 severities x 10,000 images one after the other."""
+    import io
+
+    found = {
+        name: np.load(io.BytesIO(data), allow_pickle=False)
+        for name, data in members(path, {images, labels}.__contains__)
+    }
+    for name in (images, labels):
+        if name not in found:
+            raise ReproodError(f"{path} has no member {name}; check which archive it is.")
+    pixels, numbers = _images(found[images], images), found[labels].astype(np.int64)
+    if len(pixels) % 5 or len(numbers) != len(pixels):
+        raise ReproodError(
+            f"{path}: {images} has {len(pixels)} images and {labels} {len(numbers)} labels; expected 5 equal parts."
+        )
+    return Drawn(pixels, numbers, {"severity": np.repeat(np.arange(1, 6), len(pixels) // 5)})
+
+
+def digits_csv(path: Path) -> Drawn:
+    """A CSV file of digits: 784 pixels (0..255) and the label in each row."""
+    try:
+        table = np.loadtxt(_uncompressed(path).decode().splitlines(), delimiter=",", dtype=np.float64)
+    except ValueError as error:
+        raise ReproodError(f"{path} is no table of numbers ({error}); fetch it again.") from error
+    if table.ndim != 2 or table.shape[1] != 785 or table.min() < 0 or table.max() > 255:
+        raise ReproodError(f"{path} has shape {table.shape}; expected rows of 784 pixels in 0..255 and a label.")
+    images = table[:, :784].astype(np.uint8).reshape(-1, 28, 28, 1)
+    return Drawn(images, table[:, 784].astype(np.int64), classes=tuple("0123456789"))

