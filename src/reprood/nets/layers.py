@@ -1,0 +1,34 @@
+"""Small pieces that several networks share."""
+
+import math
+
+from torch import Tensor, nn
+
+
+def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    """3 x 3 convolution, padding 1, no bias."""
+    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+
+
+def conv1x1(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    """1 x 1 convolution, no bias."""
+    return nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+
+
+def global_pool(maps: Tensor) -> Tensor:
+    """Mean over all positions, [B, C, H, W] -> [B, C]: the papers' fixed average pooling at their image size.
+
+    A plain mean, because the gradient of adaptive pooling is not deterministic on GPUs.
+    """
+    return maps.mean(dim=(2, 3))
+
+
+def init_fan_out(network: nn.Module) -> None:
+    """Draw every convolution from N(0, 2 / (k * k * outputs)) (He et al. 2015); batch norms have gain 1 and shift 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
+            nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_out))
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
