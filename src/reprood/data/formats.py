@@ -110,11 +110,12 @@ def svhn_mat(path: Path) -> Drawn:
         When it is no such file.
     """
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         content = loadmat(path, variable_names=["X", "y"])
         images, labels = content["X"], content["y"].ravel().astype(np.int64)
-    except (ValueError, KeyError, NotImplementedError, OSError, TypeError) as error:
+    except (MatReadError, ValueError, KeyError, NotImplementedError, OSError, TypeError) as error:
         raise ReproodError(f"{path} is no SVHN file with X and y ({error}); fetch it again.") from error
     if images.ndim != 4 or images.shape[3] != len(labels) or images.dtype != np.uint8:
         raise ReproodError(
