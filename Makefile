@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.8
 
-.PHONY: reproduce test environment lint format snapshot ssh lab lock clean
+.PHONY: reproduce test environment lint format snapshot lock clean
 .DEFAULT_GOAL := reproduce
 
 reproduce: $(READY)
@@ -35,3 +35,22 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
+
+# Versions data, checkpoints, results and Snakemake's records with DVC. Only a finished state is worth a snapshot.
+snapshot: $(READY)
+	@if [ -n "$$(ls -A .snakemake/locks 2>/dev/null)" ]; then \
+	  echo "make snapshot: Snakemake is running here (or was killed: snakemake --unlock); wait for it."; exit 1; fi
+	@$(BIN)/snakemake -n 2>&1 | grep -q "Nothing to be done" || { \
+	  echo "make snapshot: something would re-run; run 'snakemake --cores all' first (see: snakemake -n)."; exit 1; }
+	$(BIN)/dvc commit --force reproduce
+	@echo "Next: git add dvc.lock && git commit, then dvc push."
+
+# The lock holds hashes and no addresses. torch and torchvision are pinned together.
+lock:
+	printf 'torch==2.13.0\ntorchvision==0.28.0\nsetuptools>=77\n' > .constraints.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --extra test --extra ssh --constraints .constraints.txt --output-file requirements.lock pyproject.toml
+	rm .constraints.txt
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

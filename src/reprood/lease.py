@@ -10,6 +10,15 @@ from reprood.errors import ReproodError
 from reprood.files import file_lock
 
 
+def visible_gpus() -> list[str]:
+    """Device ids from CUDA_VISIBLE_DEVICES when it is set, else from the NVIDIA driver's folder."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [part.strip() for part in given.split(",") if part.strip() not in ("", "-1")]
+    folder = Path("/proc/driver/nvidia/gpus")
+    return [str(i) for i, _ in enumerate(sorted(folder.iterdir()))] if folder.is_dir() else []
+
+
 @contextmanager
 def leased(devices: Sequence[str], folder: Path, poll: float = 0.5) -> Iterator[str | None]:
     """Wait for a free device, make it the only visible one and hold it until the end of the block.

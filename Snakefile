@@ -1,0 +1,33 @@
+"""reprood: data -> train -> predict -> evaluate -> audit -> report.
+
+    snakemake --cores all                         the default suite
+    snakemake --cores all --config suite=smoke    another one
+    snakemake -n                                  what would run
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/predict.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/audit.smk"
+include: "workflow/rules/report.smk"
+
+
+
+
+rule all:
+    default_target: True
+    input:
+        plan.runs(*MODEL_FILES, "predictions.parquet", "metrics.csv"),
+        "results/metrics.parquet",
+        "results/verdicts.csv",
+        report_targets(),

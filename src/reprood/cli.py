@@ -1,0 +1,305 @@
+"""The command line: one verb a stage, each a thin reader of arguments.
+
+Nothing with scientific meaning stands here, because this module is outside every fingerprint.
+Heavy packages are imported inside the commands, so that `--help` and completion stay fast.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reprood.errors import ReproodError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Re-run, audit and publish results on out-of-distribution detection and robustness.\n\n"
+    "The stages stand in one line: data, train, predict, evaluate, audit, report. "
+    "[bold]snakemake --cores all[/bold] runs them all; each of its jobs is one of these commands.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Bring data sets and benchmarks into memory-mapped arrays.")
+evaluate_app = typer.Typer(no_args_is_help=True, help="Compute metrics from stored predictions (no torch).")
+report_app = typer.Typer(no_args_is_help=True, help="Figures, tables, notebook and page from results (no torch).")
+app.add_typer(data_app, name="data")
+app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(report_app, name="report")
+
+Out = Annotated[Path, typer.Option("--out", help="What is written.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
+Device = Annotated[str, typer.Option("--device", envvar="REPROOD_DEVICE", help="auto, cpu or cuda.")]
+Mirrors = Annotated[
+    str, typer.Option("--mirrors", envvar="REPROOD_MIRRORS", help="Folders or URLs tried first, one a line.")
+]
+
+
+def parse(text: str, option: str) -> Any:
+    """A JSON option; a mistake is one sentence."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ReproodError(f"{option} is not valid JSON ({error}); copy it from `snakemake -n -p`.") from error
+
+
+def pin_threads(threads: int) -> None:
+    """Pin BLAS and OpenMP before numpy or torch are imported."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+        os.environ[name] = str(threads)
+
+
+@data_app.command("dataset")
+def data_dataset(
+    name: str,
+    split: str,
+    entry: Annotated[str, typer.Option(help="The catalogue entry as JSON; default: config/datasets.yaml.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder; default: data/NAME/SPLIT.")] = None,
+    mirrors: Mirrors = "",
+    offline: Annotated[bool, typer.Option(envvar="REPROOD_OFFLINE", help="No official addresses.")] = False,
+    downloads: Annotated[Path, typer.Option(help="Where downloaded files are kept.")] = Path("state/downloads"),
+) -> None:
+    """Fetch one split of a data set and write it as arrays.
+
+    Example: reprood data dataset fashion_mnist test
+    """
+    pin_threads(1)
+    from reprood.data.catalogue import load_catalogue, parse_entry
+    from reprood.data.dataset import prepare_dataset
+
+    catalogue = load_catalogue([Path("config/datasets.yaml")], {}) if not entry else {}
+    if entry:
+        catalogue = {name: parse_entry(name, parse(entry, "--entry"))}
+    elif name not in catalogue:
+        raise ReproodError(f"There is no data set '{name}'; known: {', '.join(sorted(catalogue))}.")
+    prepare_dataset(
+        name,
+        catalogue[name],
+        split,
+        mirrors=[line for line in mirrors.split("\n") if line],
+        downloads=downloads,
+        out=out or Path("data") / name / split,
+        offline=offline,
+    )
+
+
+@data_app.command("split")
+def data_split(
+    spec: Annotated[str, typer.Option(help="Rows, preparation and role as JSON.")],
+    source: Annotated[Path, typer.Option(help="Folder of the data set's split.")],
+    out: Out,
+) -> None:
+    """Select and prepare one split of a benchmark."""
+    pin_threads(1)
+    from reprood.config import Preparation, Source
+    from reprood.data.benchmark import prepare_split
+
+    record = parse(spec, "--spec")
+    prepare_split(
+        Source.model_validate(record["source"]),
+        Preparation.model_validate(record["preparation"]),
+        source,
+        out,
+        role=record["role"],
+    )
+
+
+@data_app.command("lint")
+def data_lint(
+    spec: Annotated[str, typer.Option(help="The benchmark as JSON.")],
+    folder: Annotated[Path, typer.Option(help="Folder of the benchmark's splits.")],
+    out: Out,
+) -> None:
+    """Refuse a benchmark whose splits overlap, are duplicated or were prepared differently."""
+    pin_threads(1)
+    from reprood.config import Benchmark
+    from reprood.data.arrays import load_split
+    from reprood.data.lint import lint_benchmark
+    from reprood.files import write_json
+
+    record = parse(spec, "--spec")
+    record.pop("name")
+    benchmark = Benchmark.model_validate(record)
+    write_json(out, lint_benchmark({name: load_split(folder / name) for name in benchmark.splits()}, benchmark))
+
+
+def _state_key(settings: str, code: str) -> str:
+    """Edited code or settings never resume an old state."""
+    return hashlib.sha256(f"{code} {settings}".encode()).hexdigest()[:16]
+
+
+@app.command()
+def train(
+    settings: Annotated[str, typer.Option(help="The run's settings as JSON.")],
+    data: Annotated[Path, typer.Option(help="Folder of the benchmark's splits.")],
+    out: Out,
+    code: Annotated[str, typer.Option(help="Fingerprint of the code; keys the resume state.")] = "",
+    threads: Threads = 1,
+    device: Device = "auto",
+    checkpoint_seconds: Annotated[
+        float, typer.Option(envvar="REPROOD_CHECKPOINT_SECONDS", help="Seconds between two checkpoints.")
+    ] = 30.0,
+) -> None:
+    """Train one run (benchmark x method x seed); a killed one goes on where it was."""
+    pin_threads(threads)
+    from reprood.lease import leased, visible_gpus
+
+    record = parse(settings, "--settings")
+    name = "/".join(str(record[key]) for key in ("benchmark", "method", "seed"))
+    with leased([] if device == "cpu" else visible_gpus(), Path("state/gpu")):
+        from reprood.train import train_run
+
+        train_run(
+            record,
+            data=data,
+            out=out,
+            state=Path("state/train") / name / _state_key(settings, code),
+            heartbeat=Path("logs/heartbeat") / f"{name.replace('/', '.')}.json",
+            device=device,
+            threads=threads,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+
+
+@app.command()
+def predict(
+    settings: Annotated[str, typer.Option(help="Detectors and splits as JSON.")],
+    data: Annotated[Path, typer.Option(help="Folder of the benchmark's splits.")],
+    run: Annotated[Path, typer.Option(help="Folder of the trained run.")],
+    out: Out,
+    threads: Threads = 1,
+    device: Device = "auto",
+) -> None:
+    """Run a trained model on every test split; write one row a sample with every score."""
+    pin_threads(threads)
+    from reprood.lease import leased, visible_gpus
+
+    record = parse(settings, "--settings")
+    with leased([] if device == "cpu" else visible_gpus(), Path("state/gpu")):
+        from reprood.predict import predict_run
+
+        predict_run(
+            run,
+            {split: data / split for split in record["splits"]},
+            record["detectors"],
+            out,
+            device=device,
+            threads=threads,
+        )
+
+
+@evaluate_app.command("run")
+def evaluate_run_command(
+    spec: Annotated[str, typer.Option(help="The benchmark as JSON.")],
+    predictions: Annotated[Path, typer.Option(help="predictions.parquet of the run.")],
+    method: Annotated[str, typer.Option()],
+    seed: Annotated[int, typer.Option()],
+    out: Out,
+) -> None:
+    """Metrics of one run from its predictions."""
+    pin_threads(1)
+    from reprood.config import Benchmark
+    from reprood.evaluate.table import evaluate_run
+
+    record = parse(spec, "--spec")
+    name = record.pop("name")
+    evaluate_run(predictions, Benchmark.model_validate(record), name, method, seed, out)
+
+
+@evaluate_app.command("collect")
+def evaluate_collect(
+    metrics: list[Path],
+    parquet: Annotated[Path, typer.Option()],
+    csv: Annotated[Path, typer.Option()],
+    summary: Annotated[Path, typer.Option()],
+) -> None:
+    """All runs' metrics in one table, and a summary for `dvc metrics show`."""
+    pin_threads(1)
+    from reprood.evaluate.table import collect
+
+    collect(metrics, parquet, csv, summary)
+
+
+@app.command()
+def audit(
+    suite: Annotated[str, typer.Option(help="The suite as JSON.")],
+    papers: Annotated[Path, typer.Option(help="Folder of the papers' files.")],
+    runs: Annotated[Path, typer.Option(help="Folder of the runs.")],
+    out: Out,
+) -> None:
+    """Judge every claim of the papers on the stored predictions; write one row a claim and benchmark."""
+    pin_threads(1)
+    from reprood.audit.papers import load_papers
+    from reprood.audit.verdicts import audit as judge
+    from reprood.config import Suite
+
+    record = parse(suite, "--suite")
+    record.pop("name")
+    judge(Suite.model_validate(record), load_papers(sorted(papers.glob("*.yaml"))), runs, out, print)
+
+
+@app.command("list")
+def list_command(
+    what: Annotated[str, typer.Argument(help="datasets, benchmarks, methods, detectors, suites or claims.")],
+) -> None:
+    """List what there is to choose from.
+
+    Example: reprood list suites
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from reprood.listing import LISTS
+
+    if what not in LISTS:
+        raise ReproodError(f"There is no list of '{what}'; choose one of {', '.join(LISTS)}.")
+    head, rows = LISTS[what](Path())
+    if not sys.stdout.isatty():  # for other programs: tab-separated, nothing cut
+        print("\n".join("\t".join(row) for row in (head, *rows)))
+        return
+    table = Table(*head)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+@app.command()
+def check(suite: Annotated[str, typer.Option(help="Name or path of the suite.")] = "quick") -> None:
+    """Validate every setting of a suite and build its networks, without training.
+
+    Example: reprood check --suite quick
+    """
+    pin_threads(1)
+    from reprood.listing import check as check_suite
+
+    for line in check_suite(suite, Path.cwd()):
+        print(line)
+
+
+@app.command()
+def watch(
+    once: Annotated[bool, typer.Option("--once", help="Print the table once and leave.")] = False,
+    folder: Annotated[Path, typer.Option(help="Where the heartbeats are.")] = Path("logs/heartbeat"),
+) -> None:
+    """Show the running trainings: epoch, loss, speed, time left."""
+    from reprood.watch import watch as show
+
+    show(folder, once=once)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one sentence on standard error and status 1."""
+    try:
+        app()
+    except ReproodError as mistake:
+        sys.exit(f"error: {mistake}")
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.exit(f"error: No space left on the device while writing {error.filename or 'a file'}; free some and retry.")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,122 @@
+"""What there is to choose from, and whether a suite's settings are valid: `reprood list`, `reprood check`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from reprood import resolve
+from reprood.config import load_suite
+from reprood.errors import ReproodError
+from reprood.workflow import Plan
+
+Row = tuple[str, ...]
+Listing = tuple[Row, list[Row]]
+
+
+def datasets(root: Path) -> Listing:
+    """Every catalogue entry: name, title, splits, licence."""
+    from reprood.data.catalogue import load_catalogue
+
+    catalogue = load_catalogue([root / "config" / "datasets.yaml"], {})
+    rows = [(name, entry.title, ", ".join(entry.splits), entry.licence) for name, entry in sorted(catalogue.items())]
+    return ("data set", "title", "splits", "licence"), rows
+
+
+def _suites(root: Path) -> list[str]:
+    return sorted(path.stem for path in (root / "config" / "suites").glob("*.yaml"))
+
+
+def suites(root: Path) -> Listing:
+    """Every suite: name, title, scale, number of runs."""
+    rows = []
+    for name in _suites(root):
+        suite = load_suite(name, root)
+        rows.append((name, suite.title, suite.scale, str(len(list(suite.jobs())))))
+    return ("suite", "title", "scale", "runs"), rows
+
+
+def benchmarks(root: Path) -> Listing:
+    """Every benchmark of every suite."""
+    rows = []
+    for name in _suites(root):
+        for key, benchmark in load_suite(name, root).benchmarks.items():
+            rows.append((key, name, benchmark.title, ", ".join(benchmark.ood)))
+    return ("benchmark", "suite", "title", "OOD sets"), rows
+
+
+def methods(root: Path) -> Listing:
+    """Every method: the first line of its module, and the table rows the suites make of it."""
+    import ast
+
+    rows = []
+    for name in resolve.methods():
+        tree = ast.parse((resolve.PACKAGE / "methods" / f"{name}.py").read_text(encoding="utf-8"))
+        title = (ast.get_docstring(tree) or "").split("\n")[0]
+        arms = sorted(
+            {key for s in _suites(root) for key, arm in load_suite(s, root).methods.items() if arm.use == name}
+        )
+        rows.append((name, title, ", ".join(arms)))
+    return ("method", "what", "rows in the suites"), rows
+
+
+def detectors(_: Path) -> Listing:
+    """Every detector: name, label, what it needs."""
+    from reprood.detectors.table import DETECTORS
+
+    rows = [(name, detector.label, detector.needs) for name, detector in DETECTORS.items()]
+    return ("detector", "label", "needs"), rows
+
+
+def claims(root: Path) -> Listing:
+    """Every claim of every paper."""
+    from reprood.audit.papers import load_papers
+
+    rows = []
+    for paper in load_papers(sorted((root / "config" / "papers").glob("*.yaml"))):
+        rows.extend((f"{paper.id}:{claim.id}", claim.kind, claim.statement) for claim in paper.claims)
+    return ("claim", "kind", "statement"), rows
+
+
+LISTS: dict[str, Callable[[Path], Listing]] = {
+    "datasets": datasets,
+    "benchmarks": benchmarks,
+    "methods": methods,
+    "detectors": detectors,
+    "suites": suites,
+    "claims": claims,
+}
+
+
+def check(suite: str, root: Path) -> list[str]:
+    """Validate every run's settings against its method and build every network once.
+
+    Returns
+    -------
+    list of str
+        One line a (benchmark, method): the network and its number of parameters.
+
+    Raises
+    ------
+    ReproodError
+        One sentence that names the run and the key.
+    """
+    import json
+
+    from reprood.train import parse_config
+
+    plan = Plan({"suite": suite}, root)
+    lines = []
+    for benchmark, method in dict.fromkeys((b, m) for b, m, _ in plan.jobs):
+        settings = json.loads(plan.train_parameters(benchmark, method, 0))
+        config = parse_config(settings)
+        options = dict(settings["backbone"])
+        build = resolve.backbone(options.pop("name"))
+        try:
+            network = build(plan.benchmark(benchmark).preparation.channels, **options)
+        except TypeError as error:
+            raise ReproodError(
+                f"{benchmark}/{method}: backbone {settings['backbone']}: {error}; remove or correct the option."
+            ) from error
+        count = sum(p.numel() for p in network.parameters())
+        epochs = config.training.epochs
+        lines.append(f"{benchmark}/{method}: {settings['backbone']['name']}, {count:,} parameters, {epochs} epochs")
+    return lines

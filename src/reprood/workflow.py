@@ -1,0 +1,209 @@
+"""What the Snakefile asks: which runs, which files, which parameters. No torch, no work done here."""
+
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from reprood import resolve
+from reprood.config import Arm, Benchmark, Source, load_settings, load_suite, merged
+from reprood.data.catalogue import DatasetEntry, load_catalogue
+from reprood.errors import ReproodError
+from reprood.files import canonical_json
+from reprood.fingerprint import PACKAGE, code_hash
+from reprood.lease import visible_gpus
+
+SPLIT_FILES = ("images.npy", "labels.npy", "extras.npz", "meta.json")
+MODEL_FILES = ("model.safetensors", "model.json", "history.csv", "run.json")
+FIGURES = ("curves", "roc", "histograms", "auroc")
+
+
+class Plan:
+    """A suite on a catalogue: every question the rules have, answered from the configuration.
+
+    Parameters
+    ----------
+    config : mapping
+        Snakemake's configuration (`config/config.yaml` plus the command line's).
+    root : Path
+        The checkout: where `config/` and `src/` are.
+
+    Raises
+    ------
+    ReproodError
+        When the configuration is wrong, or when `reprood` is imported from another checkout.
+    """
+
+    def __init__(self, config: Mapping[str, Any], root: Path) -> None:
+        if PACKAGE.parent.parent.resolve() != root.resolve():
+            raise ReproodError(
+                f"The installed package reprood comes from {PACKAGE.parent.parent}, not from this checkout ({root}); "
+                "run `make environment` here, or activate this checkout's environment."
+            )
+        self.root = root
+        self.settings = load_settings(config)
+        self.suite = load_suite(self.settings.suite, root)
+        self.catalogue: dict[str, DatasetEntry] = load_catalogue(
+            [root / "config" / "datasets.yaml"], dict(self.settings.datasets)
+        )
+        self.jobs = tuple(self.suite.jobs())
+        self.benchmarks = tuple(dict.fromkeys(benchmark for benchmark, _, _ in self.jobs))
+        self._check()
+
+    def _check(self) -> None:
+        """Every name that the suite uses exists."""
+        where = f"Suite '{self.settings.suite}'"
+        for name in self.benchmarks:
+            for split, source in self.benchmark(name).splits().items():
+                entry = self.catalogue.get(source.dataset)
+                if entry is None:
+                    raise ReproodError(
+                        f"{where}: benchmark {name}, split {split}: there is no data set '{source.dataset}'; "
+                        f"known: {', '.join(sorted(self.catalogue))}."
+                    )
+                if source.split not in entry.splits:
+                    raise ReproodError(
+                        f"{where}: benchmark {name}, split {split}: the data set '{source.dataset}' has no split "
+                        f"'{source.split}'; it has: {', '.join(entry.splits)}."
+                    )
+        for name, arm in self.suite.methods.items():
+            if arm.use not in resolve.methods():
+                raise ReproodError(
+                    f"{where}: method {name}: there is no module '{arm.use}' in reprood.methods; "
+                    f"known: {', '.join(resolve.methods())}."
+                )
+        for benchmark, method, _ in self.jobs:
+            backbone = self.backbone(benchmark, method).get("name")
+            if backbone not in resolve.backbones():
+                raise ReproodError(
+                    f"{where}: {benchmark}/{method}: backbone.name is {backbone!r}; "
+                    f"expected one of {', '.join(resolve.backbones())}."
+                )
+
+    def benchmark(self, name: str) -> Benchmark:
+        """A benchmark of the suite."""
+        return self.suite.benchmarks[name]
+
+    def arm(self, method: str) -> Arm:
+        """A method (a row of the tables) of the suite."""
+        return self.suite.methods[method]
+
+    def source(self, benchmark: str, split: str) -> Source:
+        """Where a benchmark's split comes from."""
+        return self.benchmark(benchmark).splits()[split]
+
+    def _layers(self, benchmark: str, method: str) -> dict[str, Any]:
+        return merged(self.suite.settings, self.benchmark(benchmark).settings, self.arm(method).set)
+
+    def backbone(self, benchmark: str, method: str) -> dict[str, Any]:
+        """The network's name and options."""
+        backbone = self._layers(benchmark, method).get("backbone") or {}
+        return dict(backbone)
+
+    def data_files(self, benchmark: str, splits: Iterable[str]) -> list[str]:
+        """The files of some splits of a benchmark."""
+        return [f"data/benchmarks/{benchmark}/{split}/{name}" for split in splits for name in SPLIT_FILES]
+
+    def predicted_splits(self, benchmark: str) -> list[str]:
+        """What a trained model is run on: ID train (to fit detectors), validation, test and every OOD set."""
+        return ["train", "validation", "test", *self.benchmark(benchmark).ood]
+
+    def runs(self, *names: str, benchmark: str | None = None) -> list[str]:
+        """The named files of every run (of one benchmark)."""
+        return [f"runs/{b}/{m}/{s}/{name}" for b, m, s in self.jobs if benchmark in (None, b) for name in names]
+
+    # Parameters of the rules: each is ONE text, because Snakemake compares parameters as a set of values.
+
+    def dataset_parameters(self, dataset: str) -> str:
+        """The catalogue entry."""
+        return canonical_json(self.catalogue[dataset].model_dump(mode="json"))
+
+    def split_parameters(self, benchmark: str, split: str) -> str:
+        """Source rows, preparation and role of a benchmark's split."""
+        record = self.benchmark(benchmark)
+        return canonical_json(
+            {
+                "name": split,
+                "role": record.role(split),
+                "source": self.source(benchmark, split).model_dump(mode="json", exclude={"shift"}),
+                "preparation": record.preparation.model_dump(mode="json"),
+            }
+        )
+
+    def benchmark_parameters(self, benchmark: str) -> str:
+        """The benchmark's record, without what only training and prediction use."""
+        record = self.benchmark(benchmark).model_dump(mode="json", exclude={"settings", "detectors"})
+        return canonical_json({"name": benchmark, **record})
+
+    def train_parameters(self, benchmark: str, method: str, seed: int) -> str:
+        """Everything a training job is told."""
+        settings = self._layers(benchmark, method)
+        settings.pop("backbone", None)
+        return canonical_json(
+            {
+                "benchmark": benchmark,
+                "method": method,
+                "seed": seed,
+                "suite_seed": self.suite.suite_seed,
+                "use": self.arm(method).use,
+                "settings": settings,
+                "backbone": self.backbone(benchmark, method),
+                "precision": self.suite.precision,
+                "auxiliary": list(self.benchmark(benchmark).auxiliary),
+            }
+        )
+
+    def predict_parameters(self, benchmark: str) -> str:
+        """Detectors with their options, and the splits in order."""
+        return canonical_json(
+            {"detectors": self.benchmark(benchmark).detectors, "splits": self.predicted_splits(benchmark)}
+        )
+
+    def papers(self) -> list[str]:
+        """The papers' files."""
+        folder = self.root / "config" / "papers"
+        return [f"config/papers/{path.name}" for path in sorted(folder.glob("*.yaml"))]
+
+    def suite_parameters(self) -> str:
+        """What the audit and the report need to know of the suite (not its runs' settings)."""
+        suite = self.suite.model_dump(mode="json", exclude={"settings"})
+        return canonical_json({"name": Path(self.settings.suite).stem, **suite})
+
+    def code_of(self, benchmark: str, method: str, *entries: str) -> str:
+        """Fingerprint of the entries, the method's module and the network's module."""
+        network = self.backbone(benchmark, method)["name"]
+        return code_hash(*entries, f"reprood.methods.{self.arm(method).use}", f"reprood.nets.{network}")
+
+    def shell_prefix(self) -> str:
+        """Puts this Python's folder first on PATH and passes on how to run (not what): neither is a trigger."""
+        values = {
+            "REPROOD_MIRRORS": "\n".join(self.settings.mirrors),
+            "REPROOD_OFFLINE": "1" if self.settings.offline else "",
+            "REPROOD_DEVICE": self.settings.device,
+            "REPROOD_CHECKPOINT_SECONDS": f"{self.settings.checkpoint_seconds:g}",
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        }
+        exports = "".join(f"export {key}={shlex.quote(value)}; " for key, value in values.items())
+        return f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; {exports}"
+
+    def gpus(self) -> int:
+        """GPUs that a training asks for: 1 when it will use one, else 0 (seen without importing torch)."""
+        if self.settings.device == "cpu":
+            return 0
+        return 1 if self.settings.device == "cuda" or visible_gpus() else 0
+
+
+def code(*entries: str) -> Callable[[Any], str]:
+    """A parameter function: the fingerprint of modules whose names may hold wildcards."""
+
+    def fingerprint(wildcards: Any) -> str:
+        return code_hash(*(entry.format(**wildcards) for entry in entries))
+
+    return fingerprint
+
+
+def environment(*packages: str) -> str:
+    """Public versions of the packages a result depends on, as one text."""
+    return "; ".join(f"{package} {version(package).split('+')[0]}" for package in packages)

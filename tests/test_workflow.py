@@ -1,0 +1,203 @@
+"""The real workflow on the smoke suite: what runs, what does not run again, and what a killed run leaves."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pandas as pd
+import pytest
+
+from reprood.files import sha256_file
+
+pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1500)]
+
+METHODS = ("erm", "cutmix", "godin_c")
+SEEDS = (0, 1)
+REPORT_RULES = {"figure", "tables", "notebook", "page", "examples"}
+
+
+@pytest.fixture
+def edited(built):
+    """The finished checkout, whose sources are put back afterwards."""
+    keep = {
+        path: path.read_bytes()
+        for part in ("src", "config", "workflow", "notebooks")
+        for path in (built.folder / part).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    yield built
+    for path, data in keep.items():
+        if path.read_bytes() != data:
+            path.write_bytes(data)
+
+
+def test_every_stage_wrote_what_it_promises(built):
+    for method in METHODS:
+        for seed in SEEDS:
+            run = built.folder / "runs" / "smoke_letters" / method / str(seed)
+            names = {path.name for path in run.iterdir()}
+            assert names == {
+                "model.safetensors", "model.json", "history.csv", "run.json", "predictions.parquet", "metrics.csv",
+            }  # fmt: skip
+    metrics = pd.read_parquet(built.folder / "results" / "metrics.parquet")
+    assert set(metrics["method"]) == set(METHODS)
+    assert metrics.query("metric == 'auroc'")["value"].between(0, 1).all()
+    verdicts = pd.read_csv(built.folder / "results" / "verdicts.csv")
+    assert not verdicts["verdict"].eq("reproduced").any(), "a reduced scale never reproduces a published number"
+    assert "<html" in (built.folder / "reports" / "index.html").read_text()
+    json.loads((built.folder / "results" / "summary.json").read_text())
+
+
+def test_nothing_is_left_behind(built):
+    assert not list((built.folder / "state").rglob("*.safetensors"))
+    assert not list((built.folder / "runs").rglob(".*"))
+
+
+def test_a_second_run_has_nothing_to_do(built):
+    assert built.plan() == {}
+
+
+def test_a_figure_can_be_asked_for_by_name(built):
+    done = built.run("snakemake", "-n", "reports/figures/smoke_letters/roc.svg", "--config", "suite=smoke")
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_touching_everything_runs_nothing(edited):
+    now = time.time()
+    for part in ("src", "config", "workflow", "notebooks", "data", "runs", "results"):
+        for path in (edited.folder / part).rglob("*"):
+            if path.is_file():
+                os.utime(path, (now, now))
+    assert edited.plan() == {}
+
+
+def test_files_checked_out_again_run_nothing(edited):
+    """Same content, other files, reversed times: what `git checkout` and `dvc pull` do."""
+    for part in ("data", "runs", "results"):
+        for age, path in enumerate(sorted((edited.folder / part).rglob("*"), reverse=True)):
+            if path.is_file():
+                fresh = path.with_name(path.name + ".fresh")
+                shutil.copyfile(path, fresh)
+                os.replace(fresh, path)
+                os.utime(path, (time.time() - age, time.time() - age))
+    assert edited.plan() == {}
+
+
+def test_a_comment_or_docstring_runs_nothing(edited):
+    for path in ("src/reprood/methods/godin.py", "src/reprood/engine/fit.py", "src/reprood/evaluate/metrics.py"):
+        file = edited.folder / path
+        text = file.read_text()
+        assert text.startswith('"""')
+        file.write_text('"""Other words. ' + text[3:] + "\n# a comment\n")
+    assert edited.plan() == {}
+
+
+def test_editing_a_method_runs_that_method_and_what_aggregates(edited):
+    with open(edited.folder / "src/reprood/methods/godin.py", "a") as stream:
+        stream.write("\n\nEDITED = 1\n")
+    plan = edited.plan()
+    assert plan["train"] == plan["predict"] == plan["evaluate"] == len(SEEDS)
+    assert plan["collect_metrics"] == plan["audit"] == plan["page"] == 1
+    assert not {"dataset", "split", "lint_benchmark"} & set(plan)
+
+
+def test_editing_a_detector_predicts_again_but_trains_nothing(edited):
+    with open(edited.folder / "src/reprood/detectors/knn.py", "a") as stream:
+        stream.write("\n\nEDITED = 1\n")
+    plan = edited.plan()
+    assert plan["predict"] == len(METHODS) * len(SEEDS)
+    assert "train" not in plan
+
+
+def test_editing_a_metric_evaluates_again(edited):
+    with open(edited.folder / "src/reprood/evaluate/metrics.py", "a") as stream:
+        stream.write("\n\nEDITED = 1\n")
+    plan = edited.plan()
+    assert plan["evaluate"] == len(METHODS) * len(SEEDS)
+    assert not {"train", "predict"} & set(plan)
+
+
+def test_editing_a_figures_style_runs_the_report_only(edited):
+    with open(edited.folder / "src/reprood/report/style.py", "a") as stream:
+        stream.write("\n\nEDITED = 1\n")
+    plan = edited.plan()
+    assert plan
+    assert set(plan) <= REPORT_RULES, plan
+
+
+def test_changing_one_methods_setting_runs_that_method(edited):
+    edited.edit(
+        "config/suites/smoke.yaml", "{use: cutmix, label: CutMix}", "{use: cutmix, label: CutMix, set: {alpha: 0.5}}"
+    )
+    plan = edited.plan()
+    assert plan["train"] == plan["predict"] == len(SEEDS)
+
+
+def test_swapping_two_values_is_seen(edited):
+    """Snakemake compares parameters as a set of values; one canonical text makes a swap visible."""
+    edited.edit("config/suites/smoke.yaml", "epochs: 2, batch_size: 32", "epochs: 32, batch_size: 2")
+    assert edited.plan()["train"] == len(METHODS) * len(SEEDS)
+
+
+def test_a_new_seed_runs_only_the_new_seed(edited):
+    edited.edit("config/suites/smoke.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
+    plan = edited.plan()
+    assert plan["train"] == len(METHODS)
+
+
+def test_a_new_ood_set_trains_nothing(edited):
+    edited.edit(
+        "config/suites/smoke.yaml",
+        "    gate:",
+        "      gaussian: {dataset: gaussian_noise, split: test, limit: 50, shift: noise}\n    gate:",
+    )
+    plan = edited.plan()
+    assert "train" not in plan
+    assert plan["predict"] == len(METHODS) * len(SEEDS)
+
+
+def test_a_killed_training_goes_on_and_ends_in_the_same_bits(built):
+    """SIGKILL the training process of one run, ask for the same file again, compare with the run never killed."""
+    run = built.folder / "runs" / "smoke_letters" / "cutmix" / "0"
+    before = {name: sha256_file(run / name) for name in ("model.safetensors", "history.csv", "predictions.parquet")}
+    (run / "model.safetensors").unlink()
+    child = subprocess.Popen(
+        ["snakemake", "--cores", "1", str(run.relative_to(built.folder) / "model.safetensors"),
+         "--config", "suite=smoke", "checkpoint_seconds=0"],
+        cwd=built.folder, env=built.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.time() + 120
+    state = built.folder / "state" / "train" / "smoke_letters" / "cutmix" / "0"
+    while time.time() < deadline and child.poll() is None:
+        if any(path.is_file() and path.suffix != ".lock" for path in state.rglob("*")):
+            break
+        time.sleep(0.02)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    built.run("snakemake", "--unlock", "--config", "suite=smoke", check=False)
+    built.snakemake()
+    after = {name: sha256_file(run / name) for name in before}
+    assert after == before
+    assert built.plan() == {}
+
+
+def test_a_mistake_in_the_configuration_is_one_sentence(built):
+    done = built.run("snakemake", "-n", "--config", "suite=nowhere", check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "There is no suite 'nowhere'" in text
+    assert "Traceback" not in text
+
+
+def test_a_wrong_method_setting_names_the_run_and_the_key(edited):
+    edited.edit(
+        "config/suites/smoke.yaml", "{use: cutmix, label: CutMix}", "{use: cutmix, label: CutMix, set: {betta: 1}}"
+    )
+    done = edited.run("reprood", "check", "--suite", "smoke", check=False)
+    assert done.returncode == 1
+    assert "betta" in done.stderr
+    assert "cutmix" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,22 @@
+# Stage 5, audit: every published claim that the suite's runs can speak to, judged on the stored predictions.
+
+
+def suite_parameters(wildcards):
+    return plan.suite_parameters()
+
+
+rule audit:
+    input:
+        plan.runs("predictions.parquet", "metrics.csv", "model.json"),
+        papers=plan.papers(),
+    output:
+        "results/verdicts.csv",
+    log:
+        "logs/audit.log",
+    params:
+        code=code("reprood.audit.verdicts"),
+        settings=suite_parameters,
+        environment=environment("numpy", "scipy"),
+    shell:
+        "reprood audit --suite {params.settings:q} --papers config/papers --runs runs"
+        " --out {output} > {log} 2>&1"

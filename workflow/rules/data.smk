@@ -1,0 +1,73 @@
+# Stage 1, data: every data set as memory-mapped arrays, every benchmark's splits through one preparation rule.
+
+
+def dataset_parameters(wildcards):
+    return plan.dataset_parameters(wildcards.dataset)
+
+
+def split_source(wildcards):
+    source = plan.source(wildcards.benchmark, wildcards.split)
+    return split_files(f"data/{source.dataset}/{source.split}")
+
+
+def split_source_folder(wildcards):
+    source = plan.source(wildcards.benchmark, wildcards.split)
+    return f"data/{source.dataset}/{source.split}"
+
+
+def split_parameters(wildcards):
+    return plan.split_parameters(wildcards.benchmark, wildcards.split)
+
+
+def benchmark_files(wildcards):
+    return plan.data_files(wildcards.benchmark, plan.benchmark(wildcards.benchmark).splits())
+
+
+def benchmark_parameters(wildcards):
+    return plan.benchmark_parameters(wildcards.benchmark)
+
+
+rule dataset:
+    output:
+        split_files("data/{dataset}/{split}"),
+    log:
+        "logs/data/{dataset}/{split}.log",
+    benchmark:
+        "logs/benchmarks/data/{dataset}/{split}.tsv"
+    params:
+        code=code("reprood.data.dataset"),
+        settings=dataset_parameters,
+    shell:
+        "reprood data dataset {wildcards.dataset} {wildcards.split} --entry {params.settings:q}"
+        " --out data/{wildcards.dataset}/{wildcards.split} > {log} 2>&1"
+
+
+rule split:
+    input:
+        split_source,
+    output:
+        split_files("data/benchmarks/{benchmark}/{split}"),
+    log:
+        "logs/data/benchmarks/{benchmark}/{split}.log",
+    params:
+        code=code("reprood.data.benchmark"),
+        settings=split_parameters,
+        source=split_source_folder,
+    shell:
+        "reprood data split --spec {params.settings:q} --source {params.source}"
+        " --out data/benchmarks/{wildcards.benchmark}/{wildcards.split} > {log} 2>&1"
+
+
+rule lint_benchmark:
+    input:
+        benchmark_files,
+    output:
+        "data/benchmarks/{benchmark}/lint.json",
+    log:
+        "logs/data/benchmarks/{benchmark}/lint.log",
+    params:
+        code=code("reprood.data.lint"),
+        settings=benchmark_parameters,
+    shell:
+        "reprood data lint --spec {params.settings:q} --folder data/benchmarks/{wildcards.benchmark}"
+        " --out {output} > {log} 2>&1"

@@ -1,0 +1,37 @@
+# Stage 4, evaluate: metrics of each run, then all of them in one table.
+
+
+def evaluate_parameters(wildcards):
+    return plan.benchmark_parameters(wildcards.benchmark)
+
+
+rule evaluate:
+    input:
+        "runs/{benchmark}/{method}/{seed}/predictions.parquet",
+    output:
+        "runs/{benchmark}/{method}/{seed}/metrics.csv",
+    log:
+        "logs/evaluate/{benchmark}/{method}/{seed}.log",
+    params:
+        code=code("reprood.evaluate.table"),
+        settings=evaluate_parameters,
+        environment=environment("numpy"),
+    shell:
+        "reprood evaluate run --spec {params.settings:q} --predictions {input}"
+        " --method {wildcards.method} --seed {wildcards.seed} --out {output} > {log} 2>&1"
+
+
+rule collect_metrics:
+    input:
+        plan.runs("metrics.csv"),
+    output:
+        parquet="results/metrics.parquet",
+        csv="results/metrics.csv",
+        summary="results/summary.json",
+    log:
+        "logs/evaluate/collect.log",
+    params:
+        code=code("reprood.evaluate.table"),
+    shell:
+        "reprood evaluate collect {input} --parquet {output.parquet} --csv {output.csv}"
+        " --summary {output.summary} > {log} 2>&1"

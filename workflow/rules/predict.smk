@@ -1,0 +1,39 @@
+# Stage 3, predict: every test split of a run in one job; what is written is the evidence for all that follows.
+
+
+def predict_data(wildcards):
+    return plan.data_files(wildcards.benchmark, plan.predicted_splits(wildcards.benchmark))
+
+
+def predict_code(wildcards):
+    return plan.code_of(wildcards.benchmark, wildcards.method, "reprood.predict")
+
+
+def predict_parameters(wildcards):
+    return plan.predict_parameters(wildcards.benchmark)
+
+
+rule predict:
+    input:
+        predict_data,
+        model="runs/{benchmark}/{method}/{seed}/model.safetensors",
+        description="runs/{benchmark}/{method}/{seed}/model.json",
+    output:
+        "runs/{benchmark}/{method}/{seed}/predictions.parquet",
+    log:
+        "logs/predict/{benchmark}/{method}/{seed}.log",
+    benchmark:
+        "logs/benchmarks/predict/{benchmark}/{method}/{seed}.tsv"
+    params:
+        code=predict_code,
+        settings=predict_parameters,
+        environment=environment("torch", "numpy"),
+    threads: 1
+    resources:
+        gpu=plan.gpus(),
+        mem_mb=3000,
+        runtime=120,
+    shell:
+        "reprood predict --settings {params.settings:q} --data data/benchmarks/{wildcards.benchmark}"
+        " --run runs/{wildcards.benchmark}/{wildcards.method}/{wildcards.seed}"
+        " --threads {threads} --out {output} > {log} 2>&1"

@@ -1,0 +1,5 @@
+# Stage 6, report.
+
+
+def report_targets():
+    return []

@@ -1,0 +1,40 @@
+# Stage 2, train: one run = benchmark x method x seed.
+
+
+def train_data(wildcards):
+    splits = ["train", "validation", "test", *plan.benchmark(wildcards.benchmark).auxiliary]
+    return plan.data_files(wildcards.benchmark, splits)
+
+
+def train_code(wildcards):
+    return plan.code_of(wildcards.benchmark, wildcards.method, "reprood.train")
+
+
+def train_parameters(wildcards):
+    return plan.train_parameters(wildcards.benchmark, wildcards.method, int(wildcards.seed))
+
+
+rule train:
+    input:
+        train_data,
+        # A benchmark that the linter refuses is not trained on; a new OOD set re-trains nothing.
+        lint=ancient("data/benchmarks/{benchmark}/lint.json"),
+    output:
+        expand("runs/{{benchmark}}/{{method}}/{{seed}}/{name}", name=MODEL_FILES),
+    log:
+        "logs/train/{benchmark}/{method}/{seed}.log",
+    benchmark:
+        "logs/benchmarks/train/{benchmark}/{method}/{seed}.tsv"
+    params:
+        code=train_code,
+        settings=train_parameters,
+        environment=environment("torch", "numpy"),
+    threads: 1
+    resources:
+        gpu=plan.gpus(),
+        mem_mb=3000,
+        runtime=1440,
+    shell:
+        "reprood train --settings {params.settings:q} --data data/benchmarks/{wildcards.benchmark}"
+        " --code {params.code} --threads {threads}"
+        " --out runs/{wildcards.benchmark}/{wildcards.method}/{wildcards.seed} > {log} 2>&1"
