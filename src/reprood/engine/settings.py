@@ -1,0 +1,40 @@
+"""A method's settings: its paper's values, with what a suite says instead laid over them."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from reprood.errors import ReproodError
+
+Form = TypeVar("Form", bound=BaseModel)
+
+
+def overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over`; mappings are laid over each other key by key."""
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        result[key] = overlaid(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def read_settings(form: type[Form], values: Mapping[str, Any], where: str) -> Form:
+    """`form`'s defaults with `values` over them, validated.
+
+    Raises
+    ------
+    ReproodError
+        For an unknown key or an impossible value; names `where` and the key.
+    """
+    try:
+        return form.model_validate(overlaid(form().model_dump(), values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = "this setting is not known; correct or remove it"
+        elif not isinstance(first.get("input"), Mapping):
+            message += f" (given: {first.get('input')!r})"
+        raise ReproodError(f"{where}: {f'{key}: ' if key else ''}{message}.") from None

@@ -1,0 +1,100 @@
+"""The settings of one training phase: optimiser, schedule, batches, augmentation."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from reprood.engine import schedules
+
+
+class Training(BaseModel):
+    """How a network is trained; every method has one with its paper's values.
+
+    Attributes
+    ----------
+    epochs, batch_size : int
+        Passes over the training set; images per step.
+    optimizer : {"sgd"}
+        Stochastic gradient descent with `momentum` and `nesterov`.
+    lr, weight_decay : float
+        Learning rate at the start (after warm-up); L2 decay of every parameter that a method does not exempt.
+    schedule : str
+        "constant"; "multistep" (times `gamma` from epoch int(f * epochs) for each f of `milestones`); "floor_steps"
+        (CutMix's CIFAR rule, the same up to rounding for odd numbers of epochs); "imagenet_steps" (CutMix's ImageNet
+        rule); "cosine" (per epoch) and "cosine_step" (per step), both from `lr` to `final_lr`.
+    milestones : tuple of float
+        Shares of the epochs at which the rate drops, for "multistep" and "floor_steps".
+    warmup_epochs : float
+        The rate rises linearly from `warmup_start` * lr to lr over these first epochs, step by step.
+    augment : {"crop_flip", "crop", "flip", "none"}
+        Random crop after zero padding by `crop_padding` pixels, random horizontal flip.
+    drop_last : bool
+        Leave out a last batch that is not full.
+    smallest_batch : int
+        A last batch with fewer images than this is left out.
+    clip_norm : float or None
+        Largest L2 norm of the whole gradient.
+    ema : float or None
+        Decay of an exponential moving average of the weights, which then replaces the weights at the end.
+    monitor_every : int
+        Epochs between two measurements of the error on validation and test (the last epoch is always measured).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(default=300, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    optimizer: Literal["sgd"] = "sgd"
+    lr: float = Field(default=0.1, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(default=1e-4, ge=0)
+    schedule: Literal["constant", "multistep", "floor_steps", "imagenet_steps", "cosine", "cosine_step"] = "multistep"
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    gamma: float = Field(default=0.1, gt=0, le=1)
+    final_lr: float = Field(default=0.0, ge=0)
+    warmup_epochs: float = Field(default=0.0, ge=0)
+    warmup_start: float = Field(default=0.0, ge=0, le=1)
+    augment: Literal["crop_flip", "crop", "flip", "none"] = "crop_flip"
+    crop_padding: int = Field(default=4, ge=0)
+    drop_last: bool = False
+    smallest_batch: int = Field(default=1, ge=1)
+    clip_norm: float | None = Field(default=None, gt=0)
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    monitor_every: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Training":
+        if any(not 0 < share <= 1 for share in self.milestones):
+            raise ValueError("milestones are shares of the epochs and must lie in (0, 1]")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        if self.smallest_batch > self.batch_size:
+            raise ValueError("smallest_batch must not exceed batch_size")
+        if self.warmup_epochs > self.epochs:
+            raise ValueError("warmup_epochs must not exceed epochs")
+        return self
+
+    def steps(self, images: int) -> int:
+        """Steps per epoch on a training set of `images` images."""
+        full, rest = divmod(images, self.batch_size)
+        return full + (not self.drop_last and rest >= self.smallest_batch)
+
+    def rate(self, epoch: int, step: int, steps: int) -> float:
+        """Learning rate of step `step` (0-based, of `steps`) in epoch `epoch` (0-based)."""
+        match self.schedule:
+            case "constant":
+                rate = self.lr
+            case "multistep":
+                rate = schedules.multistep(self.lr, epoch, self.epochs, self.milestones, self.gamma)
+            case "floor_steps":
+                rate = schedules.floor_steps(self.lr, epoch, self.epochs, self.milestones, self.gamma)
+            case "imagenet_steps":
+                rate = schedules.imagenet_steps(self.lr, epoch, self.epochs, self.gamma)
+            case "cosine":
+                rate = schedules.cosine(self.lr, epoch / self.epochs, self.final_lr)
+            case "cosine_step":
+                rate = schedules.cosine(self.lr, (epoch + step / steps) / self.epochs, self.final_lr)
+        if self.warmup_epochs:
+            rate = schedules.warmup(rate, epoch + step / steps, self.warmup_epochs, self.warmup_start)
+        return rate
