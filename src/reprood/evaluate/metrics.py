@@ -1,0 +1,266 @@
+"""One exact sort-based kernel for every detection metric.
+
+Scores are confidences (higher = more in-distribution). They are sorted once; ties enter together and count one half.
+The kernel takes a count for every sample, so that a bootstrap replicate is the same sorting with other counts.
+Nothing is clipped or flipped: an AUROC below 0.5 is a result.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reprood.errors import ReproodError
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+LEVEL = 0.95
+Workspace = dict[str, Integers]
+_SHIFT = 32  # the count of ID samples in the upper half of a word, that of OOD samples in the lower
+_LOWER = (1 << _SHIFT) - 1
+_BLOCK = 4096
+
+
+def checked(scores: ArrayLike, side: str) -> Floats:
+    """Scores as a one-dimensional float64 array.
+
+    Raises
+    ------
+    ReproodError
+        When there are none, when the array is not one-dimensional, or when one is not finite.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    if values.ndim != 1:
+        raise ReproodError(f"The {side} scores have shape {values.shape}; expected one number a sample.")
+    if values.size == 0:
+        raise ReproodError(f"There are no {side} scores; a detection metric needs samples on both sides.")
+    if not np.isfinite(values).all():
+        bad = int(np.count_nonzero(~np.isfinite(values)))
+        raise ReproodError(f"{bad} of {values.size} {side} scores are not finite; repair the score before evaluating.")
+    return values
+
+
+def _memory(work: Workspace, name: str, shape: tuple[int, ...]) -> Integers:
+    """An array of this shape, kept in `work`: fresh pages for every replicate would cost more than the arithmetic."""
+    if name not in work or work[name].shape != shape:
+        work[name] = np.empty(shape, np.int64)
+    return work[name]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Two samples, sorted once from the highest score down.
+
+    Attributes
+    ----------
+    order : int array [n_id + n_ood]
+        Sample numbers (ID first, then OOD) in descending order of score.
+    ends : int array [m] or None
+        Last position of each distinct score; None when no two scores tie.
+    thresholds : float array [m]
+        The distinct scores, descending.
+    n_id, n_ood : int
+    """
+
+    order: Integers
+    ends: Integers | None
+    thresholds: Floats
+    n_id: int
+    n_ood: int
+
+    def counts(
+        self, id_counts: Integers | None = None, ood_counts: Integers | None = None, work: Workspace | None = None
+    ) -> "Counts":
+        """How many samples of each side score at least each threshold.
+
+        Parameters
+        ----------
+        id_counts, ood_counts : int array [..., n_id], [..., n_ood]
+            How often each sample is in the (re)sample; default once. Leading axes are replicates.
+        work : dict, optional
+            Memory to be used again: what is returned then holds only until the next call with the same `work`.
+        """
+        of_id = np.ones(self.n_id, np.int64) if id_counts is None else id_counts
+        of_ood = np.ones(self.n_ood, np.int64) if ood_counts is None else ood_counts
+        work = {} if work is None else work
+        shape = of_id.shape[:-1]
+        packed = _memory(work, "packed", (*shape, self.n_id + self.n_ood))
+        np.left_shift(of_id, _SHIFT, out=packed[..., : self.n_id])
+        packed[..., self.n_id :] = of_ood
+        total = _memory(work, "total", packed.shape)
+        np.take(packed, self.order, axis=-1, out=total, mode="clip")
+        np.cumsum(total, axis=-1, out=total)
+        if self.ends is not None:
+            total = np.take(total, self.ends, axis=-1, mode="clip")
+        below = _memory(work, "below", total.shape)
+        np.bitwise_and(total, _LOWER, out=below)
+        total >>= _SHIFT
+        return Counts(total, below)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Cumulative counts over distinct thresholds, from strict to loose.
+
+    Attributes
+    ----------
+    of_id, of_ood : int array [..., m]
+        Number of ID and OOD samples with a score of at least the threshold; the last entries are the sample sizes.
+    """
+
+    of_id: Integers
+    of_ood: Integers
+
+
+def rank(in_distribution: ArrayLike, outlier: ArrayLike) -> Ranking:
+    """Sort two samples of scores together.
+
+    Parameters
+    ----------
+    in_distribution, outlier : array [n_id], [n_ood]
+        Scores, higher = more in-distribution.
+
+    Raises
+    ------
+    ReproodError
+        When a side is empty, not one-dimensional or not finite.
+    """
+    first, second = checked(in_distribution, "in-distribution"), checked(outlier, "OOD")
+    scores = np.concatenate([first, second])
+    order = np.argsort(-scores)
+    descending = scores[order]
+    last = np.concatenate([descending[1:] != descending[:-1], [True]])
+    if last.all():
+        return Ranking(order, None, descending, first.size, second.size)
+    ends = np.flatnonzero(last)
+    return Ranking(order, ends, descending[ends], first.size, second.size)
+
+
+def auroc(counts: Counts) -> Floats:
+    """P(a > b) + 0.5 P(a = b) for an ID score a and an OOD score b; [...] in [0, 1].
+
+    The trapezoid rule over the ROC, summed in integers: exact up to one division.
+    """
+    of_id, of_ood = counts.of_id, counts.of_ood
+    pairs = of_id[..., -1] * of_ood[..., -1]
+    crossed = _dot(of_id[..., 1:], of_ood[..., :-1]) - _dot(of_id[..., :-1], of_ood[..., 1:])
+    return np.asarray((pairs - crossed) / (2.0 * pairs))
+
+
+def _dot(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(np.einsum("...k,...k->...", first, second))
+
+
+def aupr_in(counts: Counts) -> Floats:
+    """Average precision sum (R_k - R_{k-1}) P_k, ID positive, ranked by the score; depends on n_id : n_ood."""
+    of_id, of_ood = counts.of_id, counts.of_ood
+    first = of_id[..., 0] * _share(of_id[..., 0], of_ood[..., 0])
+    rest = _gained(of_id[..., :-1], of_id[..., 1:], of_id[..., 1:], of_ood[..., 1:])
+    return np.asarray((first + rest) / of_id[..., -1])
+
+
+def aupr_out(counts: Counts) -> Floats:
+    """Average precision sum (R_k - R_{k-1}) P_k, OOD positive, ranked by minus the score; depends on n_id : n_ood."""
+    n_id, n_ood = counts.of_id[..., -1:], counts.of_ood[..., -1:]
+    # At most threshold k are all samples but those above it, which are the ones counted at k - 1.
+    id_at_most, ood_at_most = n_id - counts.of_id[..., :-1], n_ood - counts.of_ood[..., :-1]
+    loosest = counts.of_ood[..., 0] * _share(n_ood, n_id)[..., 0]
+    rest = _gained(counts.of_ood[..., :-1], counts.of_ood[..., 1:], ood_at_most, id_at_most)
+    return np.asarray((loosest + rest) / n_ood[..., 0])
+
+
+def _share(part: NDArray[Any], other: NDArray[Any]) -> Floats:
+    """Share part / (part + other), 0 where both are 0."""
+    return np.asarray(part / np.maximum(part + other, 1))
+
+
+def _gained(before: Integers, after: Integers, positive: Integers, negative: Integers) -> Floats:
+    """Sum over thresholds of (after - before) * precision; in blocks that stay in the cache."""
+    total = np.zeros(before.shape[:-1])
+    for start in range(0, before.shape[-1], _BLOCK):
+        part = (..., slice(start, start + _BLOCK))
+        total += _dot(after[part] - before[part], _share(positive[part], negative[part]))
+    return total
+
+
+def needed(level: float, total: int) -> int:
+    """The smallest count c with c / total >= level."""
+    count = math.ceil(level * total)
+    while count > 0 and (count - 1) / total >= level:
+        count -= 1
+    return count
+
+
+def fpr95_id_positive(counts: Counts, level: float = LEVEL) -> Floats:
+    """Share of OOD samples accepted at the strictest threshold that accepts at least 95 % of ID samples."""
+    n_id, n_ood = int(counts.of_id.flat[-1]), counts.of_ood[..., -1]
+    before = _how_many_below(counts.of_id, needed(level, n_id))
+    return np.asarray(np.take_along_axis(counts.of_ood, before[..., None], axis=-1)[..., 0] / n_ood)
+
+
+def fpr95_ood_positive(counts: Counts, level: float = LEVEL) -> Floats:
+    """Share of ID samples rejected at the strictest threshold that rejects at least 95 % of OOD samples.
+
+    The convention of OpenOOD, pytorch-ood, Outlier Exposure and HOOD.
+    """
+    n_id, n_ood = counts.of_id[..., -1], int(counts.of_ood.flat[-1])
+    # Rejecting threshold k and all below it leaves the OOD samples above it, at most n_ood - needed of them.
+    before = _how_many_below(counts.of_ood, n_ood - needed(level, n_ood) + 1)
+    above = np.take_along_axis(counts.of_id, np.maximum(before - 1, 0)[..., None], axis=-1)[..., 0]
+    return np.asarray((n_id - np.where(before > 0, above, 0)) / n_id)
+
+
+def _how_many_below(cumulative: Integers, count: int) -> Integers:
+    """Number of thresholds with fewer than `count` samples; [..., m] -> [...]."""
+    rows = cumulative.reshape(-1, cumulative.shape[-1])
+    found = np.array([np.searchsorted(row, count) for row in rows], dtype=np.int64)
+    return found.reshape(cumulative.shape[:-1])
+
+
+def detection_error(counts: Counts) -> Floats:
+    """Smallest mean of the two error rates over all thresholds (equal priors); [...] in [0, 0.5]."""
+    n_id, n_ood = counts.of_id[..., -1:], counts.of_ood[..., -1:]
+    gain = counts.of_id * n_ood  # in integers: accepted ID minus accepted OOD, times the number of pairs
+    gain -= counts.of_ood * n_id
+    return np.asarray(0.5 * (1 - np.maximum(gain.max(axis=-1), 0) / (n_id * n_ood)[..., 0]))
+
+
+METRICS: dict[str, Callable[[Counts], Floats]] = {
+    "auroc": auroc,
+    "aupr_in": aupr_in,
+    "aupr_out": aupr_out,
+    "fpr95_id_positive": fpr95_id_positive,
+    "fpr95_ood_positive": fpr95_ood_positive,
+    "detection_error": detection_error,
+}
+HIGHER_IS_BETTER = {name: name in ("auroc", "aupr_in", "aupr_out") for name in METRICS}
+
+
+def detection_metrics(
+    in_distribution: ArrayLike, outlier: ArrayLike, names: Sequence[str] = tuple(METRICS)
+) -> dict[str, float]:
+    """Every detection metric of two samples of scores, from one sorting.
+
+    Parameters
+    ----------
+    in_distribution, outlier : array [n_id], [n_ood]
+        Scores, higher = more in-distribution, any finite range.
+    names : sequence of str
+        Which metrics; default all of `METRICS`.
+
+    Returns
+    -------
+    dict of float
+        All in [0, 1].
+
+    Raises
+    ------
+    ReproodError
+        When a side is empty, not one-dimensional or not finite.
+    """
+    counts = rank(in_distribution, outlier).counts()
+    return {name: float(METRICS[name](counts)) for name in names}

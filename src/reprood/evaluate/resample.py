@@ -1,0 +1,166 @@
+"""Resampled metrics: sorted once, then every replicate is the same ranking with other counts.
+
+Test samples are drawn with replacement, ID and each OOD set apart, the sizes kept. All methods and all seeds of a
+replicate see the same draw, because they were tested on the same images.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reprood.errors import ReproodError
+from reprood.evaluate.metrics import METRICS, Floats, Integers, Ranking, Workspace, rank
+
+_CELLS = 2**15  # resampled samples handled at once: they stay in the cache
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One seed's scores of one method: ID test samples [n] and each OOD set [n_k], in the order of the test files."""
+
+    in_distribution: Floats
+    outliers: Mapping[str, Floats]
+
+
+def draw_counts(generator: np.random.Generator, size: int, replicates: int) -> Integers:
+    """How often each of `size` samples is drawn when `size` are drawn with replacement; [replicates, size]."""
+    drawn = generator.integers(0, size, size=(replicates, size))
+    drawn += np.arange(replicates)[:, None] * size
+    return np.bincount(drawn.ravel(), minlength=replicates * size).reshape(replicates, size)
+
+
+def _streams(
+    generator: np.random.Generator, sizes: Sequence[int], replicates: int
+) -> Iterator[tuple[slice, list[Integers]]]:
+    """Counts of each group of samples, replicate by replicate; the draws do not depend on the block size."""
+    streams = generator.spawn(len(sizes))
+    block = max(1, _CELLS // max(sizes))
+    for start in range(0, replicates, block):
+        rows = slice(start, min(start + block, replicates))
+        yield rows, [draw_counts(stream, size, rows.stop - start) for stream, size in zip(streams, sizes)]
+
+
+def _check(arms: Sequence[Sequence[Scores]], metric: str) -> tuple[int, dict[str, int]]:
+    if metric not in METRICS:
+        raise ReproodError(f"There is no detection metric '{metric}'; known: {', '.join(METRICS)}.")
+    if not arms or not all(arms):
+        raise ReproodError("The bootstrap was given a method without runs; it needs at least one seed of each.")
+    first = arms[0][0]
+    sizes = {name: len(values) for name, values in first.outliers.items()}
+    if not sizes:
+        raise ReproodError("The bootstrap was given no OOD set; it needs at least one.")
+    for run in (run for arm in arms for run in arm):
+        found = {name: len(values) for name, values in run.outliers.items()}
+        if len(run.in_distribution) != len(first.in_distribution) or found != sizes:
+            raise ReproodError(
+                f"Paired intervals need the same test samples in every run: one has {len(first.in_distribution)} ID "
+                f"and {sizes} OOD samples, another {len(run.in_distribution)} and {found}; predict them again."
+            )
+    return len(first.in_distribution), sizes
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """A metric of every seed of every method, on the data and on resampled data.
+
+    Attributes
+    ----------
+    observed : list of float array [seeds]
+        One array a method.
+    resampled : list of float array [replicates, seeds]
+        The same on resampled test samples; a row is one resampling, the same for all methods and seeds.
+    n_id, n_ood : int
+    """
+
+    observed: list[Floats]
+    resampled: list[Floats]
+    n_id: int
+    n_ood: int
+
+
+def replicate_detection(
+    arms: Sequence[Sequence[Scores]], metric: str, generator: np.random.Generator, replicates: int = 1000
+) -> Replicates:
+    """Resample the test samples and compute the mean over OOD sets of a detection metric for every run.
+
+    Parameters
+    ----------
+    arms : sequence of sequences of Scores
+        Methods, and for each its seeds. All runs hold the same samples in the same order.
+    metric : str
+        A key of `metrics.METRICS`.
+    generator : numpy Generator
+        The only source of chance.
+    replicates : int
+        Number of resamplings.
+
+    Raises
+    ------
+    ReproodError
+        When runs do not match, a score is not finite, or the metric is not known.
+    """
+    n_id, sizes = _check(arms, metric)
+    function = METRICS[metric]
+    rankings: list[list[list[Ranking]]] = [
+        [[rank(run.in_distribution, run.outliers[name]) for name in sizes] for run in arm] for arm in arms
+    ]
+    observed = [np.array([[float(function(r.counts())) for r in run] for run in arm]).mean(axis=1) for arm in rankings]
+    resampled = [np.zeros((replicates, len(arm))) for arm in arms]
+    work: list[Workspace] = [{} for _ in sizes]
+    for rows, (of_id, *of_ood) in _streams(generator, [n_id, *sizes.values()], replicates):
+        for arm, values in zip(rankings, resampled):
+            for seed, run in enumerate(arm):
+                for ranking, drawn, memory in zip(run, of_ood, work):
+                    values[rows, seed] += function(ranking.counts(of_id, drawn, memory))
+    return Replicates(observed, [values / len(sizes) for values in resampled], n_id, sum(sizes.values()))
+
+
+def replicate_metrics(
+    in_distribution: ArrayLike,
+    outlier: ArrayLike,
+    metrics: Sequence[str],
+    generator: np.random.Generator,
+    replicates: int = 1000,
+) -> dict[str, NDArray[np.float64]]:
+    """Replicates of several metrics of one run on one OOD set, from one sorting and the same draws."""
+    ranking = rank(in_distribution, outlier)
+    functions: dict[str, Callable[..., Floats]] = {name: METRICS[name] for name in metrics}
+    values = {name: np.empty(replicates) for name in metrics}
+    work: Workspace = {}
+    for rows, (of_id, of_ood) in _streams(generator, [ranking.n_id, ranking.n_ood], replicates):
+        counts = ranking.counts(of_id, of_ood, work)
+        for name, function in functions.items():
+            values[name][rows] = function(counts)
+    return values
+
+
+def replicate_errors(arms: Sequence[ArrayLike], generator: np.random.Generator, replicates: int = 1000) -> Replicates:
+    """Resample the test samples and compute the mean error (or any mean of one number a sample) of every run.
+
+    Parameters
+    ----------
+    arms : sequence of arrays [seeds, n]
+        For each method what counts as its error at each test sample (0/1, or any number).
+    generator, replicates
+        As in `replicate_detection`.
+
+    Raises
+    ------
+    ReproodError
+        When the methods were not tested on the same number of samples.
+    """
+    tables = [np.atleast_2d(np.asarray(arm, dtype=np.float64)) for arm in arms]
+    if not tables or any(table.ndim != 2 or 0 in table.shape for table in tables):
+        raise ReproodError("The bootstrap needs errors of at least one seed and one sample for each method.")
+    n = tables[0].shape[1]
+    if any(table.shape[1] != n for table in tables):
+        raise ReproodError(
+            f"Paired intervals need the same test samples in every run, not {[table.shape[1] for table in tables]}."
+        )
+    resampled = [np.empty((replicates, len(table))) for table in tables]
+    for rows, (counts,) in _streams(generator, [n], replicates):
+        for table, values in zip(tables, resampled):
+            values[rows] = counts @ table.T / n
+    return Replicates([table.mean(axis=1) for table in tables], resampled, n, 0)

@@ -1,0 +1,294 @@
+"""Stage `predict`: run a trained model on every test split; one row a sample with every score.
+
+One forward pass per split leaves logits and features in memory, and all detectors are computed from these. Those that
+need gradients, and the method's own scores, make their own passes. Everything runs in fp32 and evaluation mode.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reprood.data.arrays import Split, load_split
+from reprood.detectors.table import Known, Stored, each_detector, parse_options
+from reprood.engine.device import make_repeatable, resolve_device
+from reprood.engine.problem import ImageSet
+from reprood.errors import ReproodError
+from reprood.files import atomic_path, canonical_json
+from reprood.images.augment import normalise
+from reprood.train import load_model
+
+BATCH = 250
+ALWAYS = "msp"  # the calibration error is computed from it
+
+
+class Lines:
+    """Progress on standard error, for terminals and log files alike: what, how far, how fast, how long still."""
+
+    def __init__(self, what: str, total: int | None) -> None:
+        self.what, self.total, self.done = what, total, 0
+        self.start = time.monotonic()
+        self.last = self.start
+
+    def add(self, count: int, part: str, *, every: float = 5.0) -> None:
+        """`count` more samples of `part` are done."""
+        self.done += count
+        now = time.monotonic()
+        if now - self.last < every and self.done != self.total:
+            return
+        self.last = now
+        speed = self.done / max(now - self.start, 1e-9)
+        far, left = "", ""
+        if self.total is not None:
+            far, left = f"/{self.total}", f", {(self.total - self.done) / max(speed, 1e-9):.0f} s left"
+        print(f"{self.what}: {part}, {self.done}{far} images, {speed:.0f} images/s{left}", file=sys.stderr, flush=True)
+
+    def watched(self, batches: Callable[[], Iterator[Tensor]], part: str) -> Callable[[], Iterator[Tensor]]:
+        """The same batches, counted."""
+
+        def counted() -> Iterator[Tensor]:
+            for images in batches():
+                yield images
+                self.add(len(images), part)
+
+        return counted
+
+
+def image_batches(
+    split: Split, meta: Mapping[str, Any], device: torch.device, batch_size: int
+) -> Callable[[], Iterator[Tensor]]:
+    """A function that runs over a split's images as normalised float32 batches [B, C, H, W] on the device."""
+
+    def batches() -> Iterator[Tensor]:
+        for start in range(0, len(split), batch_size):
+            part = np.array(np.moveaxis(split.images[start : start + batch_size], 3, 1), order="C")
+            images = normalise(torch.from_numpy(part).to(device), meta["mean"], meta["std"])
+            yield images.contiguous(memory_format=torch.channels_last)
+
+    return batches
+
+
+@torch.no_grad()
+def forward_pass(
+    model: nn.Module,
+    head: tuple[Tensor, Tensor] | None,
+    batches: Callable[[], Iterator[Tensor]],
+) -> Stored:
+    """Logits and features of a split.
+
+    With an affine head the logits are taken from the features, otherwise the network is asked for both.
+
+    Raises
+    ------
+    ReproodError
+        When the affine head does not give the network's logits, or an output is not finite.
+    """
+    logits, features = [], []
+    for number, images in enumerate(batches()):
+        found: Tensor = model.features(images)  # type: ignore[operator]
+        answer: Tensor = model(images) if head is None or number == 0 else functional.linear(found, *head)
+        if (
+            head is not None
+            and number == 0
+            and not torch.allclose(answer, functional.linear(found, *head), rtol=1e-3, atol=1e-3)
+        ):
+            raise ReproodError(
+                f"{type(model).__name__}.linear_head() does not give the network's logits; correct it or return None."
+            )
+        logits.append(answer)
+        features.append(found)
+    stored = Stored(torch.cat(logits), torch.cat(features), batches)
+    if not bool(torch.isfinite(stored.logits).all()):
+        raise ReproodError("The network's logits are not finite; the training has diverged, train it again.")
+    return stored
+
+
+def native_scores(
+    module: ModuleType, model: nn.Module, config: Any, splits: Mapping[str, Stored], validation: Stored, labels: Tensor
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, float]]:
+    """The method's own scores of every split, and what it chose on ID validation images; nothing without `scores`."""
+    if not hasattr(module, "scores"):
+        return {split: {} for split in splits}, {}
+    fitted: dict[str, float] = {}
+    if hasattr(module, "fit_scores"):
+        assert validation.batches is not None
+        fitted = module.fit_scores(model, ImageSet(torch.cat(list(validation.batches())), labels), config)
+    found: dict[str, dict[str, Tensor]] = {}
+    for split, stored in splits.items():
+        assert stored.batches is not None
+        parts = [module.scores(model, images, config, fitted) for images in stored.batches()]
+        found[split] = {name: torch.cat([part[name] for part in parts]).double() for name in parts[0]}
+    return found, fitted
+
+
+def ranks(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many classes come before the right one (ties: lower numbers first); -1 where the label is; int32 [N]."""
+    right = labels.clamp(min=0)[:, None]
+    own = logits.gather(1, right)
+    earlier = torch.arange(logits.shape[1], device=logits.device) < right
+    before = ((logits > own) | ((logits == own) & earlier)).sum(dim=1)
+    return torch.where(labels >= 0, before, -1).to(torch.int32)
+
+
+def predict_run(
+    run_folder: Path,
+    splits: Mapping[str, Path],
+    detectors: Mapping[str, Mapping[str, Any] | None],
+    out: Path,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    batch_size: int = BATCH,
+) -> None:
+    """Score every sample of a run's splits and write `predictions.parquet` (the same run gives the same bytes).
+
+    Parameters
+    ----------
+    run_folder : Path
+        A trained run: model.safetensors, model.json.
+    splits : mapping
+        Split name -> folder: "train" (only fitted on), "validation", "test", then the OOD sets. The rows written are
+        those of all but "train", in this order.
+    detectors : mapping
+        Detector name -> options. What the model's outputs do not allow is skipped, with a reason in the metadata.
+        The maximum softmax probability is always computed.
+    out : Path
+        Columns split, row, label (-1 for OOD), prediction, label_rank (0 = top-1 right, -1 = no label) and a float64
+        `score_<name>` for each score (higher = more in-distribution); the metadata key `reprood` tells the rest.
+    device : {"auto", "cpu", "cuda"}
+        Where to run.
+    threads : int or None
+        CPU threads; the same number gives the same bits.
+    batch_size : int
+        Images in a forward pass.
+
+    Raises
+    ------
+    ReproodError
+        For missing or unfit files, unknown detectors or options, and scores that are not finite.
+    """
+    missing = [name for name in ("train", "validation", "test") if name not in splits]
+    if missing:
+        raise ReproodError(f"Prediction needs the splits train, validation and test; {', '.join(missing)} is missing.")
+    detectors = {ALWAYS: {}, **detectors}
+    parse_options(detectors)  # before the work
+    where = resolve_device(device)
+    make_repeatable(where, threads)
+    model, meta, module, config = load_model(Path(run_folder), where)
+    model.requires_grad_(False)
+    arrays = {name: load_split(Path(folder)) for name, folder in splits.items()}
+    _check(arrays, meta)
+    name = "/".join(str(meta[key]) for key in ("benchmark", "method", "seed"))
+    lines = Lines(name, sum(len(split) for split in arrays.values()))
+    head = model.linear_head()  # type: ignore[operator]
+    more = Lines(f"{name}, further passes", None)
+    stored = {}
+    for split, array in arrays.items():
+        batches = image_batches(array, meta, where, batch_size)
+        outputs = forward_pass(model, head, lines.watched(batches, split))
+        stored[split] = replace(outputs, batches=more.watched(batches, split))
+    labels = {split: torch.from_numpy(np.array(array.labels)).to(where) for split, array in arrays.items()}
+    written = {split: outputs for split, outputs in stored.items() if split != "train"}
+    known = Known(
+        train=stored["train"],
+        labels=labels["train"],
+        validation=stored["validation"],
+        head=head,
+        model=model,
+        std=torch.tensor(meta["std"], device=where),
+    )
+    scores: dict[str, dict[str, Tensor]] = {split: {} for split in written}
+    fitted: dict[str, dict[str, float]] = {}
+    skipped: dict[str, str] = {}
+    for detector, found, numbers, reason in each_detector(detectors, known, written):
+        _say(name, detector, reason)
+        if reason is not None:
+            skipped[detector] = reason
+        if numbers:
+            fitted[detector] = numbers
+        for split, values in found.items():
+            scores[split][detector] = values
+    own, numbers = native_scores(module, model, config, written, stored["validation"], labels["validation"])
+    for split, found in own.items():
+        doubled = sorted(set(found) & set(scores[split]))
+        if doubled:
+            raise ReproodError(f"The method {meta['use']} names its score {doubled[0]}, which is a detector's name.")
+        scores[split].update(found)
+    if numbers:
+        fitted[str(meta["use"])] = numbers
+    facts = {
+        **{key: meta[key] for key in ("benchmark", "method", "seed", "use", "classes")},
+        "splits": {split: array.meta["content"] for split, array in arrays.items()},
+        "fitted": fitted,
+        "skipped": skipped,
+        "native": sorted(next(iter(own.values()))),
+        "versions": {package: version(package) for package in ("numpy", "torch", "pyarrow")},
+    }
+    _write(out, {split: _columns(written[split].logits, labels[split], scores[split]) for split in written}, facts)
+
+
+def _say(run: str, detector: str, reason: str | None) -> None:
+    print(f"{run}: {detector} {'scored' if reason is None else f'skipped: {reason}'}", file=sys.stderr, flush=True)
+
+
+def _check(arrays: Mapping[str, Split], meta: Mapping[str, Any]) -> None:
+    wanted = (meta["size"], meta["size"], meta["channels"])
+    for split in arrays.values():
+        if split.images.shape[1:] != wanted:
+            raise ReproodError(
+                f"{split.folder} has images of shape {split.images.shape[1:]}, the model was trained on {wanted}; "
+                "prepare all splits of a benchmark by one rule."
+            )
+    for name in ("train", "validation", "test"):
+        labels = arrays[name].labels
+        if labels.min() < 0 or labels.max() >= meta["classes"]:
+            raise ReproodError(
+                f"{arrays[name].folder} has labels from {labels.min()} to {labels.max()}; the model knows "
+                f"{meta['classes']} classes, 0 to {meta['classes'] - 1}."
+            )
+
+
+def _columns(logits: Tensor, labels: Tensor, scores: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    columns: dict[str, np.ndarray] = {
+        "row": np.arange(len(labels), dtype=np.int32),
+        "label": labels.to(torch.int32).cpu().numpy(),
+        "prediction": logits.argmax(dim=1).to(torch.int32).cpu().numpy(),
+        "label_rank": ranks(logits, labels).cpu().numpy(),
+    }
+    for name, values in scores.items():
+        column = values.detach().double().cpu().numpy()
+        if not np.isfinite(column).all():
+            raise ReproodError(
+                f"The score {name} is not finite for {int((~np.isfinite(column)).sum())} of {len(column)} samples; "
+                "leave the detector out or train the run again."
+            )
+        columns[f"score_{name}"] = column
+    return columns
+
+
+def _write(out: Path, splits: Mapping[str, Mapping[str, np.ndarray]], facts: Mapping[str, Any]) -> None:
+    """One table of all splits; no date and no path in it."""
+    names = [split for split, columns in splits.items() for _ in range(len(columns["row"]))]
+    columns: dict[str, pa.Array] = {"split": pa.array(names, pa.string())}
+    for column in next(iter(splits.values())):
+        columns[column] = pa.array(np.concatenate([values[column] for values in splits.values()]))
+    table = pa.table(columns).replace_schema_metadata({"reprood": canonical_json(facts)})
+    with atomic_path(out) as temporary:
+        pq.write_table(
+            table,
+            temporary,
+            compression="zstd",
+            use_dictionary=["split"],
+            use_byte_stream_split=[name for name in columns if name.startswith("score_")],
+        )
