@@ -1,8 +1,8 @@
 """reprood: data -> train -> predict -> evaluate -> audit -> report.
 
-    snakemake --cores all                         the default suite
-    snakemake --cores all --config suite=smoke    another one
-    snakemake -n                                  what would run
+snakemake --cores all                         the default suite
+snakemake --cores all --config suite=smoke    another one
+snakemake -n                                  what would run
 """
 
 from snakemake.utils import min_version
@@ -22,6 +22,7 @@ include: "workflow/rules/audit.smk"
 include: "workflow/rules/report.smk"
 
 
+report: "workflow/report/workflow.rst"
 
 
 rule all:

@@ -17,7 +17,9 @@ def datasets(root: Path) -> Listing:
     from reprood.data.catalogue import load_catalogue
 
     catalogue = load_catalogue([root / "config" / "datasets.yaml"], {})
-    rows = [(name, entry.title, ", ".join(entry.splits), entry.licence) for name, entry in sorted(catalogue.items())]
+    rows: list[Row] = [
+        (name, entry.title, ", ".join(entry.splits), entry.licence) for name, entry in sorted(catalogue.items())
+    ]
     return ("data set", "title", "splits", "licence"), rows
 
 
@@ -27,7 +29,7 @@ def _suites(root: Path) -> list[str]:
 
 def suites(root: Path) -> Listing:
     """Every suite: name, title, scale, number of runs."""
-    rows = []
+    rows: list[Row] = []
     for name in _suites(root):
         suite = load_suite(name, root)
         rows.append((name, suite.title, suite.scale, str(len(list(suite.jobs())))))
@@ -36,7 +38,7 @@ def suites(root: Path) -> Listing:
 
 def benchmarks(root: Path) -> Listing:
     """Every benchmark of every suite."""
-    rows = []
+    rows: list[Row] = []
     for name in _suites(root):
         for key, benchmark in load_suite(name, root).benchmarks.items():
             rows.append((key, name, benchmark.title, ", ".join(benchmark.ood)))
@@ -47,7 +49,7 @@ def methods(root: Path) -> Listing:
     """Every method: the first line of its module, and the table rows the suites make of it."""
     import ast
 
-    rows = []
+    rows: list[Row] = []
     for name in resolve.methods():
         tree = ast.parse((resolve.PACKAGE / "methods" / f"{name}.py").read_text(encoding="utf-8"))
         title = (ast.get_docstring(tree) or "").split("\n")[0]
@@ -62,7 +64,7 @@ def detectors(_: Path) -> Listing:
     """Every detector: name, label, what it needs."""
     from reprood.detectors.table import DETECTORS
 
-    rows = [(name, detector.label, detector.needs) for name, detector in DETECTORS.items()]
+    rows: list[Row] = [(name, detector.label, detector.needs) for name, detector in DETECTORS.items()]
     return ("detector", "label", "needs"), rows
 
 
@@ -70,7 +72,7 @@ def claims(root: Path) -> Listing:
     """Every claim of every paper."""
     from reprood.audit.papers import load_papers
 
-    rows = []
+    rows: list[Row] = []
     for paper in load_papers(sorted((root / "config" / "papers").glob("*.yaml"))):
         rows.extend((f"{paper.id}:{claim.id}", claim.kind, claim.statement) for claim in paper.claims)
     return ("claim", "kind", "statement"), rows

@@ -1,5 +1,6 @@
 """What the Snakefile asks: which runs, which files, which parameters. No torch, no work done here."""
 
+import json
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +18,8 @@ from reprood.lease import visible_gpus
 
 SPLIT_FILES = ("images.npy", "labels.npy", "extras.npz", "meta.json")
 MODEL_FILES = ("model.safetensors", "model.json", "history.csv", "run.json")
-FIGURES = ("curves", "roc", "histograms", "auroc")
+FIGURES = ("examples", "curves", "auroc", "roc", "histograms")
+TABLES = ("classification", "detection")
 
 
 class Plan:
@@ -154,6 +156,19 @@ class Plan:
                 "auxiliary": list(self.benchmark(benchmark).auxiliary),
             }
         )
+
+    def example_records(self, benchmark: str) -> str:
+        """The training record of each method of a benchmark (first seed)."""
+        firsts = {method: seed for name, method, seed in reversed(self.jobs) if name == benchmark}
+        records = {
+            method: json.loads(self.train_parameters(benchmark, method, seed)) for method, seed in firsts.items()
+        }
+        return canonical_json(records)
+
+    def example_code(self, benchmark: str) -> str:
+        """Fingerprint of the drawing of examples and of every method's module."""
+        uses = sorted({self.arm(method).use for name, method, _ in self.jobs if name == benchmark})
+        return code_hash("reprood.examples", *(f"reprood.methods.{use}" for use in uses))
 
     def predict_parameters(self, benchmark: str) -> str:
         """Detectors with their options, and the splits in order."""

@@ -3,7 +3,15 @@ import sys
 from pathlib import Path
 
 from reprood.errors import ReproodError
-from reprood.workflow import FIGURES, MODEL_FILES, SPLIT_FILES, Plan, code, environment
+from reprood.workflow import (
+    FIGURES,
+    MODEL_FILES,
+    SPLIT_FILES,
+    TABLES,
+    Plan,
+    code,
+    environment,
+)
 
 try:
     plan = Plan(config, Path(workflow.basedir))

@@ -20,7 +20,9 @@ def split_parameters(wildcards):
 
 
 def benchmark_files(wildcards):
-    return plan.data_files(wildcards.benchmark, plan.benchmark(wildcards.benchmark).splits())
+    return plan.data_files(
+        wildcards.benchmark, plan.benchmark(wildcards.benchmark).splits()
+    )
 
 
 def benchmark_parameters(wildcards):

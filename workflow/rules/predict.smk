@@ -2,7 +2,9 @@
 
 
 def predict_data(wildcards):
-    return plan.data_files(wildcards.benchmark, plan.predicted_splits(wildcards.benchmark))
+    return plan.data_files(
+        wildcards.benchmark, plan.predicted_splits(wildcards.benchmark)
+    )
 
 
 def predict_code(wildcards):
@@ -24,16 +26,44 @@ rule predict:
         "logs/predict/{benchmark}/{method}/{seed}.log",
     benchmark:
         "logs/benchmarks/predict/{benchmark}/{method}/{seed}.tsv"
-    params:
-        code=predict_code,
-        settings=predict_parameters,
-        environment=environment("torch", "numpy"),
     threads: 1
     resources:
         gpu=plan.gpus(),
         mem_mb=3000,
         runtime=120,
+    params:
+        code=predict_code,
+        settings=predict_parameters,
+        environment=environment("torch", "numpy"),
     shell:
         "reprood predict --settings {params.settings:q} --data data/benchmarks/{wildcards.benchmark}"
         " --run runs/{wildcards.benchmark}/{wildcards.method}/{wildcards.seed}"
         " --threads {threads} --out {output} > {log} 2>&1"
+
+
+def example_data(wildcards):
+    return plan.data_files(wildcards.benchmark, ["train"])
+
+
+def example_code(wildcards):
+    return plan.example_code(wildcards.benchmark)
+
+
+def example_records(wildcards):
+    return plan.example_records(wildcards.benchmark)
+
+
+rule examples:
+    input:
+        example_data,
+    output:
+        "runs/{benchmark}/examples.npz",
+    log:
+        "logs/predict/{benchmark}/examples.log",
+    params:
+        code=example_code,
+        settings=example_records,
+        environment=environment("torch", "numpy"),
+    shell:
+        "reprood examples --settings {params.settings:q} --data data/benchmarks/{wildcards.benchmark}"
+        " --out {output} > {log} 2>&1"

@@ -2,7 +2,12 @@
 
 
 def train_data(wildcards):
-    splits = ["train", "validation", "test", *plan.benchmark(wildcards.benchmark).auxiliary]
+    splits = [
+        "train",
+        "validation",
+        "test",
+        *plan.benchmark(wildcards.benchmark).auxiliary,
+    ]
     return plan.data_files(wildcards.benchmark, splits)
 
 
@@ -11,7 +16,9 @@ def train_code(wildcards):
 
 
 def train_parameters(wildcards):
-    return plan.train_parameters(wildcards.benchmark, wildcards.method, int(wildcards.seed))
+    return plan.train_parameters(
+        wildcards.benchmark, wildcards.method, int(wildcards.seed)
+    )
 
 
 rule train:
@@ -25,15 +32,15 @@ rule train:
         "logs/train/{benchmark}/{method}/{seed}.log",
     benchmark:
         "logs/benchmarks/train/{benchmark}/{method}/{seed}.tsv"
-    params:
-        code=train_code,
-        settings=train_parameters,
-        environment=environment("torch", "numpy"),
     threads: 1
     resources:
         gpu=plan.gpus(),
         mem_mb=3000,
         runtime=1440,
+    params:
+        code=train_code,
+        settings=train_parameters,
+        environment=environment("torch", "numpy"),
     shell:
         "reprood train --settings {params.settings:q} --data data/benchmarks/{wildcards.benchmark}"
         " --code {params.code} --threads {threads}"

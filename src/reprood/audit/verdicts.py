@@ -153,7 +153,8 @@ def compare(claim: Claim, found: Replicates, pair: tuple[int, int], generator: n
     """Interval of the difference of two sides."""
     weights = [0.0] * len(found.observed)
     weights[pair[0]], weights[pair[1]] = 1.0, -1.0
-    return contrast(found, weights, generator, LEVEL)
+    # two scores of the same trained models share their seeds
+    return contrast(found, weights, generator, LEVEL, trainings=[side.method for side in claim.sides])
 
 
 def judge(kind: str, interval: Interval, better: str, margin: float) -> bool | None:

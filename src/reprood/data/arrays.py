@@ -77,7 +77,7 @@ def save_split(
     with atomic_path(folder / "labels.npy") as temporary:
         _write_npy(temporary, labels)
     with atomic_path(folder / "extras.npz") as temporary:
-        _write_npz(temporary, extras)
+        write_npz(temporary, extras)
     hashes = {name.split(".")[0]: sha256_file(folder / name) for name in FILES[:3]}
     write_json(
         folder / "meta.json",
@@ -96,7 +96,7 @@ def _write_npy(path: Path, array: np.ndarray) -> None:
         np.lib.format.write_array(stream, array, version=(1, 0), allow_pickle=False)
 
 
-def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """A compressed archive whose bytes depend on its content only (fixed dates, sorted members)."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name in sorted(arrays):

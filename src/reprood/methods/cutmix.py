@@ -233,6 +233,13 @@ def mix_batch(batch: Batch, config: Config) -> tuple[Tensor, Tensor | None, floa
     return cutmix_batch(images, box, partner), partner, lam
 
 
+def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
+    """Images [B, C, H, W], normalised, as training sees them in a batch that is mixed; for figures."""
+    always = config.model_copy(update={"probability": 1.0})
+    rows = torch.arange(len(images))
+    return mix_batch(Batch(images, rows, rows, generator, 0, 0, 1.0), always)[0]
+
+
 # --- the training ---
 
 

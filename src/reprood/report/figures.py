@@ -1,0 +1,176 @@
+"""The figures of a benchmark; one function a kind, each gives a matplotlib figure."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reprood.errors import ReproodError
+from reprood.evaluate.metrics import rank
+from reprood.report import words
+from reprood.report.results import BenchmarkResults
+from reprood.report.style import ID_COLOUR, OOD_COLOURS, colours, new_figure, save
+
+GRID = np.linspace(0, 1, 201)
+
+
+def _panels(figure: Figure, count: int, columns: int, sharey: bool = True) -> list[Axes]:
+    """`count` axes in rows of `columns`."""
+    rows = -(-count // columns)
+    axes = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=sharey, squeeze=False)).ravel()
+    for unused in axes[count:]:
+        unused.set_axis_off()
+    return list(axes[:count])
+
+
+def curves(results: BenchmarkResults) -> Figure:
+    """Training loss and validation error over epochs; mean over seeds, band from lowest to highest."""
+    figure = new_figure(7.2, 2.9)
+    left, right = figure.subplots(1, 2)
+    colour = colours(list(results.suite.methods))
+    for method in results.methods:
+        histories = results.history(method)
+        for axes, column in ((left, "train_loss"), (right, "validation_error")):
+            table = pd.concat([h.set_index("epoch")[column] for h in histories], axis=1).dropna()
+            axes.plot(table.index, table.mean(axis=1), color=colour[method], label=results.label(method))
+            axes.fill_between(table.index, table.min(axis=1), table.max(axis=1), color=colour[method], alpha=0.12, lw=0)
+    left.set(title="training loss (of the mixed labels where labels are mixed)", xlabel="epoch", yscale="log")
+    right.set(title="validation error, %", xlabel="epoch")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return figure
+
+
+def _roc(id_scores: np.ndarray, ood_scores: np.ndarray) -> np.ndarray:
+    """True positive rate (ID positive) on a grid of false positive rates."""
+    counts = rank(id_scores, ood_scores).counts()
+    fpr = np.concatenate([[0], counts.of_ood / counts.of_ood[-1]])
+    tpr = np.concatenate([[0], counts.of_id / counts.of_id[-1]])
+    return np.asarray(np.interp(GRID, fpr, tpr))
+
+
+def roc(results: BenchmarkResults) -> Figure:
+    """ROC of each method's headline score, a panel an OOD set; mean over seeds."""
+    names = list(results.benchmark.ood)
+    figure = new_figure(7.2, 2.3 * -(-len(names) // 3) + 0.7)
+    axes = _panels(figure, len(names), 3)
+    colour = colours(list(results.suite.methods))
+    for method in results.methods:
+        if not results.passed(method):
+            continue
+        score = results.headline(method)
+        column = f"score_{score}"
+        predictions = results.predictions(method)
+        for axis, name in zip(axes, names, strict=True):
+            found = [_roc(p.split("test")[column].to_numpy(), p.split(name)[column].to_numpy()) for p in predictions]
+            label = f"{results.label(method)} ({words.score(score)})"
+            axis.plot(GRID, np.mean(found, axis=0), color=colour[method], label=label)
+    for axis, name in zip(axes, names, strict=True):
+        axis.plot([0, 1], [0, 1], color="#bbbbbb", lw=0.6, ls=":")
+        axis.set(title=f"{words.split(name)} ({results.benchmark.ood[name].shift})", xlim=(0, 1), ylim=(0, 1.01))
+        axis.set_aspect("equal", adjustable="box")
+    figure.supxlabel("share of OOD images accepted", fontsize=8)
+    figure.supylabel("share of ID images accepted", fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def histograms(results: BenchmarkResults) -> Figure:
+    """Each method's headline score on ID test images and on the kinds of OOD sets; first seed."""
+    methods = [m for m in results.methods if results.passed(m)]
+    figure = new_figure(7.2, 1.5 * -(-len(methods) // 4) + 0.6)
+    axes = np.atleast_1d(figure.subplots(-(-len(methods) // 4), 4, squeeze=False)).ravel()
+    for axis in axes[len(methods) :]:
+        axis.set_axis_off()
+    for axis, method in zip(axes, methods, strict=False):
+        column = f"score_{results.headline(method)}"
+        predictions = results.predictions(method)[0]
+        groups = {"ID test": predictions.split("test")[column].to_numpy()}
+        for kind in OOD_COLOURS:
+            sets = [name for name, outlier in results.benchmark.ood.items() if outlier.shift == kind]
+            if sets:
+                groups[kind] = np.concatenate([predictions.split(name)[column].to_numpy() for name in sets])
+        low, high = np.quantile(np.concatenate(list(groups.values())), [0.002, 1.0])
+        bins = np.linspace(float(low), float(high), 41)
+        for kind, values in groups.items():
+            weights = np.full(len(values), 1 / len(values))
+            colour = OOD_COLOURS.get(kind, ID_COLOUR)
+            if kind == "ID test":
+                axis.hist(values, bins, weights=weights, color=colour, label=kind, histtype="stepfilled", alpha=0.35)
+            else:
+                axis.hist(values, bins, weights=weights, color=colour, label=kind, histtype="step")
+        axis.set_title(f"{results.label(method)} ({words.score(results.headline(method))})", fontsize=7)
+        axis.set_yticks([])
+        axis.tick_params(labelsize=6)
+    if methods:
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def auroc(results: BenchmarkResults) -> Figure:
+    """AUROC of every score of every method, mean over natural OOD sets; a dot a seed, a bar at their mean."""
+    split = "mean_natural"
+    scores = list(dict.fromkeys(s for m in results.methods for s in results.scores(m)))
+    methods = list(results.methods)
+    figure = new_figure(7.2, 0.9 + 0.26 * len(scores) + 0.5)
+    axis = figure.subplots()
+    colour = colours(list(results.suite.methods))
+    for place, score in enumerate(scores):
+        for j, method in enumerate(methods):
+            values = 100 * results.values(method, "auroc", split, score)
+            if not len(values):
+                continue
+            y = place + (j - (len(methods) - 1) / 2) * 0.75 / max(len(methods), 1)
+            label = results.label(method) if score == scores[0] else None
+            axis.plot(values, [y] * len(values), ".", ms=2.5, color=colour[method], alpha=0.6)
+            axis.plot([values.mean()], [y], "|", ms=5, mew=1.4, color=colour[method], label=label)
+    axis.set_yticks(range(len(scores)), [words.score(s) for s in scores])
+    axis.invert_yaxis()
+    axis.set(xlabel="AUROC, %, mean of OOD sets without noise", ylim=(len(scores) - 0.5, -0.5))
+    axis.axvline(50, color="#bbbbbb", lw=0.6, ls=":")
+    axis.grid(axis="y", visible=False)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return figure
+
+
+def examples(results: BenchmarkResults) -> Figure:
+    """What the methods do to the same training images."""
+    path = results.runs / results.name / "examples.npz"
+    with np.load(path, allow_pickle=False) as archive:
+        shown = {name: archive[name] for name in archive.files}
+    rows = ["original", *(m for m in results.methods if m in shown)]
+    count = len(shown["original"])
+    figure = new_figure(7.2, 0.62 * len(rows) + 0.1)
+    axes = figure.subplots(len(rows), count, squeeze=False)
+    for row, name in enumerate(rows):
+        for column in range(count):
+            image = shown[name][column]
+            axis = axes[row, column]
+            axis.imshow(image[..., 0] if image.shape[2] == 1 else image, cmap="gray", vmin=0, vmax=255)
+            axis.set(xticks=[], yticks=[])
+            axis.grid(visible=False)
+            for spine in axis.spines.values():
+                spine.set_visible(False)
+        label = "original" if name == "original" else results.label(name)
+        axes[row, 0].set_ylabel(label.replace(" (", "\n("), rotation=0, ha="right", va="center", fontsize=7)
+    return figure
+
+
+KINDS: dict[str, Callable[[BenchmarkResults], Figure]] = {
+    function.__name__: function for function in (examples, curves, auroc, roc, histograms)
+}
+
+
+def make_figure(kind: str, results: BenchmarkResults, svg: Path, png: Path) -> None:
+    """Draw one figure of a benchmark and write it as SVG and PNG (the same results give the same bytes).
+
+    Raises
+    ------
+    ReproodError
+        For an unknown kind; the known ones are listed.
+    """
+    if kind not in KINDS:
+        raise ReproodError(f"There is no figure '{kind}'; known: {', '.join(KINDS)}.")
+    save(KINDS[kind](results), svg, png)

@@ -1,0 +1,39 @@
+"""Execute a notebook and render it: one HTML file that needs no network."""
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbconvert import HTMLExporter
+from nbconvert.preprocessors import CellExecutionError, ExecutePreprocessor
+
+from reprood.errors import ReproodError
+from reprood.files import atomic_path
+
+
+def render(notebook: Path, out: Path) -> None:
+    """Run every cell in the notebook's folder and write the page.
+
+    Raises
+    ------
+    ReproodError
+        When the file is no notebook or a cell fails; names the error.
+    """
+    library: Any = nbformat  # neither package is typed
+    make_runner: Any = ExecutePreprocessor
+    make_exporter: Any = HTMLExporter
+    try:
+        content = library.read(notebook, as_version=4)
+    except (OSError, library.reader.NotJSONError, library.ValidationError) as error:
+        raise ReproodError(f"{notebook} is not a readable notebook ({error}).") from error
+    runner = make_runner(timeout=600, kernel_name="python3", resources={})
+    try:
+        runner.preprocess(content, {"metadata": {"path": str(notebook.parent.resolve())}})
+    except CellExecutionError as error:
+        last = [line for line in str(error).splitlines() if line.strip()][-1]
+        raise ReproodError(f"{notebook}: a cell failed: {last}; open it with Jupyter to see where.") from error
+    # no scripts from elsewhere: there are no formulas and no widgets
+    exporter = make_exporter(mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="", embed_images=True)
+    body, _ = exporter.from_notebook_node(content, {"metadata": {"name": notebook.stem}})
+    with atomic_path(out) as temporary:
+        temporary.write_text(body, encoding="utf-8")

@@ -1,0 +1,130 @@
+"""What a report is made of: a benchmark's runs, their histories, predictions and metrics, and the suite's record."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reprood.config import Benchmark, Suite
+from reprood.evaluate.bootstrap import Interval, contrast
+from reprood.evaluate.resample import Scores, replicate_detection, replicate_errors
+from reprood.evaluate.table import GATE, Predictions, groups, load_predictions, read_metrics
+from reprood.files import read_json
+
+NATIVE = ("godin_h_star", "godin_h", "godin_g")
+REPLICATES = 200
+
+
+@dataclass(frozen=True)
+class BenchmarkResults:
+    """The stored results of one benchmark of a suite.
+
+    Attributes
+    ----------
+    name : str
+    suite : Suite
+    runs : Path
+        Folder of all runs.
+    """
+
+    name: str
+    suite: Suite
+    runs: Path
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """The benchmark's record."""
+        return self.suite.benchmarks[self.name]
+
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """Methods that ran on it, in the suite's order."""
+        ran = {method for benchmark, method, _ in self.suite.jobs() if benchmark == self.name}
+        return tuple(method for method in self.suite.methods if method in ran)
+
+    def seeds(self, method: str) -> list[int]:
+        """Seeds of a method."""
+        return [s for b, m, s in self.suite.jobs() if (b, m) == (self.name, method)]
+
+    def label(self, method: str) -> str:
+        """A method's name for readers."""
+        return self.suite.methods[method].label
+
+    def folder(self, method: str, seed: int) -> Path:
+        """A run's folder."""
+        return self.runs / self.name / method / str(seed)
+
+    def history(self, method: str) -> list[pd.DataFrame]:
+        """history.csv of each seed."""
+        return [pd.read_csv(self.folder(method, seed) / "history.csv") for seed in self.seeds(method)]
+
+    @cached_property
+    def _loaded(self) -> dict[str, list[Predictions]]:
+        return {}
+
+    def predictions(self, method: str) -> list[Predictions]:
+        """Predictions of each seed."""
+        if method not in self._loaded:
+            paths = [self.folder(method, seed) / "predictions.parquet" for seed in self.seeds(method)]
+            self._loaded[method] = [load_predictions(path) for path in paths]
+        return self._loaded[method]
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """The tidy metrics of all runs."""
+        paths = [self.folder(m, s) / "metrics.csv" for m in self.methods for s in self.seeds(m)]
+        return pd.concat([read_metrics(path) for path in paths], ignore_index=True)
+
+    def values(self, method: str, metric: str, split: str = "test", score: str = "-") -> np.ndarray:
+        """A metric of each seed; empty when there is none."""
+        rows = self.metrics
+        chosen = (rows["method"] == method) & (rows["metric"] == metric)
+        chosen &= (rows["split"] == split) & (rows["score"] == score)
+        return rows.loc[chosen, "value"].to_numpy()
+
+    def passed(self, method: str) -> bool:
+        """No seed failed the accuracy gate."""
+        gates = self.values(method, GATE)
+        return bool((gates == 1).all())
+
+    def scores(self, method: str) -> list[str]:
+        """Scores of a method that are shown: detectors, then its own; not the step sizes of a grid."""
+        rows = self.metrics
+        names = rows.loc[rows["method"] == method, "score"].unique()
+        return [name for name in names if name != "-" and "_eps_" not in name]
+
+    def headline(self, method: str) -> str:
+        """A method's own score when it has one, else the maximum softmax probability."""
+        return next((name for name in NATIVE[1:2] if name in self.scores(method)), "msp")
+
+    def detection_interval(self, method: str, metric: str, split: str, score: str) -> Interval:
+        """Mean over seeds and OOD sets with its bootstrap interval."""
+        members = (split,) if split in self.benchmark.ood else groups(self.benchmark)[split]
+        arm = [
+            Scores(
+                p.split("test")[f"score_{score}"].to_numpy(),
+                {name: p.split(name)[f"score_{score}"].to_numpy() for name in members},
+            )
+            for p in self.predictions(method)
+        ]
+        generator = np.random.default_rng(0)
+        return contrast(replicate_detection([arm], metric, generator, REPLICATES), [1.0], generator)
+
+    def error_interval(self, method: str) -> Interval:
+        """Top-1 error in percent, mean over seeds, with its bootstrap interval."""
+        ranks = [p.split("test")["label_rank"].to_numpy() for p in self.predictions(method)]
+        generator = np.random.default_rng(0)
+        found = replicate_errors([100.0 * (np.stack(ranks) > 0)], generator, REPLICATES)
+        return contrast(found, [1.0], generator)
+
+    def best_error(self, method: str) -> float:
+        """Mean over seeds of the lowest recorded test error: the best-epoch convention, for comparison only."""
+        best = [h["test_error"].min() for h in self.history(method) if "test_error" in h]
+        return float(np.mean(best)) if best else float("nan")
+
+    def facts(self, method: str, seed: int) -> dict[str, Any]:
+        """run.json of a run."""
+        return dict(read_json(self.folder(method, seed) / "run.json"))

@@ -1,0 +1,63 @@
+"""One restrained style for all figures; files are byte-identical from run to run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from reprood.files import atomic_path
+
+# Colour-blind safe: Okabe and Ito's eight, then Tol's muted ones. A method has the colour of its place in the suite.
+PALETTE = (
+    "#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#882255", "#44AA99", "#999933",
+    "#332288", "#AA4499", "#88CCEE", "#DDCC77",
+)  # fmt: skip
+ID_COLOUR, OOD_COLOURS = "#0072B2", {"near": "#D55E00", "far": "#E69F00", "noise": "#999999"}
+
+RULES: Any = {
+    "svg.hashsalt": "reprood",
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.1,
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+    "figure.constrained_layout.use": True,
+}
+
+
+def colours(methods: Sequence[str]) -> dict[str, str]:
+    """A colour for each method, by its place in the suite."""
+    return {method: PALETTE[i % len(PALETTE)] for i, method in enumerate(methods)}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure in the style; sizes in inches."""
+    mpl.rcParams.update(RULES)
+    return plt.figure(figsize=(width, height))
+
+
+def save(figure: Figure, svg: Path, png: Path) -> None:
+    """Write a figure as SVG and PNG without dates or versions in them, and close it."""
+    with atomic_path(svg) as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
+    with atomic_path(png) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})
+    plt.close(figure)
