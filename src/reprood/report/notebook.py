@@ -30,8 +30,8 @@ def render(notebook: Path, out: Path) -> None:
     try:
         runner.preprocess(content, {"metadata": {"path": str(notebook.parent.resolve())}})
     except CellExecutionError as error:
-        last = [line for line in str(error).splitlines() if line.strip()][-1]
-        raise ReproodError(f"{notebook}: a cell failed: {last}; open it with Jupyter to see where.") from error
+        what = f"{error.ename}: {error.evalue}"
+        raise ReproodError(f"{notebook}: a cell failed: {what}; open it with Jupyter to see where.") from error
     # no scripts from elsewhere: there are no formulas and no widgets
     exporter = make_exporter(mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="", embed_images=True)
     body, _ = exporter.from_notebook_node(content, {"metadata": {"name": notebook.stem}})

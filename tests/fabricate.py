@@ -1,0 +1,127 @@
+"""A folder of results with a known truth, in the form that the predict and evaluate stages write."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reprood.config import Suite
+from reprood.data.arrays import save_split
+from reprood.evaluate.table import evaluate_run
+from reprood.files import canonical_json, write_json
+
+SUITE = {
+    "title": "Fabricated <b>suite</b>",
+    "note": "No model was trained.",
+    "scale": "reduced",
+    "seeds": [0, 1, 2],
+    "benchmarks": {
+        "toy": {
+            "title": "Toy",
+            "preparation": {"size": 8, "channels": 1},
+            "train": {"dataset": "d", "split": "train"},
+            "validation": {"dataset": "d", "split": "validation"},
+            "test": {"dataset": "d", "split": "test"},
+            "ood": {
+                "near_set": {"dataset": "e", "split": "test", "shift": "near"},
+                "noise_set": {"dataset": "f", "split": "test", "shift": "noise"},
+            },
+            "gate": {"accuracy": 0.3},
+        }
+    },
+    "methods": {
+        "erm": {"use": "erm", "label": "Cross-entropy"},
+        "good": {"use": "cutmix", "label": "Good & better"},
+        "same": {"use": "cutmix", "label": "Same"},
+        "broken": {"use": "cutmix", "label": "Broken"},
+    },
+    "runs": [{"benchmark": "toy", "methods": ["erm", "good", "same", "broken"]}],
+}
+# error rate in percent, and how far ID scores lie above OOD scores
+TRUTH = {"erm": (20.0, 0.5), "good": (8.0, 1.5), "same": (20.0, 0.5), "broken": (90.0, 0.0)}
+COUNT = 600
+
+
+def suite(**changes) -> Suite:
+    return Suite.model_validate({**SUITE, **changes})
+
+
+def predictions(folder: Path, method: str, seed: int) -> None:
+    """Samples whose difficulty is shared by all methods, so that methods are paired."""
+    error, gap = TRUTH[method]
+    hard, own = np.random.default_rng(7), np.random.default_rng([seed, *method.encode()])
+    columns: dict[str, list] = {
+        "split": [],
+        "row": [],
+        "label": [],
+        "prediction": [],
+        "label_rank": [],
+        "score_msp": [],
+    }
+    columns["score_own"] = []
+    for split, label in (("validation", 0), ("test", 0), ("near_set", -1), ("noise_set", -1)):
+        difficulty = hard.random(COUNT)
+        wrong = difficulty < error / 100 + own.normal(0, 0.002)
+        score = 0.5 * hard.normal(size=COUNT) + 0.5 * own.normal(size=COUNT) + (gap if label == 0 else 0)
+        columns["split"] += [split] * COUNT
+        columns["row"] += range(COUNT)
+        columns["label"] += [label] * COUNT
+        columns["prediction"] += wrong.astype(int).tolist() if label == 0 else [0] * COUNT
+        columns["label_rank"] += np.where(wrong, 1, 0).tolist() if label == 0 else [-1] * COUNT
+        columns["score_msp"] += (1 / (1 + np.exp(-score))).tolist()
+        columns["score_own"] += (score + (0.5 if label == 0 else 0)).tolist()
+    facts = {"benchmark": "toy", "method": method, "seed": seed, "fitted": {"godin": {"epsilon": 0.01}}, "skipped": {}}
+    table = pa.table(columns).replace_schema_metadata({"reprood": canonical_json(facts)})
+    pq.write_table(table, folder / "predictions.parquet")
+
+
+def results(folder: Path, epochs: int = 60, **changes) -> Suite:
+    """Runs, data and lint report under `folder`; returns the suite."""
+    made = suite(**changes)
+    for benchmark, method, seed in made.jobs():
+        run = folder / "runs" / benchmark / method / str(seed)
+        run.mkdir(parents=True)
+        predictions(run, method, seed)
+        evaluate_run(
+            run / "predictions.parquet", made.benchmarks[benchmark], benchmark, method, seed, run / "metrics.csv"
+        )
+        write_json(
+            run / "model.json",
+            {"settings": {"training": {"epochs": epochs}}, "backbone": {"name": "wrn"}, "parameters": 1234},
+        )
+        phases = [{"phase": "train", "seconds": 10.0, "images": 5000, "images_per_second": 500.0, "resumed": 0}]
+        facts = {
+            "versions": {"torch": "2"},
+            "device": "cpu",
+            "threads": 1,
+            "precision": "fp32",
+            "data": {"train": "abc"},
+        }
+        write_json(run / "run.json", {**facts, "phases": phases})
+        history = "phase,epoch,lr,train_loss,validation_error,test_error\n"
+        history += "".join(
+            f"train,{e + 1},0.1,{2 / (e + 1)},{'' if e % 2 else 30 - e},{'' if e % 2 else 31 - e}\n" for e in range(7)
+        )
+        (run / "history.csv").write_text(history)
+    rng = np.random.default_rng(0)
+    for split in made.benchmarks["toy"].splits():
+        source = {"kind": "package", "files": [{"from": "a package", "digest_status": "verified"}]}
+        meta = {"title": f"<i>{split}</i>", "split": split, "licence": "none", "note": "", "source": source}
+        images = rng.integers(0, 256, (COUNT, 8, 8, 1), dtype=np.uint8)
+        save_split(
+            folder / "data" / "benchmarks" / "toy" / split, images, np.zeros(COUNT), {}, {**meta, "classes": ["a", "b"]}
+        )
+    write_json(folder / "data" / "benchmarks" / "toy" / "lint.json", {"duplicates": {"train": 0}, "overlaps": {}})
+    images = rng.integers(0, 256, (10, 8, 8, 1), dtype=np.uint8)
+    np.savez(folder / "runs" / "toy" / "examples.npz", original=images, good=images[::-1])
+    return made
+
+
+def paper(*claims, published=()) -> dict:
+    return {
+        "id": "toy", "title": "Toy: a paper", "authors": "A", "venue": "V", "year": 2020,
+        "summary": "S.", "method": "M.",
+        "claims": [{"id": f"c{i}", "statement": "X is better.", **claim} for i, claim in enumerate(claims)],
+        "published": list(published),
+    }  # fmt: skip
