@@ -184,7 +184,8 @@ class Plan:
     def suite_parameters(self) -> str:
         """What the audit and the report need to know of the suite (not its runs' settings)."""
         suite = self.suite.model_dump(mode="json", exclude={"settings"})
-        return canonical_json({"name": Path(self.settings.suite).stem, **suite})
+        # in the suite's own order, which is the order of the tables
+        return json.dumps({"name": Path(self.settings.suite).stem, **suite}, separators=(",", ":"), ensure_ascii=False)
 
     def code_of(self, benchmark: str, method: str, *entries: str) -> str:
         """Fingerprint of the entries, the method's module and the network's module."""

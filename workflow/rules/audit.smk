@@ -1,10 +1,6 @@
 # Stage 5, audit: every published claim that the suite's runs can speak to, judged on the stored predictions.
 
 
-def suite_parameters(wildcards):
-    return plan.suite_parameters()
-
-
 rule audit:
     input:
         plan.runs("predictions.parquet", "metrics.csv", "model.json"),

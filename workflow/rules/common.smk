@@ -34,3 +34,165 @@ wildcard_constraints:
 def split_files(folder):
     """The four files of a split's folder."""
     return [f"{folder}/{name}" for name in SPLIT_FILES]
+
+
+# --- data ---
+
+
+def dataset_parameters(wildcards):
+    return plan.dataset_parameters(wildcards.dataset)
+
+
+def split_source(wildcards):
+    source = plan.source(wildcards.benchmark, wildcards.split)
+    return split_files(f"data/{source.dataset}/{source.split}")
+
+
+def split_source_folder(wildcards):
+    source = plan.source(wildcards.benchmark, wildcards.split)
+    return f"data/{source.dataset}/{source.split}"
+
+
+def split_parameters(wildcards):
+    return plan.split_parameters(wildcards.benchmark, wildcards.split)
+
+
+def benchmark_files(wildcards):
+    return plan.data_files(
+        wildcards.benchmark, plan.benchmark(wildcards.benchmark).splits()
+    )
+
+
+def benchmark_parameters(wildcards):
+    return plan.benchmark_parameters(wildcards.benchmark)
+
+
+# --- train ---
+
+
+def train_data(wildcards):
+    splits = [
+        "train",
+        "validation",
+        "test",
+        *plan.benchmark(wildcards.benchmark).auxiliary,
+    ]
+    return plan.data_files(wildcards.benchmark, splits)
+
+
+def train_code(wildcards):
+    return plan.code_of(wildcards.benchmark, wildcards.method, "reprood.train")
+
+
+def train_parameters(wildcards):
+    return plan.train_parameters(
+        wildcards.benchmark, wildcards.method, int(wildcards.seed)
+    )
+
+
+# --- predict ---
+
+
+def predict_data(wildcards):
+    return plan.data_files(
+        wildcards.benchmark, plan.predicted_splits(wildcards.benchmark)
+    )
+
+
+def predict_code(wildcards):
+    return plan.code_of(wildcards.benchmark, wildcards.method, "reprood.predict")
+
+
+def predict_parameters(wildcards):
+    return plan.predict_parameters(wildcards.benchmark)
+
+
+def example_data(wildcards):
+    return plan.data_files(wildcards.benchmark, ["train"])
+
+
+def example_code(wildcards):
+    return plan.example_code(wildcards.benchmark)
+
+
+def example_records(wildcards):
+    return plan.example_records(wildcards.benchmark)
+
+
+# --- evaluate ---
+
+
+def evaluate_parameters(wildcards):
+    return plan.benchmark_parameters(wildcards.benchmark)
+
+
+# --- audit ---
+
+
+def suite_parameters(wildcards):
+    return plan.suite_parameters()
+
+
+# --- report ---
+
+
+PAGE_TEMPLATE = "src/reprood/report/templates/page.html.j2"
+
+
+NOTEBOOKS = ("explore",)
+
+
+def report_targets():
+    return [
+        "reports/index.html",
+        *expand(
+            "reports/figures/{benchmark}/{figure}.{form}",
+            benchmark=plan.benchmarks,
+            figure=FIGURES,
+            form=("svg", "png"),
+        ),
+        *expand(
+            "reports/tables/{benchmark}/{table}.csv",
+            benchmark=plan.benchmarks,
+            table=TABLES,
+        ),
+        *expand("reports/notebooks/{notebook}.html", notebook=NOTEBOOKS),
+        "results/plots.csv",
+    ]
+
+
+def figure_inputs(wildcards):
+    if wildcards.figure == "examples":
+        return [f"runs/{wildcards.benchmark}/examples.npz"]
+    names = (
+        ("history.csv",)
+        if wildcards.figure == "curves"
+        else ("predictions.parquet", "metrics.csv")
+    )
+    return plan.runs(*names, benchmark=wildcards.benchmark)
+
+
+def table_inputs(wildcards):
+    return plan.runs(
+        "predictions.parquet",
+        "metrics.csv",
+        "history.csv",
+        benchmark=wildcards.benchmark,
+    )
+
+
+def report_data(wildcards):
+    files = [
+        f"data/benchmarks/{name}/{split}/meta.json"
+        for name in plan.benchmarks
+        for split in plan.benchmark(name).splits()
+    ]
+    return files + [f"data/benchmarks/{name}/lint.json" for name in plan.benchmarks]
+
+
+def page_figures(wildcards):
+    return expand(
+        "reports/figures/{benchmark}/{figure}.svg",
+        benchmark=plan.benchmarks,
+        figure=FIGURES,
+    )

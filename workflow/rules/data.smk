@@ -1,34 +1,6 @@
 # Stage 1, data: every data set as memory-mapped arrays, every benchmark's splits through one preparation rule.
 
 
-def dataset_parameters(wildcards):
-    return plan.dataset_parameters(wildcards.dataset)
-
-
-def split_source(wildcards):
-    source = plan.source(wildcards.benchmark, wildcards.split)
-    return split_files(f"data/{source.dataset}/{source.split}")
-
-
-def split_source_folder(wildcards):
-    source = plan.source(wildcards.benchmark, wildcards.split)
-    return f"data/{source.dataset}/{source.split}"
-
-
-def split_parameters(wildcards):
-    return plan.split_parameters(wildcards.benchmark, wildcards.split)
-
-
-def benchmark_files(wildcards):
-    return plan.data_files(
-        wildcards.benchmark, plan.benchmark(wildcards.benchmark).splits()
-    )
-
-
-def benchmark_parameters(wildcards):
-    return plan.benchmark_parameters(wildcards.benchmark)
-
-
 rule dataset:
     output:
         split_files("data/{dataset}/{split}"),

@@ -1,10 +1,6 @@
 # Stage 4, evaluate: metrics of each run, then all of them in one table.
 
 
-def evaluate_parameters(wildcards):
-    return plan.benchmark_parameters(wildcards.benchmark)
-
-
 rule evaluate:
     input:
         "runs/{benchmark}/{method}/{seed}/predictions.parquet",

@@ -1,20 +1,6 @@
 # Stage 3, predict: every test split of a run in one job; what is written is the evidence for all that follows.
 
 
-def predict_data(wildcards):
-    return plan.data_files(
-        wildcards.benchmark, plan.predicted_splits(wildcards.benchmark)
-    )
-
-
-def predict_code(wildcards):
-    return plan.code_of(wildcards.benchmark, wildcards.method, "reprood.predict")
-
-
-def predict_parameters(wildcards):
-    return plan.predict_parameters(wildcards.benchmark)
-
-
 rule predict:
     input:
         predict_data,
@@ -39,18 +25,6 @@ rule predict:
         "reprood predict --settings {params.settings:q} --data data/benchmarks/{wildcards.benchmark}"
         " --run runs/{wildcards.benchmark}/{wildcards.method}/{wildcards.seed}"
         " --threads {threads} --out {output} > {log} 2>&1"
-
-
-def example_data(wildcards):
-    return plan.data_files(wildcards.benchmark, ["train"])
-
-
-def example_code(wildcards):
-    return plan.example_code(wildcards.benchmark)
-
-
-def example_records(wildcards):
-    return plan.example_records(wildcards.benchmark)
 
 
 rule examples:

@@ -1,26 +1,6 @@
 # Stage 2, train: one run = benchmark x method x seed.
 
 
-def train_data(wildcards):
-    splits = [
-        "train",
-        "validation",
-        "test",
-        *plan.benchmark(wildcards.benchmark).auxiliary,
-    ]
-    return plan.data_files(wildcards.benchmark, splits)
-
-
-def train_code(wildcards):
-    return plan.code_of(wildcards.benchmark, wildcards.method, "reprood.train")
-
-
-def train_parameters(wildcards):
-    return plan.train_parameters(
-        wildcards.benchmark, wildcards.method, int(wildcards.seed)
-    )
-
-
 rule train:
     input:
         train_data,

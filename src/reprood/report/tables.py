@@ -49,6 +49,7 @@ class Table:
 
 def _measured(metric: str, found: Interval) -> Cell:
     value, low, high = (words.percent(metric, v) for v in (found.estimate, found.low, found.high))
+    low, high = max(low, 0.0), min(high, 100.0)  # a t interval may reach beyond the metric's range
     return Cell(words.number(value), words.interval(low, high), value)
 
 
