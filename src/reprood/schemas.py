@@ -1,0 +1,26 @@
+"""JSON schemas of the configuration files, for editors: `python -m reprood.schemas` writes workflow/schemas/."""
+
+from pathlib import Path
+from typing import Any
+
+from reprood.audit.papers import Paper
+from reprood.config import Settings, Suite
+from reprood.data.catalogue import DatasetEntry
+from reprood.files import write_json
+
+FOLDER = Path("workflow/schemas")
+
+
+def schemas() -> dict[str, Any]:
+    """Schema by file name: what `config/config.yaml`, a suite, a paper and a catalogue entry may hold."""
+    return {
+        "config.schema.json": Settings.model_json_schema(),
+        "suite.schema.json": Suite.model_json_schema(),
+        "paper.schema.json": Paper.model_json_schema(),
+        "dataset.schema.json": DatasetEntry.model_json_schema(),
+    }
+
+
+if __name__ == "__main__":
+    for name, schema in schemas().items():
+        write_json(FOLDER / name, schema)

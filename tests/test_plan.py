@@ -1,0 +1,194 @@
+"""The plan answers for the rules, and names what does not fit; the command line says mistakes in one sentence."""
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reprood.errors import ReproodError
+from reprood.files import read_json
+from reprood.schemas import schemas
+from reprood.workflow import Plan, environment
+
+ROOT = Path(__file__).resolve().parent.parent
+SMOKE = yaml.safe_load((ROOT / "config" / "suites" / "smoke.yaml").read_text())
+
+
+def plan(tmp_path, change=lambda suite: None, **config) -> Plan:
+    suite = copy.deepcopy(SMOKE)
+    change(suite)
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(suite, sort_keys=False))
+    return Plan({"suite": str(path), **config}, ROOT)
+
+
+def setting(*path, value):
+    def change(suite):
+        for key in path[:-1]:
+            suite = suite[key]
+        suite[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize("suite", sorted(p.stem for p in (ROOT / "config" / "suites").glob("*.yaml")))
+def test_every_suite_makes_a_plan(suite):
+    made = Plan({"suite": suite}, ROOT)
+    assert len(made.jobs) >= 6
+    for benchmark, method, seed in made.jobs:
+        json.loads(made.train_parameters(benchmark, method, seed))
+
+
+def test_benchmark_names_are_used_once_over_all_suites():
+    """Results lie under the benchmark's name, so two suites must not use one name for two things."""
+    seen: dict[str, dict] = {}
+    for path in sorted((ROOT / "config" / "suites").glob("*.yaml")):
+        for name, record in yaml.safe_load(path.read_text())["benchmarks"].items():
+            assert seen.setdefault(name, record) == record, f"{name} in {path.name}"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (setting("benchmarks", "smoke_letters", "train", "dataset", value="lettres"), "there is no data set 'lettres'"),
+        (
+            setting("benchmarks", "smoke_letters", "test", "split", value="exam"),
+            "has no split 'exam'; it has: train, test",
+        ),
+        (setting("methods", "erm", "use", value="emr"), "there is no module 'emr'"),
+        (setting("settings", "backbone", "name", value="vgg"), "backbone.name is 'vgg'; expected one of densenet"),
+        (setting("settings", value={}), "backbone.name is None"),
+    ],
+)
+def test_names_that_do_not_exist(tmp_path, change, words):
+    with pytest.raises(ReproodError) as caught:
+        plan(tmp_path, change)
+    assert words in str(caught.value)
+
+
+def test_another_checkout_is_refused(tmp_path):
+    with pytest.raises(ReproodError, match="not from this checkout"):
+        Plan({"suite": "smoke"}, tmp_path)
+
+
+def test_settings_are_merged_from_suite_benchmark_and_method(tmp_path):
+    made = plan(tmp_path, setting("methods", "erm", "set", value={"training": {"lr": 0.01}, "label_smoothing": 0.1}))
+    settings = json.loads(made.train_parameters("smoke_letters", "erm", 0))
+    assert settings["settings"]["training"]["lr"] == 0.01
+    assert settings["settings"]["training"]["epochs"] == 2
+    assert settings["backbone"]["name"] == "wrn"
+    assert "backbone" not in settings["settings"]
+
+
+def test_how_to_run_is_no_parameter(tmp_path):
+    one = plan(tmp_path)
+    other = plan(tmp_path, mirrors=["/somewhere"], offline=True, device="cpu", checkpoint_seconds=1)
+    assert one.train_parameters("smoke_letters", "erm", 0) == other.train_parameters("smoke_letters", "erm", 0)
+    assert one.dataset_parameters("letters") == other.dataset_parameters("letters")
+    assert "/somewhere" in other.shell_prefix()
+
+
+def test_fingerprints_name_the_method_and_the_network(tmp_path):
+    made = plan(tmp_path)
+    assert made.code_of("smoke_letters", "erm", "reprood.train") != made.code_of(
+        "smoke_letters", "cutmix", "reprood.train"
+    )
+    wide = plan(tmp_path, setting("settings", "backbone", value={"name": "resnet", "depth": 18}))
+    assert made.code_of("smoke_letters", "erm", "reprood.train") != wide.code_of(
+        "smoke_letters", "erm", "reprood.train"
+    )
+
+
+def test_environment_has_public_versions():
+    text = environment("torch", "numpy")
+    assert text.startswith("torch ")
+    assert "+" not in text
+
+
+def test_schemas_are_up_to_date():
+    for name, schema in schemas().items():
+        stored = read_json(ROOT / "workflow" / "schemas" / name)
+        assert stored == json.loads(json.dumps(schema)), "run: python -m reprood.schemas"
+
+
+def test_lock_satisfies_the_project_and_holds_no_address():
+    import tomllib
+
+    from packaging.requirements import Requirement
+
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "--index-url" not in lock
+    assert "://" not in lock
+    locked: dict[str, set[str]] = {}
+    for line in lock.splitlines():
+        if line and not line.startswith((" ", "#")):
+            name, _, rest = line.partition("==")
+            locked.setdefault(name.lower().replace("_", "-"), set()).add(rest.split()[0])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *project["optional-dependencies"]["test"],
+        *project["optional-dependencies"]["ssh"],
+    ]
+    for text in wanted:
+        requirement = Requirement(text)
+        versions = locked[requirement.name.lower().replace("_", "-")]
+        assert all(requirement.specifier.contains(version) for version in versions), text
+
+
+def cli(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).parent / "reprood"), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("what", ["datasets", "benchmarks", "methods", "detectors", "suites", "claims"])
+def test_lists(what):
+    done = cli("list", what)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert len(rows) > 2
+    assert len({len(row) for row in rows}) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["list", "planets"], "choose one of datasets"),
+        (["data", "dataset", "lettres", "train"], "There is no data set 'lettres'"),
+        (["check", "--suite", "nowhere"], "There is no suite 'nowhere'"),
+        (["train", "--settings", "{", "--data", "x", "--out", "y"], "--settings is not valid JSON"),
+        (["evaluate", "collect", "x.csv", "--parquet", "p", "--csv", "c", "--summary", "s"], "x.csv does not exist"),
+    ],
+)
+def test_mistakes_on_the_command_line(arguments, words):
+    done = cli(*arguments)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_help_is_quick_and_free_of_torch():
+    done = cli("--help")
+    assert done.returncode == 0
+    for verb in ("data", "train", "predict", "evaluate", "audit", "report", "watch", "list", "check"):
+        assert verb in done.stdout
+
+
+def test_check_builds_the_networks():
+    done = cli("check", "--suite", "smoke")
+    assert done.returncode == 0, done.stderr
+    assert "smoke_letters/godin_c: wrn, 76,912 parameters, 2 epochs" in done.stdout
+
+
+def test_citation_agrees_with_the_project():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
