@@ -75,8 +75,9 @@ def test_a_pulled_clone_has_nothing_to_do(versioned, tmp_path):
 
 def test_metrics_params_and_plots_are_shown(versioned):
     shown = json.loads(versioned.run("dvc", "metrics", "show", "--json").stdout)
-    values = shown[""]["data"]["results/summary.json"]["data"]
-    assert "smoke_letters" in json.dumps(values)
+    values = shown[""]["data"]
+    assert set(values) == {f"results/summary/smoke_letters.{m}.json" for m in ("erm", "cutmix", "godin_c")}
+    assert 0 <= values["results/summary/smoke_letters.erm.json"]["data"]["top1_error"] <= 100
     versioned.edit("config/config.yaml", "checkpoint_seconds: 30", "checkpoint_seconds: 31")
     try:
         assert "checkpoint_seconds" in versioned.run("dvc", "params", "diff").stdout

@@ -48,7 +48,10 @@ def test_every_stage_wrote_what_it_promises(built):
     verdicts = pd.read_csv(built.folder / "results" / "verdicts.csv")
     assert not verdicts["verdict"].eq("reproduced").any(), "a reduced scale never reproduces a published number"
     assert "<html" in (built.folder / "reports" / "index.html").read_text()
-    json.loads((built.folder / "results" / "summary.json").read_text())
+    summary = json.loads((built.folder / "results" / "summary.json").read_text())
+    for method in METHODS:
+        part = built.folder / "results" / "summary" / f"smoke_letters.{method}.json"
+        assert json.loads(part.read_text()) == summary["smoke_letters"][method]
 
 
 def test_nothing_is_left_behind(built):

@@ -216,12 +216,14 @@ def evaluate_collect(
     parquet: Annotated[Path, typer.Option()],
     csv: Annotated[Path, typer.Option()],
     summary: Annotated[Path, typer.Option()],
+    part: Annotated[list[Path] | None, typer.Option(help="<benchmark>.<method>.json to write as well.")] = None,
 ) -> None:
-    """All runs' metrics in one table, and a summary for `dvc metrics show`."""
+    """All runs' metrics in one table, and summaries for `dvc metrics show`."""
     pin_threads(1)
-    from reprood.evaluate.table import collect
+    from reprood.evaluate.table import collect, write_summaries
 
     collect(metrics, parquet, csv, summary)
+    write_summaries(summary, part or [])
 
 
 @app.command()

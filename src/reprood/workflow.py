@@ -116,6 +116,11 @@ class Plan:
         """The named files of every run (of one benchmark)."""
         return [f"runs/{b}/{m}/{s}/{name}" for b, m, s in self.jobs if benchmark in (None, b) for name in names]
 
+    def summaries(self) -> list[str]:
+        """One small file of metrics for each benchmark and method."""
+        pairs = dict.fromkeys((benchmark, method) for benchmark, method, _ in self.jobs)
+        return [f"results/summary/{benchmark}.{method}.json" for benchmark, method in pairs]
+
     # Parameters of the rules: each is ONE text, because Snakemake compares parameters as a set of values.
 
     def dataset_parameters(self, dataset: str) -> str:

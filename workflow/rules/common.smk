@@ -122,6 +122,10 @@ def example_records(wildcards):
 # --- evaluate ---
 
 
+def summary_options(wildcards):
+    return " ".join(f"--part {path}" for path in plan.summaries())
+
+
 def evaluate_parameters(wildcards):
     return plan.benchmark_parameters(wildcards.benchmark)
 

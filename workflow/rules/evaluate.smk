@@ -24,10 +24,12 @@ rule collect_metrics:
         parquet="results/metrics.parquet",
         csv="results/metrics.csv",
         summary="results/summary.json",
+        parts=plan.summaries(),
     log:
         "logs/evaluate/collect.log",
     params:
         code=code("reprood.evaluate.table"),
+        parts=summary_options,
     shell:
         "reprood evaluate collect {input} --parquet {output.parquet} --csv {output.csv}"
-        " --summary {output.summary} > {log} 2>&1"
+        " --summary {output.summary} {params.parts} > {log} 2>&1"

@@ -258,10 +258,11 @@ def verdict(claim: Claim, paper: Paper, evidence: Evidence, scale: str) -> dict[
 
 
 def _words(claim: Claim, finding: Finding, scale: str) -> dict[str, str]:
-    low, high = finding.interval.low, finding.interval.high
-    where = f"the 95 % interval [{low:.4g}, {high:.4g}]"
+    scale_to_points = 100 if claim.metric in METRICS else 1
+    low, high = scale_to_points * finding.interval.low, scale_to_points * finding.interval.high
+    where = f"the 95 % interval, {low:.2f} to {high:.2f} points,".replace("-", "\N{MINUS SIGN}")
     bound = {"difference": "the claimed side of", "ordering": "the claimed side of"}.get(claim.kind, "within")
-    limit = f"{claim.margin:g}" if claim.margin else "zero"
+    limit = f"{scale_to_points * claim.margin:g}" if claim.margin else "zero"
     if finding.holds is None:
         return {"verdict": "inconclusive", "reason": f"{where} reaches over {limit}: more seeds or samples are needed"}
     if finding.holds:

@@ -16,7 +16,7 @@ from reprood.detectors.names import POST_HOC
 from reprood.errors import ReproodError
 from reprood.evaluate.classification import expected_calibration_error, top_k_error
 from reprood.evaluate.metrics import METRICS, detection_metrics
-from reprood.files import atomic_path, write_json
+from reprood.files import atomic_path, read_json, write_json
 
 COLUMNS = ("benchmark", "method", "seed", "split", "score", "metric", "value", "n", "n_ood")
 TYPES = {"seed": "int64", "value": "float64", "n": "int64", "n_ood": "int64"}
@@ -238,6 +238,17 @@ def collect(metrics: Sequence[Path], parquet: Path, csv: Path, summary: Path) ->
         pq.write_table(pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(), temporary)
     _write_csv(table, csv)
     write_json(summary, summarise(table))
+
+
+def write_summaries(summary: Path, outs: Sequence[Path]) -> None:
+    """Split `summary.json` into one small file a benchmark and method, `<benchmark>.<method>.json`.
+
+    `dvc metrics show` prints a row a file, so a table of methods comes out.
+    """
+    found = read_json(summary)
+    for out in outs:
+        benchmark, method = out.stem.split(".")
+        write_json(out, found[benchmark][method])
 
 
 def _shown(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:

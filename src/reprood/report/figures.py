@@ -71,8 +71,10 @@ def roc(results: BenchmarkResults) -> Figure:
         axis.plot([0, 1], [0, 1], color="#bbbbbb", lw=0.6, ls=":")
         axis.set(title=f"{words.split(name)} ({results.benchmark.ood[name].shift})", xlim=(0, 1), ylim=(0, 1.01))
         axis.set_aspect("equal", adjustable="box")
-    figure.supxlabel("share of OOD images accepted", fontsize=8)
-    figure.supylabel("share of ID images accepted", fontsize=8)
+    for axis in axes[-3:]:
+        axis.set_xlabel("OOD images accepted")
+    for axis in axes[::3]:
+        axis.set_ylabel("ID images accepted")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
