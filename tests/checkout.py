@@ -26,6 +26,7 @@ class Checkout:
 
     def __init__(self, folder: Path, *, fill: bool = True) -> None:
         self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         for part in PARTS if fill else ():
             source = ROOT / part
             if source.is_dir():
