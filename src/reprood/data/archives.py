@@ -1,12 +1,16 @@
 """Files of a folder, a zip or a tar archive by name, with member checks: nothing outside, no links."""
 
+import lzma
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from reprood.errors import ReproodError
 
+# What a damaged archive or compressed file raises while it is read.
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 
 
@@ -43,7 +47,7 @@ def members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, by
             yield from _zip_members(path, wanted)
         else:
             yield from _tar_members(path, wanted)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except (*DAMAGED, RuntimeError, NotImplementedError) as error:  # the last two: encrypted, unknown compression
         raise ReproodError(f"{path} is damaged ({error}); delete it, so that it is fetched again.") from error
 
 
@@ -69,6 +73,8 @@ def _tar_members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[st
             if stream is None:
                 raise ReproodError(f"{path}: member '{name}' cannot be read.")
             yield name, stream.read()
+        while archive.fileobj is not None and archive.fileobj.read(1 << 20):
+            pass  # the checksum of a compressed archive stands behind its last member
 
 
 def is_image(name: str) -> bool:

@@ -98,6 +98,10 @@ def prepare_split(source: Source, preparation: Preparation, folder: Path, out: P
     labels = np.full(len(rows), -1, np.int64)
     names: list[str] = []
     if role in ("train", "validation", "test"):
+        if (stored.labels[rows] < 0).any():
+            raise ReproodError(
+                f"{out}: {source.dataset}/{source.split} has images without a label; only OOD and auxiliary splits may."
+            )
         classes = source.classes or tuple(range(int(stored.labels.max()) + 1))
         lookup = {old: new for new, old in enumerate(classes)}
         labels = np.array([lookup[int(label)] for label in stored.labels[rows]], np.int64)

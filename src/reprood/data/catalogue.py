@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from reprood.config import Record, explain, read_yaml
+from reprood.config import NAME, Record, explain, read_yaml
+from reprood.errors import ReproodError
 
 Reader = Literal[
     "idx", "cifar_binary", "svhn_mat", "image_folder", "tiny_imagenet", "mvtec", "parquet", "npz", "npy", "npy_archive",
@@ -59,6 +60,13 @@ class File(Record):
     content_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     packages: tuple[Package, ...] = ()
 
+    @model_validator(mode="after")
+    def _addresses(self) -> "File":
+        for url in self.urls:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"'{url}' is no address; it must begin with https:// or http://")
+        return self
+
 
 class SplitEntry(Record):
     """How one split is read: the reader, the files it needs (names in `files`), its options."""
@@ -101,6 +109,12 @@ class DatasetEntry(Record):
 
     @model_validator(mode="after")
     def _files_exist(self) -> "DatasetEntry":
+        for name in self.files:
+            if "/" in name or name.startswith("."):
+                raise ValueError(f"the file name '{name}' must be a plain name; a place goes under 'path' or 'urls'")
+        for name in self.splits:
+            if not NAME.fullmatch(name):
+                raise ValueError(f"the split name '{name}' must be lower-case letters, digits and '_'")
         for name, split in self.splits.items():
             for file in split.files:
                 if file not in self.files:
@@ -118,6 +132,8 @@ def parse_entry(name: str, value: Any, where: str = "data set") -> DatasetEntry:
     ReproodError
         One sentence that names the entry and the key.
     """
+    if not NAME.fullmatch(name):
+        raise ReproodError(f"{where}: the data set name '{name}' must be lower-case letters, digits and '_'.")
     try:
         return DatasetEntry.model_validate(value)
     except ValidationError as error:
@@ -134,7 +150,11 @@ def load_catalogue(paths: Iterable[Path], extra: Mapping[str, Any]) -> dict[str,
     """
     entries: dict[str, DatasetEntry] = {}
     for path in paths:
-        for name, value in (read_yaml(path) or {}).items():
+        content = read_yaml(path) or {}
+        if not isinstance(content, Mapping):
+            raise ReproodError(f"{path} must hold data sets by name ('name: {{title: ...}}').")
+        for key, value in content.items():
+            name = str(key)
             if not name.startswith("_"):  # names with an underscore in front hold shared parts
                 entries[name] = parse_entry(name, value, str(path))
     for name, value in extra.items():

