@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 
 def golden_folder() -> Path:
@@ -12,6 +13,8 @@ def golden_folder() -> Path:
 
 
 def load(paper: str, name: str) -> dict[str, np.ndarray]:
-    """Arrays of `<folder>/<paper>/<name>.npz`."""
+    """Arrays of `<folder>/<paper>/<name>.npz`; a folder given by hand may lack whole papers, which are then skipped."""
+    if os.environ.get("REPROOD_GOLDEN_DIR") and not (golden_folder() / paper).is_dir():
+        pytest.skip(f"{golden_folder()} has no values of {paper}")
     with np.load(golden_folder() / paper / f"{name}.npz", allow_pickle=False) as archive:
         return {key: archive[key] for key in archive.files}
