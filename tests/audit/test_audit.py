@@ -8,10 +8,16 @@ import pytest
 import yaml
 
 import fabricate
+from reprood.audit.evidence import parts_of
 from reprood.audit.papers import Paper, load_papers
-from reprood.audit.verdicts import audit, judge
+from reprood.audit.verdicts import REDUCED, audit, judge, name_of
+from reprood.config import load_suite, read_yaml
 from reprood.errors import ReproodError
 from reprood.evaluate.bootstrap import Interval
+
+ROOT = Path(__file__).parents[2]
+PAPERS = sorted((ROOT / "config" / "papers").glob("*.yaml"))
+HERE = [{"dataset": "d", "backbone": {"name": "wrn"}}]
 
 ERROR = {"metric": "top1_error", "better": "lower"}
 AUROC = {"metric": "auroc", "better": "higher", "split": "mean_all"}
@@ -34,7 +40,18 @@ PUBLISHED = [
         "value": 20.0,
         "source": "recalled",
     },
+    *(
+        {"id": name, "where": "T", "setting": "s", "method": "m", "metric": "auroc", "value": value, "source": "paper"}
+        for name, value in (("c", 94.0), ("d", 71.0))
+    ),
 ]
+
+
+def fabricated(*claims, published=()):
+    """A paper's file whose arms are those that its claims name."""
+    names = {side["method"] for claim in claims for side in claim["sides"]}
+    arms = {name: {"means": name} for name in sorted(names)}
+    return {**fabricate.paper(*claims, published=published), "arms": arms}
 
 
 def sides(*pairs):
@@ -48,8 +65,13 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.fixture(autouse=True)
+def _few_replicates(monkeypatch):
+    monkeypatch.setattr("reprood.audit.evidence.REPLICATES", 200)
+
+
 def row(folder, claim, tmp_path, **changes):
-    record = Paper.model_validate(fabricate.paper(claim, published=PUBLISHED))
+    record = Paper.model_validate(fabricated(claim, published=PUBLISHED))
     table = audit(fabricate.suite(**changes), [record], folder / "runs", tmp_path / "verdicts.csv")
     return table.iloc[0]
 
@@ -104,11 +126,69 @@ def test_a_reduced_scale_never_reproduces(folder, tmp_path):
 
 
 def test_numbers_are_judged_at_the_papers_scale_only(folder, tmp_path):
-    claim = {**ERROR, "kind": "equals", "margin": 4, "sides": sides(("good", "")), "published": ["a"]}
+    claim = {**ERROR, "kind": "equals", "margin": 4, "sides": sides(("good", "")), "published": ["a"], "where": HERE}
     assert row(folder, claim, tmp_path)["verdict"] == "not judged at this scale"
-    assert row(folder, claim, tmp_path, scale="paper")["verdict"] == "reproduced"
+    found = row(folder, claim, tmp_path, scale="paper")
+    assert found["verdict"] == "reproduced"
+    assert "lies within the margin of 4 points around the published 8.00 %" in found["reason"]
     far = {**claim, "published": ["b"]}
     assert row(folder, far, tmp_path, scale="paper")["verdict"] == "contradicted"
+
+
+def test_published_percents_are_compared_with_metrics_in_the_unit_interval(folder, tmp_path):
+    claim = {
+        **AUROC,
+        "kind": "equals",
+        "margin": 0.05,
+        "sides": sides(("good", "msp")),
+        "published": ["c"],
+        "where": HERE,
+    }
+    found = row(folder, claim, tmp_path, scale="paper")
+    assert found["verdict"] == "reproduced", found["reason"]
+    assert found["published_effect"] == 0.94
+    gain = {**AUROC, "kind": "difference", "sides": sides(("good", "msp"), ("erm", "msp")), "published": ["c", "d"]}
+    found = row(folder, gain, tmp_path)
+    assert found["published_effect"] == pytest.approx(0.23)
+    low, high = 100 * found["low"], 100 * found["high"]
+    assert f"+{low:.2f} to +{high:.2f} points, lies above zero" in found["reason"]
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ([{"dataset": "cifar100"}], "trained on d, published for cifar100"),
+        ([{"dataset": "d", "backbone": {"name": "wrn", "depth": 28}}], "published for the network wrn depth 28"),
+        ([{"dataset": "d", "ood": ["e", "isun"]}], "published with the OOD sets isun too"),
+    ],
+)
+def test_another_setting_than_the_published_one_is_no_reproduction(folder, tmp_path, where, words):
+    claim = {**ERROR, "kind": "difference", "sides": sides(("good", ""), ("erm", "")), "where": where}
+    found = row(folder, claim, tmp_path, scale="paper")
+    assert (found["verdict"], found["scale"]) == ("supported at reduced scale", "reduced")
+    assert words in found["reason"]
+    one_of_many = {**claim, "where": [*where, *HERE]}
+    assert row(folder, one_of_many, tmp_path, scale="paper")["verdict"] == "reproduced"
+    value = {**claim, "kind": "equals", "margin": 4, "sides": sides(("good", "")), "published": ["a"]}
+    found = row(folder, value, tmp_path, scale="paper")
+    assert (found["verdict"], found["reason"]) == ("not judged at this scale", words)
+
+
+def test_reproduced_is_a_word_of_the_papers_scale():
+    assert {name_of(holds, REDUCED) for holds in (True, False, None)} == {
+        "supported at reduced scale",
+        "contradicted at reduced scale",
+        "inconclusive",
+    }
+
+
+def test_an_arm_may_have_another_name_in_a_suite(folder, tmp_path):
+    claim = {**ERROR, "kind": "difference", "sides": sides(("good", ""), ("plain", ""))}
+    record = fabricated(claim)
+    record["arms"]["plain"] = {"means": "baseline", "also": ["absent", "erm"]}
+    table = audit(fabricate.suite(), [Paper.model_validate(record)], folder / "runs", tmp_path / "verdicts.csv")
+    assert table.iloc[0]["second"] == "erm"
+    assert table.iloc[0]["verdict"] == "supported at reduced scale"
 
 
 def test_too_few_seeds(folder, tmp_path):
@@ -140,18 +220,39 @@ def test_best_of_several_scores_in_hindsight(folder, tmp_path):
     assert row(folder, claim, tmp_path)["effect"] == 0
 
 
-def test_unknown_score_and_metric(folder, tmp_path):
-    with pytest.raises(ReproodError, match="has no score 'vim'; it has: msp, own"):
-        row(folder, {**AUROC, "kind": "difference", "sides": sides(("erm", "vim"), ("good", "msp"))}, tmp_path)
-    with pytest.raises(ReproodError, match="metric 'accuracy' cannot be judged"):
-        claim = {**AUROC, "metric": "accuracy", "kind": "difference", "sides": sides(("erm", "msp"), ("good", "msp"))}
-        row(folder, claim, tmp_path)
+def test_a_score_that_was_not_stored(folder, tmp_path):
+    found = row(folder, {**AUROC, "kind": "difference", "sides": sides(("erm", "vim"), ("good", "msp"))}, tmp_path)
+    assert (found["verdict"], found["reason"]) == ("inconclusive", "the runs stored no such score: erm (vim)")
+
+
+def test_sets_that_the_benchmark_lacks(folder, tmp_path):
+    claim = {**AUROC, "split": "mean_far", "kind": "difference", "sides": sides(("erm", "msp"), ("good", "msp"))}
+    assert "no OOD sets for mean_far" in row(folder, claim, tmp_path)["reason"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "reason"),
+    [
+        ({**ERROR, "kind": "difference", "sides": sides(("good", ""), ("erm", ""))}, "lies below zero"),
+        ({**ERROR, "kind": "difference", "sides": sides(("erm", ""), ("good", ""))}, "above zero, against the claim"),
+        ({**ERROR, "kind": "difference", "sides": sides(("same", ""), ("erm", ""))}, "includes zero: more seeds"),
+        ({**ERROR, "kind": "non_inferior", "margin": 2, "sides": sides(("same", ""), ("erm", ""))}, "below +2 points"),
+        ({**AUROC, "kind": "non_inferior", "margin": 0.03, "sides": sides(("same", "msp"), ("erm", "msp"))},
+         "lies above −3 points"),
+        ({**AUROC, "kind": "equivalent", "margin": 0.03, "sides": sides(("same", "msp"), ("erm", "msp"))},
+         "lies within ±3 points"),
+        ({**ERROR, "kind": "ordering", "sides": sides(("good", ""), ("erm", ""), ("same", ""))},
+         "interval of the weakest step"),
+    ],
+)  # fmt: skip
+def test_reasons_speak_in_points(folder, tmp_path, claim, reason):
+    assert reason in row(folder, claim, tmp_path)["reason"]
 
 
 def test_the_same_predictions_give_the_same_bytes(folder, tmp_path):
     claims = [{**AUROC, "kind": "difference", "sides": sides(("good", "msp"), ("erm", "msp"))}] * 2
     for name in ("a", "b"):
-        audit(fabricate.suite(), [Paper.model_validate(fabricate.paper(*claims))], folder / "runs", tmp_path / name)
+        audit(fabricate.suite(), [Paper.model_validate(fabricated(*claims))], folder / "runs", tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -175,7 +276,7 @@ def test_judge(kind, better, low, high, margin, holds):
     assert judge(kind, Interval((low + high) / 2, low, high, 0.95, 0, 2, 3, 10, 10), better, margin) is holds
 
 
-GOOD = fabricate.paper({**ERROR, "kind": "difference", "sides": sides(("good", ""), ("erm", ""))}, published=PUBLISHED)
+GOOD = fabricated({**ERROR, "kind": "difference", "sides": sides(("good", ""), ("erm", ""))}, published=PUBLISHED)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +288,25 @@ GOOD = fabricate.paper({**ERROR, "kind": "difference", "sides": sides(("good", "
         ({"claims": [{**GOOD["claims"][0], "published": ["z"]}]}, "claim c0: there is no published number 'z'"),
         ({"claims": [{**GOOD["claims"][0], "kind": "equivalent"}]}, "needs a margin above 0"),
         ({"claims": [{**GOOD["claims"][0], "sides": [{"method": "erm"}]}]}, "has 2 sides, not 1"),
+        ({"claims": [{**GOOD["claims"][0], "metric": "accuracy"}]}, "claims.0: the metric 'accuracy' cannot be judged"),
+        ({"claims": [{**GOOD["claims"][0], "metric": "auroc"}]}, "the metric auroc needs a score on the side of good"),
+        ({"claims": [{**GOOD["claims"][0], "split": "far"}]}, "top1_error is not measured on the split 'far'"),
+        (
+            {
+                "claims": [
+                    {
+                        **GOOD["claims"][0],
+                        "kind": "equals",
+                        "margin": 1,
+                        "sides": [{"method": "erm"}],
+                        "published": ["a"],
+                    }
+                ]
+            },
+            "names the setting of the number under 'where'",
+        ),
+        ({"arms": {"erm": {"means": "x"}}}, "claim c0: there is no arm 'good'; known under 'arms': erm"),
+        ({"published": [{**PUBLISHED[0], "measured_by": "emr"}]}, "published a: there is no arm 'emr'"),
         ({"id": "other"}, "id is 'other'; expected the file's name, 'toy'"),
     ],
 )
@@ -202,7 +322,7 @@ def test_mistakes_in_a_papers_file(tmp_path, change, words):
 
 
 def test_the_papers_are_valid_and_say_where_numbers_come_from():
-    papers = {p.id: p for p in load_papers(sorted((Path(__file__).parents[2] / "config" / "papers").glob("*.yaml")))}
+    papers = {p.id: p for p in load_papers(PAPERS)}
     assert papers["cutmix"].number("t5_cutmix").value == 14.47
     assert papers["cutmix"].number("t12_cutmix_auroc").value == 94.4
     assert {n.source for n in papers["cutmix"].published} == {"paper", "issue"}
@@ -211,6 +331,41 @@ def test_the_papers_are_valid_and_say_where_numbers_come_from():
         n.value for n in papers["godin"].published if n.id.startswith("t1_cifar10_") and n.id.endswith("deconf_c_auroc")
     ]
     assert means[-1] == pytest.approx(sum(means[:-1]) / 6, abs=0.005)
+
+
+def test_the_papers_natural_means_are_those_of_the_rows():
+    paper = {p.id: p for p in load_papers(PAPERS)}["cutmix"]
+    natural = ("tiny_crop", "tiny_resize", "lsun_crop", "lsun_resize", "isun")
+    for arm in ("erm", "mixup", "cutout", "cutmix"):
+        rows = [paper.number(f"a2_{name}_{arm}_auroc").value for name in natural]
+        assert paper.number(f"a2_natural_{arm}_auroc").value == pytest.approx(sum(rows) / 5)
+    last = [paper.number(f"authors_run{k}_last").value for k in (1, 2, 3)]
+    assert paper.number("authors_last").value == pytest.approx(sum(last) / 3, abs=0.005)
+
+
+def test_the_papers_speak_of_arms_and_data_that_exist():
+    suites = [load_suite(path.stem, ROOT) for path in sorted((ROOT / "config" / "suites").glob("*.yaml"))]
+    arms = {name for suite in suites for name in suite.methods}
+    datasets = set(read_yaml(ROOT / "config" / "datasets.yaml"))
+    for paper in load_papers(PAPERS):
+        for name, arm in paper.arms.items():
+            assert {name, *arm.also} <= arms
+        for setting in (s for claim in paper.claims for s in claim.where):
+            assert {setting.dataset, *setting.ood} <= datasets
+
+
+def test_every_claim_can_be_judged_where_it_is_published():
+    """The suite `paper` holds, for every claim, a benchmark of the published setting with all arms."""
+    suite = load_suite("paper", ROOT)
+    for paper in load_papers(PAPERS):
+        for claim in paper.claims:
+            fitting = []
+            for name, benchmark in suite.benchmarks.items():
+                ran = dict.fromkeys(method for b, method, _ in suite.jobs() if b == name)
+                backbone = benchmark.settings["backbone"]
+                if parts_of(claim, paper, ran) and not all(s.lacks(benchmark, backbone) for s in claim.where):
+                    fitting.append(name)
+            assert fitting, f"{paper.id}/{claim.id}"
 
 
 def test_no_torch():

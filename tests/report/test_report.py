@@ -1,6 +1,7 @@
 """Figures, tables and the page on fabricated results: same bytes, same numbers, nothing from elsewhere."""
 
 import csv
+import html
 import re
 import subprocess
 import sys
@@ -13,15 +14,18 @@ import pytest
 
 import fabricate
 from reprood.audit.papers import Paper
+from reprood.audit.reasons import signed
 from reprood.audit.verdicts import audit
 from reprood.errors import ReproodError
 from reprood.report import words
-from reprood.report.figures import KINDS, make_figure
+from reprood.report.claims import forest
+from reprood.report.figures import DETECTION, KINDS, make_figure
+from reprood.report.forms import Cell, Table, frame, latex, markdown
 from reprood.report.notebook import render
 from reprood.report.page import write_page
 from reprood.report.plots import write_plots
 from reprood.report.results import BenchmarkResults
-from reprood.report.tables import classification, detection, frame, latex, markdown, write_table
+from reprood.report.tables import classification, detection, matrix, published, write_published, write_table
 
 CLAIMS = [
     {"metric": "top1_error", "better": "lower", "kind": "difference", "sides": [{"method": "good"}, {"method": "erm"}]},
@@ -29,6 +33,23 @@ CLAIMS = [
      "sides": [{"method": "good", "score": "msp"}, {"method": "erm", "score": "msp"}],
      "note": "<script>alert(1)</script>"},
 ]  # fmt: skip
+NUMBERS = [
+    {"id": "a", "metric": "top1_error", "value": 9.0, "measured_by": "good", "source": "paper"},
+    {"id": "b", "metric": "auroc", "value": 94.0, "measured_by": "good", "score": "msp", "split": "mean_all",
+     "source": "recalled"},
+    {"id": "c", "metric": "tnr95", "value": 50.0, "measured_by": "good", "score": "msp", "split": "near_set",
+     "source": "paper"},
+    {"id": "d", "metric": "fgsm_accuracy", "value": 8.2, "source": "paper"},
+    {"id": "e", "metric": "auroc", "value": 1.0, "measured_by": "good", "score": "msp", "split": "elsewhere",
+     "source": "issue"},
+]  # fmt: skip
+PAPER = Paper.model_validate(
+    {
+        **fabricate.paper(*CLAIMS),
+        "arms": {"good": {"means": "ours"}, "erm": {"means": "baseline"}},
+        "published": [{"where": "Table 1", "setting": "s", "method": "m", **number} for number in NUMBERS],
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +69,11 @@ def page(folder, results):
     figures = folder / "reports" / "figures"
     for kind in KINDS:
         make_figure(kind, results, figures / "toy" / f"{kind}.svg", figures / "toy" / f"{kind}.png")
-    paper = Paper.model_validate(fabricate.paper(*CLAIMS))
-    audit(fabricate.suite(), [paper], folder / "runs", folder / "verdicts.csv")
+    audit(fabricate.suite(), [PAPER], folder / "runs", folder / "verdicts.csv")
     out = folder / "reports" / "index.html"
     write_page(
         fabricate.suite(),
-        [paper],
+        [PAPER],
         folder / "verdicts.csv",
         runs=folder / "runs",
         data=folder / "data",
@@ -75,6 +95,36 @@ def test_figures_are_the_same_bytes_twice(results, tmp_path, kind):
     from PIL import Image
 
     assert np.asarray(Image.open(tmp_path / "a.png").convert("L")).std() > 5
+
+
+def test_a_figure_says_when_there_is_nothing_to_draw(folder, tmp_path):
+    runs = [{"benchmark": "toy", "methods": ["broken"]}]
+    broken = BenchmarkResults("toy", fabricate.suite(runs=runs), folder / "runs")
+    record = fabricate.SUITE["benchmarks"]["toy"]
+    closed_set = {"toy": {**record, "ood": {}, "evaluations": ["classification"]}}
+    without = BenchmarkResults("toy", fabricate.suite(benchmarks=closed_set), folder / "runs")
+    assert not without.detects
+    for kind in DETECTION:
+        for name, results in (("broken", broken), ("without", without)):
+            make_figure(kind, results, tmp_path / f"{name}.svg", tmp_path / f"{name}.png")
+            assert (tmp_path / f"{name}.svg").read_text().count("<svg") == 1
+    missing = BenchmarkResults("toy", fabricate.suite(), tmp_path)
+    with pytest.raises(ReproodError, match=r"examples\.npz does not exist"):
+        make_figure("examples", missing, tmp_path / "a.svg", tmp_path / "a.png")
+
+
+def test_a_benchmark_without_ood_sets_has_a_page(folder, results, tmp_path, page):
+    record = fabricate.SUITE["benchmarks"]["toy"]
+    suite = fabricate.suite(benchmarks={"toy": {**record, "ood": {}, "evaluations": ["classification"]}})
+    out = tmp_path / "index.html"
+    figures = folder / "reports" / "figures"
+    write_page(
+        suite, [PAPER], folder / "verdicts.csv", runs=folder / "runs", data=folder / "data", figures=figures, out=out
+    )
+    text = out.read_text()
+    assert "<h3>Classification</h3>" in text
+    assert "<h3>Detection</h3>" not in text
+    assert len(read(text).images) == len(KINDS) - len(DETECTION)
 
 
 def test_unknown_figure_and_table(results, tmp_path):
@@ -136,6 +186,70 @@ def test_the_forms_of_a_table_agree(results, make, tmp_path):
     assert re.search(r"(?<!\\)%(?! needs)", tex) is None
 
 
+def test_latex_survives_every_special_character():
+    table = Table("t", "100 % of {a}~b^c", ("x_y", "n & m"), ((Cell("a\\b#$"), Cell("−1.0", "", -1.0)),))
+    tex = latex(table)
+    assert r"100 \% of \{a\}\textasciitilde{}b\textasciicircum{}c" in tex
+    assert r"a\textbackslash{}b\#\$ & $-$1.0 \\" in tex
+    assert r"\begin{tabular}{lr}" in tex
+    assert markdown(table).splitlines()[1] == "| --- | ---: |"
+
+
+def test_matrix_marks_the_highest_of_each_score(results):
+    table = matrix(results)
+    assert table.head == ("method", "MSP", "own")
+    assert [row[0].text for row in table.rows] == ["Cross-entropy", "Good & better", "Same"], "no broken run"
+    for place, score in ((1, "msp"), (2, "own")):
+        values = {m: results.values(m, "auroc", "mean_natural", score).mean() for m in results.detecting}
+        marked = [row[0].text for row in table.rows if row[place].best]
+        assert marked == [results.label(max(values, key=values.get))]
+        for row, value in zip(table.rows, values.values(), strict=True):
+            assert row[place].value == pytest.approx(100 * value)
+
+
+def test_published_numbers_stand_beside_what_corresponds(results, tmp_path):
+    table = published(PAPER, [results])
+    measured = [row[5] for row in table.rows]
+    assert measured[0].value == pytest.approx(results.values("good", "top1_error").mean())
+    assert measured[1].value == pytest.approx(100 * results.values("good", "auroc", "mean_all", "msp").mean())
+    false_positives = results.values("good", "fpr95_id_positive", "near_set", "msp").mean()
+    assert measured[2].value == pytest.approx(100 - 100 * false_positives)
+    assert [cell.text for cell in measured[3:]] == ["–", "–"]
+    assert measured[1].interval.startswith("[")
+    assert table.rows[1][-1].text == "unverified citation"
+    write_published(PAPER, [results], tmp_path / "p")
+    for form in ("csv", "md", "tex"):
+        assert "unverified citation" in (tmp_path / f"p.{form}").read_text()
+
+
+@pytest.mark.parametrize(
+    ("kind", "better", "margin", "claimed"),
+    [
+        ("difference", "lower", 0, (0, 50)),
+        ("difference", "higher", 0, (50, 50)),
+        ("non_inferior", "lower", 1, (0, 75)),
+        ("non_inferior", "higher", 1, (25, 75)),
+        ("equivalent", "higher", 1, (25, 50)),
+    ],
+)
+def test_forest(kind, better, margin, claimed):
+    row = {"kind": kind, "better": better, "margin": margin, "metric": "top1_error", "published_effect": -2 / 1.08,
+           "effect": 0.5, "low": -1, "high": 1}  # fmt: skip
+    drawn = forest(row)
+    assert (drawn["low"], drawn["effect"], drawn["width"], drawn["published"]) == (25, 62.5, 50, 3.7)
+    assert drawn["claimed"] == claimed
+    assert drawn["end"] == "2.0"
+    assert forest({**row, "effect": float("nan")}) is None
+
+
+def test_forest_of_a_value_is_centred_on_the_published_one():
+    row = {"kind": "equals", "better": "higher", "margin": 0.02, "metric": "auroc", "published_effect": 0.9,
+           "effect": 0.9, "low": 0.89, "high": 0.91}  # fmt: skip
+    drawn = forest(row)
+    assert (drawn["effect"], drawn["published"]) == (50, 50)
+    assert drawn["claimed"] == (21.06, 57.88)
+
+
 class Reader(HTMLParser):
     VOID = {"meta", "link", "img", "br", "input"}
 
@@ -189,6 +303,26 @@ def test_the_page_is_accessible(page):
     assert "prefers-color-scheme: dark" in page
 
 
+def test_every_cell_of_the_page_is_that_of_the_tables(results, page):
+    rows = {}
+    for name, body in re.findall(r'<table class="sortable[^"]*" id="([^"]+)">.*?<tbody>(.*?)</tbody>', page, re.S):
+        rows[name] = [
+            re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in re.findall(r"<tr>(.*?)</tr>", body)
+        ]
+    tables = {
+        "toy-classification": classification(results),
+        "toy-matrix": matrix(results),
+        "toy-detection": detection(results),
+        "published-toy": published(PAPER, [results]),
+    }
+    assert rows.keys() == tables.keys()
+    for name, table in tables.items():
+        for shown, cells in zip(rows[name], table.rows, strict=True):
+            for text, cell in zip(shown, cells, strict=True):
+                plain = html.unescape(re.sub(r"<[^>]+>", " ", text)).split()
+                assert plain == f"{cell.text} {cell.interval}".split()
+
+
 def test_texts_cannot_become_markup(page):
     assert "<b>suite</b>" not in page
     assert "Fabricated &lt;b&gt;suite&lt;/b&gt;" in page
@@ -217,10 +351,15 @@ def test_plots_table(folder, results, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(1.25, "1.2"), (-0.04, "−0.0"), (float("nan"), "–"), (12.0, "12.0")]
+    ("value", "text"), [(1.25, "1.2"), (-0.04, "0.0"), (-0.4, "−0.4"), (float("nan"), "–"), (12.0, "12.0")]
 )  # fmt: skip
 def test_numbers(value, text):
     assert words.number(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.04, "0.0"), (-0.04, "0.0"), (0.4, "+0.4"), (-0.4, "−0.4")])
+def test_differences_have_a_sign(value, text):
+    assert signed(value) == text
 
 
 def test_notebook_is_stored_without_outputs():
@@ -237,9 +376,9 @@ def test_notebook_is_run_and_its_errors_are_said(tmp_path):
 
     nbformat.write(new_notebook(cells=[new_code_cell("print(6 * 7)")]), tmp_path / "a.ipynb")
     render(tmp_path / "a.ipynb", tmp_path / "a.html")
-    html = (tmp_path / "a.html").read_text()
-    assert "42" in html
-    assert not re.search(r'(src|href)="https?://', html)
+    text = (tmp_path / "a.html").read_text()
+    assert "42" in text
+    assert not re.search(r'(src|href)="https?://', text)
     nbformat.write(new_notebook(cells=[new_code_cell("1 / 0")]), tmp_path / "b.ipynb")
     with pytest.raises(ReproodError, match="a cell failed: ZeroDivisionError"):
         render(tmp_path / "b.ipynb", tmp_path / "b.html")

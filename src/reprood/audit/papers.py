@@ -1,16 +1,20 @@
 """What the papers publish, as data: bibliography, numbers with their source, claims made checkable."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from reprood.config import Record, explain, read_yaml
+from reprood.config import Benchmark, Record, explain, read_yaml
 from reprood.errors import ReproodError
+from reprood.evaluate.metrics import METRICS
 
 Source = Literal["paper", "repository", "issue", "recalled"]
 Kind = Literal["difference", "non_inferior", "equivalent", "ordering", "equals"]
+
+ERROR = "top1_error"  # the one metric of claims that is stored in percent
+JUDGED = (ERROR, *METRICS)
 
 SOURCE_WORDS = {
     "paper": "read in the paper",
@@ -18,6 +22,55 @@ SOURCE_WORDS = {
     "issue": "read in a discussion of its repository",
     "recalled": "unverified citation",
 }
+
+
+def unit(metric: str) -> float:
+    """What one point (one percent) is in a metric's own unit: errors are stored in percent, the others in [0, 1]."""
+    return 1.0 if metric in (ERROR, "top5_error") else 0.01
+
+
+class Arm(Record):
+    """What a name in the paper's file stands for.
+
+    Attributes
+    ----------
+    means : str
+        The paper's name for it.
+    also : tuple of str
+        Names of the same thing in suites that need another one, for instance trained by this paper's recipe.
+    """
+
+    means: str
+    also: tuple[str, ...] = ()
+
+
+class Setting(Record):
+    """A setting for which a paper states something.
+
+    Attributes
+    ----------
+    dataset : str
+        What is trained on.
+    backbone : mapping
+        The network's name and the options that must agree.
+    ood : tuple of str
+        Data sets that must be among the OOD sets.
+    """
+
+    dataset: str
+    backbone: dict[str, str | int | float] = {}
+    ood: tuple[str, ...] = ()
+
+    def lacks(self, benchmark: Benchmark, backbone: Mapping[str, object]) -> str:
+        """What keeps a benchmark from being this setting, in words; empty when nothing does."""
+        if benchmark.train.dataset != self.dataset:
+            return f"trained on {benchmark.train.dataset}, published for {self.dataset}"
+        wrong = {key: value for key, value in self.backbone.items() if backbone.get(key) != value}
+        if wrong:
+            wanted = " ".join(f"{value}" if key == "name" else f"{key} {value}" for key, value in self.backbone.items())
+            return f"published for the network {wanted}"
+        lacking = sorted(set(self.ood) - {outlier.dataset for outlier in benchmark.ood.values()})
+        return f"published with the OOD sets {', '.join(lacking)} too" if lacking else ""
 
 
 class Published(Record):
@@ -33,7 +86,9 @@ class Published(Record):
     source : {"paper", "repository", "issue", "recalled"}
         Where it was read; "recalled" numbers are shown as unverified citations.
     measured_by : str
-        Name of the method in the suites that corresponds; empty when there is none.
+        Name of the arm that corresponds; empty when there is none.
+    score, split : str
+        The score and the split (or mean over OOD sets) that correspond, for detection metrics.
     """
 
     id: str
@@ -45,10 +100,12 @@ class Published(Record):
     unit: str = "%"
     source: Source
     measured_by: str = ""
+    score: str = "-"
+    split: str = "test"
 
 
 class Side(Record):
-    """One side of a comparison: a method of the suites and a score.
+    """One side of a comparison: an arm and a score.
 
     Attributes
     ----------
@@ -88,6 +145,9 @@ class Claim(Record):
         In the metric's unit.
     min_seeds, min_epochs : int
         Below these a result is inconclusive: too few seeds; a schedule on which the effect is not expected.
+    where : tuple of Setting
+        Settings for which the paper states it. Elsewhere a verdict is one at reduced scale, and a published value is
+        not compared. Empty: stated for any setting.
     published : tuple of str
         Ids of the published numbers of the sides, in their order.
     note : str
@@ -103,6 +163,7 @@ class Claim(Record):
     margin: float = Field(default=0.0, ge=0)
     min_seeds: int = Field(default=3, ge=1)
     min_epochs: int = Field(default=0, ge=0)
+    where: tuple[Setting, ...] = ()
     published: tuple[str, ...] = ()
     note: str = ""
 
@@ -116,6 +177,20 @@ class Claim(Record):
             raise ValueError(f"a claim of the kind {self.kind} needs a margin above 0")
         if self.kind == "equals" and len(self.published) != 1:
             raise ValueError("a claim of the kind equals names the one published number it compares with")
+        if self.kind == "equals" and not self.where:
+            raise ValueError("a claim of the kind equals names the setting of the number under 'where'")
+        return self
+
+    @model_validator(mode="after")
+    def _metric(self) -> "Claim":
+        if self.metric not in JUDGED:
+            raise ValueError(f"the metric '{self.metric}' cannot be judged; known: {', '.join(JUDGED)}")
+        for side in self.sides:
+            if (self.metric == ERROR) != (side.score == "-"):
+                need = "takes no score" if self.metric == ERROR else "needs a score"
+                raise ValueError(f"the metric {self.metric} {need} on the side of {side.method}")
+        if (self.metric == ERROR) != (self.split == "test"):
+            raise ValueError(f"the metric {self.metric} is not measured on the split '{self.split}'")
         return self
 
 
@@ -132,6 +207,7 @@ class Paper(Record):
     code_licence: str = ""
     summary: str
     method: str
+    arms: dict[str, Arm]
     published: tuple[Published, ...] = ()
     claims: tuple[Claim, ...] = Field(min_length=1)
 
@@ -147,6 +223,20 @@ class Paper(Record):
                 if name not in known:
                     raise ValueError(f"claim {claim.id}: there is no published number '{name}'")
         return self
+
+    @model_validator(mode="after")
+    def _arms(self) -> "Paper":
+        named = {f"claim {claim.id}": [side.method for side in claim.sides] for claim in self.claims}
+        named |= {f"published {p.id}": [p.measured_by] for p in self.published if p.measured_by}
+        for where, names in named.items():
+            for name in names:
+                if name not in self.arms:
+                    raise ValueError(f"{where}: there is no arm '{name}'; known under 'arms': {', '.join(self.arms)}")
+        return self
+
+    def method_of(self, arm: str, ran: Collection[str]) -> str | None:
+        """The method that stands for an arm among those that ran; None when there is none."""
+        return next((name for name in (arm, *self.arms[arm].also) if name in ran), None)
 
     def number(self, name: str) -> Published:
         """A published number by its id."""

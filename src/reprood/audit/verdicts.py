@@ -1,13 +1,14 @@
 """From per-sample predictions to a verdict on each claim, with effect, interval, n and a reason in words.
 
 The effect is a difference of means over seeds. Its interval covers the test samples (bootstrap, paired across methods)
-and the training seeds (see `reprood.evaluate.bootstrap.contrast`). A verdict at a reduced scale is never called a
-reproduction, and numbers are compared with published ones at the paper's scale only.
+and the training seeds (see `reprood.evaluate.bootstrap.contrast`). A verdict at a reduced scale, or in a setting other
+than the published one, is never called a reproduction, and values are compared with published ones in their own
+setting only.
 """
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reprood.audit.papers import SOURCE_WORDS, Claim, Paper, Side
-from reprood.config import Benchmark, Suite
-from reprood.errors import ReproodError
+from reprood.audit.evidence import Evidence, Part, parts_of
+from reprood.audit.papers import SOURCE_WORDS, Claim, Paper, unit
+from reprood.audit.reasons import explain
+from reprood.config import Suite
 from reprood.evaluate.bootstrap import Interval, contrast
 from reprood.evaluate.metrics import METRICS
-from reprood.evaluate.resample import Replicates, Scores, replicate_detection, replicate_errors
-from reprood.evaluate.table import GATE, Predictions, groups, load_predictions, read_metrics
-from reprood.files import atomic_path, read_json
+from reprood.evaluate.resample import Replicates
+from reprood.files import atomic_path
 
 LEVEL = 0.95
-REPLICATES = 1000
-REDUCED = "reduced"
-NOT_JUDGED = "not judged at this scale"
+REDUCED, PAPER = "reduced", "paper"
+INCONCLUSIVE, NOT_JUDGED = "inconclusive", "not judged at this scale"
 COLUMNS = (
     "paper", "claim", "statement", "kind", "benchmark", "metric", "split", "first", "second", "value_first",
     "value_second", "effect", "low", "high", "level", "margin", "better", "n_seeds", "n", "n_ood", "scale", "verdict",
@@ -57,104 +57,19 @@ class Finding:
     values: tuple[float, float]
 
 
-class Evidence:
-    """The stored predictions and metrics of one benchmark's runs, read when they are asked for."""
-
-    def __init__(self, runs: Path, name: str, benchmark: Benchmark, seeds: Mapping[str, Sequence[int]]) -> None:
-        self.runs, self.name, self.benchmark = runs, name, benchmark
-        self.seeds = {method: tuple(values) for method, values in seeds.items()}
-        self._loaded: dict[tuple[str, int], Predictions] = {}
-
-    def predictions(self, method: str) -> list[Predictions]:
-        """One a seed."""
-        for seed in self.seeds[method]:
-            if (method, seed) not in self._loaded:
-                path = self.runs / self.name / method / str(seed) / "predictions.parquet"
-                self._loaded[method, seed] = load_predictions(path)
-        return [self._loaded[method, seed] for seed in self.seeds[method]]
-
-    def closed_gates(self, method: str) -> list[int]:
-        """Seeds whose accuracy is below the gate."""
-        closed = []
-        for seed in self.seeds[method]:
-            table = read_metrics(self.runs / self.name / method / str(seed) / "metrics.csv")
-            if (table.loc[table["metric"] == GATE, "value"] == 0).any():
-                closed.append(seed)
-        return closed
-
-    def epochs(self, method: str) -> int:
-        """Epochs of the method's training."""
-        folder = self.runs / self.name / method / str(self.seeds[method][0])
-        return int(read_json(folder / "model.json")["settings"]["training"]["epochs"])
-
-    def scores(self, side: Side) -> list[str]:
-        """The score names that a side means."""
-        known = self.predictions(side.method)[0].scores
-        if side.score.endswith("*"):
-            found = [name for name in known if name.startswith(side.score[:-1])]
-        else:
-            found = [side.score] if side.score in known else []
-        if not found:
-            raise ReproodError(
-                f"{self.name}/{side.method} has no score '{side.score}'; it has: {', '.join(known)}. Correct the claim."
-            )
-        return found
-
-    def replicates(self, claim: Claim, sides: Sequence[Side], generator: np.random.Generator) -> Replicates:
-        """The claim's metric of every side and seed, on the data and on resampled test samples."""
-        if claim.metric == "top1_error":
-            errors = [
-                100.0 * np.stack([(p.split("test")["label_rank"] > 0).to_numpy() for p in self.predictions(s.method)])
-                for s in sides
-            ]
-            return replicate_errors(errors, generator, REPLICATES)
-        if claim.metric not in METRICS:
-            raise ReproodError(
-                f"Claim {claim.id}: metric '{claim.metric}' cannot be judged; known: top1_error, {', '.join(METRICS)}."
-            )
-        members = self.members(claim.split)
-        arms = [[self._side_scores(p, self.best(s, claim), members) for p in self.predictions(s.method)] for s in sides]
-        return replicate_detection(arms, claim.metric, generator, REPLICATES)
-
-    def members(self, split: str) -> tuple[str, ...]:
-        """OOD sets of a split's name: one set, or the members of a mean."""
-        if split in self.benchmark.ood:
-            return (split,)
-        return groups(self.benchmark).get(split, ())
-
-    def best(self, side: Side, claim: Claim) -> str:
-        """A side's score; of several the best in hindsight, on the mean over seeds and sets."""
-        names = self.scores(side)
-        if len(names) == 1:
-            return names[0]
-        members, sign = self.members(claim.split), 1 if claim.better == "higher" else -1
-
-        def value(name: str) -> float:
-            arm = [self._side_scores(p, name, members) for p in self.predictions(side.method)]
-            found = replicate_detection([arm], claim.metric, np.random.default_rng(0), 2)
-            return sign * float(found.observed[0].mean())
-
-        return max(names, key=value)
-
-    def _side_scores(self, predictions: Predictions, score: str, members: Sequence[str]) -> Scores:
-        column = f"score_{score}"
-        return Scores(
-            predictions.split("test")[column].to_numpy(),
-            {name: predictions.split(name)[column].to_numpy() for name in members},
-        )
-
-
 def generator_of(*names: str) -> np.random.Generator:
     """A generator that depends on the names only, so that a verdict does not depend on what else is judged."""
     return np.random.default_rng(int.from_bytes(hashlib.sha256("/".join(names).encode()).digest()[:8], "big"))
 
 
-def compare(claim: Claim, found: Replicates, pair: tuple[int, int], generator: np.random.Generator) -> Interval:
+def compare(
+    parts: Sequence[Part], found: Replicates, pair: tuple[int, int], generator: np.random.Generator
+) -> Interval:
     """Interval of the difference of two sides."""
     weights = [0.0] * len(found.observed)
     weights[pair[0]], weights[pair[1]] = 1.0, -1.0
     # two scores of the same trained models share their seeds
-    return contrast(found, weights, generator, LEVEL, trainings=[side.method for side in claim.sides])
+    return contrast(found, weights, generator, LEVEL, trainings=[part.method for part in parts])
 
 
 def judge(kind: str, interval: Interval, better: str, margin: float) -> bool | None:
@@ -174,68 +89,72 @@ def judge(kind: str, interval: Interval, better: str, margin: float) -> bool | N
     return True if low > threshold else False if high < threshold else None
 
 
-def find(claim: Claim, paper: Paper, evidence: Evidence) -> Finding:
+def find(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part]) -> Finding:
     """Compute a claim's effect and interval on one benchmark."""
     generator = generator_of(paper.id, claim.id, evidence.name)
-    found = evidence.replicates(claim, claim.sides, generator)
+    found = evidence.replicates(claim, parts, generator)
     means = [float(values.mean()) for values in found.observed]
     if claim.kind == "equals":
         interval = contrast(found, [1.0], generator, LEVEL)
-        published = paper.number(claim.published[0]).value
-        inside = published - claim.margin < interval.low and interval.high < published + claim.margin
-        outside = interval.high < published - claim.margin or interval.low > published + claim.margin
-        holds = True if inside else False if outside else None
-        return Finding(holds, interval, (claim.sides[0].label, "published"), (means[0], published))
+        published = paper.number(claim.published[0]).value * unit(claim.metric)
+        holds = judge("equivalent", _shifted(interval, published), claim.better, claim.margin)
+        return Finding(holds, interval, (parts[0].label, "published"), (means[0], published))
     steps = []
-    for i in range(len(claim.sides) - 1):
-        interval = compare(claim, found, (i, i + 1), generator)
+    for i in range(len(parts) - 1):
+        interval = compare(parts, found, (i, i + 1), generator)
         steps.append((judge(claim.kind, interval, claim.better, claim.margin), interval, i))
     # an ordering holds when every step holds, and is denied when one step is; the weakest step is shown
     verdicts = [step[0] for step in steps]
     holds = True if all(v is True for v in verdicts) else False if False in verdicts else None
     _, interval, i = min(steps, key=lambda step: {False: 0, None: 1, True: 2}[step[0]])
-    labels = (claim.sides[i].label, claim.sides[i + 1].label)
-    return Finding(holds, interval, labels, (means[i], means[i + 1]))
+    return Finding(holds, interval, (parts[i].label, parts[i + 1].label), (means[i], means[i + 1]))
+
+
+def _shifted(found: Interval, by: float) -> Interval:
+    return Interval(
+        found.estimate - by, found.low - by, found.high - by, found.level, found.standard_error, found.replicates,
+        found.n_seeds, found.n_id, found.n_ood,
+    )  # fmt: skip
 
 
 def published_effect(claim: Claim, paper: Paper) -> tuple[float, str]:
-    """The published difference of the claim's first two numbers (or the number itself), and where it was read."""
+    """The published difference of the claim's first two numbers (or the number itself), and where it was read.
+
+    In the unit of the metric, like the measured effect.
+    """
     if not claim.published:
         return math.nan, ""
     numbers = [paper.number(name) for name in claim.published]
     worst = "recalled" if any(n.source == "recalled" for n in numbers) else numbers[0].source
     value = numbers[0].value - numbers[1].value if len(numbers) > 1 else numbers[0].value
-    return round(value, 6), f"{numbers[0].where}, {SOURCE_WORDS[worst]}"
+    where = f"{numbers[0].where}: {numbers[0].setting}; {SOURCE_WORDS[worst]}"
+    return round(value * unit(claim.metric), 8), where
 
 
-def verdict(claim: Claim, paper: Paper, evidence: Evidence, scale: str) -> dict[str, Any]:
+def _begin(claim: Claim, paper: Paper, benchmark: str, labels: Sequence[str], scale: str) -> dict[str, Any]:
+    """What is known of a verdict before anything is measured."""
+    effect, source = published_effect(claim, paper)
+    return {
+        "paper": paper.id, "claim": claim.id, "statement": claim.statement, "kind": claim.kind, "benchmark": benchmark,
+        "metric": claim.metric, "split": claim.split, "first": labels[0],
+        "second": labels[1] if len(labels) > 1 else "published", "margin": claim.margin, "better": claim.better,
+        "level": LEVEL, "n_seeds": 0, "scale": scale, "published_effect": effect, "published_source": source,
+    }  # fmt: skip
+
+
+def verdict(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part], scale: str) -> dict[str, Any]:
     """One row of the verdicts."""
-    row: dict[str, Any] = {
-        "paper": paper.id,
-        "claim": claim.id,
-        "statement": claim.statement,
-        "kind": claim.kind,
-        "benchmark": evidence.name,
-        "metric": claim.metric,
-        "split": claim.split,
-        "margin": claim.margin,
-        "better": claim.better,
-        "level": LEVEL,
-        "scale": scale,
-    }
-    row["published_effect"], row["published_source"] = published_effect(claim, paper)
-    methods = list(dict.fromkeys(side.method for side in claim.sides))
-    row |= {"first": claim.sides[0].label, "second": claim.sides[1].label if len(claim.sides) > 1 else "published"}
+    elsewhere = evidence.elsewhere(claim, parts) if scale == PAPER else ""
+    row = _begin(claim, paper, evidence.name, [part.label for part in parts], REDUCED if elsewhere else scale)
+    methods = list(dict.fromkeys(part.method for part in parts))
     row["n_seeds"] = min(len(evidence.seeds[method]) for method in methods)
-    closed = {method: evidence.closed_gates(method) for method in methods}
-    failed = "; ".join(f"{m} in seed {', '.join(map(str, s))}" for m, s in closed.items() if s)
-    if claim.metric in METRICS and not evidence.members(claim.split):
-        return row | {"verdict": "inconclusive", "reason": f"the benchmark has no OOD sets for {claim.split}"}
-    if claim.metric in METRICS and failed:
-        return row | {"verdict": "inconclusive", "reason": f"the accuracy gate failed: {failed}"}
-    if claim.kind == "equals" and scale == REDUCED:
-        return row | {"verdict": NOT_JUDGED, "reason": "a published value is compared at the paper's scale only"}
-    finding = find(claim, paper, evidence)
+    obstacle = _obstacle(claim, evidence, parts, methods)
+    if obstacle:
+        return row | {"verdict": INCONCLUSIVE, "reason": obstacle}
+    if claim.kind == "equals" and row["scale"] == REDUCED:
+        reason = elsewhere or "a published value is compared at the paper's scale only"
+        return row | {"verdict": NOT_JUDGED, "reason": reason}
+    finding = find(claim, paper, evidence, parts)
     row |= {
         "first": finding.sides[0],
         "second": finding.sides[1],
@@ -249,27 +168,39 @@ def verdict(claim: Claim, paper: Paper, evidence: Evidence, scale: str) -> dict[
     }
     if row["n_seeds"] < claim.min_seeds:
         reason = f"too few seeds: {row['n_seeds']}, and {claim.min_seeds} are needed"
-        return row | {"verdict": "inconclusive", "reason": reason}
+        return row | {"verdict": INCONCLUSIVE, "reason": reason}
     short = min(evidence.epochs(method) for method in methods)
     if short < claim.min_epochs and finding.holds is not True:
         reason = f"not testable on this schedule: {short} epochs, and the effect is expected from {claim.min_epochs} on"
-        return row | {"verdict": "inconclusive", "reason": reason}
-    return row | _words(claim, finding, scale)
+        return row | {"verdict": INCONCLUSIVE, "reason": reason}
+    reason = explain(claim, finding.holds, finding.interval, finding.values[1])
+    return row | {
+        "verdict": name_of(finding.holds, row["scale"]),
+        "reason": f"{reason}; {elsewhere}" if elsewhere else reason,
+    }
 
 
-def _words(claim: Claim, finding: Finding, scale: str) -> dict[str, str]:
-    scale_to_points = 100 if claim.metric in METRICS else 1
-    low, high = scale_to_points * finding.interval.low, scale_to_points * finding.interval.high
-    where = f"the 95 % interval, {low:.2f} to {high:.2f} points,".replace("-", "\N{MINUS SIGN}")
-    bound = {"difference": "the claimed side of", "ordering": "the claimed side of"}.get(claim.kind, "within")
-    limit = f"{scale_to_points * claim.margin:g}" if claim.margin else "zero"
-    if finding.holds is None:
-        return {"verdict": "inconclusive", "reason": f"{where} reaches over {limit}: more seeds or samples are needed"}
-    if finding.holds:
-        name = "supported at reduced scale" if scale == REDUCED else "reproduced"
-        return {"verdict": name, "reason": f"{where} lies on {bound} {limit}".replace("on within", "within")}
-    name = "contradicted at reduced scale" if scale == REDUCED else "contradicted"
-    return {"verdict": name, "reason": f"{where} lies beyond {limit}, against the claim"}
+def _obstacle(claim: Claim, evidence: Evidence, parts: Sequence[Part], methods: Sequence[str]) -> str:
+    """Why a claim cannot be measured on a benchmark, in words; empty when it can."""
+    if claim.metric not in METRICS:
+        return ""
+    if not evidence.members(claim.split):
+        return f"the benchmark has no OOD sets for {claim.split}"
+    closed = {method: evidence.closed_gates(method) for method in methods}
+    failed = "; ".join(f"{m} in seed {', '.join(map(str, s))}" for m, s in closed.items() if s)
+    if failed:
+        return f"the accuracy gate failed: {failed}"
+    lacking = [part.label for part in parts if not evidence.scores(part)]
+    return f"the runs stored no such score: {', '.join(lacking)}" if lacking else ""
+
+
+def name_of(holds: bool | None, scale: str) -> str:
+    """The verdict's name; "reproduced" is for the paper's scale alone."""
+    if holds is None:
+        return INCONCLUSIVE
+    if scale == PAPER:
+        return "reproduced" if holds else "contradicted"
+    return f"{'supported' if holds else 'contradicted'} at reduced scale"
 
 
 def audit(
@@ -289,7 +220,8 @@ def audit(
     runs : Path
         Folder of the runs.
     out : Path
-        The CSV file.
+        The CSV file. Effects, intervals, margins and published effects are in the unit of the metric: percent for
+        errors, [0, 1] for detection metrics.
     progress : callable
         Told one line a verdict.
 
@@ -307,27 +239,24 @@ def audit(
         evidence[name] = Evidence(runs, name, suite.benchmarks[name], seeds)
     for paper in papers:
         for claim in paper.claims:
-            methods = {side.method for side in claim.sides}
-            fitting = [e for e in evidence.values() if methods <= set(e.seeds)]
-            for one in fitting:
-                rows.append(verdict(claim, paper, one, suite.scale))
-                progress(f"{paper.id}/{claim.id} on {one.name}: {rows[-1]['verdict']}")
+            fitting = False
+            for one in evidence.values():
+                parts = parts_of(claim, paper, one.seeds)
+                if parts is not None:
+                    fitting = True
+                    rows.append(verdict(claim, paper, one, parts, suite.scale))
+                    progress(f"{paper.id}/{claim.id} on {one.name}: {rows[-1]['verdict']}")
             if not fitting:
-                rows.append(_not_run(claim, paper, suite, methods))
+                rows.append(_not_run(claim, paper, suite))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     with atomic_path(out) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.10g")
     return table
 
 
-def _not_run(claim: Claim, paper: Paper, suite: Suite, methods: set[str]) -> dict[str, Any]:
+def _not_run(claim: Claim, paper: Paper, suite: Suite) -> dict[str, Any]:
     ran = {method for _, method, _ in suite.jobs()}
-    lacking = ", ".join(sorted(methods - ran)) or "these methods on one benchmark"
-    effect, source = published_effect(claim, paper)
-    return {
-        "paper": paper.id, "claim": claim.id, "statement": claim.statement, "kind": claim.kind, "benchmark": "",
-        "metric": claim.metric, "split": claim.split, "first": claim.sides[0].label,
-        "second": claim.sides[1].label if len(claim.sides) > 1 else "published", "margin": claim.margin,
-        "better": claim.better, "level": LEVEL, "n_seeds": 0, "scale": suite.scale, "verdict": "inconclusive",
-        "reason": f"not run in this suite: {lacking}", "published_effect": effect, "published_source": source,
-    }  # fmt: skip
+    lacking = sorted({side.method for side in claim.sides if paper.method_of(side.method, ran) is None})
+    what = ", ".join(lacking) or "these methods on one benchmark"
+    row = _begin(claim, paper, "", [side.label for side in claim.sides], suite.scale)
+    return row | {"verdict": INCONCLUSIVE, "reason": f"not run in this suite: {what}"}

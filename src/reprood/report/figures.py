@@ -2,19 +2,24 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from reprood.errors import ReproodError
 from reprood.evaluate.metrics import rank
 from reprood.report import words
 from reprood.report.results import BenchmarkResults
-from reprood.report.style import ID_COLOUR, OOD_COLOURS, colours, new_figure, save
+from reprood.report.style import ID_COLOUR, OOD_COLOURS, colours, line, new_figure, notice, save
 
-GRID = np.linspace(0, 1, 201)
+GRID = np.linspace(0, 1, 121)
+NINES = (0.5, 0.9, 0.99, 0.999, 0.9999)  # ticks of an axis on which a softmax probability does not pile up at 1
+CLOSED = "Every run failed the accuracy gate: there are no detection results."
 
 
 def _panels(figure: Figure, count: int, columns: int, sharey: bool = True) -> list[Axes]:
@@ -28,16 +33,20 @@ def _panels(figure: Figure, count: int, columns: int, sharey: bool = True) -> li
 
 def curves(results: BenchmarkResults) -> Figure:
     """Training loss and validation error over epochs; mean over seeds, band from lowest to highest."""
-    figure = new_figure(7.2, 2.9)
+    figure = new_figure(7.2, 3.1)
     left, right = figure.subplots(1, 2)
-    colour = colours(list(results.suite.methods))
+    methods = list(results.suite.methods)
+    colour = colours(methods)
     for method in results.methods:
         histories = results.history(method)
         for axes, column in ((left, "train_loss"), (right, "validation_error")):
             table = pd.concat([h.set_index("epoch")[column] for h in histories], axis=1).dropna()
-            axes.plot(table.index, table.mean(axis=1), color=colour[method], label=results.label(method))
+            axes.plot(table.index, table.mean(axis=1), **line(method, methods), label=results.label(method))
             axes.fill_between(table.index, table.min(axis=1), table.max(axis=1), color=colour[method], alpha=0.12, lw=0)
     left.set(title="training loss (of the mixed labels where labels are mixed)", xlabel="epoch", yscale="log")
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    left.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    left.yaxis.set_minor_formatter(NullFormatter())
     right.set(title="validation error, %", xlabel="epoch")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
@@ -54,19 +63,19 @@ def _roc(id_scores: np.ndarray, ood_scores: np.ndarray) -> np.ndarray:
 def roc(results: BenchmarkResults) -> Figure:
     """ROC of each method's headline score, a panel an OOD set; mean over seeds."""
     names = list(results.benchmark.ood)
-    figure = new_figure(7.2, 2.3 * -(-len(names) // 3) + 0.7)
+    methods = results.detecting
+    if not methods:
+        return notice(CLOSED)
+    figure = new_figure(7.2, 2.4 * -(-len(names) // 3) + 0.3 * -(-len(methods) // 4) + 0.2)
     axes = _panels(figure, len(names), 3)
-    colour = colours(list(results.suite.methods))
-    for method in results.methods:
-        if not results.passed(method):
-            continue
+    for method in methods:
         score = results.headline(method)
         column = f"score_{score}"
         predictions = results.predictions(method)
         for axis, name in zip(axes, names, strict=True):
             found = [_roc(p.split("test")[column].to_numpy(), p.split(name)[column].to_numpy()) for p in predictions]
             label = f"{results.label(method)} ({words.score(score)})"
-            axis.plot(GRID, np.mean(found, axis=0), color=colour[method], label=label)
+            axis.plot(GRID, np.mean(found, axis=0), **line(method, list(results.suite.methods)), label=label)
     for axis, name in zip(axes, names, strict=True):
         axis.plot([0, 1], [0, 1], color="#bbbbbb", lw=0.6, ls=":")
         axis.set(title=f"{words.split(name)} ({results.benchmark.ood[name].shift})", xlim=(0, 1), ylim=(0, 1.01))
@@ -81,19 +90,25 @@ def roc(results: BenchmarkResults) -> Figure:
 
 def histograms(results: BenchmarkResults) -> Figure:
     """Each method's headline score on ID test images and on the kinds of OOD sets; first seed."""
-    methods = [m for m in results.methods if results.passed(m)]
+    methods = results.detecting
+    if not methods:
+        return notice(CLOSED)
     figure = new_figure(7.2, 1.5 * -(-len(methods) // 4) + 0.6)
     axes = np.atleast_1d(figure.subplots(-(-len(methods) // 4), 4, squeeze=False)).ravel()
     for axis in axes[len(methods) :]:
         axis.set_axis_off()
     for axis, method in zip(axes, methods, strict=False):
-        column = f"score_{results.headline(method)}"
+        score = results.headline(method)
+        column = f"score_{score}"
         predictions = results.predictions(method)[0]
         groups = {"ID test": predictions.split("test")[column].to_numpy()}
         for kind in OOD_COLOURS:
             sets = [name for name, outlier in results.benchmark.ood.items() if outlier.shift == kind]
             if sets:
                 groups[kind] = np.concatenate([predictions.split(name)[column].to_numpy() for name in sets])
+        if score == "msp":  # -log10(1 - p): spreads what lies near 1
+            groups = {kind: -np.log10(np.maximum(1 - values, 1e-5)) for kind, values in groups.items()}
+            axis.set_xticks([-np.log10(1 - p) for p in NINES], [f"{p:g}" for p in NINES])
         low, high = np.quantile(np.concatenate(list(groups.values())), [0.002, 1.0])
         bins = np.linspace(float(low), float(high), 41)
         for kind, values in groups.items():
@@ -103,43 +118,49 @@ def histograms(results: BenchmarkResults) -> Figure:
                 axis.hist(values, bins, weights=weights, color=colour, label=kind, histtype="stepfilled", alpha=0.35)
             else:
                 axis.hist(values, bins, weights=weights, color=colour, label=kind, histtype="step")
-        axis.set_title(f"{results.label(method)} ({words.score(results.headline(method))})", fontsize=7)
+        axis.set_title(f"{results.label(method)} ({words.score(score)})", fontsize=7)
         axis.set_yticks([])
         axis.tick_params(labelsize=6)
-    if methods:
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
 def auroc(results: BenchmarkResults) -> Figure:
     """AUROC of every score of every method, mean over natural OOD sets; a dot a seed, a bar at their mean."""
-    split = "mean_natural"
-    scores = list(dict.fromkeys(s for m in results.methods for s in results.scores(m)))
-    methods = list(results.methods)
-    figure = new_figure(7.2, 0.9 + 0.26 * len(scores) + 0.5)
+    split = results.natural
+    methods = results.detecting
+    if not methods:
+        return notice(CLOSED)
+    scores = list(dict.fromkeys(s for m in methods for s in results.scores(m)))
+    figure = new_figure(7.2, 1.2 + len(scores) * max(0.18, 0.038 * len(methods)))
     axis = figure.subplots()
     colour = colours(list(results.suite.methods))
     for place, score in enumerate(scores):
+        if place % 2:
+            axis.axhspan(place - 0.5, place + 0.5, color="#f4f5f7", lw=0)
         for j, method in enumerate(methods):
             values = 100 * results.values(method, "auroc", split, score)
             if not len(values):
                 continue
-            y = place + (j - (len(methods) - 1) / 2) * 0.75 / max(len(methods), 1)
-            label = results.label(method) if score == scores[0] else None
-            axis.plot(values, [y] * len(values), ".", ms=2.5, color=colour[method], alpha=0.6)
-            axis.plot([values.mean()], [y], "|", ms=5, mew=1.4, color=colour[method], label=label)
+            y = place + (j - (len(methods) - 1) / 2) * 0.8 / len(methods)
+            axis.plot(values, [y] * len(values), ".", ms=4, mew=0, color=colour[method], alpha=0.6)
+            axis.plot([values.mean()], [y], "|", ms=5, mew=1.6, color=colour[method])
     axis.set_yticks(range(len(scores)), [words.score(s) for s in scores])
     axis.invert_yaxis()
-    axis.set(xlabel="AUROC, %, mean of OOD sets without noise", ylim=(len(scores) - 0.5, -0.5))
+    axis.set(xlabel=f"AUROC, %, {words.split(split)}", ylim=(len(scores) - 0.5, -0.5))
     axis.axvline(50, color="#bbbbbb", lw=0.6, ls=":")
     axis.grid(axis="y", visible=False)
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    look: Any = {"marker": "|", "ls": "", "ms": 7, "mew": 1.8}
+    handles = [Line2D([], [], color=colour[m], label=results.label(m), **look) for m in methods]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5)
     return figure
 
 
 def examples(results: BenchmarkResults) -> Figure:
     """What the methods do to the same training images."""
     path = results.runs / results.name / "examples.npz"
+    if not path.is_file():
+        raise ReproodError(f"{path} does not exist; run the rule that draws the examples first.")
     with np.load(path, allow_pickle=False) as archive:
         shown = {name: archive[name] for name in archive.files}
     rows = ["original", *(m for m in results.methods if m in shown)]
@@ -163,10 +184,13 @@ def examples(results: BenchmarkResults) -> Figure:
 KINDS: dict[str, Callable[[BenchmarkResults], Figure]] = {
     function.__name__: function for function in (examples, curves, auroc, roc, histograms)
 }
+DETECTION = ("auroc", "roc", "histograms")
 
 
 def make_figure(kind: str, results: BenchmarkResults, svg: Path, png: Path) -> None:
     """Draw one figure of a benchmark and write it as SVG and PNG (the same results give the same bytes).
+
+    A detection figure of a benchmark without OOD sets says so.
 
     Raises
     ------
@@ -175,4 +199,7 @@ def make_figure(kind: str, results: BenchmarkResults, svg: Path, png: Path) -> N
     """
     if kind not in KINDS:
         raise ReproodError(f"There is no figure '{kind}'; known: {', '.join(KINDS)}.")
-    save(KINDS[kind](results), svg, png)
+    if kind in DETECTION and not results.detects:
+        save(notice("This benchmark has no OOD sets."), svg, png)
+    else:
+        save(KINDS[kind](results), svg, png)

@@ -45,6 +45,21 @@ class BenchmarkResults:
         ran = {method for benchmark, method, _ in self.suite.jobs() if benchmark == self.name}
         return tuple(method for method in self.suite.methods if method in ran)
 
+    @property
+    def detects(self) -> bool:
+        """The benchmark has OOD sets and asks for detection."""
+        return bool(self.benchmark.ood) and "detection" in self.benchmark.evaluations
+
+    @property
+    def natural(self) -> str:
+        """The mean that is shown first: of the OOD sets without noise, of all when there are only noise sets."""
+        return "mean_natural" if "mean_natural" in groups(self.benchmark) else "mean_all"
+
+    @cached_property
+    def detecting(self) -> list[str]:
+        """Methods that passed the gate in every seed."""
+        return [method for method in self.methods if self.passed(method)]
+
     def seeds(self, method: str) -> list[int]:
         """Seeds of a method."""
         return [s for b, m, s in self.suite.jobs() if (b, m) == (self.name, method)]
@@ -100,8 +115,18 @@ class BenchmarkResults:
         """A method's own score when it has one, else the maximum softmax probability."""
         return next((name for name in NATIVE[1:2] if name in self.scores(method)), "msp")
 
+    @cached_property
+    def _intervals(self) -> dict[tuple[str, ...], Interval]:
+        return {}
+
     def detection_interval(self, method: str, metric: str, split: str, score: str) -> Interval:
         """Mean over seeds and OOD sets with its bootstrap interval."""
+        key = (method, metric, split, score)
+        if key not in self._intervals:
+            self._intervals[key] = self._detection_interval(*key)
+        return self._intervals[key]
+
+    def _detection_interval(self, method: str, metric: str, split: str, score: str) -> Interval:
         members = (split,) if split in self.benchmark.ood else groups(self.benchmark)[split]
         arm = [
             Scores(

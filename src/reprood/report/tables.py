@@ -1,50 +1,18 @@
-"""The tables of a benchmark, each in four forms: records for the page, CSV, Markdown and LaTeX (booktabs)."""
+"""The tables of a benchmark and of a paper."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
+from reprood.audit.papers import SOURCE_WORDS, Paper, Published
 from reprood.errors import ReproodError
 from reprood.evaluate.bootstrap import Interval
-from reprood.evaluate.table import groups
-from reprood.files import atomic_path
 from reprood.report import words
+from reprood.report.forms import Cell, Table, write_forms
 from reprood.report.results import BenchmarkResults
 
-LATEX = str.maketrans(
-    {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "–": "--", "−": "$-$", "±": r"$\pm$", "@": "@"}
-)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A number with its interval, or a text.
-
-    Attributes
-    ----------
-    text : str
-        What is shown.
-    interval : str
-        In brackets, smaller; may be empty.
-    value : float or None
-        What sorting uses.
-    """
-
-    text: str
-    interval: str = ""
-    value: float | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: caption, column heads, rows of cells (the first cell names the row)."""
-
-    name: str
-    caption: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+# published under these names; measured as the complement of ours
+COMPLEMENTS = {"tnr95": "fpr95_id_positive", "detection_accuracy": "detection_error"}
 
 
 def _measured(metric: str, found: Interval) -> Cell:
@@ -72,7 +40,7 @@ def classification(results: BenchmarkResults) -> Table:
                 Cell(words.number(best), "", best),
                 _plain("top5_error", results.values(method, "top5_error").tolist()),
                 _plain("ece15", results.values(method, "ece15").tolist()),
-                Cell(str(len(results.seeds(method)))),
+                Cell(str(len(results.seeds(method))), "", float(len(results.seeds(method)))),
             )
         )
     head = (
@@ -87,14 +55,9 @@ def classification(results: BenchmarkResults) -> Table:
     return Table("classification", caption, head, tuple(rows))
 
 
-def _shown_scores(results: BenchmarkResults, method: str) -> list[str]:
-    """Scores in the detection table."""
-    return results.scores(method)
-
-
 def detection(results: BenchmarkResults) -> Table:
     """Every method x score: AUROC on natural sets with interval, both FPR@95 conventions, each OOD set's AUROC."""
-    natural = "mean_natural" if "mean_natural" in groups(results.benchmark) else "mean_all"
+    natural = results.natural
     rows = []
     for method in results.methods:
         if not results.passed(method):
@@ -102,7 +65,7 @@ def detection(results: BenchmarkResults) -> Table:
                 (Cell(results.label(method)), Cell("accuracy gate failed"), *(Cell("–"),) * 5, *_blanks(results))
             )
             continue
-        for score in _shown_scores(results, method):
+        for score in results.scores(method):
             rows.append(
                 (
                     Cell(results.label(method)),
@@ -125,8 +88,9 @@ def detection(results: BenchmarkResults) -> Table:
         *(f"AUROC, %, {words.split(name)} ({outlier.shift})" for name, outlier in results.benchmark.ood.items()),
     )  # fmt: skip
     caption = (
-        "Detection of OOD images, mean over seeds; intervals as above. FPR@95 (ID positive): share of OOD images "
-        "accepted when 95 % of ID images are; (OOD positive): share of ID images rejected when 95 % of OOD images are. "
+        "Detection of OOD images, mean over seeds, 95 % intervals over test samples and seeds. FPR@95 (ID positive): "
+        "share of OOD images accepted when 95 % of ID images are; (OOD positive): share of ID images rejected when "
+        "95 % of OOD images are. "
         "AUPR depends on the ratio of ID to OOD images."
     )
     return Table("detection", caption, head, tuple(rows))
@@ -136,52 +100,73 @@ def _blanks(results: BenchmarkResults) -> tuple[Cell, ...]:
     return (Cell("–"),) * len(results.benchmark.ood)
 
 
+def matrix(results: BenchmarkResults) -> Table:
+    """AUROC of every method (rows) by every score (columns), the best method of each score marked; for the page."""
+    split = results.natural
+    scores = list(dict.fromkeys(s for m in results.detecting for s in results.scores(m)))
+    cells = {
+        (method, score): _measured("auroc", results.detection_interval(method, "auroc", split, score))
+        for method in results.detecting
+        for score in results.scores(method)
+    }
+    for score in scores:
+        best = max((key for key in cells if key[1] == score), key=lambda key: cells[key].value or 0.0)
+        cells[best] = replace(cells[best], best=True)
+    rows = tuple(
+        (Cell(results.label(method)), *(cells.get((method, score), Cell("–")) for score in scores))
+        for method in results.detecting
+    )
+    caption = (
+        f"AUROC, %, {words.split(split)}: every method by every score, mean over seeds, 95 % intervals over test "
+        "samples and seeds. Bold: the highest value of a score. A dash: the score does not apply to the network."
+    )
+    return Table("matrix", caption, ("method", *(words.score(score) for score in scores)), rows)
+
+
+def _beside(number: Published, paper: Paper, results: BenchmarkResults) -> Cell:
+    """What a benchmark measured where a paper has a published number; a dash when there is none."""
+    known = number.measured_by and (number.score == "-" or results.detects)
+    method = paper.method_of(number.measured_by, results.methods) if known else None
+    metric = COMPLEMENTS.get(number.metric, number.metric)
+    values = [] if method is None else results.values(method, metric, number.split, number.score).tolist()
+    if method is None or not values:
+        return Cell("–")
+    if metric == "top1_error":
+        return _measured(metric, results.error_interval(method))
+    if metric == "auroc":
+        return _measured(metric, results.detection_interval(method, metric, number.split, number.score))
+    cell = _plain(metric, values)
+    if number.metric in COMPLEMENTS and cell.value is not None:
+        return Cell(words.number(100 - cell.value), "", 100 - cell.value)
+    return cell
+
+
+def published(paper: Paper, results: Sequence[BenchmarkResults]) -> Table:
+    """A paper's numbers beside what each benchmark measured with the corresponding method and score."""
+    rows = [
+        (
+            Cell(number.where),
+            Cell(number.setting),
+            Cell(number.method),
+            Cell(words.published_metric(number.metric)),
+            Cell(words.number(number.value, 2), "", number.value),
+            *(_beside(number, paper, one) for one in results),
+            Cell(SOURCE_WORDS[number.source]),
+        )
+        for number in paper.published
+    ]
+    head = ("where", "setting", "method", "metric", "published", *(f"measured on {r.name}" for r in results), "source")
+    caption = (
+        "Published numbers beside what was measured here with the corresponding method, score and split, with 95 % "
+        "intervals. Where the benchmark is not the published setting, compare directions, not values."
+    )
+    return Table(f"published_{paper.id}", caption, head, tuple(rows))
+
+
 KINDS: dict[str, Callable[[BenchmarkResults], Table]] = {
     "classification": classification,
     "detection": detection,
 }
-
-
-def frame(table: Table) -> pd.DataFrame:
-    """The table as text, intervals in columns of their own."""
-    columns: dict[str, list[str]] = {}
-    for place, head in enumerate(table.head):
-        columns[head] = [row[place].text.replace("−", "-").replace("–", "") for row in table.rows]
-        if any(row[place].interval for row in table.rows):
-            columns[f"{head}, 95 % interval"] = [row[place].interval.replace("−", "-") for row in table.rows]
-    return pd.DataFrame(columns)
-
-
-def _joined(cell: Cell) -> str:
-    return f"{cell.text} {cell.interval}".strip()
-
-
-def markdown(table: Table) -> str:
-    """A pipe table with its caption below."""
-    lines = ["| " + " | ".join(table.head) + " |", "|" + " --- |" * len(table.head)]
-    lines += ["| " + " | ".join(_joined(cell).replace("|", r"\|") for cell in row) + " |" for row in table.rows]
-    return "\n".join([*lines, "", table.caption, ""])
-
-
-def latex(table: Table) -> str:
-    """A booktabs table in a table environment."""
-    rows = [" & ".join(_joined(cell).translate(LATEX) for cell in row) + r" \\" for row in table.rows]
-    return "\n".join(
-        [
-            "% needs \\usepackage{booktabs}",
-            r"\begin{table}",
-            rf"\caption{{{table.caption.translate(LATEX)}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(table.head) - 1)}}}",
-            r"\toprule",
-            " & ".join(head.translate(LATEX) for head in table.head) + r" \\",
-            r"\midrule",
-            *rows,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
 
 
 def write_table(kind: str, results: BenchmarkResults, stem: Path) -> None:
@@ -194,10 +179,9 @@ def write_table(kind: str, results: BenchmarkResults, stem: Path) -> None:
     """
     if kind not in KINDS:
         raise ReproodError(f"There is no table '{kind}'; known: {', '.join(KINDS)}.")
-    table = KINDS[kind](results)
-    with atomic_path(stem.with_suffix(".csv")) as temporary:
-        frame(table).to_csv(temporary, index=False, lineterminator="\n")
-    with atomic_path(stem.with_suffix(".md")) as temporary:
-        temporary.write_text(markdown(table), encoding="utf-8")
-    with atomic_path(stem.with_suffix(".tex")) as temporary:
-        temporary.write_text(latex(table), encoding="utf-8")
+    write_forms(KINDS[kind](results), stem)
+
+
+def write_published(paper: Paper, results: Sequence[BenchmarkResults], stem: Path) -> None:
+    """Write a paper's table of published and measured numbers: `<stem>.csv`, `.md` and `.tex`."""
+    write_forms(published(paper, results), stem)

@@ -1,4 +1,4 @@
-"""Names and numbers as readers see them; the one place where they are formatted."""
+"""Names and numbers as readers see them. Differences are formatted like those in the reasons of verdicts."""
 
 import math
 
@@ -13,6 +13,12 @@ METRICS = {
     "fpr95_ood_positive": "FPR@95 (OOD positive), %",
     "detection_error": "detection error, %",
 }
+PUBLISHED_METRICS = {
+    "tnr95": "TNR at 95 % TPR (ID positive), %",
+    "detection_accuracy": "detection accuracy, %",
+    "fgsm_accuracy": "accuracy under FGSM, %",
+    "localisation_accuracy": "localisation accuracy, %",
+}
 IN_PERCENT = ("top1_error", "top5_error")
 SPLITS = {
     "mean_all": "mean of all sets",
@@ -25,7 +31,13 @@ SPLITS = {
 SCORES = {
     "msp": "MSP", "maxlogit": "MaxLogit", "energy": "Energy", "odin": "ODIN", "mahalanobis": "Mahalanobis",
     "knn": "KNN", "vim": "ViM", "react": "ReAct", "godin_h": "h", "godin_h_star": "h*", "godin_g": "g",
+    "godin_h_eps_*": "best step for h, in hindsight",
 }  # fmt: skip
+
+
+def published_metric(name: str) -> str:
+    """A published metric's name for readers, ours or not."""
+    return METRICS.get(name) or PUBLISHED_METRICS.get(name) or f"{name.replace('_', ' ')}, %"
 
 
 def percent(metric: str, value: float) -> float:
@@ -34,27 +46,23 @@ def percent(metric: str, value: float) -> float:
 
 
 def number(value: float, digits: int = 1) -> str:
-    """A value with fixed digits; a dash when there is none."""
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
-
-
-def signed(value: float, digits: int = 1) -> str:
-    """A difference with its sign."""
-    if value is None or math.isnan(value):
+    """A value with fixed digits, never a negative zero; a dash when there is none."""
+    if math.isnan(value):
         return "–"
-    return ("+" if value >= 0 else "−") + f"{abs(value):.{digits}f}"
+    text = f"{abs(value):.{digits}f}"
+    return f"−{text}" if value < 0 and float(text) else text
 
 
 def interval(low: float, high: float, digits: int = 1) -> str:
     """An interval in brackets; empty when there is none."""
-    if low is None or math.isnan(low):
+    if math.isnan(low):
         return ""
     return f"[{number(low, digits)}, {number(high, digits)}]"
 
 
 def score(name: str) -> str:
-    """A score's name for readers."""
-    return SCORES.get(name, name)
+    """A score's name for readers; of several in hindsight, the best."""
+    return SCORES.get(name) or (f"best of {name.rstrip('_*')}" if name.endswith("*") else name)
 
 
 def split(name: str) -> str:
@@ -65,3 +73,8 @@ def split(name: str) -> str:
 def plural(count: int, one: str, many: str = "") -> str:
     """'1 run', '2 runs'."""
     return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def count(value: float, one: str) -> str:
+    """'2,400 test images'; empty for none and for nothing."""
+    return "" if math.isnan(value) or value == 0 else f"{int(value):,} {one}{'' if value == 1 else 's'}"

@@ -1,0 +1,106 @@
+"""The verbs of the report stage: `reprood report ...`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reprood.cli_shared import Out, parse, pin_threads
+
+report_app = typer.Typer(no_args_is_help=True, help="Figures, tables, notebook and page from results (no torch).")
+
+
+def _results(suite: str, benchmark: str, runs: Path) -> Any:
+    from reprood.config import Suite
+    from reprood.report.results import BenchmarkResults
+
+    record = parse(suite, "--suite")
+    record.pop("name")
+    return BenchmarkResults(benchmark, Suite.model_validate(record), runs)
+
+
+SuiteText = Annotated[str, typer.Option("--suite", help="The suite as JSON.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder of the runs.")]
+
+
+@report_app.command("figure")
+def report_figure(
+    kind: str,
+    benchmark: str,
+    suite: SuiteText,
+    svg: Annotated[Path, typer.Option()],
+    png: Annotated[Path, typer.Option()],
+    runs: Runs = Path("runs"),
+) -> None:
+    """Draw one figure of a benchmark: examples, curves, auroc, roc, histograms."""
+    pin_threads(1)
+    from reprood.report.figures import make_figure
+
+    make_figure(kind, _results(suite, benchmark, runs), svg, png)
+
+
+@report_app.command("table")
+def report_table(
+    kind: str,
+    benchmark: str,
+    suite: SuiteText,
+    stem: Annotated[Path, typer.Option(help="Path without ending; .csv, .md and .tex are written.")],
+    runs: Runs = Path("runs"),
+) -> None:
+    """Write one table of a benchmark: classification, detection."""
+    pin_threads(1)
+    from reprood.report.tables import write_table
+
+    write_table(kind, _results(suite, benchmark, runs), stem)
+
+
+@report_app.command("plots")
+def report_plots(
+    metrics: Annotated[Path, typer.Option(help="results/metrics.csv")],
+    out: Out,
+) -> None:
+    """Write the small table that `dvc plots` draws."""
+    pin_threads(1)
+    from reprood.report.plots import write_plots
+
+    write_plots(metrics, out)
+
+
+@report_app.command("notebook")
+def report_notebook(notebook: Path, out: Out) -> None:
+    """Execute a notebook and render it as one HTML file without network links."""
+    pin_threads(1)
+    from reprood.report.notebook import render
+
+    render(notebook, out)
+
+
+@report_app.command("page")
+def report_page(
+    suite: SuiteText,
+    papers: Annotated[Path, typer.Option(help="Folder of the papers' files.")],
+    verdicts: Annotated[Path, typer.Option()],
+    out: Out,
+    runs: Runs = Path("runs"),
+    data: Annotated[Path, typer.Option()] = Path("data"),
+    figures: Annotated[Path, typer.Option()] = Path("reports/figures"),
+    notebook: Annotated[list[str] | None, typer.Option(help="Links to rendered notebooks.")] = None,
+) -> None:
+    """Write reports/index.html: one self-contained page."""
+    pin_threads(1)
+    from reprood.audit.papers import load_papers
+    from reprood.config import Suite
+    from reprood.report.page import write_page
+
+    record = parse(suite, "--suite")
+    record.pop("name")
+    write_page(
+        Suite.model_validate(record),
+        load_papers(sorted(papers.glob("*.yaml"))),
+        verdicts,
+        runs=runs,
+        data=data,
+        figures=figures,
+        out=out,
+        notebooks=notebook or [],
+    )

@@ -1,0 +1,135 @@
+"""Verdicts as the page shows them: words, numbers in points, and where an interval lies."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from reprood.audit.papers import Claim, Paper, unit
+from reprood.audit.reasons import points, signed
+from reprood.audit.verdicts import INCONCLUSIVE, NOT_JUDGED
+from reprood.config import Suite
+from reprood.report import words
+
+ORDER = (
+    "reproduced", "supported at reduced scale", "contradicted", "contradicted at reduced scale", INCONCLUSIVE,
+    NOT_JUDGED,
+)  # fmt: skip
+ASKED = {
+    "difference": "{first} has {better} {metric} than {second}",
+    "non_inferior": "{first} has {better} {metric} than {second}, or is worse by at most {margin}",
+    "equivalent": "{first} and {second} differ in {metric} by less than {margin}",
+    "ordering": "{better} {metric} at each step: {chain}",
+    "equals": "{first} has the published {metric} within {margin}",
+}
+
+
+def overall(verdicts: pd.DataFrame) -> dict[str, int]:
+    """How many verdicts of each kind, in the order in which they are shown; kinds without any are left out."""
+    counts = Counter(verdicts["verdict"])
+    return {name: counts[name] for name in ORDER if counts[name]}
+
+
+def by_paper(verdicts: pd.DataFrame, papers: Sequence[Paper]) -> tuple[list[str], list[tuple[Paper, list[int]]]]:
+    """The kinds that occur, and for each paper how many verdicts of each."""
+    kinds = list(overall(verdicts))
+    rows = []
+    for paper in papers:
+        counts = Counter(verdicts.loc[verdicts["paper"] == paper.id, "verdict"])
+        rows.append((paper, [counts[kind] for kind in kinds]))
+    return kinds, rows
+
+
+def forest(row: Mapping[Any, Any]) -> dict[str, Any] | None:
+    """Where the interval lies, in percent of the width of a symmetric axis; None when nothing was measured.
+
+    Parameters
+    ----------
+    row : mapping
+        A verdict.
+
+    Returns
+    -------
+    dict
+        zero, low, high, effect, published (or None): places; claimed: (start, width) of where the claim puts the
+        difference; end: what the axis ends at, in points.
+    """
+    if math.isnan(row["effect"]):
+        return None
+    one = unit(str(row["metric"]))
+    # a value is shown as its difference from the published one
+    base = row["published_effect"] if row["kind"] == "equals" else 0.0
+    low, high, effect = ((row[key] - base) / one for key in ("low", "high", "effect"))
+    margin = row["margin"] / one
+    published = None if math.isnan(row["published_effect"]) else (row["published_effect"] - base) / one
+    end: float = 1.08 * max(abs(low), abs(high), abs(published or 0.0), 1.6 * margin, 0.01)
+
+    def place(value: float) -> float:
+        return round(50 + 50 * min(max(value / end, -1.0), 1.0), 2)
+
+    if row["kind"] in ("equals", "equivalent"):
+        start, stop = place(-margin), place(margin)
+    else:
+        side = 1 if row["better"] == "higher" else -1
+        bound = place(side * margin if row["kind"] in ("difference", "ordering") else -side * margin)
+        start, stop = (bound, 100.0) if side > 0 else (0.0, bound)
+    return {
+        "low": place(low),
+        "width": round(place(high) - place(low), 2),
+        "effect": place(effect),
+        "published": None if published is None else place(published),
+        "claimed": (start, round(stop - start, 2)),
+        "end": words.number(end),
+    }
+
+
+def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> dict[str, Any]:
+    """One verdict for the page."""
+    one = unit(row["metric"])
+
+    def label(side: str) -> str:
+        method, _, rest = side.partition(" (")
+        named = paper.arms[method].means if method in paper.arms else method
+        name = suite.methods[method].label if method in suite.methods else named
+        return f"{name} ({words.score(rest.rstrip(')'))})" if rest else name
+
+    metric = words.METRICS[row["metric"]].removesuffix(", %")
+    where = "" if row["split"] == "test" else f" ({words.split(row['split'])})"
+    margin = round(row["margin"] / one, 6)
+    names = [label(side.label) for side in claim.sides]
+    asked = ASKED[row["kind"]].format(
+        first=label(row["first"]) if len(names) < 3 else names[0],
+        second=label(row["second"]) if len(names) < 3 else "",
+        better=row["better"],
+        metric=metric + where,
+        margin=points(margin),
+        chain=" before ".join(names),
+    )
+    published = row["published_effect"] / one
+    effect, interval = row["effect"] / one, words.interval(row["low"] / one, row["high"] / one, 2)
+    value = words.number if row["kind"] == "equals" else signed
+    measured = ""
+    if interval:
+        values = (words.number(row["value_first"] / one, 2), words.number(row["value_second"] / one, 2))
+        measured = f"{label(row['first'])} {values[0]} %"
+        if row["kind"] != "equals":
+            measured += f", {label(row['second'])} {values[1]} %: difference {value(effect, 2)}"
+        measured += f", 95 % interval {interval}"
+    images = [words.count(row["n"], "ID test image"), words.count(row["n_ood"], "OOD image")]
+    return {
+        "id": row["claim"],
+        "statement": row["statement"],
+        "note": claim.note,
+        "asked": asked[0].upper() + asked[1:],
+        "measured": measured,
+        "based": ", ".join([words.plural(int(row["n_seeds"]), "seed"), *(text for text in images if text)]),
+        "benchmark": row["benchmark"] if isinstance(row["benchmark"], str) else "",
+        "forest": forest(row),
+        "verdict": row["verdict"],
+        "tone": row["verdict"].split()[0],
+        "reason": row["reason"][0].upper() + row["reason"][1:],
+        "published": "" if math.isnan(published) else value(published, 2) + (" %" if row["kind"] == "equals" else ""),
+        "source": row["published_source"] if isinstance(row["published_source"], str) else "",
+    }

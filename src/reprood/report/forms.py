@@ -1,0 +1,106 @@
+"""A table's four forms: records for the page, CSV, Markdown and LaTeX (booktabs)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from reprood.files import atomic_path
+
+LATEX = str.maketrans(
+    {
+        "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "–": "--", "−": "$-$", "±": r"$\pm$",
+        "<": r"\textless{}", ">": r"\textgreater{}",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number with its interval, or a text.
+
+    Attributes
+    ----------
+    text : str
+        What is shown.
+    interval : str
+        In brackets, smaller; may be empty.
+    value : float or None
+        What sorting uses.
+    best : bool
+        Best of its column.
+    """
+
+    text: str
+    interval: str = ""
+    value: float | None = None
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: caption, column heads, rows of cells (the first cell names the row)."""
+
+    name: str
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def frame(table: Table) -> pd.DataFrame:
+    """The table as text, intervals in columns of their own."""
+    columns: dict[str, list[str]] = {}
+    for place, head in enumerate(table.head):
+        columns[head] = [row[place].text.replace("−", "-").replace("–", "") for row in table.rows]
+        if any(row[place].interval for row in table.rows):
+            columns[f"{head}, 95 % interval"] = [row[place].interval.replace("−", "-") for row in table.rows]
+    return pd.DataFrame(columns)
+
+
+def _joined(cell: Cell) -> str:
+    return f"{cell.text} {cell.interval}".strip()
+
+
+def _numeric(table: Table) -> list[bool]:
+    """Which columns hold numbers."""
+    return [any(row[place].value is not None for row in table.rows) for place in range(len(table.head))]
+
+
+def markdown(table: Table) -> str:
+    """A pipe table with its caption below."""
+    rule = ["---:" if numeric else "---" for numeric in _numeric(table)]
+    rows = [list(table.head), rule, *([_joined(cell) for cell in row] for row in table.rows)]
+    lines = ["| " + " | ".join(text.replace("|", r"\|") for text in row) + " |" for row in rows]
+    return "\n".join([*lines, "", table.caption, ""])
+
+
+def latex(table: Table) -> str:
+    """A booktabs table in a table environment."""
+    rows = [" & ".join(_joined(cell).translate(LATEX) for cell in row) + r" \\" for row in table.rows]
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs}",
+            r"\begin{table}",
+            rf"\caption{{{table.caption.translate(LATEX)}}}",
+            rf"\begin{{tabular}}{{{''.join('r' if numeric else 'l' for numeric in _numeric(table))}}}",
+            r"\toprule",
+            " & ".join(head.translate(LATEX) for head in table.head) + r" \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def write_forms(table: Table, stem: Path) -> None:
+    """Write a table as `<stem>.csv`, `.md` and `.tex`."""
+    with atomic_path(stem.with_suffix(".csv")) as temporary:
+        frame(table).to_csv(temporary, index=False, lineterminator="\n")
+    with atomic_path(stem.with_suffix(".md")) as temporary:
+        temporary.write_text(markdown(table), encoding="utf-8")
+    with atomic_path(stem.with_suffix(".tex")) as temporary:
+        temporary.write_text(latex(table), encoding="utf-8")

@@ -1,0 +1,55 @@
+"""Where the numbers of a benchmark come from: its runs, and the data they saw."""
+
+from pathlib import Path
+from typing import Any
+
+from reprood.files import read_json, sha256_file
+from reprood.report.results import BenchmarkResults
+
+
+def runs_of(results: BenchmarkResults) -> list[dict[str, Any]]:
+    """One record a run: what was trained, on what, for how long, and where its files are."""
+    found = []
+    for method in results.methods:
+        for seed in results.seeds(method):
+            facts = results.facts(method, seed)
+            model = read_json(results.folder(method, seed) / "model.json")
+            told = results.predictions(method)[results.seeds(method).index(seed)].facts
+            phases = facts["phases"]
+            found.append(
+                {
+                    "label": results.label(method),
+                    "method": method,
+                    "seed": seed,
+                    "network": model["backbone"]["name"],
+                    "parameters": model["parameters"],
+                    "epochs": model["settings"]["training"]["epochs"],
+                    "device": facts["device"],
+                    "threads": facts["threads"],
+                    "precision": facts["precision"],
+                    "seconds": round(sum(phase["seconds"] for phase in phases), 1),
+                    "speed": round(sum(p["images"] for p in phases) / max(sum(p["seconds"] for p in phases), 1e-9)),
+                    "versions": ", ".join(f"{k} {v}" for k, v in sorted(facts["versions"].items())),
+                    "data": facts["data"]["train"][:12],
+                    "skipped": "; ".join(f"{k}: {v}" for k, v in told.get("skipped", {}).items()),
+                    "steps": "; ".join(f"{k} {v['epsilon']:g}" for k, v in told["fitted"].items() if "epsilon" in v),
+                    "predictions": sha256_file(results.folder(method, seed) / "predictions.parquet")[:12],
+                    "folder": f"../runs/{results.name}/{method}/{seed}",
+                }
+            )  # fmt: skip
+    return found
+
+
+def data_of(results: BenchmarkResults, data: Path) -> list[dict[str, Any]]:
+    """One record a split: data set, role, source, licence and content hash."""
+    found = []
+    for split in results.benchmark.splits():
+        meta = read_json(data / "benchmarks" / results.name / split / "meta.json")
+        files = meta["source"]["files"]
+        kind = "drawn here" if not files else ", ".join(sorted({f["from"] for f in files}))
+        status = ", ".join(sorted({f["digest_status"] for f in files})) or "generated"
+        role = results.benchmark.role(split)
+        if role == "ood":
+            role = f"OOD, {results.benchmark.ood[split].shift}"
+        found.append({**meta, "as": split, "role": role, "where": kind, "status": status})
+    return found
