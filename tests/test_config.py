@@ -5,7 +5,7 @@ import copy
 import pytest
 import yaml
 
-from reprood.config import Settings, load_settings, load_suite, merged, read_yaml, suite_path
+from reprood.config import Benchmark, Settings, Suite, load_settings, load_suite, merged, read_yaml, suite_path
 from reprood.errors import ReproodError
 
 SUITE = {
@@ -120,3 +120,74 @@ def test_merged_is_deep_and_leaves_its_inputs_alone():
     low = {"training": {"lr": 1, "epochs": 2}, "x": 1}
     assert merged(low, {"training": {"lr": 3}}) == {"training": {"lr": 3, "epochs": 2}, "x": 1}
     assert low == {"training": {"lr": 1, "epochs": 2}, "x": 1}
+
+
+def benchmark(**changes):
+    source = {"dataset": "letters", "split": "train"}
+    return {
+        "title": "B", "preparation": {"size": 28, "channels": 1}, "train": source, "validation": source,
+        "test": source, "evaluations": ["classification"], **changes,
+    }  # fmt: skip
+
+
+def suite(benchmarks, runs, **more):
+    return {
+        "title": "S", "scale": "reduced", "seeds": [0, 1], "benchmarks": benchmarks,
+        "methods": {"erm": {"use": "erm", "label": "E"}}, "runs": runs, **more,
+    }  # fmt: skip
+
+
+def test_members_are_written_out_and_a_family_can_be_run():
+    members = {"a": {"train": {"classes": [0]}}, "b": {"train": {"classes": [1], "limit": 5}}}
+    record = suite(
+        {"one": benchmark(members=members), "other": benchmark()},
+        [{"benchmark": "one", "methods": ["erm"], "seeds": [7]}, {"benchmark": "other", "methods": ["erm"]}],
+    )
+    found = Suite.model_validate(record)
+    assert list(found.benchmarks) == ["one_a", "one_b", "other"]
+    assert found.benchmarks["one_b"].train.classes == (1,)
+    assert found.benchmarks["one_b"].train.split == "train"
+    assert found.benchmarks["one_b"].title == "B: b"
+    assert found.families() == {"one": ("one_a", "one_b")}
+    assert list(found.jobs()) == [
+        ("one_a", "erm", 7), ("one_b", "erm", 7), ("other", "erm", 0), ("other", "erm", 1),
+    ]  # fmt: skip
+    # what jobs are told is the written-out form, which reads the same
+    assert Suite.model_validate(found.model_dump(mode="json")) == found
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"evaluations": ["classification", "corruption"]}, "'corruption' needs 'corruption'"),
+        ({"occlusion": {"sides": [4]}}, "the evaluation 'occlusion' is not among 'evaluations'"),
+        ({"evaluations": ["corruption"], "corruption": {"names": ["rain"]}}, "there is no corruption 'rain'"),
+        ({"evaluations": ["corruption"], "corruption": {"severities": [0]}}, "a severity is one of 1 to 5, not 0"),
+        ({"auxiliary": {"corrupted": {"dataset": "a", "split": "b"}}}, "corrupted is used twice"),
+        ({"label_noise": {"strength": 1.5}}, "less than or equal to 1"),
+        ({"evaluations": ["detection"]}, "needs at least one data set under 'ood'"),
+        ({"evaluations": ["adversarial"], "attacks": {"Big": {}}}, "the attack name 'Big'"),
+    ],
+)
+def test_evaluations_and_their_options_agree(changes, words):
+    with pytest.raises(ValueError, match=words):
+        Benchmark.model_validate(benchmark(**changes))
+
+
+def test_a_style_that_does_not_exist():
+    with pytest.raises(ValueError, match="there is no style 'cubist'"):
+        Benchmark.model_validate(benchmark(train={"dataset": "a", "split": "b", "style": "cubist"}))
+
+
+@pytest.mark.parametrize(
+    ("study", "words"),
+    [
+        ({"benchmark": "none"}, "names the benchmark 'none'"),
+        ({"benchmark": "b", "methods": ["godin"]}, "needs the run b/godin/0; add it to 'runs'"),
+        ({"benchmark": "b", "methods": ["erm"], "seeds": [9]}, "needs the run b/erm/9"),
+    ],
+)
+def test_a_study_gets_runs_that_exist(study, words):
+    record = suite({"b": benchmark()}, [{"benchmark": "b", "methods": ["erm"]}])
+    with pytest.raises(ValueError, match=words):
+        Suite.model_validate({**record, "studies": {"s": {"use": "x", "title": "S", **study}}})

@@ -60,7 +60,7 @@ def test_benchmark_names_are_used_once_over_all_suites():
             "has no split 'exam'; it has: train, test",
         ),
         (setting("methods", "erm", "use", value="emr"), "there is no module 'emr'"),
-        (setting("settings", "backbone", "name", value="vgg"), "backbone.name is 'vgg'; expected one of densenet"),
+        (setting("settings", "backbone", "name", value="vgg"), "backbone.name is 'vgg'; expected one of cbam_resnet"),
         (setting("settings", value={}), "backbone.name is None"),
     ],
 )

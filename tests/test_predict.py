@@ -165,7 +165,7 @@ def test_a_head_that_does_not_give_the_logits_is_refused() -> None:
 def test_refuses(run: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "p.parquet"
     with pytest.raises(ReproodError, match="train is missing"):
-        predict_run(run, {"validation": data / "validation", "test": data / "test"}, {}, out, device="cpu")
+        predict_run(run, {"validation": data / "validation", "test": data / "test"}, {"knn": {}}, out, device="cpu")
     with pytest.raises(ReproodError, match="no detector 'knnn'"):
         predict(run, data, out, detectors={"knnn": {}})
     with pytest.raises(ReproodError, match="k = 97 .*there are 96"):

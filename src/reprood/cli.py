@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from reprood.cli_data import data_app
 from reprood.cli_report import report_app
 from reprood.cli_shared import Out, parse, pin_threads
 from reprood.errors import ReproodError
@@ -24,7 +25,6 @@ app = typer.Typer(
     "The stages stand in one line: data, train, predict, evaluate, audit, report. "
     "[bold]snakemake --cores all[/bold] runs them all; each of its jobs is one of these commands.",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Bring data sets and benchmarks into memory-mapped arrays.")
 evaluate_app = typer.Typer(no_args_is_help=True, help="Compute metrics from stored predictions (no torch).")
 app.add_typer(data_app, name="data")
 app.add_typer(evaluate_app, name="evaluate")
@@ -32,83 +32,6 @@ app.add_typer(report_app, name="report")
 
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
 Device = Annotated[str, typer.Option("--device", envvar="REPROOD_DEVICE", help="auto, cpu or cuda.")]
-Mirrors = Annotated[
-    str, typer.Option("--mirrors", envvar="REPROOD_MIRRORS", help="Folders or URLs tried first, one a line.")
-]
-
-
-@data_app.command("dataset")
-def data_dataset(
-    name: str,
-    split: str,
-    entry: Annotated[str, typer.Option(help="The catalogue entry as JSON; default: config/datasets.yaml.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Folder; default: data/NAME/SPLIT.")] = None,
-    mirrors: Mirrors = "",
-    offline: Annotated[bool, typer.Option(envvar="REPROOD_OFFLINE", help="No official addresses.")] = False,
-    downloads: Annotated[Path, typer.Option(help="Where downloaded files are kept.")] = Path("state/downloads"),
-) -> None:
-    """Fetch one split of a data set and write it as arrays.
-
-    Example: reprood data dataset fashion_mnist test
-    """
-    pin_threads(1)
-    from reprood.data.catalogue import load_catalogue, parse_entry
-    from reprood.data.dataset import prepare_dataset
-
-    catalogue = load_catalogue([Path("config/datasets.yaml")], {}) if not entry else {}
-    if entry:
-        catalogue = {name: parse_entry(name, parse(entry, "--entry"))}
-    elif name not in catalogue:
-        raise ReproodError(f"There is no data set '{name}'; known: {', '.join(sorted(catalogue))}.")
-    prepare_dataset(
-        name,
-        catalogue[name],
-        split,
-        mirrors=[line for line in mirrors.split("\n") if line],
-        downloads=downloads,
-        out=out or Path("data") / name / split,
-        offline=offline,
-    )
-
-
-@data_app.command("split")
-def data_split(
-    spec: Annotated[str, typer.Option(help="Rows, preparation and role as JSON.")],
-    source: Annotated[Path, typer.Option(help="Folder of the data set's split.")],
-    out: Out,
-) -> None:
-    """Select and prepare one split of a benchmark."""
-    pin_threads(1)
-    from reprood.config import Preparation, Source
-    from reprood.data.benchmark import prepare_split
-
-    record = parse(spec, "--spec")
-    prepare_split(
-        Source.model_validate(record["source"]),
-        Preparation.model_validate(record["preparation"]),
-        source,
-        out,
-        role=record["role"],
-    )
-
-
-@data_app.command("lint")
-def data_lint(
-    spec: Annotated[str, typer.Option(help="The benchmark as JSON.")],
-    folder: Annotated[Path, typer.Option(help="Folder of the benchmark's splits.")],
-    out: Out,
-) -> None:
-    """Refuse a benchmark whose splits overlap, are duplicated or were prepared differently."""
-    pin_threads(1)
-    from reprood.config import Benchmark
-    from reprood.data.arrays import load_split
-    from reprood.data.lint import lint_benchmark
-    from reprood.files import write_json
-
-    record = parse(spec, "--spec")
-    record.pop("name")
-    benchmark = Benchmark.model_validate(record)
-    write_json(out, lint_benchmark({name: load_split(folder / name) for name in benchmark.splits()}, benchmark))
 
 
 def _state_key(settings: str, code: str) -> str:
@@ -171,9 +94,32 @@ def predict(
             {split: data / split for split in record["splits"]},
             record["detectors"],
             out,
+            asked=record,
             device=device,
             threads=threads,
         )
+
+
+@app.command()
+def study(
+    settings: Annotated[str, typer.Option(help="The study's settings as JSON.")],
+    out: Out,
+    code: Annotated[str, typer.Option(help="Fingerprint of the code; keys the resume state.")] = "",
+    data: Annotated[Path, typer.Option(help="Folder of the benchmarks' splits.")] = Path("data/benchmarks"),
+    runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    threads: Threads = 1,
+    device: Device = "auto",
+) -> None:
+    """Carry out a study: an analysis that is not a benchmark (a toy problem, a mechanism, a timing)."""
+    pin_threads(threads)
+    from reprood.lease import leased, visible_gpus
+
+    record = parse(settings, "--settings")
+    with leased([] if device == "cpu" else visible_gpus(), Path("state/gpu")):
+        from reprood.study import run_study
+
+        state = Path("state/study") / record["name"] / _state_key(settings, code)
+        run_study(record, data=data, runs=runs, out=out, state=state, device=device, threads=threads)
 
 
 @evaluate_app.command("run")
@@ -201,12 +147,15 @@ def evaluate_collect(
     csv: Annotated[Path, typer.Option()],
     summary: Annotated[Path, typer.Option()],
     part: Annotated[list[Path] | None, typer.Option(help="<benchmark>.<method>.json to write as well.")] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="BENCHMARK=METHOD by which corruption errors are normalised.")
+    ] = None,
 ) -> None:
     """All runs' metrics in one table, and summaries for `dvc metrics show`."""
     pin_threads(1)
-    from reprood.evaluate.table import collect, write_summaries
+    from reprood.evaluate.collect import collect, write_summaries
 
-    collect(metrics, parquet, csv, summary)
+    collect(metrics, parquet, csv, summary, dict(pair.split("=", 1) for pair in baseline or []))
     write_summaries(summary, part or [])
 
 
@@ -216,6 +165,7 @@ def audit(
     papers: Annotated[Path, typer.Option(help="Folder of the papers' files.")],
     runs: Annotated[Path, typer.Option(help="Folder of the runs.")],
     out: Out,
+    studies: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("results/studies"),
 ) -> None:
     """Judge every claim of the papers on the stored predictions; write one row a claim and benchmark."""
     pin_threads(1)
@@ -225,7 +175,7 @@ def audit(
 
     record = parse(suite, "--suite")
     record.pop("name")
-    judge(Suite.model_validate(record), load_papers(sorted(papers.glob("*.yaml"))), runs, out, print)
+    judge(Suite.model_validate(record), load_papers(sorted(papers.glob("*.yaml"))), runs, studies, out, print)
 
 
 @app.command()

@@ -39,6 +39,20 @@ def report_figure(
     make_figure(kind, _results(suite, benchmark, runs), svg, png)
 
 
+@report_app.command("study-figure")
+def report_study_figure(
+    use: str,
+    folder: Annotated[Path, typer.Option(help="Folder of the study's results.")],
+    svg: Annotated[Path, typer.Option()],
+    png: Annotated[Path, typer.Option()],
+) -> None:
+    """Draw the figure of a study."""
+    pin_threads(1)
+    from reprood.report.study_figures import draw_study
+
+    draw_study(use, folder, svg, png)
+
+
 @report_app.command("table")
 def report_table(
     kind: str,
@@ -82,6 +96,7 @@ def report_page(
     verdicts: Annotated[Path, typer.Option()],
     out: Out,
     runs: Runs = Path("runs"),
+    studies: Annotated[Path, typer.Option()] = Path("results/studies"),
     data: Annotated[Path, typer.Option()] = Path("data"),
     figures: Annotated[Path, typer.Option()] = Path("reports/figures"),
     notebook: Annotated[list[str] | None, typer.Option(help="Links to rendered notebooks.")] = None,
@@ -99,6 +114,7 @@ def report_page(
         load_papers(sorted(papers.glob("*.yaml"))),
         verdicts,
         runs=runs,
+        studies=studies,
         data=data,
         figures=figures,
         out=out,

@@ -1,60 +1,80 @@
 """What a user may write in `config/`: the run configuration and the suites, validated into frozen records."""
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from reprood.attacks.options import Attack
 from reprood.errors import ReproodError
+from reprood.images.corruptions.names import CIFAR_C_NAMES, NAMES, SEVERITIES
+from reprood.reading import explain as explain
+from reprood.reading import merged as merged
+from reprood.reading import read_yaml as read_yaml
+from reprood.records import LabelNoise as LabelNoise
+from reprood.records import Outlier as Outlier
+from reprood.records import Preparation as Preparation
+from reprood.records import Record as Record
+from reprood.records import Source as Source
+from reprood.records import check_name
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 RESERVED_SPLITS = ("train", "validation", "test")
+MADE_SPLITS = ("corrupted",)  # made from the test split
+
+Evaluation = Literal["classification", "detection", "corruption", "adversarial", "occlusion", "localisation"]
 
 
-class Record(BaseModel):
-    """A frozen record that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
-
-
-class Preparation(Record):
-    """The one decode-and-resize rule that every split of a benchmark goes through.
+class Corruptions(Record):
+    """Corrupted copies of the test set (Hendrycks & Dietterich 2019).
 
     Attributes
     ----------
-    size : int
-        Side of the square images in pixels.
-    channels : {1, 3}
-        Grey (ITU-R 601 luma) or RGB.
+    strengths : {"cifar", "imagenet"}
+        The strengths of CIFAR-10-C or of ImageNet-C.
+    names : tuple of str
+        Which corruptions.
+    severities : tuple of int
+        From 1 to 5.
+    limit : int or None
+        Number of test images that are corrupted, from the first on; None: all.
+    baseline : str
+        The method by whose errors the relative mean corruption error (mCE) is normalised; "" leaves it out.
     """
 
-    size: int = Field(ge=8, le=512)
-    channels: Literal[1, 3]
-
-
-class Source(Record):
-    """Rows of a data set's split: which classes, and which part of a fixed class-stratified order.
-
-    Two sources with the same data set, split and classes and with disjoint [skip, skip + limit) ranges are disjoint.
-    """
-
-    dataset: str
-    split: str
-    classes: tuple[int, ...] | None = None
-    skip: int = Field(default=0, ge=0)
+    strengths: Literal["cifar", "imagenet"] = "cifar"
+    names: tuple[str, ...] = Field(default=CIFAR_C_NAMES, min_length=1)
+    severities: tuple[int, ...] = Field(default=(1, 2, 3, 4, 5), min_length=1)
     limit: int | None = Field(default=None, ge=1)
+    baseline: str = ""
+
+    @model_validator(mode="after")
+    def _known(self) -> "Corruptions":
+        for name in self.names:
+            if name not in NAMES:
+                raise ValueError(f"there is no corruption '{name}'; known: {', '.join(NAMES)}")
+        wrong = [severity for severity in self.severities if severity not in SEVERITIES]
+        if wrong:
+            raise ValueError(f"a severity is one of 1 to 5, not {wrong[0]}")
+        return self
 
 
-class Outlier(Source):
-    """A test set of images that are not in-distribution.
+class Occlusion(Record):
+    """Square holes in the test images (CutMix, section 4.4).
 
-    `shift`: near = other classes in the same style, far = another domain, noise = synthetic noise.
+    Attributes
+    ----------
+    sides : tuple of int
+        Sides of the square in pixels.
+    where : tuple of {"center", "boundary"}
+        What is hidden: the square in the middle, or all around it.
+    limit : int or None
+        Number of test images, from the first on; None: all.
     """
 
-    shift: Literal["near", "far", "noise"]
+    sides: tuple[int, ...] = Field(min_length=1)
+    where: tuple[Literal["center", "boundary"], ...] = Field(default=("center", "boundary"), min_length=1)
+    limit: int | None = Field(default=None, ge=1)
 
 
 class Gate(Record):
@@ -64,7 +84,11 @@ class Gate(Record):
 
 
 class Benchmark(Record):
-    """A task: what is trained on and what is asked of the trained model."""
+    """A task: what is trained on and what is asked of the trained model.
+
+    `family` and `member` name the family of a benchmark that is one of several of a kind (one class each, or one split
+    of known and unknown classes each); claims are judged on the family.
+    """
 
     title: str
     note: str = ""
@@ -74,7 +98,13 @@ class Benchmark(Record):
     test: Source
     ood: dict[str, Outlier] = {}
     auxiliary: dict[str, Source] = {}
-    evaluations: tuple[Literal["classification", "detection"], ...] = ("classification", "detection")
+    label_noise: LabelNoise | None = None
+    evaluations: tuple[Evaluation, ...] = ("classification", "detection")
+    corruption: Corruptions | None = None
+    attacks: dict[str, Attack] = {}
+    occlusion: Occlusion | None = None
+    family: str = ""
+    member: str = ""
     gate: Gate | None = None
     allow: tuple[str, ...] = ()
     settings: dict[str, Any] = {}
@@ -82,14 +112,26 @@ class Benchmark(Record):
 
     @model_validator(mode="after")
     def _names(self) -> "Benchmark":
-        names = [*RESERVED_SPLITS, *self.ood, *self.auxiliary]
+        names = [*RESERVED_SPLITS, *MADE_SPLITS, *self.ood, *self.auxiliary]
         for name in (*self.ood, *self.auxiliary):
-            _check_name(name, "split")
+            check_name(name, "split")
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
             raise ValueError(f"split names must be unique, and {', '.join(doubled)} is used twice")
         if "detection" in self.evaluations and not self.ood:
             raise ValueError("the evaluation 'detection' needs at least one data set under 'ood'")
+        return self
+
+    @model_validator(mode="after")
+    def _asked(self) -> "Benchmark":
+        given = {"corruption": self.corruption, "adversarial": self.attacks, "occlusion": self.occlusion}
+        keys = {"corruption": "corruption", "adversarial": "attacks", "occlusion": "occlusion"}
+        for evaluation, options in given.items():
+            if (evaluation in self.evaluations) != bool(options):
+                wrong = "is not among 'evaluations'" if options else f"needs '{keys[evaluation]}'"
+                raise ValueError(f"the evaluation '{evaluation}' {wrong}")
+        for name in self.attacks:
+            check_name(name, "attack")
         return self
 
     def splits(self) -> dict[str, Source]:
@@ -120,8 +162,39 @@ class RunGroup(Record):
     seeds: tuple[int, ...] | None = None
 
 
+class Study(Record):
+    """An analysis of a paper that is not a benchmark: a toy problem, a mechanism, a timing.
+
+    Attributes
+    ----------
+    use : str
+        Module in `reprood.studies`.
+    title, note : str
+    benchmark : str
+        Whose data it is given; "" for none.
+    methods : tuple of str
+        Rows whose trained models (on that benchmark) it is given.
+    seeds : tuple of int or None
+        One replicate each; the suite's when left out.
+    set : dict
+        Its settings.
+    """
+
+    use: str
+    title: str
+    note: str = ""
+    benchmark: str = ""
+    methods: tuple[str, ...] = ()
+    seeds: tuple[int, ...] | None = None
+    set: dict[str, Any] = {}
+
+
 class Suite(Record):
-    """The set of runs that a configuration asks for."""
+    """The set of runs that a configuration asks for.
+
+    A benchmark with `members:` stands for one benchmark a member, `<name>_<member>`, each with its own changes; the
+    name then is the family's, and `runs` may ask for the family.
+    """
 
     title: str
     note: str = ""
@@ -133,13 +206,19 @@ class Suite(Record):
     benchmarks: dict[str, Benchmark] = Field(min_length=1)
     methods: dict[str, Arm] = Field(min_length=1)
     runs: tuple[RunGroup, ...] = Field(min_length=1)
+    studies: dict[str, Study] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, values: Any) -> Any:
+        return _with_members(values) if isinstance(values, Mapping) else values
 
     @model_validator(mode="after")
     def _references(self) -> "Suite":
         for name in self.benchmarks:
-            _check_name(name, "benchmark")
+            check_name(name, "benchmark")
         for name in self.methods:
-            _check_name(name, "method")
+            check_name(name, "method")
         for group in self.runs:
             if group.benchmark not in self.benchmarks:
                 raise ValueError(f"runs names the benchmark '{group.benchmark}'; known: {', '.join(self.benchmarks)}")
@@ -150,7 +229,30 @@ class Suite(Record):
         if len(set(jobs)) < len(jobs):
             doubled = next(job for job in jobs if jobs.count(job) > 1)
             raise ValueError(f"runs asks twice for {'/'.join(map(str, doubled))}; name each run once")
+        for name, study in self.studies.items():
+            check_name(name, "study")
+            if study.benchmark and study.benchmark not in self.benchmarks:
+                raise ValueError(f"the study '{name}' names the benchmark '{study.benchmark}', which is not known")
+            for method in study.methods:
+                for seed in self.study_seeds(name):
+                    if (study.benchmark, method, seed) not in jobs:
+                        raise ValueError(
+                            f"the study '{name}' needs the run {study.benchmark}/{method}/{seed}; add it to 'runs'"
+                        )
         return self
+
+    def study_seeds(self, name: str) -> tuple[int, ...]:
+        """A study's replicates."""
+        seeds = self.studies[name].seeds
+        return self.seeds if seeds is None else seeds
+
+    def families(self) -> dict[str, tuple[str, ...]]:
+        """Family -> its benchmarks, of those that are members of one."""
+        found: dict[str, list[str]] = {}
+        for name, benchmark in self.benchmarks.items():
+            if benchmark.family:
+                found.setdefault(benchmark.family, []).append(name)
+        return {family: tuple(names) for family, names in found.items()}
 
     def jobs(self) -> Iterator[tuple[str, str, int]]:
         """(benchmark, method, seed) of every run, in the order of the file."""
@@ -194,62 +296,25 @@ class Settings(Record):
         return (value,) if isinstance(value, str) else value
 
 
-def _check_name(name: str, what: str) -> None:
-    if not NAME.fullmatch(name):
-        raise ValueError(f"the {what} name '{name}' must be lower-case letters, digits and '_'")
-
-
-def explain(error: ValidationError, where: str) -> ReproodError:
-    """Turn pydantic's report into one sentence that names the file, the key and what was expected."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "the file"
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        message = "this key is not known; check its spelling or remove it"
-    elif first["type"] == "missing":
-        message = "this key is missing; add it"
-    else:
-        given = repr(first.get("input"))
-        message += f" (given: {given if len(given) < 80 else given[:77] + '...'})" if first["loc"] else ""
-    more = len(error.errors()) - 1
-    return ReproodError(
-        f"{where}: {key}: {message}" + (f" ({more} more problem{'s' * (more > 1)} in it)." if more else ".")
-    )
-
-
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file (safe loader).
-
-    Raises
-    ------
-    ReproodError
-        When it is missing, not YAML, or names a key twice.
-    """
-    try:
-        with open(path, encoding="utf-8") as stream:
-            return yaml.load(stream, Loader=_Loader)
-    except FileNotFoundError as error:
-        raise ReproodError(f"{path} does not exist; check the name.") from error
-    except yaml.YAMLError as error:
-        raise ReproodError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """A safe loader that refuses doubled keys (YAML would silently keep the last)."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if key in seen and key != "<<":
-            raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' is given twice", key_node.start_mark)
-        seen.add(key)
-    loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+def _with_members(suite: Mapping[str, Any]) -> dict[str, Any]:
+    """A suite's record with every benchmark that has `members` written out."""
+    benchmarks: dict[str, Any] = {}
+    families: dict[str, list[str]] = {}
+    for family, record in (suite.get("benchmarks") or {}).items():
+        if not isinstance(record, Mapping) or not record.get("members"):
+            benchmarks[family] = record
+            continue
+        common = {key: value for key, value in record.items() if key != "members"}
+        for member, changes in record["members"].items():
+            name = f"{family}_{member}"
+            benchmarks[name] = merged(common, changes or {}, {"family": family, "member": str(member)})
+            benchmarks[name]["title"] = f"{record.get('title', family)}: {str(member).replace('_', ' ')}"
+            families.setdefault(family, []).append(name)
+    runs = []
+    for group in suite.get("runs") or ():
+        named = families.get(str(group.get("benchmark")), ()) if isinstance(group, Mapping) else ()
+        runs += [{**group, "benchmark": name} for name in named] or [group]
+    return {**suite, "benchmarks": benchmarks, "runs": runs}
 
 
 def load_settings(values: Mapping[str, Any], where: str = "config/config.yaml") -> Settings:
@@ -296,13 +361,3 @@ def load_suite(name: str, root: Path) -> Suite:
         return Suite.model_validate(read_yaml(path))
     except ValidationError as error:
         raise explain(error, str(path)) from error
-
-
-def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Deep merge: later layers win, mappings are merged key by key."""
-    result: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            old = result.get(key)
-            result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return result

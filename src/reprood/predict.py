@@ -21,15 +21,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reprood.data.arrays import Split, load_split
+from reprood.detectors.names import FITTED_ON_TRAIN
 from reprood.detectors.table import Known, Stored, each_detector, parse_options
 from reprood.engine.device import make_repeatable, resolve_device
 from reprood.engine.problem import ImageSet
 from reprood.errors import ReproodError
 from reprood.files import atomic_path, canonical_json
 from reprood.images.augment import normalise
+from reprood.localise import localise
+from reprood.predict_conditions import Asker, ask
 from reprood.train import load_model
 
 BATCH = 250
+CORRUPTED = "corrupted"
+ENDS = ("x0", "y0", "x1", "y1")
 ALWAYS = "msp"  # the calibration error is computed from it
 
 
@@ -147,6 +152,7 @@ def predict_run(
     detectors: Mapping[str, Mapping[str, Any] | None],
     out: Path,
     *,
+    asked: Mapping[str, Any] | None = None,
     device: str = "auto",
     threads: int | None = None,
     batch_size: int = BATCH,
@@ -158,14 +164,20 @@ def predict_run(
     run_folder : Path
         A trained run: model.safetensors, model.json.
     splits : mapping
-        Split name -> folder: "train" (only fitted on), "validation", "test", then the OOD sets. The rows written are
-        those of all but "train", in this order.
+        Split name -> folder: "train" (only fitted on; may be left out when no detector needs it), "validation", "test",
+        then the OOD sets, then "corrupted" when it is asked for. The rows written are those of all but "train", in
+        this order.
     detectors : mapping
         Detector name -> options. What the model's outputs do not allow is skipped, with a reason in the metadata.
-        The maximum softmax probability is always computed.
+        The maximum softmax probability is always computed, but for a model of one class.
     out : Path
         Columns split, row, label (-1 for OOD), prediction, label_rank (0 = top-1 right, -1 = no label) and a float64
         `score_<name>` for each score (higher = more in-distribution); the metadata key `reprood` tells the rest.
+        Rows of a condition (a changed copy of the first test images) have the condition's name as split and no scores.
+        With localisation asked for, the test rows have boxes: `box_*` (true), `cam_*` (of the predicted class) and
+        `cam_true_*` (of the right class).
+    asked : mapping, optional
+        `evaluations`, `corruption`, `attacks`, `occlusion` of the benchmark.
     device : {"auto", "cpu", "cuda"}
         Where to run.
     threads : int or None
@@ -178,16 +190,21 @@ def predict_run(
     ReproodError
         For missing or unfit files, unknown detectors or options, and scores that are not finite.
     """
-    missing = [name for name in ("train", "validation", "test") if name not in splits]
+    asked = asked or {}
+    fitting = [name for name in FITTED_ON_TRAIN if name in detectors]
+    needed = ("train", "validation", "test") if fitting else ("validation", "test")
+    missing = [name for name in needed if name not in splits]
     if missing:
-        raise ReproodError(f"Prediction needs the splits train, validation and test; {', '.join(missing)} is missing.")
-    detectors = {ALWAYS: {}, **detectors}
-    parse_options(detectors)  # before the work
+        raise ReproodError(f"Prediction needs the splits {', '.join(needed)}; {', '.join(missing)} is missing.")
     where = resolve_device(device)
     make_repeatable(where, threads)
     model, meta, module, config = load_model(Path(run_folder), where)
+    if meta["classes"] > 1:
+        detectors = {ALWAYS: {}, **detectors}
+    parse_options(detectors)  # before the work
     model.requires_grad_(False)
     arrays = {name: load_split(Path(folder)) for name, folder in splits.items()}
+    corrupted = arrays.pop(CORRUPTED, None)
     _check(arrays, meta)
     name = "/".join(str(meta[key]) for key in ("benchmark", "method", "seed"))
     lines = Lines(name, sum(len(split) for split in arrays.values()))
@@ -200,9 +217,10 @@ def predict_run(
         stored[split] = replace(outputs, batches=more.watched(batches, split))
     labels = {split: torch.from_numpy(np.array(array.labels)).to(where) for split, array in arrays.items()}
     written = {split: outputs for split, outputs in stored.items() if split != "train"}
+    base = "train" if "train" in stored else "validation"
     known = Known(
-        train=stored["train"],
-        labels=labels["train"],
+        train=stored[base],
+        labels=labels[base],
         validation=stored["validation"],
         head=head,
         model=model,
@@ -227,15 +245,24 @@ def predict_run(
         scores[split].update(found)
     if numbers:
         fitted[str(meta["use"])] = numbers
+    columns = {split: _columns(written[split].logits, labels[split], scores[split]) for split in written}
+    asker = Asker(model, meta, where, batch_size, lambda count, part: more.add(count, part))
+    for condition, answers in ask(asker, arrays["test"], labels["test"], corrupted, asked, str(meta["benchmark"])):
+        columns[condition] = _columns(answers, labels["test"][: len(answers)], {})
+    if "localisation" in asked.get("evaluations", ()):
+        columns["test"] |= _boxes(model, arrays["test"], written["test"], labels["test"])
     facts = {
         **{key: meta[key] for key in ("benchmark", "method", "seed", "use", "classes")},
-        "splits": {split: array.meta["content"] for split, array in arrays.items()},
+        "splits": {
+            split: array.meta["content"]
+            for split, array in {**arrays, **({CORRUPTED: corrupted} if corrupted else {})}.items()
+        },
         "fitted": fitted,
         "skipped": skipped,
         "native": sorted(next(iter(own.values()))),
         "versions": {package: version(package) for package in ("numpy", "torch", "pyarrow")},
     }
-    _write(out, {split: _columns(written[split].logits, labels[split], scores[split]) for split in written}, facts)
+    _write(out, columns, facts)
 
 
 def _say(run: str, detector: str, reason: str | None) -> None:
@@ -250,7 +277,7 @@ def _check(arrays: Mapping[str, Split], meta: Mapping[str, Any]) -> None:
                 f"{split.folder} has images of shape {split.images.shape[1:]}, the model was trained on {wanted}; "
                 "prepare all splits of a benchmark by one rule."
             )
-    for name in ("train", "validation", "test"):
+    for name in [split for split in ("train", "validation", "test") if split in arrays]:
         labels = arrays[name].labels
         if labels.min() < 0 or labels.max() >= meta["classes"]:
             raise ReproodError(
@@ -277,12 +304,28 @@ def _columns(logits: Tensor, labels: Tensor, scores: Mapping[str, Tensor]) -> di
     return columns
 
 
+def _boxes(model: nn.Module, test: Split, outputs: Stored, labels: Tensor) -> dict[str, np.ndarray]:
+    """True boxes and those of the class activation maps; int32 columns of the test rows."""
+    if "boxes" not in test.extras:
+        raise ReproodError(f"{test.folder} has no boxes; 'localisation' needs a test set of objects with boxes.")
+    assert outputs.batches is not None
+    found = localise(model, outputs.batches, outputs.logits.argmax(dim=1), labels, test.images.shape[1])
+    named = {"box": test.extras["boxes"], "cam": found.predicted, "cam_true": found.true}
+    return {
+        f"{name}_{end}": np.asarray(boxes[:, i], np.int32)
+        for name, boxes in named.items()
+        for i, end in enumerate(ENDS)
+    }
+
+
 def _write(out: Path, splits: Mapping[str, Mapping[str, np.ndarray]], facts: Mapping[str, Any]) -> None:
-    """One table of all splits; no date and no path in it."""
+    """One table of all splits; null where a column does not apply; no date and no path in it."""
     names = [split for split, columns in splits.items() for _ in range(len(columns["row"]))]
     columns: dict[str, pa.Array] = {"split": pa.array(names, pa.string())}
-    for column in next(iter(splits.values())):
-        columns[column] = pa.array(np.concatenate([values[column] for values in splits.values()]))
+    for column in dict.fromkeys(name for values in splits.values() for name in values):
+        kind = next(pa.from_numpy_dtype(v[column].dtype) for v in splits.values() if column in v)
+        parts = [pa.array(v[column], kind) if column in v else pa.nulls(len(v["row"]), kind) for v in splits.values()]
+        columns[column] = pa.concat_arrays(parts)
     table = pa.table(columns).replace_schema_metadata({"reprood": canonical_json(facts)})
     with atomic_path(out) as temporary:
         pq.write_table(

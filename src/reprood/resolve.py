@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from reprood.errors import ReproodError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from torch import nn
 
 PACKAGE = Path(__file__).resolve().parent
@@ -36,10 +37,20 @@ def backbones() -> tuple[str, ...]:
     return available("nets", "build")
 
 
+def studies() -> tuple[str, ...]:
+    """Names that a suite's study may `use`."""
+    return available("studies", "measure")
+
+
+def drawings() -> tuple[str, ...]:
+    """Studies that have a figure."""
+    return available("report/studies", "draw")
+
+
 def _module(kind: str, name: str, known: tuple[str, ...]) -> ModuleType:
     if name not in known:
         raise ReproodError(f"There is no module '{name}' in reprood.{kind}; known: {', '.join(known)}.")
-    return importlib.import_module(f"reprood.{kind}.{name}")
+    return importlib.import_module(f"reprood.{kind.replace('/', '.')}.{name}")
 
 
 def method(name: str) -> ModuleType:
@@ -63,3 +74,26 @@ def backbone(name: str) -> "Callable[..., nn.Module]":
     """
     build: Any = _module("nets", name, backbones()).build
     return build  # type: ignore[no-any-return]
+
+
+def study(name: str) -> ModuleType:
+    """The module `reprood.studies.<name>` (imports torch).
+
+    Raises
+    ------
+    ReproodError
+        When there is no such study; the known ones are listed.
+    """
+    return _module("studies", name, studies())
+
+
+def drawing(name: str) -> "Callable[..., Figure]":
+    """The function `draw(rows, arrays)` of `reprood.report.studies.<name>` (no torch).
+
+    Raises
+    ------
+    ReproodError
+        When the study has no figure; those that have are listed.
+    """
+    draw: Any = _module("report/studies", name, drawings()).draw
+    return draw  # type: ignore[no-any-return]

@@ -11,15 +11,16 @@ from typing import Any
 from reprood import resolve
 from reprood.config import Arm, Benchmark, Source, load_settings, load_suite, merged
 from reprood.data.catalogue import DatasetEntry, load_catalogue
+from reprood.detectors.names import FITTED_ON_TRAIN
 from reprood.errors import ReproodError
 from reprood.files import canonical_json
 from reprood.fingerprint import PACKAGE, code_hash
+from reprood.kinds import figures_of, tables_of
 from reprood.lease import visible_gpus
 
 SPLIT_FILES = ("images.npy", "labels.npy", "extras.npz", "meta.json")
 MODEL_FILES = ("model.safetensors", "model.json", "history.csv", "run.json")
-FIGURES = ("examples", "curves", "auroc", "roc", "histograms")
-TABLES = ("classification", "detection")
+STUDY_FILES = ("values.csv", "arrays.npz")
 
 
 class Plan:
@@ -58,6 +59,12 @@ class Plan:
         """Every name that the suite uses exists."""
         where = f"Suite '{self.settings.suite}'"
         for name in self.benchmarks:
+            made = self.benchmark(name).corruption
+            if made is not None and made.baseline and made.baseline not in self.methods_of(name):
+                raise ReproodError(
+                    f"{where}: benchmark {name}: corruption.baseline is '{made.baseline}', which does not run on it; "
+                    "name one of its methods or leave it out."
+                )
             for split, source in self.benchmark(name).splits().items():
                 entry = self.catalogue.get(source.dataset)
                 if entry is None:
@@ -75,6 +82,12 @@ class Plan:
                 raise ReproodError(
                     f"{where}: method {name}: there is no module '{arm.use}' in reprood.methods; "
                     f"known: {', '.join(resolve.methods())}."
+                )
+        for name, study in self.suite.studies.items():
+            if study.use not in resolve.studies():
+                raise ReproodError(
+                    f"{where}: study {name}: there is no module '{study.use}' in reprood.studies; "
+                    f"known: {', '.join(resolve.studies())}."
                 )
         for benchmark, method, _ in self.jobs:
             backbone = self.backbone(benchmark, method).get("name")
@@ -108,9 +121,20 @@ class Plan:
         """The files of some splits of a benchmark."""
         return [f"data/benchmarks/{benchmark}/{split}/{name}" for split in splits for name in SPLIT_FILES]
 
+    def methods_of(self, benchmark: str) -> tuple[str, ...]:
+        """The methods that run on a benchmark."""
+        return tuple(dict.fromkeys(method for name, method, _ in self.jobs if name == benchmark))
+
     def predicted_splits(self, benchmark: str) -> list[str]:
-        """What a trained model is run on: ID train (to fit detectors), validation, test and every OOD set."""
-        return ["train", "validation", "test", *self.benchmark(benchmark).ood]
+        """What a trained model is run on: ID train (when a detector is fitted on it), validation, test, OOD sets."""
+        record = self.benchmark(benchmark)
+        fitted = any(name in FITTED_ON_TRAIN for name in record.detectors)
+        outliers = record.ood if "detection" in record.evaluations else ()
+        return [*(["train"] if fitted else []), "validation", "test", *outliers, *self.made_splits(benchmark)]
+
+    def made_splits(self, benchmark: str) -> list[str]:
+        """Splits made from the test split."""
+        return ["corrupted"] if self.benchmark(benchmark).corruption is not None else []
 
     def runs(self, *names: str, benchmark: str | None = None) -> list[str]:
         """The named files of every run (of one benchmark)."""
@@ -130,14 +154,27 @@ class Plan:
     def split_parameters(self, benchmark: str, split: str) -> str:
         """Source rows, preparation and role of a benchmark's split."""
         record = self.benchmark(benchmark)
+        noise = record.label_noise if split == "train" else None
         return canonical_json(
             {
                 "name": split,
                 "role": record.role(split),
+                "label_noise": None if noise is None else noise.model_dump(mode="json"),
                 "source": self.source(benchmark, split).model_dump(mode="json", exclude={"shift"}),
                 "preparation": record.preparation.model_dump(mode="json"),
             }
         )
+
+    def corrupted_parameters(self, benchmark: str) -> str:
+        """Which corruptions, how strong, of how many images."""
+        made = self.benchmark(benchmark).corruption
+        return canonical_json({} if made is None else made.model_dump(mode="json", exclude={"baseline"}))
+
+    def lint_parameters(self, benchmark: str) -> str:
+        """What the linter looks at."""
+        keys = {"title", "note", "preparation", "train", "validation", "test", "ood", "auxiliary", "allow"}
+        record = self.benchmark(benchmark).model_dump(mode="json", include=keys)
+        return canonical_json({"name": benchmark, **record, "evaluations": ["classification"]})
 
     def benchmark_parameters(self, benchmark: str) -> str:
         """The benchmark's record, without what only training and prediction use."""
@@ -175,11 +212,99 @@ class Plan:
         uses = sorted({self.arm(method).use for name, method, _ in self.jobs if name == benchmark})
         return code_hash("reprood.examples", *(f"reprood.methods.{use}" for use in uses))
 
+    def figures(self, benchmark: str) -> tuple[str, ...]:
+        """The figures of a benchmark."""
+        return figures_of(self.benchmark(benchmark))
+
+    def tables(self, benchmark: str) -> tuple[str, ...]:
+        """The tables of a benchmark."""
+        return tables_of(self.benchmark(benchmark))
+
     def predict_parameters(self, benchmark: str) -> str:
-        """Detectors with their options, and the splits in order."""
-        return canonical_json(
-            {"detectors": self.benchmark(benchmark).detectors, "splits": self.predicted_splits(benchmark)}
+        """Detectors with their options, the splits in order, and what else is asked of the model."""
+        record = self.benchmark(benchmark).model_dump(
+            mode="json", include={"evaluations", "corruption", "attacks", "occlusion"}
         )
+        splits = self.predicted_splits(benchmark)
+        made = self.benchmark(benchmark).corruption
+        if made is not None:
+            record["corruption"] = made.model_dump(mode="json", exclude={"baseline"})
+        return canonical_json({"detectors": self.benchmark(benchmark).detectors, "splits": splits, **record})
+
+    def study_seeds(self, name: str) -> tuple[int, ...]:
+        """A study's replicates."""
+        return self.suite.study_seeds(name)
+
+    def study_inputs(self, name: str) -> list[str]:
+        """What a study reads: the benchmark's splits and the trained models."""
+        study = self.suite.studies[name]
+        if not study.benchmark:
+            return []
+        splits = ["train", "validation", "test", *self.benchmark(study.benchmark).auxiliary]
+        runs = [
+            f"runs/{study.benchmark}/{method}/{seed}/{file}"
+            for method in study.methods
+            for seed in self.study_seeds(name)
+            for file in ("model.safetensors", "model.json")
+        ]
+        return self.data_files(study.benchmark, splits) + runs
+
+    def study_parameters(self, name: str) -> str:
+        """Everything a study is told."""
+        study = self.suite.studies[name]
+        named = bool(study.benchmark)
+        layers = merged(self.suite.settings, self.benchmark(study.benchmark).settings) if named else {}
+        return canonical_json(
+            {
+                "name": name,
+                "use": study.use,
+                "set": study.set,
+                "seeds": list(self.study_seeds(name)),
+                "suite_seed": self.suite.suite_seed,
+                "benchmark": study.benchmark,
+                "methods": list(study.methods),
+                "backbone": dict(layers.get("backbone") or {}),
+                "auxiliary": list(self.benchmark(study.benchmark).auxiliary) if named else [],
+            }
+        )
+
+    def study_code(self, name: str) -> str:
+        """Fingerprint of the study's module and of the methods whose models it is given."""
+        study = self.suite.studies[name]
+        methods = sorted({f"reprood.methods.{self.arm(method).use}" for method in study.methods})
+        networks = sorted({f"reprood.nets.{self.backbone(study.benchmark, m)['name']}" for m in study.methods})
+        return code_hash("reprood.study", f"reprood.studies.{study.use}", *methods, *networks)
+
+    def drawing_code(self, name: str) -> str:
+        """Fingerprint of a study's figure."""
+        return code_hash("reprood.report.study_figures", f"reprood.report.studies.{self.suite.studies[name].use}")
+
+    def drawing_parameters(self, name: str) -> str:
+        """The module that draws a study."""
+        return self.suite.studies[name].use
+
+    def study_files(self, *names: str) -> list[str]:
+        """The named files of every study."""
+        return [f"results/studies/{study}/{name}" for study in self.suite.studies for name in names]
+
+    def baselines(self) -> list[str]:
+        """"benchmark=method" for each benchmark whose corruption errors are normalised by a method's."""
+        made = {name: self.benchmark(name).corruption for name in self.benchmarks}
+        return [f"{name}={options.baseline}" for name, options in made.items() if options and options.baseline]
+
+    def examples(self) -> list[str]:
+        """The pictures of what methods do to images."""
+        return [f"runs/{name}/examples.npz" for name in self.benchmarks if "examples" in self.figures(name)]
+
+    def figure_files(self) -> list[str]:
+        """Every figure of the report as SVG."""
+        files = [f"reports/figures/{name}/{kind}.svg" for name in self.benchmarks for kind in self.figures(name)]
+        drawn = [name for name, study in self.suite.studies.items() if study.use in resolve.drawings()]
+        return files + [f"reports/figures/studies/{name}.svg" for name in drawn]
+
+    def table_files(self) -> list[str]:
+        """Every table of the report as CSV."""
+        return [f"reports/tables/{name}/{kind}.csv" for name in self.benchmarks for kind in self.tables(name)]
 
     def papers(self) -> list[str]:
         """The papers' files."""

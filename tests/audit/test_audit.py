@@ -72,7 +72,7 @@ def _few_replicates(monkeypatch):
 
 def row(folder, claim, tmp_path, **changes):
     record = Paper.model_validate(fabricated(claim, published=PUBLISHED))
-    table = audit(fabricate.suite(**changes), [record], folder / "runs", tmp_path / "verdicts.csv")
+    table = audit(fabricate.suite(**changes), [record], folder / "runs", folder / "studies", tmp_path / "verdicts.csv")
     return table.iloc[0]
 
 
@@ -186,7 +186,8 @@ def test_an_arm_may_have_another_name_in_a_suite(folder, tmp_path):
     claim = {**ERROR, "kind": "difference", "sides": sides(("good", ""), ("plain", ""))}
     record = fabricated(claim)
     record["arms"]["plain"] = {"means": "baseline", "also": ["absent", "erm"]}
-    table = audit(fabricate.suite(), [Paper.model_validate(record)], folder / "runs", tmp_path / "verdicts.csv")
+    paper = Paper.model_validate(record)
+    table = audit(fabricate.suite(), [paper], folder / "runs", folder / "studies", tmp_path / "verdicts.csv")
     assert table.iloc[0]["second"] == "erm"
     assert table.iloc[0]["verdict"] == "supported at reduced scale"
 
@@ -227,7 +228,7 @@ def test_a_score_that_was_not_stored(folder, tmp_path):
 
 def test_sets_that_the_benchmark_lacks(folder, tmp_path):
     claim = {**AUROC, "split": "mean_far", "kind": "difference", "sides": sides(("erm", "msp"), ("good", "msp"))}
-    assert "no OOD sets for mean_far" in row(folder, claim, tmp_path)["reason"]
+    assert "a benchmark that measures auroc on mean_far" in row(folder, claim, tmp_path)["reason"]
 
 
 @pytest.mark.parametrize(
@@ -252,7 +253,8 @@ def test_reasons_speak_in_points(folder, tmp_path, claim, reason):
 def test_the_same_predictions_give_the_same_bytes(folder, tmp_path):
     claims = [{**AUROC, "kind": "difference", "sides": sides(("good", "msp"), ("erm", "msp"))}] * 2
     for name in ("a", "b"):
-        audit(fabricate.suite(), [Paper.model_validate(fabricated(*claims))], folder / "runs", tmp_path / name)
+        paper = Paper.model_validate(fabricated(*claims))
+        audit(fabricate.suite(), [paper], folder / "runs", folder / "studies", tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from reprood.config import Benchmark
 from reprood.errors import ReproodError
+from reprood.evaluate.collect import collect
 from reprood.evaluate.metrics import METRICS, detection_metrics
-from reprood.evaluate.table import COLUMNS, collect, evaluate_run, groups, load_predictions, read_metrics
+from reprood.evaluate.table import COLUMNS, evaluate_run, groups, load_predictions, read_metrics
 
 SIZES = {"validation": 10, "test": 60, "unseen": 30, "digits": 20, "noise": 25}
 
@@ -195,7 +196,10 @@ def test_collect(tmp_path: Path) -> None:
 
 
 def test_evaluation_does_not_import_torch() -> None:
-    modules = ("bootstrap", "classification", "delong", "metrics", "resample", "table", "variants")
+    modules = (
+        "bootstrap", "classification", "collect", "delong", "localisation", "localised", "metrics", "resample", "table",
+        "variants",
+    )  # fmt: skip
     known = Path(sys.modules["reprood.evaluate.table"].__file__ or "").parent.glob("[!_]*.py")
     assert sorted(path.stem for path in known) == sorted(modules)
     imports = "; ".join(f"import reprood.evaluate.{name}" for name in modules)

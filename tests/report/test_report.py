@@ -17,9 +17,10 @@ from reprood.audit.papers import Paper
 from reprood.audit.reasons import signed
 from reprood.audit.verdicts import audit
 from reprood.errors import ReproodError
+from reprood.kinds import figures_of
 from reprood.report import words
 from reprood.report.claims import forest
-from reprood.report.figures import DETECTION, KINDS, make_figure
+from reprood.report.figures import make_figure
 from reprood.report.forms import Cell, Table, frame, latex, markdown
 from reprood.report.notebook import render
 from reprood.report.page import write_page
@@ -27,6 +28,7 @@ from reprood.report.plots import write_plots
 from reprood.report.results import BenchmarkResults
 from reprood.report.tables import classification, detection, matrix, published, write_published, write_table
 
+KINDS = figures_of(fabricate.suite().benchmarks["toy"])
 CLAIMS = [
     {"metric": "top1_error", "better": "lower", "kind": "difference", "sides": [{"method": "good"}, {"method": "erm"}]},
     {"metric": "auroc", "better": "higher", "split": "mean_all", "kind": "difference",
@@ -69,13 +71,14 @@ def page(folder, results):
     figures = folder / "reports" / "figures"
     for kind in KINDS:
         make_figure(kind, results, figures / "toy" / f"{kind}.svg", figures / "toy" / f"{kind}.png")
-    audit(fabricate.suite(), [PAPER], folder / "runs", folder / "verdicts.csv")
+    audit(fabricate.suite(), [PAPER], folder / "runs", folder / "studies", folder / "verdicts.csv")
     out = folder / "reports" / "index.html"
     write_page(
         fabricate.suite(),
         [PAPER],
         folder / "verdicts.csv",
         runs=folder / "runs",
+        studies=folder / "studies",
         data=folder / "data",
         figures=figures,
         out=out,
@@ -104,7 +107,7 @@ def test_a_figure_says_when_there_is_nothing_to_draw(folder, tmp_path):
     closed_set = {"toy": {**record, "ood": {}, "evaluations": ["classification"]}}
     without = BenchmarkResults("toy", fabricate.suite(benchmarks=closed_set), folder / "runs")
     assert not without.detects
-    for kind in DETECTION:
+    for kind in ("auroc", "roc", "histograms"):
         for name, results in (("broken", broken), ("without", without)):
             make_figure(kind, results, tmp_path / f"{name}.svg", tmp_path / f"{name}.png")
             assert (tmp_path / f"{name}.svg").read_text().count("<svg") == 1
@@ -119,12 +122,19 @@ def test_a_benchmark_without_ood_sets_has_a_page(folder, results, tmp_path, page
     out = tmp_path / "index.html"
     figures = folder / "reports" / "figures"
     write_page(
-        suite, [PAPER], folder / "verdicts.csv", runs=folder / "runs", data=folder / "data", figures=figures, out=out
+        suite,
+        [PAPER],
+        folder / "verdicts.csv",
+        runs=folder / "runs",
+        studies=folder / "studies",
+        data=folder / "data",
+        figures=figures,
+        out=out,
     )
     text = out.read_text()
     assert "<h3>Classification</h3>" in text
     assert "<h3>Detection</h3>" not in text
-    assert len(read(text).images) == len(KINDS) - len(DETECTION)
+    assert len(read(text).images) == 2
 
 
 def test_unknown_figure_and_table(results, tmp_path):

@@ -4,6 +4,7 @@
 rule audit:
     input:
         plan.runs("predictions.parquet", "metrics.csv", "model.json"),
+        studies=plan.study_files("values.csv"),
         papers=plan.papers(),
     output:
         "results/verdicts.csv",

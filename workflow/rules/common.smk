@@ -4,10 +4,9 @@ from pathlib import Path
 
 from reprood.errors import ReproodError
 from reprood.workflow import (
-    FIGURES,
     MODEL_FILES,
     SPLIT_FILES,
-    TABLES,
+    STUDY_FILES,
     Plan,
     code,
     environment,
@@ -29,6 +28,7 @@ wildcard_constraints:
     seed="[0-9]+",
     figure="[a-z0-9_]+",
     table="[a-z0-9_]+",
+    study="[a-z0-9_]+",
 
 
 def split_files(folder):
@@ -63,8 +63,16 @@ def benchmark_files(wildcards):
     )
 
 
-def benchmark_parameters(wildcards):
-    return plan.benchmark_parameters(wildcards.benchmark)
+def lint_parameters(wildcards):
+    return plan.lint_parameters(wildcards.benchmark)
+
+
+def test_files(wildcards):
+    return plan.data_files(wildcards.benchmark, ["test"])
+
+
+def corrupted_parameters(wildcards):
+    return plan.corrupted_parameters(wildcards.benchmark)
 
 
 # --- train ---
@@ -119,11 +127,24 @@ def example_records(wildcards):
     return plan.example_records(wildcards.benchmark)
 
 
+def study_inputs(wildcards):
+    return plan.study_inputs(wildcards.study)
+
+
+def study_code(wildcards):
+    return plan.study_code(wildcards.study)
+
+
+def study_parameters(wildcards):
+    return plan.study_parameters(wildcards.study)
+
+
 # --- evaluate ---
 
 
 def summary_options(wildcards):
-    return " ".join(f"--part {path}" for path in plan.summaries())
+    parts = [f"--part {path}" for path in plan.summaries()]
+    return " ".join(parts + [f"--baseline {pair}" for pair in plan.baselines()])
 
 
 def evaluate_parameters(wildcards):
@@ -149,17 +170,9 @@ NOTEBOOKS = ("explore",)
 def report_targets():
     return [
         "reports/index.html",
-        *expand(
-            "reports/figures/{benchmark}/{figure}.{form}",
-            benchmark=plan.benchmarks,
-            figure=FIGURES,
-            form=("svg", "png"),
-        ),
-        *expand(
-            "reports/tables/{benchmark}/{table}.csv",
-            benchmark=plan.benchmarks,
-            table=TABLES,
-        ),
+        *page_figures(None),
+        *(path.replace(".svg", ".png") for path in page_figures(None)),
+        *plan.table_files(),
         *expand("reports/notebooks/{notebook}.html", notebook=NOTEBOOKS),
         "results/plots.csv",
     ]
@@ -195,8 +208,12 @@ def report_data(wildcards):
 
 
 def page_figures(wildcards):
-    return expand(
-        "reports/figures/{benchmark}/{figure}.svg",
-        benchmark=plan.benchmarks,
-        figure=FIGURES,
-    )
+    return plan.figure_files()
+
+
+def drawing_code(wildcards):
+    return plan.drawing_code(wildcards.study)
+
+
+def drawing_parameters(wildcards):
+    return plan.drawing_parameters(wildcards.study)

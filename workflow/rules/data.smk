@@ -32,6 +32,31 @@ rule split:
         " --out data/benchmarks/{wildcards.benchmark}/{wildcards.split} > {log} 2>&1"
 
 
+# The name of this split is reserved: it is made from the test split, not from a source.
+ruleorder: corrupted > split
+
+
+rule corrupted:
+    input:
+        test_files,
+    output:
+        split_files("data/benchmarks/{benchmark}/corrupted"),
+    log:
+        "logs/data/benchmarks/{benchmark}/corrupted.log",
+    benchmark:
+        "logs/benchmarks/data/{benchmark}/corrupted.tsv"
+    threads: 1
+    resources:
+        mem_mb=3000,
+    params:
+        code=code("reprood.corrupt"),
+        settings=corrupted_parameters,
+        environment=environment("torch", "numpy", "pillow"),
+    shell:
+        "reprood data corrupt --spec {params.settings:q} --test data/benchmarks/{wildcards.benchmark}/test"
+        " --out data/benchmarks/{wildcards.benchmark}/corrupted > {log} 2>&1"
+
+
 rule lint_benchmark:
     input:
         benchmark_files,
@@ -41,7 +66,7 @@ rule lint_benchmark:
         "logs/data/benchmarks/{benchmark}/lint.log",
     params:
         code=code("reprood.data.lint"),
-        settings=benchmark_parameters,
+        settings=lint_parameters,
     shell:
         "reprood data lint --spec {params.settings:q} --folder data/benchmarks/{wildcards.benchmark}"
         " --out {output} > {log} 2>&1"

@@ -28,7 +28,7 @@ rule collect_metrics:
     log:
         "logs/evaluate/collect.log",
     params:
-        code=code("reprood.evaluate.table"),
+        code=code("reprood.evaluate.collect"),
         parts=summary_options,
     shell:
         "reprood evaluate collect {input} --parquet {output.parquet} --csv {output.csv}"

@@ -41,3 +41,26 @@ rule examples:
     shell:
         "reprood examples --settings {params.settings:q} --data data/benchmarks/{wildcards.benchmark}"
         " --out {output} > {log} 2>&1"
+
+
+rule study:
+    input:
+        study_inputs,
+    output:
+        expand("results/studies/{{study}}/{name}", name=STUDY_FILES),
+    log:
+        "logs/studies/{study}.log",
+    benchmark:
+        "logs/benchmarks/studies/{study}.tsv"
+    threads: 1
+    resources:
+        gpu=plan.gpus(),
+        mem_mb=3000,
+        runtime=600,
+    params:
+        code=study_code,
+        settings=study_parameters,
+        environment=environment("torch", "numpy"),
+    shell:
+        "reprood study --settings {params.settings:q} --code {params.code} --threads {threads}"
+        " --out results/studies/{wildcards.study} > {log} 2>&1"

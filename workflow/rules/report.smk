@@ -23,6 +23,31 @@ rule figure:
         " --svg {output.svg} --png {output.png} > {log} 2>&1"
 
 
+ruleorder: study_figure > figure
+
+
+rule study_figure:
+    input:
+        expand("results/studies/{{study}}/{name}", name=STUDY_FILES),
+    output:
+        svg=report(
+            "reports/figures/studies/{study}.svg",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"benchmark": "study", "figure": "{study}"},
+        ),
+        png="reports/figures/studies/{study}.png",
+    log:
+        "logs/report/figures/studies/{study}.log",
+    params:
+        code=drawing_code,
+        settings=drawing_parameters,
+        environment=environment("matplotlib", "numpy"),
+    shell:
+        "reprood report study-figure {params.settings} --folder results/studies/{wildcards.study}"
+        " --svg {output.svg} --png {output.png} > {log} 2>&1"
+
+
 rule tables:
     input:
         table_inputs,
@@ -64,6 +89,7 @@ rule notebook:
         notebook="notebooks/{notebook}.ipynb",
         metrics="results/metrics.parquet",
         predictions=plan.runs("predictions.parquet"),
+        examples=plan.examples(),
         data=report_data,
     output:
         "reports/notebooks/{notebook}.html",
@@ -82,6 +108,7 @@ rule page:
     input:
         page_figures,
         report_data,
+        plan.study_files("values.csv"),
         plan.runs(
             "predictions.parquet",
             "metrics.csv",
@@ -107,4 +134,4 @@ rule page:
         environment=environment("jinja2", "numpy"),
     shell:
         "reprood report page --suite {params.settings:q} --papers config/papers --verdicts {input.verdicts}"
-        " --notebook notebooks/explore.html --out {output} > {log} 2>&1"
+        " --notebook notebooks/explore.html --notebook notebooks/gallery.html --out {output} > {log} 2>&1"

@@ -1,14 +1,17 @@
-"""The evidence behind a verdict: the stored predictions and metrics of one benchmark's runs."""
+"""The evidence behind a verdict: the stored predictions and metrics of a benchmark, a family of them, or a study."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from reprood.audit.papers import ERROR, Claim, Paper
+from reprood.audit.papers import LOCALISATION, PLAIN, Claim, Paper
+from reprood.conditions import matching
 from reprood.config import Benchmark
+from reprood.evaluate.localised import localisation_outcomes
+from reprood.evaluate.metrics import METRICS
 from reprood.evaluate.resample import Replicates, Scores, replicate_detection, replicate_errors
 from reprood.evaluate.table import GATE, Predictions, groups, load_predictions, read_metrics
 from reprood.files import read_json
@@ -24,25 +27,69 @@ class Part:
     ----------
     method, score : str
         The score is "-" for classification metrics; a trailing "*" means the best of several in hindsight.
+    split : str
+        Where it is measured, when that differs between the sides.
     """
 
     method: str
     score: str
+    split: str = ""
 
     @property
     def label(self) -> str:
-        """Method and score as one text."""
-        return self.method if self.score == "-" else f"{self.method} ({self.score})"
+        """Method, score and split as one text."""
+        inner = ", ".join(part for part in (self.score.replace("-", ""), self.split) if part)
+        return f"{self.method} ({inner})" if inner else self.method
 
 
 def parts_of(claim: Claim, paper: Paper, ran: Mapping[str, object]) -> list[Part] | None:
     """The claim's sides as methods of a benchmark; None when an arm did not run there."""
-    found = [(paper.method_of(side.method, ran), side.score) for side in claim.sides]
-    parts = [Part(method, score) for method, score in found if method is not None]
+    if claim.study:
+        return [Part(side.method, "-") for side in claim.sides] if all(s.method in ran for s in claim.sides) else None
+    found = [(paper.method_of(side.method, ran), side) for side in claim.sides]
+    parts = [Part(method, side.score, side.split) for method, side in found if method is not None]
     return parts if len(parts) == len(found) else None
 
 
-class Evidence:
+class Evidence(Protocol):
+    """What a claim can be judged on."""
+
+    @property
+    def name(self) -> str:
+        """Of the benchmark, the family or the study."""
+        ...
+
+    @property
+    def seeds(self) -> Mapping[str, Sequence[object]]:
+        """Method -> its replicates."""
+        ...
+
+    def measures(self, claim: Claim) -> bool:
+        """The claim speaks of something that was measured here."""
+        ...
+
+    def obstacle(self, claim: Claim, parts: Sequence[Part]) -> str:
+        """Why a claim cannot be judged all the same, in words; empty when it can."""
+        ...
+
+    def training(self, part: Part) -> str:
+        """Parts with equal names have paired replicates."""
+        ...
+
+    def epochs(self, method: str) -> int | None:
+        """Epochs of the method's training; None when there is no such number."""
+        ...
+
+    def elsewhere(self, claim: Claim, parts: Sequence[Part]) -> str:
+        """Why this is none of the settings for which the claim is published, in words; empty when it is one."""
+        ...
+
+    def replicates(self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator) -> Replicates:
+        """The claim's metric of every side and replicate, on the data and on resampled test samples."""
+        ...
+
+
+class BenchmarkEvidence:
     """The stored predictions and metrics of one benchmark's runs, read when they are asked for.
 
     Parameters
@@ -84,9 +131,10 @@ class Evidence:
     def _model(self, method: str) -> dict[str, Any]:
         return dict(read_json(self.folder(method, self.seeds[method][0]) / "model.json"))
 
-    def epochs(self, method: str) -> int:
+    def epochs(self, method: str) -> int | None:
         """Epochs of the method's training."""
-        return int(self._model(method)["settings"]["training"]["epochs"])
+        training = self._model(method)["settings"].get("training")
+        return int(training["epochs"]) if training else None
 
     def elsewhere(self, claim: Claim, parts: Sequence[Part]) -> str:
         """Why this is none of the settings for which the claim is published, in words; empty when it is one."""
@@ -101,17 +149,62 @@ class Evidence:
             return [name for name in known if name.startswith(part.score[:-1])]
         return [part.score] if part.score in known else []
 
+    def measures(self, claim: Claim) -> bool:
+        """The claim speaks of something that was measured here."""
+        if claim.study or not self._labels_fit(claim):
+            return False
+        asked = self.benchmark.evaluations
+        if claim.metric in LOCALISATION:
+            return "localisation" in asked
+        splits = [claim.split_of(side) for side in claim.sides]
+        if claim.metric in METRICS:
+            return "detection" in asked and all(self.members(split) for split in splits)
+        if claim.split == "test":
+            return "classification" in asked
+        return all(matching(self.benchmark, split) for split in splits)
+
+    def _labels_fit(self, claim: Claim) -> bool:
+        noise = self.benchmark.label_noise
+        if claim.label_noise is None:
+            return noise is None
+        low, high = claim.label_noise
+        return noise is not None and low <= noise.strength <= high
+
+    def obstacle(self, claim: Claim, parts: Sequence[Part]) -> str:
+        """A failed gate, or a score that was not stored."""
+        if claim.metric not in METRICS:
+            return ""
+        closed = {method: self.closed_gates(method) for method in dict.fromkeys(part.method for part in parts)}
+        failed = "; ".join(f"{m} in seed {', '.join(map(str, s))}" for m, s in closed.items() if s)
+        if failed:
+            return f"the accuracy gate failed: {failed}"
+        lacking = [part.label for part in parts if not self.scores(part)]
+        return f"the runs stored no such score: {', '.join(lacking)}" if lacking else ""
+
+    def training(self, part: Part) -> str:
+        """Two scores of the same trained models share their seeds."""
+        return part.method
+
     def replicates(self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator) -> Replicates:
         """The claim's metric of every side and seed, on the data and on resampled test samples."""
-        if claim.metric == ERROR:
+        if claim.metric in PLAIN:
             errors = [
-                100.0 * np.stack([(p.split("test")["label_rank"] > 0).to_numpy() for p in self.predictions(s.method)])
+                np.stack([self._errors(p, claim.metric, s.split or claim.split) for p in self.predictions(s.method)])
                 for s in parts
             ]
             return replicate_errors(errors, generator, REPLICATES)
-        members = self.members(claim.split)
-        arms = [[_scores(p, self.best(s, claim), members) for p in self.predictions(s.method)] for s in parts]
-        return replicate_detection(arms, claim.metric, generator, REPLICATES)
+        sets = [self.members(part.split or claim.split) for part in parts]
+        every = tuple(dict.fromkeys(name for names in sets for name in names))
+        arms = [[_scores(p, self.best(s, claim), every) for p in self.predictions(s.method)] for s in parts]
+        return replicate_detection(arms, claim.metric, generator, REPLICATES, sets)
+
+    def _errors(self, predictions: Predictions, metric: str, split: str) -> np.ndarray:
+        """What counts as error of each test image, in percent; its mean over the conditions that `split` means."""
+        if metric in LOCALISATION:
+            return np.asarray(100.0 * localisation_outcomes(predictions.split("test"))[metric])
+        names = (split,) if split == "test" else matching(self.benchmark, split)
+        wrong = [(predictions.split(name)["label_rank"] > 0).to_numpy() for name in names]
+        return np.asarray(100.0 * np.mean(wrong, axis=0))
 
     def members(self, split: str) -> tuple[str, ...]:
         """OOD sets of a split's name: one set, or the members of a mean."""
@@ -124,7 +217,7 @@ class Evidence:
         names = self.scores(part)
         if len(names) == 1:
             return names[0]
-        members, sign = self.members(claim.split), 1 if claim.better == "higher" else -1
+        members, sign = self.members(part.split or claim.split), 1 if claim.better == "higher" else -1
 
         def value(name: str) -> float:
             arm = [_scores(p, name, members) for p in self.predictions(part.method)]

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from reprood.conditions import is_condition
 from reprood.config import Benchmark, Record, explain, read_yaml
 from reprood.errors import ReproodError
 from reprood.evaluate.metrics import METRICS
@@ -13,8 +14,10 @@ from reprood.evaluate.metrics import METRICS
 Source = Literal["paper", "repository", "issue", "recalled"]
 Kind = Literal["difference", "non_inferior", "equivalent", "ordering", "equals"]
 
-ERROR = "top1_error"  # the one metric of claims that is stored in percent
-JUDGED = (ERROR, *METRICS)
+ERROR = "top1_error"
+LOCALISATION = ("localisation_error", "gt_localisation_error")
+PLAIN = (ERROR, *LOCALISATION)  # of answers, not of scores; stored in percent
+JUDGED = (*PLAIN, *METRICS)
 
 SOURCE_WORDS = {
     "paper": "read in the paper",
@@ -25,8 +28,10 @@ SOURCE_WORDS = {
 
 
 def unit(metric: str) -> float:
-    """What one point (one percent) is in a metric's own unit: errors are stored in percent, the others in [0, 1]."""
-    return 1.0 if metric in (ERROR, "top5_error") else 0.01
+    """What one point (one percent) is in a metric's own unit: detection metrics are stored in [0, 1], errors in
+    percent; a study's numbers are shown as they are.
+    """
+    return 0.01 if metric in METRICS else 1.0
 
 
 class Arm(Record):
@@ -113,15 +118,19 @@ class Side(Record):
     score : str
         "-" for classification metrics. A trailing "*" takes the best of the scores with this beginning, in hindsight
         (for judging a choice, never for making one).
+    split : str
+        Where it is measured, when that differs between the sides; "" = the claim's split.
     """
 
     method: str
     score: str = "-"
+    split: str = ""
 
     @property
     def label(self) -> str:
-        """Method and score as one text."""
-        return self.method if self.score == "-" else f"{self.method} ({self.score})"
+        """Method, score and split as one text."""
+        inner = ", ".join(part for part in (self.score.replace("-", ""), self.split) if part)
+        return f"{self.method} ({inner})" if inner else self.method
 
 
 class Claim(Record):
@@ -135,9 +144,13 @@ class Claim(Record):
         than `margin`; equivalent: the two differ by less than `margin`; ordering: each side is better than the next;
         equals: `sides[0]` has the published value within `margin` (judged at the paper's scale only).
     metric : str
-        A metric of the evaluate stage.
+        A metric of the evaluate stage, or of the study.
     split : str
-        "test", an OOD set, or a mean over OOD sets.
+        "test", an OOD set, a mean over OOD sets, or for the error a condition (`corrupted`, `attacked/pgd20`, ...).
+    study : str
+        Name of the study's module, for a claim on a study's numbers; its sides' methods are the study's arms.
+    label_noise : (float, float) or None
+        Range of the strength of label noise of the benchmarks it is about; None: benchmarks with clean labels.
     sides : tuple of Side
     better : {"higher", "lower"}
         Which values of the metric the claim calls better.
@@ -158,6 +171,8 @@ class Claim(Record):
     kind: Kind
     metric: str
     split: str = "test"
+    study: str = ""
+    label_noise: tuple[float, float] | None = None
     sides: tuple[Side, ...] = Field(min_length=1)
     better: Literal["higher", "lower"]
     margin: float = Field(default=0.0, ge=0)
@@ -183,15 +198,26 @@ class Claim(Record):
 
     @model_validator(mode="after")
     def _metric(self) -> "Claim":
+        if self.study:
+            if any(side.score != "-" or side.split for side in self.sides):
+                raise ValueError("the sides of a claim on a study are its arms, without score and split")
+            return self
         if self.metric not in JUDGED:
             raise ValueError(f"the metric '{self.metric}' cannot be judged; known: {', '.join(JUDGED)}")
+        plain = self.metric in PLAIN
         for side in self.sides:
-            if (self.metric == ERROR) != (side.score == "-"):
-                need = "takes no score" if self.metric == ERROR else "needs a score"
+            if plain != (side.score == "-"):
+                need = "takes no score" if plain else "needs a score"
                 raise ValueError(f"the metric {self.metric} {need} on the side of {side.method}")
-        if (self.metric == ERROR) != (self.split == "test"):
-            raise ValueError(f"the metric {self.metric} is not measured on the split '{self.split}'")
+        for split in {side.split or self.split for side in self.sides}:
+            condition = is_condition(split) and self.metric == ERROR
+            if not condition and plain != (split == "test"):
+                raise ValueError(f"the metric {self.metric} is not measured on the split '{split}'")
         return self
+
+    def split_of(self, side: Side) -> str:
+        """Where a side is measured."""
+        return side.split or self.split
 
 
 class Paper(Record):
@@ -226,7 +252,7 @@ class Paper(Record):
 
     @model_validator(mode="after")
     def _arms(self) -> "Paper":
-        named = {f"claim {claim.id}": [side.method for side in claim.sides] for claim in self.claims}
+        named = {f"claim {c.id}": [side.method for side in c.sides] for c in self.claims if not c.study}
         named |= {f"published {p.id}": [p.measured_by] for p in self.published if p.measured_by}
         for where, names in named.items():
             for name in names:

@@ -14,9 +14,9 @@ def signed(value: float, digits: int = 1) -> str:
     return text if float(text) == 0 else ("+" if value > 0 else "−") + text
 
 
-def points(value: float) -> str:
-    """'1 point', '2.5 points'."""
-    return f"{value:g} point{'' if value == 1 else 's'}"
+def points(value: float, study: bool = False) -> str:
+    """'1 point', '2.5 points'; a study's numbers have no such unit."""
+    return f"{value:g}" if study else f"{value:g} point{'' if value == 1 else 's'}"
 
 
 def explain(claim: Claim, holds: bool | None, interval: Interval, published: float) -> str:
@@ -40,14 +40,15 @@ def explain(claim: Claim, holds: bool | None, interval: Interval, published: flo
         says = {True: "lies within", False: "lies wholly outside", None: "is partly outside"}[holds]
         return f"{where}, {says} {band}" + (MORE if holds is None else "")
     of = "the weakest step" if claim.kind == "ordering" else "the difference"
-    where = f"the 95 % interval of {of}, {signed(low, 2)} to {signed(high, 2)} points"
+    study = bool(claim.study)
+    where = f"the 95 % interval of {of}, {signed(low, 2)} to {signed(high, 2)}" + ("" if study else " points")
     if claim.kind == "equivalent":
         says = {True: "lies within", False: "lies wholly outside", None: "is partly outside"}[holds]
-        return f"{where}, {says} ±{points(margin)}" + (MORE if holds is None else "")
+        return f"{where}, {says} ±{points(margin, study)}" + (MORE if holds is None else "")
     # the bound in the direction of first minus second
     side = 1 if claim.better == "higher" else -1
     bound = side * margin if claim.kind in ("difference", "ordering") else -side * margin
-    shown = "zero" if bound == 0 else ("+" if bound > 0 else "−") + points(abs(bound))
+    shown = "zero" if bound == 0 else ("+" if bound > 0 else "−") + points(abs(bound), study)
     if holds is None:
         return f"{where}, includes {shown}{MORE}"
     above = (side > 0) == holds

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reprood.audit.evidence import Evidence, Part, parts_of
+from reprood.audit.evidence import BenchmarkEvidence, Evidence, Part, parts_of
 from reprood.audit.papers import SOURCE_WORDS, Claim, Paper, unit
 from reprood.audit.reasons import explain
+from reprood.audit.replicated import FamilyEvidence, StudyEvidence
 from reprood.config import Suite
 from reprood.evaluate.bootstrap import Interval, contrast
-from reprood.evaluate.metrics import METRICS
 from reprood.evaluate.resample import Replicates
 from reprood.files import atomic_path
 
@@ -62,14 +62,11 @@ def generator_of(*names: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(hashlib.sha256("/".join(names).encode()).digest()[:8], "big"))
 
 
-def compare(
-    parts: Sequence[Part], found: Replicates, pair: tuple[int, int], generator: np.random.Generator
-) -> Interval:
-    """Interval of the difference of two sides."""
+def compare(names: Sequence[str], found: Replicates, pair: tuple[int, int], generator: np.random.Generator) -> Interval:
+    """Interval of the difference of two sides; sides with equal names are paired replicate by replicate."""
     weights = [0.0] * len(found.observed)
     weights[pair[0]], weights[pair[1]] = 1.0, -1.0
-    # two scores of the same trained models share their seeds
-    return contrast(found, weights, generator, LEVEL, trainings=[part.method for part in parts])
+    return contrast(found, weights, generator, LEVEL, trainings=names)
 
 
 def judge(kind: str, interval: Interval, better: str, margin: float) -> bool | None:
@@ -101,7 +98,7 @@ def find(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part]) 
         return Finding(holds, interval, (parts[0].label, "published"), (means[0], published))
     steps = []
     for i in range(len(parts) - 1):
-        interval = compare(parts, found, (i, i + 1), generator)
+        interval = compare([evidence.training(part) for part in parts], found, (i, i + 1), generator)
         steps.append((judge(claim.kind, interval, claim.better, claim.margin), interval, i))
     # an ordering holds when every step holds, and is denied when one step is; the weakest step is shown
     verdicts = [step[0] for step in steps]
@@ -148,7 +145,7 @@ def verdict(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
     row = _begin(claim, paper, evidence.name, [part.label for part in parts], REDUCED if elsewhere else scale)
     methods = list(dict.fromkeys(part.method for part in parts))
     row["n_seeds"] = min(len(evidence.seeds[method]) for method in methods)
-    obstacle = _obstacle(claim, evidence, parts, methods)
+    obstacle = evidence.obstacle(claim, parts)
     if obstacle:
         return row | {"verdict": INCONCLUSIVE, "reason": obstacle}
     if claim.kind == "equals" and row["scale"] == REDUCED:
@@ -169,7 +166,8 @@ def verdict(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
     if row["n_seeds"] < claim.min_seeds:
         reason = f"too few seeds: {row['n_seeds']}, and {claim.min_seeds} are needed"
         return row | {"verdict": INCONCLUSIVE, "reason": reason}
-    short = min(evidence.epochs(method) for method in methods)
+    schedules = [epochs for epochs in map(evidence.epochs, methods) if epochs is not None]
+    short = min(schedules, default=claim.min_epochs)
     if short < claim.min_epochs and finding.holds is not True:
         reason = f"not testable on this schedule: {short} epochs, and the effect is expected from {claim.min_epochs} on"
         return row | {"verdict": INCONCLUSIVE, "reason": reason}
@@ -178,20 +176,6 @@ def verdict(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
         "verdict": name_of(finding.holds, row["scale"]),
         "reason": f"{reason}; {elsewhere}" if elsewhere else reason,
     }
-
-
-def _obstacle(claim: Claim, evidence: Evidence, parts: Sequence[Part], methods: Sequence[str]) -> str:
-    """Why a claim cannot be measured on a benchmark, in words; empty when it can."""
-    if claim.metric not in METRICS:
-        return ""
-    if not evidence.members(claim.split):
-        return f"the benchmark has no OOD sets for {claim.split}"
-    closed = {method: evidence.closed_gates(method) for method in methods}
-    failed = "; ".join(f"{m} in seed {', '.join(map(str, s))}" for m, s in closed.items() if s)
-    if failed:
-        return f"the accuracy gate failed: {failed}"
-    lacking = [part.label for part in parts if not evidence.scores(part)]
-    return f"the runs stored no such score: {', '.join(lacking)}" if lacking else ""
 
 
 def name_of(holds: bool | None, scale: str) -> str:
@@ -203,10 +187,29 @@ def name_of(holds: bool | None, scale: str) -> str:
     return f"{'supported' if holds else 'contradicted'} at reduced scale"
 
 
+def gather(suite: Suite, runs: Path, studies: Path) -> list[Evidence]:
+    """Everything of a suite on which claims can be judged: benchmarks, families, studies."""
+    found: dict[str, BenchmarkEvidence] = {}
+    for name in dict.fromkeys(benchmark for benchmark, _, _ in suite.jobs()):
+        seeds: dict[str, list[int]] = {}
+        for _, method, seed in (job for job in suite.jobs() if job[0] == name):
+            seeds.setdefault(method, []).append(seed)
+        found[name] = BenchmarkEvidence(runs, name, suite.benchmarks[name], seeds)
+    families = [
+        FamilyEvidence(family, [found[name] for name in names if name in found])
+        for family, names in suite.families().items()
+        if any(name in found for name in names)
+    ]
+    alone: list[Evidence] = [one for one in found.values() if not one.benchmark.family]
+    analysed = [StudyEvidence(name, study.use, studies / name / "values.csv") for name, study in suite.studies.items()]
+    return [*alone, *families, *analysed]
+
+
 def audit(
     suite: Suite,
     papers: Sequence[Paper],
     runs: Path,
+    studies: Path,
     out: Path,
     progress: Callable[[str], None] = lambda line: None,
 ) -> pd.DataFrame:
@@ -217,8 +220,8 @@ def audit(
     suite : Suite
         What ran, at which scale.
     papers : sequence of Paper
-    runs : Path
-        Folder of the runs.
+    runs, studies : Path
+        Folders of the runs and of the studies.
     out : Path
         The CSV file. Effects, intervals, margins and published effects are in the unit of the metric: percent for
         errors, [0, 1] for detection metrics.
@@ -231,17 +234,12 @@ def audit(
         The rows as written. The same predictions give the same bytes.
     """
     rows = []
-    evidence: dict[str, Evidence] = {}
-    for name in dict.fromkeys(benchmark for benchmark, _, _ in suite.jobs()):
-        seeds: dict[str, list[int]] = {}
-        for _, method, seed in (job for job in suite.jobs() if job[0] == name):
-            seeds.setdefault(method, []).append(seed)
-        evidence[name] = Evidence(runs, name, suite.benchmarks[name], seeds)
+    evidence = gather(suite, runs, studies)
     for paper in papers:
         for claim in paper.claims:
             fitting = False
-            for one in evidence.values():
-                parts = parts_of(claim, paper, one.seeds)
+            for one in evidence:
+                parts = parts_of(claim, paper, one.seeds) if one.measures(claim) else None
                 if parts is not None:
                     fitting = True
                     rows.append(verdict(claim, paper, one, parts, suite.scale))
@@ -256,7 +254,10 @@ def audit(
 
 def _not_run(claim: Claim, paper: Paper, suite: Suite) -> dict[str, Any]:
     ran = {method for _, method, _ in suite.jobs()}
-    lacking = sorted({side.method for side in claim.sides if paper.method_of(side.method, ran) is None})
-    what = ", ".join(lacking) or "these methods on one benchmark"
+    if claim.study:
+        what = f"the study {claim.study}"
+    else:
+        lacking = sorted({side.method for side in claim.sides if paper.method_of(side.method, ran) is None})
+        what = ", ".join(lacking) or f"these methods on a benchmark that measures {claim.metric} on {claim.split}"
     row = _begin(claim, paper, "", [side.label for side in claim.sides], suite.scale)
     return row | {"verdict": INCONCLUSIVE, "reason": f"not run in this suite: {what}"}

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from reprood.config import Preparation, Source
 from reprood.data.arrays import load_split, save_split
+from reprood.data.label_noise import corrupt_labels, gold_rows
 from reprood.data.prepare import RULE, prepare_boxes, prepare_images, prepare_masks
+from reprood.data.styles import apply_style
 from reprood.errors import ReproodError
+from reprood.records import LabelNoise, Preparation, Source
 
 
 def fixed_order(labels: np.ndarray, key: str) -> np.ndarray:
@@ -70,7 +72,23 @@ def select_rows(labels: np.ndarray, source: Source, where: str) -> np.ndarray:
     return np.asarray(candidates[order[source.skip : stop]])
 
 
-def prepare_split(source: Source, preparation: Preparation, folder: Path, out: Path, role: str) -> None:
+def noisy(labels: np.ndarray, classes: int, noise: LabelNoise) -> tuple[np.ndarray, np.ndarray]:
+    """Labels with noise, but for the trusted rows, and which rows are trusted (uint8)."""
+    trusted = gold_rows(labels, classes, noise.trusted) if noise.trusted else np.zeros(len(labels), bool)
+    found = labels.copy()
+    drawn = corrupt_labels(labels[~trusted], classes, noise.kind, noise.strength, noise.seed, noise.superclasses)
+    found[~trusted] = drawn
+    return found, trusted.astype(np.uint8)
+
+
+def prepare_split(
+    source: Source,
+    preparation: Preparation,
+    folder: Path,
+    out: Path,
+    role: str,
+    noise: LabelNoise | None = None,
+) -> None:
     """Write one split of a benchmark.
 
     Parameters
@@ -84,7 +102,11 @@ def prepare_split(source: Source, preparation: Preparation, folder: Path, out: P
     out : Path
         `data/benchmarks/<benchmark>/<split>`.
     role : {"train", "validation", "test", "ood", "auxiliary"}
-        In-distribution labels are numbered 0.. in the order of `source.classes`; ood and auxiliary labels become -1.
+        In-distribution labels are numbered 0.. in the order of `source.classes`; ood and auxiliary labels become -1,
+        except for a labelled auxiliary source.
+    noise : LabelNoise, optional
+        Wrong labels for the training split: `labels` are what a method may see, `extras` hold `clean_label` (for the
+        report only) and `trusted` (1 where the label is known to be right).
 
     Raises
     ------
@@ -95,12 +117,15 @@ def prepare_split(source: Source, preparation: Preparation, folder: Path, out: P
     rows = select_rows(stored.labels, source, str(out))
     size, channels = preparation.size, preparation.channels
     images = prepare_images(stored.images[rows], size, channels)
+    if source.style:
+        images = apply_style(images, source.style)
     labels = np.full(len(rows), -1, np.int64)
     names: list[str] = []
-    if role in ("train", "validation", "test"):
+    if role in ("train", "validation", "test") or source.labelled:
         if (stored.labels[rows] < 0).any():
             raise ReproodError(
-                f"{out}: {source.dataset}/{source.split} has images without a label; only OOD and auxiliary splits may."
+                f"{out}: {source.dataset}/{source.split} has images without a label; only OOD and unlabelled "
+                "auxiliary splits may."
             )
         classes = source.classes or tuple(range(int(stored.labels.max()) + 1))
         lookup = {old: new for new, old in enumerate(classes)}
@@ -108,6 +133,9 @@ def prepare_split(source: Source, preparation: Preparation, folder: Path, out: P
         known = stored.meta.get("classes") or []
         names = [known[c] if c < len(known) else str(c) for c in classes]
     extras = {"row": rows, "source_label": stored.labels[rows]}
+    if noise is not None and role == "train":
+        extras["clean_label"] = labels
+        labels, extras["trusted"] = noisy(labels, len(names), noise)
     height, width = stored.images.shape[1:3]
     if "masks" in stored.extras:
         extras["masks"] = prepare_masks(stored.extras["masks"][rows], size)
@@ -123,6 +151,7 @@ def prepare_split(source: Source, preparation: Preparation, folder: Path, out: P
         "role": role,
         "classes": names,
         "rows": source.model_dump(mode="json"),
+        **({"label_noise": noise.model_dump(mode="json")} if noise is not None and role == "train" else {}),
         "from": stored.meta["content"],
         "preparation": {
             "rule": RULE,

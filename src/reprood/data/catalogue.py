@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from reprood.config import NAME, Record, explain, read_yaml
 from reprood.errors import ReproodError
+from reprood.reading import explain, read_yaml
+from reprood.records import NAME, Record
 
 Reader = Literal[
     "idx", "cifar_binary", "svhn_mat", "image_folder", "tiny_imagenet", "mvtec", "parquet", "npz", "npy", "npy_archive",

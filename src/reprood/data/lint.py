@@ -111,7 +111,10 @@ def _labels(splits: Mapping[str, Split], benchmark: Benchmark) -> list[str]:
         findings.append(f"split train: labels are {sorted(classes)}, expected 0 to {len(classes) - 1} without gaps")
     for name, split in splits.items():
         found = set(np.unique(split.labels).tolist())
-        if benchmark.role(name) in ("ood", "auxiliary"):
+        if benchmark.role(name) == "auxiliary" and benchmark.auxiliary[name].labelled:
+            if min(found) < 0:
+                findings.append(f"split {name}: a labelled auxiliary split has images without a label")
+        elif benchmark.role(name) in ("ood", "auxiliary"):
             if found != {-1}:
                 findings.append(f"split {name}: an OOD or auxiliary split must have label -1 only")
         elif found != classes:

@@ -4,3 +4,4 @@ A score of a run that is not named here is a method's own (for instance Generali
 """
 
 POST_HOC = ("msp", "maxlogit", "energy", "oe_cross_entropy", "odin", "mahalanobis", "knn", "vim", "react")
+FITTED_ON_TRAIN = ("mahalanobis", "knn", "vim")

@@ -50,6 +50,8 @@ class Problem:
     monitor : dict of ImageSet
         Sets whose error the history records. The test set is among them only so that the papers' best-epoch numbers
         can be shown; no choice is ever made from it.
+    trusted : bool Tensor [N] or None
+        Training rows whose label is known to be right, in a benchmark with label noise that has such rows.
     """
 
     train: ImageSet
@@ -62,6 +64,7 @@ class Problem:
     std: tuple[float, ...]
     backbone: Callable[[], nn.Module]
     monitor: dict[str, ImageSet] = field(default_factory=dict)
+    trusted: Tensor | None = None
 
 
 def image_set(split: Split, device: torch.device) -> ImageSet:
@@ -159,4 +162,10 @@ def load_problem(
         std=std,
         backbone=lambda: backbone(channels),
         monitor={"validation": sets["validation"], "test": sets["test"]},
+        trusted=_trusted(train, device),
     )
+
+
+def _trusted(train: Split, device: torch.device) -> Tensor | None:
+    marks = train.extras.get("trusted")
+    return None if marks is None or not marks.any() else torch.from_numpy(np.array(marks) > 0).to(device)

@@ -81,7 +81,11 @@ class Replicates:
 
 
 def replicate_detection(
-    arms: Sequence[Sequence[Scores]], metric: str, generator: np.random.Generator, replicates: int = 1000
+    arms: Sequence[Sequence[Scores]],
+    metric: str,
+    generator: np.random.Generator,
+    replicates: int = 1000,
+    sets: Sequence[Sequence[str]] | None = None,
 ) -> Replicates:
     """Resample the test samples and compute the mean over OOD sets of a detection metric for every run.
 
@@ -95,6 +99,8 @@ def replicate_detection(
         The only source of chance.
     replicates : int
         Number of resamplings.
+    sets : sequence of sequences of str, optional
+        For each method the OOD sets that enter its mean; default: all of them. All runs hold all sets.
 
     Raises
     ------
@@ -103,18 +109,24 @@ def replicate_detection(
     """
     n_id, sizes = _check(arms, metric)
     function = METRICS[metric]
-    rankings: list[list[list[Ranking]]] = [
-        [[rank(run.in_distribution, run.outliers[name]) for name in sizes] for run in arm] for arm in arms
+    order = list(sizes)
+    wanted = [order] * len(arms) if sets is None else [list(chosen) for chosen in sets]
+    rankings: list[list[list[tuple[int, Ranking]]]] = [
+        [[(order.index(name), rank(run.in_distribution, run.outliers[name])) for name in names] for run in arm]
+        for arm, names in zip(arms, wanted, strict=True)
     ]
-    observed = [np.array([[float(function(r.counts())) for r in run] for run in arm]).mean(axis=1) for arm in rankings]
+    observed = [
+        np.array([[float(function(r.counts())) for _, r in run] for run in arm]).mean(axis=1) for arm in rankings
+    ]
     resampled = [np.zeros((replicates, len(arm))) for arm in arms]
     work: list[Workspace] = [{} for _ in sizes]
     for rows, (of_id, *of_ood) in _streams(generator, [n_id, *sizes.values()], replicates):
         for arm, values in zip(rankings, resampled):
             for seed, run in enumerate(arm):
-                for ranking, drawn, memory in zip(run, of_ood, work):
-                    values[rows, seed] += function(ranking.counts(of_id, drawn, memory))
-    return Replicates(observed, [values / len(sizes) for values in resampled], n_id, sum(sizes.values()))
+                for place, ranking in run:
+                    values[rows, seed] += function(ranking.counts(of_id, of_ood[place], work[place]))
+    means = [values / len(names) for values, names in zip(resampled, wanted, strict=True)]
+    return Replicates(observed, means, n_id, sum(sizes.values()))
 
 
 def replicate_metrics(

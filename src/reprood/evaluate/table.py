@@ -1,7 +1,7 @@
 """Stage `evaluate`: from stored predictions to tidy metrics, run by run, and all runs in one table. No torch."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,19 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reprood.conditions import conditions, matching, summaries
 from reprood.config import Benchmark
-from reprood.detectors.names import POST_HOC
 from reprood.errors import ReproodError
 from reprood.evaluate.classification import expected_calibration_error, top_k_error
+from reprood.evaluate.localised import localisation_outcomes
 from reprood.evaluate.metrics import METRICS, detection_metrics
-from reprood.files import atomic_path, read_json, write_json
+from reprood.files import atomic_path
 
 COLUMNS = ("benchmark", "method", "seed", "split", "score", "metric", "value", "n", "n_ood")
 TYPES = {"seed": "int64", "value": "float64", "n": "int64", "n_ood": "int64"}
 KEYS = ("split", "row", "label", "prediction", "label_rank")
 NO_SCORE = "-"
 GATE = "gate"
-SUMMARY_SPLITS = ("mean_all", "mean_natural")
-SUMMARY_METRICS = ("auroc", "fpr95_id_positive")
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def classification_rows(test: pd.DataFrame) -> list[dict[str, Any]]:
     values = {"top1_error": top_k_error(ranks, 1), "top5_error": top_k_error(ranks, 5)}
     if "score_msp" in test:
         values["ece15"] = expected_calibration_error(test["score_msp"].to_numpy(), ranks == 0)
-    return [_row("test", NO_SCORE, metric, value, len(test), 0) for metric, value in values.items()]
+    return [row_of("test", NO_SCORE, metric, value, len(test), 0) for metric, value in values.items()]
 
 
 def detection_rows(predictions: Predictions, benchmark: Benchmark) -> list[dict[str, Any]]:
@@ -97,18 +96,23 @@ def detection_rows(predictions: Predictions, benchmark: Benchmark) -> list[dict[
                 found[name] = detection_metrics(test[column].to_numpy(), outlier[column].to_numpy())
             except ReproodError as error:
                 raise ReproodError(f"Score {score}, test against {name}: {error}") from error
-            rows += [_row(name, score, metric, value, len(test), len(outlier)) for metric, value in found[name].items()]
+            rows += [
+                row_of(name, score, metric, value, len(test), len(outlier)) for metric, value in found[name].items()
+            ]
         for group, members in groups(benchmark).items():
             size = sum(len(outliers[name]) for name in members)
             for metric in METRICS:
                 mean = float(np.mean([found[name][metric] for name in members]))
-                rows.append(_row(group, score, metric, mean, len(test), size))
+                rows.append(row_of(group, score, metric, mean, len(test), size))
     return rows
 
 
 def groups(benchmark: Benchmark) -> dict[str, tuple[str, ...]]:
-    """The groups of OOD sets over which means are taken (each set weighs the same); empty groups are left out."""
-    shifts = {name: outlier.shift for name, outlier in benchmark.ood.items()}
+    """The groups of OOD sets over which means are taken (each set weighs the same); empty groups are left out.
+
+    Sets of the shift "style" answer a question of their own and enter no mean.
+    """
+    shifts = {name: outlier.shift for name, outlier in benchmark.ood.items() if outlier.shift != "style"}
     members = {
         "mean_all": tuple(shifts),
         "mean_natural": tuple(name for name, shift in shifts.items() if shift != "noise"),
@@ -120,7 +124,27 @@ def groups(benchmark: Benchmark) -> dict[str, tuple[str, ...]]:
     return {group: names for group, names in members.items() if names}
 
 
-def _row(split: str, score: str, metric: str, value: float, n: int, n_ood: int) -> dict[str, Any]:
+def condition_rows(predictions: Predictions, benchmark: Benchmark) -> list[dict[str, Any]]:
+    """top1_error in percent under every condition, and the means over conditions of a kind."""
+    errors = {name: top_k_error(predictions.split(name)["label_rank"].to_numpy(), 1) for name in conditions(benchmark)}
+    sizes = {name: len(predictions.split(name)) for name in errors}
+    rows = [row_of(name, NO_SCORE, "top1_error", error, sizes[name], 0) for name, error in errors.items()]
+    for name in summaries(benchmark):
+        members = matching(benchmark, name)
+        mean = float(np.mean([errors[member] for member in members]))
+        rows.append(row_of(name, NO_SCORE, "top1_error", mean, sizes[members[0]], 0))
+    return rows
+
+
+def localisation_rows(test: pd.DataFrame) -> list[dict[str, Any]]:
+    """localisation_error and gt_localisation_error in percent, mean_iou in [0, 1]."""
+    found = {name: float(values.mean()) for name, values in localisation_outcomes(test).items()}
+    percent = {name: value if name == "mean_iou" else 100 * value for name, value in found.items()}
+    return [row_of("test", NO_SCORE, metric, value, len(test), 0) for metric, value in percent.items()]
+
+
+def row_of(split: str, score: str, metric: str, value: float, n: int, n_ood: int) -> dict[str, Any]:
+    """One metric of a run, without the columns that name the run."""
     return {"split": split, "score": score, "metric": metric, "value": value, "n": n, "n_ood": n_ood}
 
 
@@ -137,9 +161,12 @@ def metrics_of(predictions: Predictions, benchmark: Benchmark) -> pd.DataFrame:
     if "classification" in benchmark.evaluations:
         rows += classification_rows(test)
     if benchmark.gate is not None:
-        rows.append(_row("test", NO_SCORE, GATE, float(passed), len(test), 0))
+        rows.append(row_of("test", NO_SCORE, GATE, float(passed), len(test), 0))
     if "detection" in benchmark.evaluations and passed:
         rows += detection_rows(predictions, benchmark)
+    rows += condition_rows(predictions, benchmark)
+    if "localisation" in benchmark.evaluations:
+        rows += localisation_rows(test)
     return pd.DataFrame(rows)
 
 
@@ -182,10 +209,11 @@ def evaluate_run(
         raise ReproodError(f"{predictions}: {error}") from error
     for column, value in reversed((("benchmark", benchmark_name), ("method", method), ("seed", seed))):
         table.insert(0, column, value)
-    _write_csv(table, out)
+    write_csv(table, out)
 
 
-def _write_csv(table: pd.DataFrame, out: Path) -> None:
+def write_csv(table: pd.DataFrame, out: Path) -> None:
+    """Write a table of metrics."""
     with atomic_path(out) as temporary:
         table[list(COLUMNS)].to_csv(temporary, index=False, lineterminator="\n")
 
@@ -205,71 +233,3 @@ def read_metrics(path: Path) -> pd.DataFrame:
         raise ReproodError(f"{path} does not exist; run the evaluate stage first.") from error
     except (KeyError, ValueError, pd.errors.ParserError) as error:
         raise ReproodError(f"{path} is not a table of metrics ({error}); run the evaluate stage again.") from error
-
-
-def collect(metrics: Sequence[Path], parquet: Path, csv: Path, summary: Path) -> None:
-    """Put all runs' metrics into one table, and a small summary for `dvc metrics show` beside it.
-
-    Parameters
-    ----------
-    metrics : sequence of Path
-        The runs' metrics.csv; the order does not matter.
-    parquet, csv : Path
-        The table, sorted by run; within a run in the order of its file.
-    summary : Path
-        JSON: benchmark -> method -> metric -> mean over seeds, for classification, for MSP and for the method's own
-        scores.
-
-    Raises
-    ------
-    ReproodError
-        When there is no file, one is not a table of metrics, or a run is given twice.
-    """
-    if not metrics:
-        raise ReproodError("There are no metrics to collect; give at least one metrics.csv.")
-    table = pd.concat([read_metrics(path) for path in metrics], ignore_index=True)
-    key = [name for name in COLUMNS if name not in ("value", "n", "n_ood")]
-    doubled = table.duplicated(key)
-    if doubled.any():
-        first = table[doubled].iloc[0]
-        raise ReproodError(f"The run {first['benchmark']}/{first['method']}/{first['seed']} is given twice.")
-    table = table.sort_values(["benchmark", "method", "seed"], kind="stable", ignore_index=True)
-    with atomic_path(parquet) as temporary:
-        pq.write_table(pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(), temporary)
-    _write_csv(table, csv)
-    write_json(summary, summarise(table))
-
-
-def write_summaries(summary: Path, outs: Sequence[Path]) -> None:
-    """Split `summary.json` into one small file a benchmark and method, `<benchmark>.<method>.json`.
-
-    `dvc metrics show` prints a row a file, so a table of methods comes out.
-    """
-    found = read_json(summary)
-    for out in outs:
-        benchmark, method = out.stem.split(".")
-        write_json(out, found[benchmark][method])
-
-
-def _shown(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
-    """The few numbers of the summary, under short names."""
-    for metric, part in rows[rows["score"] == NO_SCORE].groupby("metric", sort=True):
-        yield str(metric), part
-    # A method's own scores at every step size of a grid are for its diagnosis.
-    own = sorted({score for score in rows["score"] if score not in (NO_SCORE, *POST_HOC) and "_eps_" not in score})
-    for score in ("msp", *own):
-        for split in SUMMARY_SPLITS:
-            for metric in SUMMARY_METRICS:
-                part = rows[(rows["score"] == score) & (rows["split"] == split) & (rows["metric"] == metric)]
-                if not part.empty:
-                    yield f"{score}.{split}.{metric}", part
-
-
-def summarise(table: pd.DataFrame) -> dict[str, Any]:
-    """Means over seeds, benchmark -> method -> {seeds, name: value}; `<score>.<split>.<metric>` names detection."""
-    found: dict[str, Any] = {}
-    for (benchmark, method), rows in table.groupby(["benchmark", "method"], sort=True):
-        numbers: dict[str, Any] = {"seeds": int(rows["seed"].nunique())}
-        numbers.update({name: round(float(part["value"].mean()), 6) for name, part in _shown(rows)})
-        found.setdefault(str(benchmark), {})[str(method)] = numbers
-    return found

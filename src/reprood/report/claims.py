@@ -93,9 +93,11 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> d
         method, _, rest = side.partition(" (")
         named = paper.arms[method].means if method in paper.arms else method
         name = suite.methods[method].label if method in suite.methods else named
-        return f"{name} ({words.score(rest.rstrip(')'))})" if rest else name
+        inner = ", ".join(words.part(part) for part in rest.rstrip(")").split(", ") if part)
+        return f"{name} ({inner})" if inner else name
 
-    metric = words.METRICS[row["metric"]].removesuffix(", %")
+    percent = "" if claim.study else " %"
+    metric = words.METRICS.get(row["metric"], row["metric"].replace("_", " ")).removesuffix(", %")
     where = "" if row["split"] == "test" else f" ({words.split(row['split'])})"
     margin = round(row["margin"] / one, 6)
     names = [label(side.label) for side in claim.sides]
@@ -104,7 +106,7 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> d
         second=label(row["second"]) if len(names) < 3 else "",
         better=row["better"],
         metric=metric + where,
-        margin=points(margin),
+        margin=points(margin, bool(claim.study)),
         chain=" before ".join(names),
     )
     published = row["published_effect"] / one
@@ -113,10 +115,12 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> d
     measured = ""
     if interval:
         values = (words.number(row["value_first"] / one, 2), words.number(row["value_second"] / one, 2))
-        measured = f"{label(row['first'])} {values[0]} %"
+        measured = f"{label(row['first'])} {values[0]}{percent}"
         if row["kind"] != "equals":
-            measured += f", {label(row['second'])} {values[1]} %: difference {value(effect, 2)}"
+            measured += f", {label(row['second'])} {values[1]}{percent}: difference {value(effect, 2)}"
         measured += f", 95 % interval {interval}"
+    family = row["benchmark"] in suite.families()
+    replicate, many = ("member and seed", "members and seeds") if family else ("seed", "seeds")
     images = [words.count(row["n"], "ID test image"), words.count(row["n_ood"], "OOD image")]
     return {
         "id": row["claim"],
@@ -124,8 +128,10 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> d
         "note": claim.note,
         "asked": asked[0].upper() + asked[1:],
         "measured": measured,
-        "based": ", ".join([words.plural(int(row["n_seeds"]), "seed"), *(text for text in images if text)]),
+        "based": ", ".join([words.plural(int(row["n_seeds"]), replicate, many), *(text for text in images if text)]),
         "benchmark": row["benchmark"] if isinstance(row["benchmark"], str) else "",
+        "anchor": "study" if claim.study else "benchmark",
+        "unit": "" if claim.study else " points",
         "forest": forest(row),
         "verdict": row["verdict"],
         "tone": row["verdict"].split()[0],

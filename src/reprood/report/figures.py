@@ -15,7 +15,8 @@ from reprood.errors import ReproodError
 from reprood.evaluate.metrics import rank
 from reprood.report import words
 from reprood.report.results import BenchmarkResults
-from reprood.report.style import ID_COLOUR, OOD_COLOURS, colours, line, new_figure, notice, save
+from reprood.report.robustness import robustness
+from reprood.report.style import ID_COLOUR, OOD_COLOURS, new_figure, notice, save
 
 GRID = np.linspace(0, 1, 121)
 NINES = (0.5, 0.9, 0.99, 0.999, 0.9999)  # ticks of an axis on which a softmax probability does not pile up at 1
@@ -35,19 +36,21 @@ def curves(results: BenchmarkResults) -> Figure:
     """Training loss and validation error over epochs; mean over seeds, band from lowest to highest."""
     figure = new_figure(7.2, 3.1)
     left, right = figure.subplots(1, 2)
-    methods = list(results.suite.methods)
-    colour = colours(methods)
     for method in results.methods:
-        histories = results.history(method)
+        # epochs are counted on over the phases of a training
+        histories = [h.set_axis(np.arange(1, len(h) + 1)) for h in results.history(method)]
         for axes, column in ((left, "train_loss"), (right, "validation_error")):
-            table = pd.concat([h.set_index("epoch")[column] for h in histories], axis=1).dropna()
-            axes.plot(table.index, table.mean(axis=1), **line(method, methods), label=results.label(method))
-            axes.fill_between(table.index, table.min(axis=1), table.max(axis=1), color=colour[method], alpha=0.12, lw=0)
-    left.set(title="training loss (of the mixed labels where labels are mixed)", xlabel="epoch", yscale="log")
+            if any(column not in h for h in histories):
+                continue
+            table = pd.concat([h[column] for h in histories], axis=1).dropna()
+            axes.plot(table.index, table.mean(axis=1), **results.line(method), label=results.label(method))
+            low, high = table.min(axis=1), table.max(axis=1)
+            axes.fill_between(table.index, low, high, color=results.colour(method), alpha=0.12, lw=0)
+    left.set(title="training loss (each method's own)", xlabel="epoch, over all phases", yscale="log")
     left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     left.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     left.yaxis.set_minor_formatter(NullFormatter())
-    right.set(title="validation error, %", xlabel="epoch")
+    right.set(title="validation error, %", xlabel="epoch, over all phases")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
@@ -75,7 +78,7 @@ def roc(results: BenchmarkResults) -> Figure:
         for axis, name in zip(axes, names, strict=True):
             found = [_roc(p.split("test")[column].to_numpy(), p.split(name)[column].to_numpy()) for p in predictions]
             label = f"{results.label(method)} ({words.score(score)})"
-            axis.plot(GRID, np.mean(found, axis=0), **line(method, list(results.suite.methods)), label=label)
+            axis.plot(GRID, np.mean(found, axis=0), **results.line(method), label=label)
     for axis, name in zip(axes, names, strict=True):
         axis.plot([0, 1], [0, 1], color="#bbbbbb", lw=0.6, ls=":")
         axis.set(title=f"{words.split(name)} ({results.benchmark.ood[name].shift})", xlim=(0, 1), ylim=(0, 1.01))
@@ -134,7 +137,6 @@ def auroc(results: BenchmarkResults) -> Figure:
     scores = list(dict.fromkeys(s for m in methods for s in results.scores(m)))
     figure = new_figure(7.2, 1.2 + len(scores) * max(0.18, 0.038 * len(methods)))
     axis = figure.subplots()
-    colour = colours(list(results.suite.methods))
     for place, score in enumerate(scores):
         if place % 2:
             axis.axhspan(place - 0.5, place + 0.5, color="#f4f5f7", lw=0)
@@ -143,15 +145,15 @@ def auroc(results: BenchmarkResults) -> Figure:
             if not len(values):
                 continue
             y = place + (j - (len(methods) - 1) / 2) * 0.8 / len(methods)
-            axis.plot(values, [y] * len(values), ".", ms=4, mew=0, color=colour[method], alpha=0.6)
-            axis.plot([values.mean()], [y], "|", ms=5, mew=1.6, color=colour[method])
+            axis.plot(values, [y] * len(values), ".", ms=4, mew=0, color=results.colour(method), alpha=0.6)
+            axis.plot([values.mean()], [y], "|", ms=5, mew=1.6, color=results.colour(method))
     axis.set_yticks(range(len(scores)), [words.score(s) for s in scores])
     axis.invert_yaxis()
     axis.set(xlabel=f"AUROC, %, {words.split(split)}", ylim=(len(scores) - 0.5, -0.5))
     axis.axvline(50, color="#bbbbbb", lw=0.6, ls=":")
     axis.grid(axis="y", visible=False)
     look: Any = {"marker": "|", "ls": "", "ms": 7, "mew": 1.8}
-    handles = [Line2D([], [], color=colour[m], label=results.label(m), **look) for m in methods]
+    handles = [Line2D([], [], color=results.colour(m), label=results.label(m), **look) for m in methods]
     figure.legend(handles=handles, loc="outside lower center", ncols=5)
     return figure
 
@@ -182,7 +184,7 @@ def examples(results: BenchmarkResults) -> Figure:
 
 
 KINDS: dict[str, Callable[[BenchmarkResults], Figure]] = {
-    function.__name__: function for function in (examples, curves, auroc, roc, histograms)
+    function.__name__: function for function in (examples, curves, auroc, roc, histograms, robustness)
 }
 DETECTION = ("auroc", "roc", "histograms")
 

@@ -9,15 +9,16 @@ import jinja2
 import pandas as pd
 
 from reprood.audit.papers import Paper
+from reprood.audit.replicated import read_study
 from reprood.config import Suite
 from reprood.files import atomic_path, read_json
+from reprood.kinds import figures_of, tables_of
 from reprood.report import words
 from reprood.report.claims import by_paper, overall, shown
-from reprood.report.figures import DETECTION
-from reprood.report.figures import KINDS as FIGURES
 from reprood.report.provenance import data_of, runs_of
 from reprood.report.results import BenchmarkResults
-from reprood.report.tables import classification, detection, matrix, published
+from reprood.report.robustness import robustness_table
+from reprood.report.tables import classification, detection, family, localisation, matrix, published, study_table
 
 CAPTIONS = {
     "examples": ("What training sees", "The same training images as each method changes them."),
@@ -27,6 +28,10 @@ CAPTIONS = {
         "loss is that of the mixed labels and not comparable.",
     ),
     "auroc": ("AUROC by score and method", "Mean over the named OOD sets; a dot a seed, a bar at their mean."),
+    "robustness": (
+        "Under changed conditions",
+        "Top-1 error on changed copies of the test set; a dot a seed, a bar at their mean.",
+    ),
     "roc": ("ROC", "A panel an OOD set; each method with its own score, or MSP; mean over seeds."),
     "histograms": (
         "Scores",
@@ -36,17 +41,17 @@ CAPTIONS = {
 }
 
 
-def _figure(kind: str, results: BenchmarkResults, folder: Path) -> dict[str, str]:
-    path = folder / results.name / f"{kind}.svg"
-    title, text = CAPTIONS[kind]
-    data = quote(path.read_text(encoding="utf-8"), safe=" !$()*+,-./:;=?@[]_{|}~")  # shorter than base64
+def _figure(path: str, title: str, text: str, about: str, folder: Path) -> dict[str, str]:
+    """A drawn figure, `path` below `folder` without its ending, as the page shows it."""
+    drawn = (folder / f"{path}.svg").read_text(encoding="utf-8")
+    data = quote(drawn, safe=" !$()*+,-./:;=?@[]_{|}~")  # shorter than base64
     return {
         "title": title,
         "text": text,
-        "alt": f"{title}: {results.benchmark.title}. {text}",
+        "alt": f"{title}: {about}. {text}",
         "source": f"data:image/svg+xml,{data}",
-        "svg": f"figures/{results.name}/{kind}.svg",
-        "png": f"figures/{results.name}/{kind}.png",
+        "svg": f"figures/{path}.svg",
+        "png": f"figures/{path}.png",
     }
 
 
@@ -62,21 +67,48 @@ def _paper(paper: Paper, verdicts: pd.DataFrame, suite: Suite, results: Sequence
 
 
 def _benchmark(results: BenchmarkResults, data: Path, figures: Path) -> dict[str, Any]:
-    kinds = [kind for kind in FIGURES if results.detects or kind not in DETECTION]
-    drawn = [kind for kind in kinds if (figures / results.name / f"{kind}.svg").is_file()]
+    drawn = [kind for kind in figures_of(results.benchmark) if (figures / results.name / f"{kind}.svg").is_file()]
+    asked = tables_of(results.benchmark)
     return {
         "name": results.name,
         "record": results.benchmark,
         "methods": [results.label(method) for method in results.methods],
         "seeds": sorted({len(results.seeds(method)) for method in results.methods}),
-        "classification": classification(results),
+        "classification": classification(results) if "classification" in asked else None,
+        "robustness": robustness_table(results) if "robustness" in asked else None,
+        "localisation": localisation(results) if "localisation" in asked else None,
         "matrix": matrix(results) if results.detects and results.detecting else None,
         "detection": detection(results) if results.detects else None,
-        "figures": [_figure(kind, results, figures) for kind in drawn],
+        "figures": [
+            _figure(f"{results.name}/{kind}", *CAPTIONS[kind], results.benchmark.title, figures) for kind in drawn
+        ],
         "runs": runs_of(results),
         "data": data_of(results, data),
         "lint": read_json(data / "benchmarks" / results.name / "lint.json"),
     }
+
+
+def _study(name: str, suite: Suite, studies: Path, figures: Path) -> dict[str, Any]:
+    study = suite.studies[name]
+    values = read_study(studies / name / "values.csv")
+    drawn = (figures / "studies" / f"{name}.svg").is_file()
+    return {
+        "name": name,
+        "record": study,
+        "table": study_table(values, study.title),
+        "figure": _figure(f"studies/{name}", study.title, study.note, "study", figures) if drawn else None,
+    }
+
+
+def _families(suite: Suite, results: Sequence[BenchmarkResults]) -> list[dict[str, Any]]:
+    """Families with the table over their members; the members' own sections follow them on the page."""
+    found = []
+    for name, members in suite.families().items():
+        chosen = [one for one in results if one.name in members]
+        if chosen:
+            title = chosen[0].benchmark.title.rpartition(":")[0]
+            found.append({"name": name, "title": title, "members": list(members), "table": family(title, chosen)})
+    return found
 
 
 def write_page(
@@ -85,6 +117,7 @@ def write_page(
     verdicts: Path,
     *,
     runs: Path,
+    studies: Path,
     data: Path,
     figures: Path,
     out: Path,
@@ -98,8 +131,8 @@ def write_page(
         What ran and what is claimed.
     verdicts : Path
         verdicts.csv.
-    runs, data, figures : Path
-        Folders of the runs, of the data and of the drawn figures.
+    runs, studies, data, figures : Path
+        Folders of the runs, of the studies, of the data and of the drawn figures.
     out : Path
         The page; links are relative to it.
     notebooks : sequence of str
@@ -124,6 +157,8 @@ def write_page(
         kinds=kinds,
         counted=counted,
         benchmarks=benchmarks,
+        families=_families(suite, results),
+        studies=[_study(name, suite, studies, figures) for name in suite.studies],
         runs=len(list(suite.jobs())),
         seconds=sum(run["seconds"] for benchmark in benchmarks for run in benchmark["runs"]),
         notebooks=notebooks,

@@ -23,7 +23,7 @@ def runs_of(results: BenchmarkResults) -> list[dict[str, Any]]:
                     "seed": seed,
                     "network": model["backbone"]["name"],
                     "parameters": model["parameters"],
-                    "epochs": model["settings"]["training"]["epochs"],
+                    "epochs": epochs_of(model["settings"]),
                     "device": facts["device"],
                     "threads": facts["threads"],
                     "precision": facts["precision"],
@@ -38,6 +38,12 @@ def runs_of(results: BenchmarkResults) -> list[dict[str, Any]]:
                 }
             )  # fmt: skip
     return found
+
+
+def epochs_of(settings: dict[str, Any]) -> str:
+    """Epochs of every phase that the settings have."""
+    found = [str(part["epochs"]) for part in settings.values() if isinstance(part, dict) and "epochs" in part]
+    return " + ".join(found)
 
 
 def data_of(results: BenchmarkResults, data: Path) -> list[dict[str, Any]]:

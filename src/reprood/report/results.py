@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reprood.conditions import matching
 from reprood.config import Benchmark, Suite
 from reprood.evaluate.bootstrap import Interval, contrast
+from reprood.evaluate.localised import localisation_outcomes
 from reprood.evaluate.resample import Scores, replicate_detection, replicate_errors
 from reprood.evaluate.table import GATE, Predictions, groups, load_predictions, read_metrics
 from reprood.files import read_json
+from reprood.report.style import colour_of, line_of, places
 
-NATIVE = ("godin_h_star", "godin_h", "godin_g")
+HEADLINES = ("godin_h", "hood_cor", "cnc", "ss", "transformations")  # a method's own score that is shown first
 REPLICATES = 200
 
 
@@ -113,7 +116,22 @@ class BenchmarkResults:
 
     def headline(self, method: str) -> str:
         """A method's own score when it has one, else the maximum softmax probability."""
-        return next((name for name in NATIVE[1:2] if name in self.scores(method)), "msp")
+        return next((name for name in HEADLINES if name in self.scores(method)), "msp")
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        groups: dict[str, set[str]] = {}
+        for benchmark, method, _ in self.suite.jobs():
+            groups.setdefault(benchmark, set()).add(method)
+        return places(list(self.suite.methods), groups.values())
+
+    def colour(self, method: str) -> str:
+        """A method's colour, the same in all figures."""
+        return colour_of(self._places[method])
+
+    def line(self, method: str) -> dict[str, Any]:
+        """A method's colour and dashes."""
+        return line_of(self._places[method])
 
     @cached_property
     def _intervals(self) -> dict[tuple[str, ...], Interval]:
@@ -138,12 +156,21 @@ class BenchmarkResults:
         generator = np.random.default_rng(0)
         return contrast(replicate_detection([arm], metric, generator, REPLICATES), [1.0], generator)
 
-    def error_interval(self, method: str) -> Interval:
-        """Top-1 error in percent, mean over seeds, with its bootstrap interval."""
-        ranks = [p.split("test")["label_rank"].to_numpy() for p in self.predictions(method)]
+    def error_interval(self, method: str, split: str = "test") -> Interval:
+        """Top-1 error in percent, mean over seeds (and over the conditions that `split` means), with its interval."""
+        names = (split,) if split == "test" else matching(self.benchmark, split)
+        wrong = [
+            np.mean([(p.split(name)["label_rank"] > 0).to_numpy() for name in names], axis=0)
+            for p in self.predictions(method)
+        ]
         generator = np.random.default_rng(0)
-        found = replicate_errors([100.0 * (np.stack(ranks) > 0)], generator, REPLICATES)
-        return contrast(found, [1.0], generator)
+        return contrast(replicate_errors([100.0 * np.stack(wrong)], generator, REPLICATES), [1.0], generator)
+
+    def localisation_interval(self, method: str, metric: str) -> Interval:
+        """A localisation error in percent, mean over seeds, with its interval."""
+        wrong = [100.0 * localisation_outcomes(p.split("test"))[metric] for p in self.predictions(method)]
+        generator = np.random.default_rng(0)
+        return contrast(replicate_errors([np.stack(wrong)], generator, REPLICATES), [1.0], generator)
 
     def best_error(self, method: str) -> float:
         """Mean over seeds of the lowest recorded test error: the best-epoch convention, for comparison only."""

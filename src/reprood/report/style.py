@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 
 from reprood.files import atomic_path
 
-# Colour-blind safe: Okabe and Ito's eight, then Tol's muted ones. A method has the colour of its place in the suite.
+# Colour-blind safe: Okabe and Ito's eight, then Tol's muted ones. See `places`.
 PALETTE = (
     "#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#882255", "#44AA99", "#999933",
     "#332288", "#AA4499", "#88CCEE", "#DDCC77",
 )  # fmt: skip
-ID_COLOUR, OOD_COLOURS = "#0072B2", {"near": "#D55E00", "far": "#E69F00", "noise": "#999999"}
+ID_COLOUR, OOD_COLOURS = "#0072B2", {"near": "#D55E00", "far": "#E69F00", "noise": "#999999", "style": "#009E73"}
 
 PATH, DIGITS = re.compile(r' d="[^"]*"'), re.compile(r"(\.\d\d)\d+")
 RULES: Any = {
@@ -46,15 +46,37 @@ RULES: Any = {
 }
 
 
-def colours(methods: Sequence[str]) -> dict[str, str]:
-    """A colour for each method, by its place in the suite."""
-    return {method: PALETTE[i % len(PALETTE)] for i, method in enumerate(methods)}
+def places(methods: Sequence[str], groups: Iterable[Collection[str]]) -> dict[str, int]:
+    """A place in the palette for each method, the same in all figures.
+
+    Methods of one group (those that run on one benchmark) have different places as long as the palette lasts; others
+    may share one.
+    """
+    shared: dict[str, set[str]] = {method: set() for method in methods}
+    for group in groups:
+        for method in group:
+            shared[method].update(group)
+    found: dict[str, int] = {}
+    for method in methods:
+        taken = {found[other] for other in shared[method] if other in found}
+        free = [place for place in range(len(PALETTE)) if place not in taken]
+        found[method] = free[0] if free else len(found) % len(PALETTE)
+    return found
 
 
-def line(method: str, methods: Sequence[str]) -> dict[str, Any]:
-    """Colour and dashes of a method's line; the palette's second half is dashed, to be told apart without colour."""
-    place = list(methods).index(method) % len(PALETTE)
-    return {"color": PALETTE[place], "linestyle": "-" if place < len(PALETTE) // 2 else (0, (4, 1.2))}
+def colour_of(place: int) -> str:
+    """The colour at a place of the palette."""
+    return PALETTE[place % len(PALETTE)]
+
+
+def line_of(place: int) -> dict[str, Any]:
+    """Colour and dashes of a line; the palette's second half is dashed, to be told apart without colour."""
+    return {"color": colour_of(place), "linestyle": "-" if place < len(PALETTE) // 2 else (0, (4, 1.2))}
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each of some names, in their order (for figures that have no methods of a suite)."""
+    return {name: colour_of(place) for place, name in enumerate(names)}
 
 
 def notice(text: str) -> Figure:

@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from reprood.audit.papers import SOURCE_WORDS, Paper, Published
 from reprood.errors import ReproodError
 from reprood.evaluate.bootstrap import Interval
 from reprood.report import words
 from reprood.report.forms import Cell, Table, write_forms
 from reprood.report.results import BenchmarkResults
+from reprood.report.robustness import robustness_table
 
 # published under these names; measured as the complement of ours
 COMPLEMENTS = {"tnr95": "fpr95_id_positive", "detection_accuracy": "detection_error"}
@@ -132,7 +135,9 @@ def _beside(number: Published, paper: Paper, results: BenchmarkResults) -> Cell:
     if method is None or not values:
         return Cell("–")
     if metric == "top1_error":
-        return _measured(metric, results.error_interval(method))
+        return _measured(metric, results.error_interval(method, number.split))
+    if metric in ("localisation_error", "gt_localisation_error"):
+        return _measured(metric, results.localisation_interval(method, metric))
     if metric == "auroc":
         return _measured(metric, results.detection_interval(method, metric, number.split, number.score))
     cell = _plain(metric, values)
@@ -163,9 +168,61 @@ def published(paper: Paper, results: Sequence[BenchmarkResults]) -> Table:
     return Table(f"published_{paper.id}", caption, head, tuple(rows))
 
 
+def localisation(results: BenchmarkResults) -> Table:
+    """Localisation by class activation maps: both errors with intervals, mean overlap."""
+    rows = []
+    for method in results.methods:
+        cells = [Cell(results.label(method))]
+        for metric in ("localisation_error", "gt_localisation_error"):
+            cells.append(_measured(metric, results.localisation_interval(method, metric)))
+        iou = 100 * float(results.values(method, "mean_iou").mean())
+        rows.append((*cells, Cell(words.number(iou), "", iou)))
+    head = ("method", words.METRICS["localisation_error"], words.METRICS["gt_localisation_error"], "mean IoU, %")
+    caption = (
+        "Weakly supervised localisation: the box of the class activation map against the object's box. Localisation "
+        "error: wrong class, or overlap (IoU) of at most 50 %; with known class: the map of the right class. "
+        "Mean over seeds, 95 % intervals over test samples and seeds."
+    )
+    return Table("localisation", caption, head, tuple(rows))
+
+
+def family(title: str, members: Sequence[BenchmarkResults]) -> Table:
+    """AUROC of every method's own score on each member of a family, and their mean; for the page."""
+    rows = []
+    for method in members[0].methods:
+        cells = [Cell(members[0].label(method)), Cell(words.score(members[0].headline(method)))]
+        values = [100 * one.values(method, "auroc", "mean_all", one.headline(method)).mean() for one in members]
+        for value in (sum(values) / len(values), *values):
+            cells.append(Cell(words.number(float(value)), "", float(value)))
+        rows.append(tuple(cells))
+    names = [one.benchmark.member.replace("_", " ") for one in members]
+    caption = f"{title}: AUROC, %, of each method's own score; mean over seeds, by member."
+    return Table("family", caption, ("method", "score", "mean of all members", *names), tuple(rows))
+
+
+def study_table(values: pd.DataFrame, title: str) -> Table:
+    """The numbers of a study: a row an arm, a column a metric; mean over seeds, lowest to highest in brackets."""
+    metrics = list(values["metric"].unique())
+    rows = []
+    for arm in values["arm"].unique():
+        cells = [Cell(str(arm).replace("_", " "))]
+        for metric in metrics:
+            found = values.loc[(values["arm"] == arm) & (values["metric"] == metric), "value"]
+            if found.empty:
+                cells.append(Cell("–"))
+                continue
+            span = f"{found.min():.3g} to {found.max():.3g}" if len(found) > 1 else ""
+            cells.append(Cell(f"{found.mean():.3g}", span, float(found.mean())))
+        rows.append(tuple(cells))
+    head = ("arm", *(metric.replace("_", " ") for metric in metrics))
+    return Table("study", f"{title}: mean over seeds, and the lowest and highest.", head, tuple(rows))
+
+
 KINDS: dict[str, Callable[[BenchmarkResults], Table]] = {
     "classification": classification,
     "detection": detection,
+    "robustness": robustness_table,
+    "localisation": localisation,
 }
 
 

@@ -12,6 +12,10 @@ METRICS = {
     "fpr95_id_positive": "FPR@95 (ID positive), %",
     "fpr95_ood_positive": "FPR@95 (OOD positive), %",
     "detection_error": "detection error, %",
+    "mce": "mCE (corruption error relative to the baseline), %",
+    "localisation_error": "localisation error, %",
+    "gt_localisation_error": "localisation error with known class, %",
+    "mean_iou": "mean overlap (IoU), %",
 }
 PUBLISHED_METRICS = {
     "tnr95": "TNR at 95 % TPR (ID positive), %",
@@ -19,7 +23,7 @@ PUBLISHED_METRICS = {
     "fgsm_accuracy": "accuracy under FGSM, %",
     "localisation_accuracy": "localisation accuracy, %",
 }
-IN_PERCENT = ("top1_error", "top5_error")
+IN_PERCENT = ("top1_error", "top5_error", "mce", "localisation_error", "gt_localisation_error")
 SPLITS = {
     "mean_all": "mean of all sets",
     "mean_natural": "mean without noise",
@@ -28,10 +32,12 @@ SPLITS = {
     "mean_noise": "mean of noise sets",
     "test": "test",
 }
+CONDITIONS = {"corrupted": "corrupted", "attacked": "under attack", "occluded": "occluded"}
 SCORES = {
     "msp": "MSP", "maxlogit": "MaxLogit", "energy": "Energy", "odin": "ODIN", "mahalanobis": "Mahalanobis",
     "knn": "KNN", "vim": "ViM", "react": "ReAct", "godin_h": "h", "godin_h_star": "h*", "godin_g": "g",
-    "godin_h_eps_*": "best step for h, in hindsight",
+    "godin_h_eps_*": "best step for h, in hindsight", "hood_cor": "COR", "cnc": "p(K+1)", "ss": "KL + rotation",
+    "ss_rotation": "rotation", "ss_kl": "KL", "transformations": "transformations",
 }  # fmt: skip
 
 
@@ -67,7 +73,15 @@ def score(name: str) -> str:
 
 def split(name: str) -> str:
     """A split's name for readers."""
+    kind, _, rest = name.partition("/")
+    if kind in CONDITIONS:
+        return CONDITIONS[kind] + (f": {rest.replace('/', ', ').replace('_', ' ')}" if rest else "")
     return SPLITS.get(name, name.replace("_", " "))
+
+
+def part(name: str) -> str:
+    """A score's or a split's name for readers, whichever it is."""
+    return SCORES.get(name) or (score(name) if name.endswith("*") else split(name))
 
 
 def plural(count: int, one: str, many: str = "") -> str:

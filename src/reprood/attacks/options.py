@@ -1,0 +1,56 @@
+"""Options of an attack as a suite writes them. No torch here: the configuration imports this module."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Kind = Literal["fgsm", "pgd", "cw", "autoattack"]
+Norm = Literal["linf", "l2"]
+Loss = Literal["ce", "margin"]
+
+
+class Attack(BaseModel):
+    """A white-box attack on test images in [0, 1], with the true labels.
+
+    Attributes
+    ----------
+    kind : {"fgsm", "pgd", "cw", "autoattack"}
+        One step, projected gradient ascent from a random start, the same on the margin loss, or AutoAttack's standard
+        version (an extra package; it takes `norm`, `eps` and `limit` alone).
+    norm : {"linf", "l2"}
+        What `eps` and `step` are measured in.
+    eps, step : float
+        Radius and step in units of [0, 1] images (8/255 is 0.0313725); the default step is 2/255.
+    steps, restarts : int
+        Of pgd and cw.
+    loss : {"ce", "margin"}
+        What is ascended: the cross-entropy, or the margin of Carlini and Wagner.
+    limit : int or None
+        Number of test images, from the first on; None: all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind = "pgd"
+    norm: Norm = "linf"
+    eps: float = Field(default=8 / 255, ge=0, allow_inf_nan=False)
+    step: float = Field(default=2 / 255, gt=0, allow_inf_nan=False)
+    steps: int = Field(default=20, ge=1)
+    restarts: int = Field(default=1, ge=1)
+    loss: Loss = "ce"
+    limit: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cw_means_margin(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("kind") == "cw":
+            return {"loss": "margin", **given}
+        return given
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Attack":
+        if self.kind == "cw" and self.loss != "margin":
+            raise ValueError(f"the attack cw ascends the margin and not {self.loss}; write kind: pgd for that")
+        if self.norm == "linf" and self.eps > 1:
+            raise ValueError(f"eps {self.eps:g} is more than a whole image in [0, 1]; write 8/255 as 0.0313725")
+        return self

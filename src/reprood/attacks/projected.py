@@ -1,0 +1,233 @@
+"""Projected gradient attacks on images in [0, 1]: FGSM and PGD in the L-infinity and the L2 norm.
+
+Goodfellow et al. (2015) and Madry et al. (2018). Only the images' gradient is taken: parameters get none, and a network
+in evaluation mode keeps its statistics. Results have the images' dtype and memory format.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+from reprood.attacks.losses import LOSSES
+from reprood.attacks.options import Loss, Norm
+from reprood.errors import ReproodError
+
+Objective = Callable[[Tensor], Tensor]
+Classify = Callable[[Tensor], Tensor]
+Start = Literal["none", "uniform", "gaussian"]
+
+GAUSSIAN = 0.001  # deviation of TRADES' start
+
+
+def gradient(objective: Objective, images: Tensor) -> Tensor:
+    """Gradient of a scalar objective with respect to the images [B, ...], also where gradients are switched off."""
+    leaf = images.detach().requires_grad_()
+    with torch.enable_grad():
+        (found,) = torch.autograd.grad(objective(leaf), leaf)
+    return found
+
+
+def start_noise(images: Tensor, eps: float, norm: Norm, generator: Generator, start: Start = "uniform") -> Tensor:
+    """What an attack adds to the images [B, ...] before its first step.
+
+    Parameters
+    ----------
+    images : Tensor [B, ...]
+    eps : float
+        Radius of the ball.
+    norm : {"linf", "l2"}
+    generator : Generator
+        On any device; the draws are made there, in the order of a contiguous tensor.
+    start : {"none", "uniform", "gaussian"}
+        Nothing; in the ball, uniform per pixel (linf) or of uniform length in a uniform direction (l2); or
+        0.001 N(0, 1) per pixel whatever the ball (TRADES).
+
+    Returns
+    -------
+    Tensor like `images`
+    """
+    noise = torch.zeros(images.shape, dtype=images.dtype, device=generator.device)
+    if start == "gaussian":
+        noise.normal_(std=GAUSSIAN, generator=generator)
+    elif start == "uniform" and norm == "linf":
+        noise.uniform_(-eps, eps, generator=generator)
+    elif start == "uniform":
+        noise = _unit(noise.normal_(generator=generator))
+        length = torch.rand(len(noise), generator=generator, dtype=noise.dtype, device=noise.device)
+        noise = noise * _each(eps * length, noise)
+    return torch.empty_like(images).copy_(noise)
+
+
+def project(images: Tensor, centre: Tensor, eps: float, norm: Norm) -> Tensor:
+    """Images [B, ...] moved to the nearest point of the ball of radius `eps` around `centre`, then cut to [0, 1]."""
+    if norm == "linf":
+        return images.clamp(centre - eps, centre + eps).clamp_(0, 1)
+    away = images - centre
+    length = away.flatten(1).norm(dim=1).clamp(min=torch.finfo(away.dtype).tiny)
+    return (centre + away * _each((eps / length).clamp(max=1), away)).clamp_(0, 1)
+
+
+def pgd(
+    objective: Objective,
+    images: Tensor,
+    *,
+    eps: float,
+    step: float,
+    steps: int,
+    norm: Norm = "linf",
+    noise: Tensor | None = None,
+    clip_start: bool = False,
+    centre: Tensor | None = None,
+) -> Tensor:
+    """Ascend an objective within a ball around the images.
+
+    a <- P(a + step * d), d the sign of the gradient (linf) or the gradient divided by each image's length (l2), P the
+    projection to the ball and then to [0, 1].
+
+    Parameters
+    ----------
+    objective : callable
+        Images [B, ...] -> scalar; a sum over the images unless they are to depend on each other.
+    images : Tensor [B, ...]
+        Floats in [0, 1].
+    eps, step : float
+        Radius of the ball and size of a step, in units of [0, 1] images.
+    steps : int
+    norm : {"linf", "l2"}
+    noise : Tensor, optional
+        Added at the start, like `images`; `start_noise` draws it.
+    clip_start : bool
+        Cut the start to [0, 1] (the code of Madry et al.), which TRADES and others do not.
+    centre : Tensor, optional
+        Of the ball, like `images`; default: the images. Hendrycks et al. (2019) take the noised images by mistake, and
+        their result may be 2 eps away.
+
+    Returns
+    -------
+    Tensor like `images`, in [0, 1] and in the ball
+
+    Raises
+    ------
+    ReproodError
+        When the arguments do not fit together.
+    """
+    _check(images, eps, noise, centre)
+    if steps < 1 or step <= 0:
+        raise ReproodError(f"PGD got {steps} steps of {step:g}; it takes at least one step of more than 0.")
+    middle = images if centre is None else centre
+    found = images if noise is None else images + noise
+    if clip_start:
+        found = found.clamp(0, 1)
+    for _ in range(steps):
+        found = project(found + step * _ascent(gradient(objective, found), norm), middle, eps, norm)
+    return found.detach()
+
+
+def fgsm(objective: Objective, images: Tensor, *, eps: float, norm: Norm = "linf") -> Tensor:
+    """One step of length `eps` from the images, cut to [0, 1]: images + eps * sign(gradient); arguments as in `pgd`."""
+    _check(images, eps, None, None)
+    return (images + eps * _ascent(gradient(objective, images), norm)).clamp_(0, 1).detach()
+
+
+def attack_labels(
+    classify: Classify,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    eps: float,
+    step: float,
+    steps: int,
+    generator: Generator,
+    norm: Norm = "linf",
+    loss: Loss = "ce",
+    start: Start = "uniform",
+    restarts: int = 1,
+) -> Tensor:
+    """PGD against labels; of several restarts each image keeps its worst.
+
+    Parameters
+    ----------
+    classify : callable
+        Images in [0, 1] -> logits [B, K]; the network in evaluation mode, so that images are independent.
+    images : Tensor [B, ...]
+        Floats in [0, 1].
+    labels : int64 Tensor [B]
+    eps, step, steps, norm
+        As in `pgd`.
+    generator : Generator
+        Of the starts.
+    loss : {"ce", "margin"}
+        What is ascended; see `reprood.attacks.losses`.
+    start : {"none", "uniform", "gaussian"}
+        As in `start_noise`.
+    restarts : int
+        An image that is misclassified is worse than one that is not; among equals the higher loss is.
+
+    Returns
+    -------
+    Tensor like `images`
+    """
+    if restarts < 1 or (restarts > 1 and start == "none"):
+        raise ReproodError(f"PGD got {restarts} restarts from the start '{start}'; more than one need a random start.")
+    function = LOSSES[loss]
+
+    def objective(changed: Tensor) -> Tensor:
+        return function(classify(changed), labels).sum()
+
+    def ascend() -> Tensor:
+        noise = start_noise(images, eps, norm, generator, start)
+        return pgd(objective, images, eps=eps, step=step, steps=steps, norm=norm, noise=noise)
+
+    @torch.no_grad()
+    def judge(changed: Tensor) -> tuple[Tensor, Tensor]:
+        logits = classify(changed)
+        return logits.argmax(dim=1) != labels, function(logits, labels)
+
+    worst = ascend()
+    if restarts == 1:
+        return worst
+    wrong, height = judge(worst)
+    for _ in range(restarts - 1):
+        found = ascend()
+        found_wrong, found_height = judge(found)
+        worse = (found_wrong & ~wrong) | ((found_wrong == wrong) & (found_height > height))
+        worst = torch.where(_each(worse, worst), found, worst)
+        wrong, height = wrong | found_wrong, torch.where(worse, found_height, height)
+    return worst
+
+
+def _ascent(slope: Tensor, norm: Norm) -> Tensor:
+    """Direction of steepest ascent; NaN where a gradient is not finite (its sign would be 0: a network that is broken
+    would pass for robust).
+    """
+    return slope.sign().add_(slope, alpha=0) if norm == "linf" else _unit(slope)
+
+
+def _unit(values: Tensor) -> Tensor:
+    """Each image divided by its L2 norm; zeros stay zeros.
+
+    The largest entry goes first: gradients of a confident network are so small that their squares vanish.
+    """
+    tiny = torch.finfo(values.dtype).tiny
+    scaled = values / _each(values.flatten(1).abs().amax(dim=1).clamp(min=tiny), values)
+    return scaled / _each(scaled.flatten(1).norm(dim=1).clamp(min=tiny), values)
+
+
+def _each(values: Tensor, images: Tensor) -> Tensor:
+    """[B] -> [B, 1, ...], to meet images [B, ...]."""
+    return values.view(-1, *[1] * (images.dim() - 1))
+
+
+def _check(images: Tensor, eps: float, noise: Tensor | None, centre: Tensor | None) -> None:
+    if not images.is_floating_point():
+        raise ReproodError(f"Attacks take float images in [0, 1], and got {images.dtype}; convert with to_float first.")
+    if eps < 0:
+        raise ReproodError(f"An attack's radius eps is {eps:g}; it must be at least 0.")
+    for name, given in (("noise", noise), ("centre", centre)):
+        if given is not None and (given.shape != images.shape or given.dtype != images.dtype):
+            raise ReproodError(
+                f"The {name} of an attack is {given.dtype} {tuple(given.shape)}; "
+                f"it must be like the images, {images.dtype} {tuple(images.shape)}."
+            )

@@ -1,0 +1,104 @@
+"""The verbs of the data stage; see `reprood.cli`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reprood.cli_shared import Out, parse, pin_threads
+from reprood.errors import ReproodError
+
+data_app = typer.Typer(no_args_is_help=True, help="Bring data sets and benchmarks into memory-mapped arrays.")
+
+Mirrors = Annotated[
+    str, typer.Option("--mirrors", envvar="REPROOD_MIRRORS", help="Folders or URLs tried first, one a line.")
+]
+
+
+@data_app.command("dataset")
+def data_dataset(
+    name: str,
+    split: str,
+    entry: Annotated[str, typer.Option(help="The catalogue entry as JSON; default: config/datasets.yaml.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder; default: data/NAME/SPLIT.")] = None,
+    mirrors: Mirrors = "",
+    offline: Annotated[bool, typer.Option(envvar="REPROOD_OFFLINE", help="No official addresses.")] = False,
+    downloads: Annotated[Path, typer.Option(help="Where downloaded files are kept.")] = Path("state/downloads"),
+) -> None:
+    """Fetch one split of a data set and write it as arrays.
+
+    Example: reprood data dataset fashion_mnist test
+    """
+    pin_threads(1)
+    from reprood.data.catalogue import load_catalogue, parse_entry
+    from reprood.data.dataset import prepare_dataset
+
+    catalogue = load_catalogue([Path("config/datasets.yaml")], {}) if not entry else {}
+    if entry:
+        catalogue = {name: parse_entry(name, parse(entry, "--entry"))}
+    elif name not in catalogue:
+        raise ReproodError(f"There is no data set '{name}'; known: {', '.join(sorted(catalogue))}.")
+    prepare_dataset(
+        name,
+        catalogue[name],
+        split,
+        mirrors=[line for line in mirrors.split("\n") if line],
+        downloads=downloads,
+        out=out or Path("data") / name / split,
+        offline=offline,
+    )
+
+
+@data_app.command("split")
+def data_split(
+    spec: Annotated[str, typer.Option(help="Rows, preparation and role as JSON.")],
+    source: Annotated[Path, typer.Option(help="Folder of the data set's split.")],
+    out: Out,
+) -> None:
+    """Select and prepare one split of a benchmark."""
+    pin_threads(1)
+    from reprood.data.benchmark import prepare_split
+    from reprood.records import LabelNoise, Preparation, Source
+
+    record = parse(spec, "--spec")
+    prepare_split(
+        Source.model_validate(record["source"]),
+        Preparation.model_validate(record["preparation"]),
+        source,
+        out,
+        role=record["role"],
+        noise=None if record["label_noise"] is None else LabelNoise.model_validate(record["label_noise"]),
+    )
+
+
+@data_app.command("lint")
+def data_lint(
+    spec: Annotated[str, typer.Option(help="The benchmark as JSON.")],
+    folder: Annotated[Path, typer.Option(help="Folder of the benchmark's splits.")],
+    out: Out,
+) -> None:
+    """Refuse a benchmark whose splits overlap, are duplicated or were prepared differently."""
+    pin_threads(1)
+    from reprood.config import Benchmark
+    from reprood.data.arrays import load_split
+    from reprood.data.lint import lint_benchmark
+    from reprood.files import write_json
+
+    record = parse(spec, "--spec")
+    record.pop("name")
+    benchmark = Benchmark.model_validate(record)
+    write_json(out, lint_benchmark({name: load_split(folder / name) for name in benchmark.splits()}, benchmark))
+
+
+@data_app.command("corrupt")
+def data_corrupt(
+    spec: Annotated[str, typer.Option(help="Corruptions, severities and number of images as JSON.")],
+    test: Annotated[Path, typer.Option(help="Folder of the benchmark's test split.")],
+    out: Out,
+) -> None:
+    """Make the corrupted copies of a benchmark's test split (imports torch)."""
+    pin_threads(1)
+    from reprood.config import Corruptions
+    from reprood.corrupt import make_corrupted
+
+    make_corrupted(test, Corruptions.model_validate(parse(spec, "--spec")), out)

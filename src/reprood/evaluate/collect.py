@@ -1,0 +1,128 @@
+"""Stage `evaluate`, second part: the metrics of all runs in one table, and what needs several runs. No torch."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reprood.detectors.names import POST_HOC
+from reprood.errors import ReproodError
+from reprood.evaluate.table import COLUMNS, NO_SCORE, TYPES, read_metrics, row_of, write_csv
+from reprood.files import atomic_path, read_json, write_json
+
+SUMMARY_SPLITS = ("mean_all", "mean_natural")
+SUMMARY_METRICS = ("auroc", "fpr95_id_positive")
+SUMMARY_CONDITIONS = ("corrupted", "occluded/center", "occluded/boundary")
+
+
+def relative_corruption_errors(table: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame:
+    """Rows of the relative mean corruption error (mCE, in percent) of every run on a benchmark with a baseline.
+
+    mCE = mean over corruptions of sum_s E(corruption, s) / sum_s E_baseline(corruption, s), in percent (Hendrycks &
+    Dietterich 2019); the baseline's errors are means over its seeds.
+
+    Parameters
+    ----------
+    table : DataFrame
+        All metrics.
+    baselines : mapping
+        Benchmark -> the method by whose errors it is normalised.
+    """
+    rows = []
+    depth = table["split"].str.count("/")
+    chosen = table[table["split"].str.startswith("corrupted/") & (depth == 1) & (table["metric"] == "top1_error")]
+    for benchmark, baseline in baselines.items():
+        part = chosen[chosen["benchmark"] == benchmark]
+        reference = part[part["method"] == baseline].groupby("split")["value"].mean()
+        for (method, seed), own in part.groupby(["method", "seed"], sort=False):
+            ratio = own.set_index("split")["value"] / reference
+            if not np.isfinite(ratio).all():
+                continue  # a baseline without errors has no relative error
+            row = row_of("corrupted", NO_SCORE, "mce", 100 * float(ratio.mean()), int(own["n"].iloc[0]), 0)
+            rows.append({"benchmark": benchmark, "method": method, "seed": seed, **row})
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def collect(
+    metrics: Sequence[Path], parquet: Path, csv: Path, summary: Path, baselines: Mapping[str, str] | None = None
+) -> None:
+    """Put all runs' metrics into one table, and a small summary for `dvc metrics show` beside it.
+
+    Parameters
+    ----------
+    metrics : sequence of Path
+        The runs' metrics.csv; the order does not matter.
+    parquet, csv : Path
+        The table, sorted by run; within a run in the order of its file.
+    summary : Path
+        JSON: benchmark -> method -> metric -> mean over seeds, for classification, for MSP and for the method's own
+        scores.
+    baselines : mapping, optional
+        Benchmark -> the method by which the relative mean corruption error is normalised.
+
+    Raises
+    ------
+    ReproodError
+        When there is no file, one is not a table of metrics, or a run is given twice.
+    """
+    if not metrics:
+        raise ReproodError("There are no metrics to collect; give at least one metrics.csv.")
+    table = pd.concat([read_metrics(path) for path in metrics], ignore_index=True)
+    key = [name for name in COLUMNS if name not in ("value", "n", "n_ood")]
+    doubled = table.duplicated(key)
+    if doubled.any():
+        first = table[doubled].iloc[0]
+        raise ReproodError(f"The run {first['benchmark']}/{first['method']}/{first['seed']} is given twice.")
+    relative = relative_corruption_errors(table, baselines or {})
+    if not relative.empty:
+        table = pd.concat([table, relative], ignore_index=True).astype(TYPES)
+    table = table.sort_values(["benchmark", "method", "seed"], kind="stable", ignore_index=True)
+    with atomic_path(parquet) as temporary:
+        pq.write_table(pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(), temporary)
+    write_csv(table, csv)
+    write_json(summary, summarise(table))
+
+
+def write_summaries(summary: Path, outs: Sequence[Path]) -> None:
+    """Split `summary.json` into one small file a benchmark and method, `<benchmark>.<method>.json`.
+
+    `dvc metrics show` prints a row a file, so a table of methods comes out.
+    """
+    found = read_json(summary)
+    for out in outs:
+        benchmark, method = out.stem.split(".")
+        write_json(out, found[benchmark][method])
+
+
+def _shown(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
+    """The few numbers of the summary, under short names."""
+    plain = rows[rows["score"] == NO_SCORE]
+    for metric, part in plain[plain["split"] == "test"].groupby("metric", sort=True):
+        yield str(metric), part
+    for split in dict.fromkeys(plain.loc[plain["split"] != "test", "split"]):
+        if split.split("/")[0] != "attacked" and split not in SUMMARY_CONDITIONS:
+            continue
+        for metric, part in plain[plain["split"] == split].groupby("metric", sort=True):
+            yield f"{metric}.{split}", part
+    # A method's own scores at every step size of a grid are for its diagnosis.
+    own = sorted({score for score in rows["score"] if score not in (NO_SCORE, *POST_HOC) and "_eps_" not in score})
+    for score in ("msp", *own):
+        for split in SUMMARY_SPLITS:
+            for metric in SUMMARY_METRICS:
+                part = rows[(rows["score"] == score) & (rows["split"] == split) & (rows["metric"] == metric)]
+                if not part.empty:
+                    yield f"{score}.{split}.{metric}", part
+
+
+def summarise(table: pd.DataFrame) -> dict[str, Any]:
+    """Means over seeds, benchmark -> method -> {seeds, name: value}; `<score>.<split>.<metric>` names detection."""
+    found: dict[str, Any] = {}
+    for (benchmark, method), rows in table.groupby(["benchmark", "method"], sort=True):
+        numbers: dict[str, Any] = {"seeds": int(rows["seed"].nunique())}
+        numbers.update({name: round(float(part["value"].mean()), 6) for name, part in _shown(rows)})
+        found.setdefault(str(benchmark), {})[str(method)] = numbers
+    return found

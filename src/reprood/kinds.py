@@ -1,0 +1,30 @@
+"""Which figures and tables a benchmark has: what the workflow asks for and the report draws."""
+
+from reprood.conditions import conditions
+from reprood.config import Benchmark
+
+
+def figures_of(benchmark: Benchmark) -> tuple[str, ...]:
+    """Kinds of figures, in the order of the page."""
+    names = ["curves"]
+    if not benchmark.family:
+        names.insert(0, "examples")
+    if "detection" in benchmark.evaluations:
+        names += ["auroc", "roc", "histograms"]
+    if conditions(benchmark):
+        names.append("robustness")
+    return tuple(names)
+
+
+def tables_of(benchmark: Benchmark) -> tuple[str, ...]:
+    """Kinds of tables, in the order of the page."""
+    names = []
+    if "classification" in benchmark.evaluations:
+        names.append("classification")
+    if "detection" in benchmark.evaluations:
+        names.append("detection")
+    if conditions(benchmark):
+        names.append("robustness")
+    if "localisation" in benchmark.evaluations:
+        names.append("localisation")
+    return tuple(names)

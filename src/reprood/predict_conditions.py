@@ -1,0 +1,155 @@
+"""Ask a trained model again on changed copies of the test set: corrupted, attacked, occluded.
+
+Every copy is answered in evaluation mode and fp32. What is kept of each image is the answer, so that errors under a
+condition can be resampled image by image like any other.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from reprood.attacks.options import Attack
+from reprood.attacks.table import run_attack
+from reprood.config import Corruptions, Occlusion
+from reprood.data.arrays import Split
+from reprood.engine.seeds import hashed_seed
+from reprood.errors import ReproodError
+from reprood.images.augment import normalise
+from reprood.images.occlude import occlude
+
+Counter = Callable[[int, str], None]
+
+
+def _pixels(split: Split, rows: slice, device: torch.device) -> Tensor:
+    """uint8 [B, C, H, W] on the device."""
+    part = np.array(np.moveaxis(split.images[rows], 3, 1), order="C")
+    return torch.from_numpy(part).to(device)
+
+
+def _slices(count: int, size: int) -> Iterator[slice]:
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+class Asker:
+    """A model with what it needs to be asked about images in [0, 1].
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    mean, std : sequence of float
+        Of the ID normalisation, in units of [0, 1].
+    device : torch.device
+    batch_size : int
+    count : callable
+        Told how many images of which condition are done.
+    """
+
+    def __init__(
+        self, model: nn.Module, meta: Mapping[str, Any], device: torch.device, batch_size: int, count: Counter
+    ) -> None:
+        self.model, self.device, self.batch_size, self.count = model, device, batch_size, count
+        shape = (1, -1, 1, 1)
+        self.mean = torch.tensor(meta["mean"], device=device).view(shape)
+        self.std = torch.tensor(meta["std"], device=device).view(shape)
+        self.meta = meta
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Logits [B, K] of images in [0, 1]."""
+        whole = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        logits: Tensor = self.model(whole)
+        return logits
+
+    @torch.no_grad()
+    def stored(self, split: Split, rows: slice, name: str) -> Tensor:
+        """Logits of stored images."""
+        found = []
+        for part in _slices(rows.stop - rows.start, self.batch_size):
+            chosen = slice(rows.start + part.start, rows.start + part.stop)
+            images = normalise(_pixels(split, chosen, self.device), self.meta["mean"], self.meta["std"])
+            found.append(self.model(images.contiguous(memory_format=torch.channels_last)))
+            self.count(len(images), name)
+        return torch.cat(found)
+
+    def attacked(self, split: Split, labels: Tensor, name: str, attack: Attack, benchmark: str) -> Tensor:
+        """Logits on adversarial images; the starting noise depends on the benchmark, the attack and the batch only."""
+        found = []
+        total = len(split) if attack.limit is None else min(attack.limit, len(split))
+        for part in _slices(total, self.batch_size):
+            images = _pixels(split, part, self.device).float() / 255
+            seed = hashed_seed("attack", benchmark, name, part.start)
+            generator = torch.Generator(self.device).manual_seed(seed)
+            changed = run_attack(attack, self.classify, images, labels[part], generator)
+            with torch.no_grad():
+                found.append(self.classify(changed))
+            self.count(len(images), f"attacked/{name}")
+        return torch.cat(found)
+
+    @torch.no_grad()
+    def occluded(self, split: Split, where: str, side: int, limit: int | None) -> Tensor:
+        """Logits on images with a square hidden, or all around it; hidden = the mean colour."""
+        found = []
+        for part in _slices(len(split) if limit is None else min(limit, len(split)), self.batch_size):
+            images = normalise(_pixels(split, part, self.device), self.meta["mean"], self.meta["std"])
+            hidden = occlude(images, side, where)
+            found.append(self.model(hidden.contiguous(memory_format=torch.channels_last)))
+            self.count(len(images), f"occluded/{where}/{side}")
+        return torch.cat(found)
+
+
+def ask(
+    asker: Asker, test: Split, labels: Tensor, corrupted: Split | None, settings: Mapping[str, Any], benchmark: str
+) -> Iterator[tuple[str, Tensor]]:
+    """(name of the condition, logits of the first test images under it), in the order of `conditions`.
+
+    Parameters
+    ----------
+    asker : Asker
+    test : Split
+        The test set.
+    labels : int64 Tensor [N]
+        Its labels, on the device.
+    corrupted : Split or None
+        The stored corrupted copies, when the settings ask for them.
+    settings : mapping
+        `corruption`, `attacks`, `occlusion` of the benchmark.
+    benchmark : str
+        Its name, for the seeds of the attacks.
+
+    Raises
+    ------
+    ReproodError
+        When the stored copies are not those that the settings ask for.
+    """
+    if settings.get("corruption"):
+        options = Corruptions.model_validate(settings["corruption"])
+        if corrupted is None:
+            raise ReproodError(f"{benchmark} asks for corrupted test images and none are given; run the data stage.")
+        yield from _corrupted(asker, corrupted, options)
+    for name, record in (settings.get("attacks") or {}).items():
+        attack = Attack.model_validate(record)
+        yield f"attacked/{name}", asker.attacked(test, labels, name, attack, benchmark)
+    if settings.get("occlusion"):
+        holes = Occlusion.model_validate(settings["occlusion"])
+        for where in holes.where:
+            for side in holes.sides:
+                yield f"occluded/{where}/{side}", asker.occluded(test, where, side, holes.limit)
+
+
+def _corrupted(asker: Asker, split: Split, options: Corruptions) -> Iterator[tuple[str, Tensor]]:
+    made = (tuple(split.meta["corruptions"]), tuple(split.meta["severities"]), split.meta["strengths"])
+    if made != (options.names, options.severities, options.strengths):
+        raise ReproodError(
+            f"{split.folder} holds {made}, and the benchmark asks for "
+            f"{(options.names, options.severities, options.strengths)}; make it again."
+        )
+    each = len(split) // (len(options.names) * len(options.severities))
+    for i, name in enumerate(options.names):
+        for j, severity in enumerate(options.severities):
+            start = (i * len(options.severities) + j) * each
+            condition = f"corrupted/{name}/{severity}"
+            yield condition, asker.stored(split, slice(start, start + each), condition)

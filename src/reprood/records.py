@@ -1,0 +1,95 @@
+"""Records of what the data stage makes: which rows of which data set, prepared how, with which labels."""
+
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from reprood.data.styles import STYLES
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+
+
+class Record(BaseModel):
+    """A frozen record that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class Preparation(Record):
+    """The one decode-and-resize rule that every split of a benchmark goes through.
+
+    Attributes
+    ----------
+    size : int
+        Side of the square images in pixels.
+    channels : {1, 3}
+        Grey (ITU-R 601 luma) or RGB.
+    """
+
+    size: int = Field(ge=8, le=512)
+    channels: Literal[1, 3]
+
+
+class Source(Record):
+    """Rows of a data set's split: which classes, and which part of a fixed class-stratified order.
+
+    Two sources with the same data set, split and classes and with disjoint [skip, skip + limit) ranges are disjoint.
+    `style` names a fixed change of the images' style (`reprood.data.styles`), made after the preparation.
+    `labelled` keeps the labels of an auxiliary set, for methods that learn from them.
+    """
+
+    dataset: str
+    split: str
+    classes: tuple[int, ...] | None = None
+    skip: int = Field(default=0, ge=0)
+    limit: int | None = Field(default=None, ge=1)
+    style: str = ""
+    labelled: bool = False
+
+    @field_validator("style")
+    @classmethod
+    def _known_style(cls, value: str) -> str:
+        if value and value not in STYLES:
+            raise ValueError(f"there is no style '{value}'; known: {', '.join(STYLES)}")
+        return value
+
+
+class Outlier(Source):
+    """A test set of images that are not in-distribution.
+
+    `shift`: near = other classes in the same style, far = another domain, noise = synthetic noise, style = a fixed
+    change of style (of ID classes or of others; such sets enter no mean).
+    """
+
+    shift: Literal["near", "far", "noise", "style"]
+
+
+class LabelNoise(Record):
+    """Wrong labels in the training split, drawn once by the data stage (Hendrycks et al. 2019).
+
+    Attributes
+    ----------
+    kind : {"uniform", "flip", "hierarchical"}
+        How wrong labels are spread over the classes.
+    strength : float
+        Share of labels that are drawn anew (uniform) or moved (flip, hierarchical).
+    seed : int
+        Of the draw.
+    trusted : float
+        Share of training images whose label is known to be right.
+    superclasses : tuple of int or None
+        Super-class of each class, for `hierarchical`.
+    """
+
+    kind: Literal["uniform", "flip", "hierarchical"] = "uniform"
+    strength: float = Field(ge=0, le=1)
+    seed: int = 1
+    trusted: float = Field(default=0.0, ge=0, lt=1)
+    superclasses: tuple[int, ...] | None = None
+
+
+def check_name(name: str, what: str) -> None:
+    """Refuse a name that cannot be part of a path of the workflow."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"the {what} name '{name}' must be lower-case letters, digits and '_'")

@@ -1,0 +1,119 @@
+"""How trained models stand changed test images: the figure and the table."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reprood.conditions import summaries
+from reprood.report import words
+from reprood.report.forms import Cell, Table
+from reprood.report.results import BenchmarkResults
+from reprood.report.style import new_figure
+
+
+def _columns(results: BenchmarkResults) -> list[str]:
+    """The conditions of the table: means over kinds, and every attack."""
+    record = results.benchmark
+    names = [name for name in summaries(record) if name.count("/") == 0 and name == "corrupted"]
+    names += [f"attacked/{attack}" for attack in record.attacks]
+    return names + [name for name in summaries(record) if name.startswith("occluded/")]
+
+
+def robustness_table(results: BenchmarkResults) -> Table:
+    """Error on the test set as it is and under every kind of condition, with intervals; mCE."""
+    columns = _columns(results)
+    relative = any(len(results.values(method, "mce", "corrupted")) for method in results.methods)
+    rows = []
+    for method in results.methods:
+        cells = [Cell(results.label(method))]
+        for split in ("test", *columns):
+            found = results.error_interval(method, split)
+            text = words.interval(max(found.low, 0.0), min(found.high, 100.0))
+            cells.append(Cell(words.number(found.estimate), text, found.estimate))
+        if relative:
+            values = results.values(method, "mce", "corrupted")
+            mean = float(values.mean()) if len(values) else float("nan")
+            cells.append(Cell(words.number(mean), "", mean) if len(values) else Cell("–"))
+        rows.append(tuple(cells))
+    head = ("method", "error, %, test as it is", *(f"error, %, {words.split(name)}" for name in columns))
+    baseline = results.benchmark.corruption.baseline if results.benchmark.corruption else ""
+    caption = (
+        "Top-1 error on changed copies of the test set, mean over seeds, 95 % intervals over test samples and seeds. "
+        "Conditions may use fewer test images than the first column. "
+    )
+    if relative:
+        head = (*head, "mCE, %")
+        caption += (
+            "mCE: mean over corruptions of the error relative to that of "
+            f"{results.label(baseline)}, all severities taken together."
+        )
+    return Table("robustness", caption.strip(), head, tuple(rows))
+
+
+def robustness(results: BenchmarkResults) -> Figure:
+    """Error by corruption, under each attack, and by the side of the hole."""
+    record = results.benchmark
+    panels = [
+        *([_corruptions] if record.corruption else []),
+        *([_attacks] if record.attacks else []),
+        *([_holes] if record.occlusion else []),
+    ]
+    heights = {_corruptions: 2.9, _attacks: 2.2, _holes: 2.6}
+    figure = new_figure(7.2, sum(heights[panel] for panel in panels) + 0.15 * -(-len(results.methods) // 4) + 0.2)
+    parts = figure.subfigures(len(panels), 1, height_ratios=[heights[p] for p in panels], squeeze=False)[:, 0]
+    axes = [panel(part, results) for panel, part in zip(panels, parts, strict=True)]
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def _mean(results: BenchmarkResults, method: str, split: str) -> float:
+    return float(results.values(method, "top1_error", split).mean())
+
+
+def _dots(axis: Axes, results: BenchmarkResults, names: list[str]) -> None:
+    """A group a name; in it a dot a seed and a bar at their mean for each method."""
+    for place, name in enumerate(names):
+        if place % 2:
+            axis.axvspan(place - 0.5, place + 0.5, color="#f4f5f7", lw=0)
+        for j, method in enumerate(results.methods):
+            values = results.values(method, "top1_error", name)
+            x = place + (j - (len(results.methods) - 1) / 2) * 0.8 / len(results.methods)
+            axis.plot([x] * len(values), values, ".", ms=4, mew=0, color=results.colour(method), alpha=0.6)
+            label = results.label(method) if place == 0 else None
+            axis.plot([x], [values.mean()], "_", ms=7, mew=1.8, color=results.colour(method), label=label)
+    axis.set_xlim(-0.5, len(names) - 0.5)
+    axis.grid(axis="x", visible=False)
+
+
+def _corruptions(part: Figure, results: BenchmarkResults) -> Axes:
+    axis = part.subplots()
+    made = results.benchmark.corruption
+    assert made is not None
+    _dots(axis, results, [f"corrupted/{name}" for name in made.names])
+    labels = [name.replace("_", "\n") for name in made.names]
+    axis.set_xticks(range(len(made.names)), labels, fontsize=6)
+    axis.set(title="error, %, by corruption; mean over severities", ylim=(0, None))
+    return axis
+
+
+def _attacks(part: Figure, results: BenchmarkResults) -> Axes:
+    axis = part.subplots()
+    _dots(axis, results, [f"attacked/{name}" for name in results.benchmark.attacks])
+    axis.set_xticks(range(len(results.benchmark.attacks)), list(results.benchmark.attacks))
+    axis.set(title="error, %, under attack", ylim=(0, 103))
+    return axis
+
+
+def _holes(part: Figure, results: BenchmarkResults) -> Axes:
+    holes = results.benchmark.occlusion
+    assert holes is not None
+    axes = np.atleast_1d(part.subplots(1, len(holes.where), sharey=True))
+    for axis, where in zip(axes, holes.where, strict=True):
+        for method in results.methods:
+            errors = [_mean(results, method, f"occluded/{where}/{side}") for side in holes.sides]
+            axis.plot(holes.sides, errors, marker=".", label=results.label(method), **results.line(method))
+        hidden = "hidden" if where == "center" else "left"
+        axis.set(title=f"error, %; a square in the middle is {hidden}", xlabel="side of the square, pixels")
+        axis.set_xticks(holes.sides)
+    first: Axes = axes[0]
+    return first
