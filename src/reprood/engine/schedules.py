@@ -32,6 +32,18 @@ def cosine(lr: float, progress: float, final: float = 0.0) -> float:
     return final + (lr - final) * (1 + math.cos(math.pi * progress)) / 2
 
 
+def warmup_restart(lr: float, epoch: int, epochs: int, warm: int, factor: float = 2.0) -> float:
+    """ReSmooth's rule: a rise to `factor` * lr, a jump back to lr, and a cosine that does not reach 0.
+
+    The rate is lr * (1 + (factor - 1) * epoch / warm) in epochs 0 to `warm` (with `factor` 1: lr * epoch / warm), then
+    lr * (1 + cos(pi * (epoch - warm - 1) / epochs)) / 2: what the warm-up package that the code imports does in effect.
+    """
+    if epoch <= warm:
+        share = epoch / warm if warm else 0.0
+        return lr * share if factor == 1 and warm else lr * (1 + (factor - 1) * share)
+    return lr * (1 + math.cos(math.pi * (epoch - warm - 1) / epochs)) / 2
+
+
 def warmup(lr: float, position: float, length: float, start: float = 0.0) -> float:
     """Linear rise from `start` * lr at position 0 to `lr` at position `length`; `lr` after it."""
     if position >= length:

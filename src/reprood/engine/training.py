@@ -21,11 +21,14 @@ class Training(BaseModel):
     schedule : str
         "constant"; "multistep" (times `gamma` from epoch int(f * epochs) for each f of `milestones`); "floor_steps"
         (CutMix's CIFAR rule, the same up to rounding for odd numbers of epochs); "imagenet_steps" (CutMix's ImageNet
-        rule); "cosine" (per epoch) and "cosine_step" (per step), both from `lr` to `final_lr`.
+        rule); "cosine" (per epoch) and "cosine_step" (per step), both from `lr` to `final_lr`; "warmup_restart"
+        (ReSmooth's: up to `warmup_factor` * lr in epoch `warmup_epochs`, then a cosine from lr).
     milestones : tuple of float
         Shares of the epochs at which the rate drops, for "multistep" and "floor_steps".
     warmup_epochs : float
         The rate rises linearly from `warmup_start` * lr to lr over these first epochs, step by step.
+    warmup_factor : float
+        For "warmup_restart" alone, which does not use `warmup_start`.
     augment : {"crop_flip", "crop", "flip", "none"}
         Random crop after zero padding by `crop_padding` pixels, random horizontal flip.
     drop_last : bool
@@ -49,12 +52,15 @@ class Training(BaseModel):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(default=1e-4, ge=0)
-    schedule: Literal["constant", "multistep", "floor_steps", "imagenet_steps", "cosine", "cosine_step"] = "multistep"
+    schedule: Literal[
+        "constant", "multistep", "floor_steps", "imagenet_steps", "cosine", "cosine_step", "warmup_restart"
+    ] = "multistep"
     milestones: tuple[float, ...] = (0.5, 0.75)
     gamma: float = Field(default=0.1, gt=0, le=1)
     final_lr: float = Field(default=0.0, ge=0)
     warmup_epochs: float = Field(default=0.0, ge=0)
     warmup_start: float = Field(default=0.0, ge=0, le=1)
+    warmup_factor: float = Field(default=2.0, ge=1)
     augment: Literal["crop_flip", "crop", "flip", "none"] = "crop_flip"
     crop_padding: int = Field(default=4, ge=0)
     drop_last: bool = False
@@ -83,6 +89,10 @@ class Training(BaseModel):
     def rate(self, epoch: int, step: int, steps: int) -> float:
         """Learning rate of step `step` (0-based, of `steps`) in epoch `epoch` (0-based)."""
         match self.schedule:
+            case "warmup_restart":
+                return schedules.warmup_restart(
+                    self.lr, epoch, self.epochs, int(self.warmup_epochs), self.warmup_factor
+                )
             case "constant":
                 rate = self.lr
             case "multistep":

@@ -85,9 +85,13 @@ class DenseNet(nn.Module):
         self.norm = nn.BatchNorm2d(inputs)
         init_fan_out(self)
 
+    def maps(self, images: Tensor) -> Tensor:
+        """Last maps [B, width, h, w], whose mean over positions are the features."""
+        return torch.relu_(self.norm(self.layers(self.stem(images))))
+
     def forward(self, images: Tensor) -> Tensor:
         """Features [B, width] of normalised images."""
-        return global_pool(torch.relu_(self.norm(self.layers(self.stem(images)))))
+        return global_pool(self.maps(images))
 
 
 def build(channels: int, **options: Any) -> DenseNet:

@@ -106,10 +106,14 @@ class PyramidNet(nn.Module):
         self.norm = nn.BatchNorm2d(self.width)
         init_fan_out(self)
 
+    def maps(self, images: Tensor) -> Tensor:
+        """Last maps [B, width, h, w], whose mean over positions are the features."""
+        maps = self.blocks(self.stem_norm(self.stem(images)))  # no ReLU after the stem
+        return torch.relu_(self.norm(maps))
+
     def forward(self, images: Tensor) -> Tensor:
         """Features [B, width] of normalised images."""
-        maps = self.blocks(self.stem_norm(self.stem(images)))  # no ReLU after the stem
-        return global_pool(torch.relu_(self.norm(maps)))
+        return global_pool(self.maps(images))
 
 
 def build(channels: int, **options: Any) -> PyramidNet:

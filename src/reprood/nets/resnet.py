@@ -140,9 +140,14 @@ class ResNet(nn.Module):
         if options.stages == 3:
             init_fan_out(self)  # the code of the four-stage papers keeps the framework's initialisation
 
+    def maps(self, images: Tensor) -> Tensor:
+        """Last maps [B, width, h, w], whose mean over positions are the features."""
+        maps: Tensor = self.stages(torch.relu_(self.norm(self.stem(images))))
+        return maps
+
     def forward(self, images: Tensor) -> Tensor:
         """Features [B, width] of normalised images."""
-        return global_pool(self.stages(torch.relu_(self.norm(self.stem(images)))))
+        return global_pool(self.maps(images))
 
 
 def build(channels: int, **options: Any) -> ResNet:
