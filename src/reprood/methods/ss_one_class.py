@@ -1,0 +1,336 @@
+"""Self-supervision for one-class novelty detection: which transformation was applied to this image?
+
+D. Hendrycks, M. Mazeika, S. Kadavath, D. Song: Using Self-Supervised Learning Can Improve Model Robustness and
+Uncertainty, NeurIPS 2019, arXiv 1906.12340, section 4. A network learns, on images of one class and without any label,
+to tell by how much an image was moved right and down and how often it was turned; on images of other classes it is
+less sure. With the rotation head alone this is RotNet (Gidaris et al. 2018); with the backbone `cbam_resnet` the
+paper's variant with self-attention.
+
+The paper's "resize" head follows the authors' description in their repository's issue 5: the image as it is, or zoomed
+by 300 / 224. "+ OE" (heads towards the uniform distribution on outliers) has no published code: the form is ours.
+"""
+
+from itertools import product
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from reprood.engine.batches import Batch, make_inputs, make_normalise
+from reprood.engine.fit import fit
+from reprood.engine.precision import autocast
+from reprood.engine.problem import ImageSet, Problem
+from reprood.engine.run import Run
+from reprood.engine.seeds import seeded
+from reprood.engine.training import Training
+from reprood.errors import ReproodError
+from reprood.images.rotations import rotate, rotated_batch, translate
+from reprood.methods.oe_loss import uniform_cross_entropy
+from reprood.nets.classifier import width_of
+
+Head = Literal["translation", "rotation", "resize"]
+
+# The code of a transformation is four numbers: moves to the right and downwards (0: none, 1: by -shift, 2: by +shift),
+# quarter turns counter-clockwise, zoom (0 or 1).
+X, Y, TURNS, ZOOM = range(4)
+COUNTS = {X: 3, Y: 3, TURNS: 4, ZOOM: 2}
+COLUMNS: dict[Head, tuple[int, ...]] = {"translation": (X, Y), "rotation": (TURNS,), "resize": (ZOOM,)}
+ZOOM_FACTOR = 300 / 224
+MONITOR_BATCH = 500
+
+
+class Config(BaseModel):
+    """Settings; the defaults are the paper's for one class of ImageNet (its network: `cbam_resnet`).
+
+    Attributes
+    ----------
+    heads : tuple of {"rotation", "translation", "resize"}
+        What is to be predicted; "translation" stands for two heads, right and down. Rotation is always among them.
+    sampling : {"every", "random"}
+        "every": an epoch has every image under each of the (9, with resize 18) placements, one a step, as in the
+        authors' code, so that a network with translation heads makes 9 times the steps of RotNet's in an epoch.
+        "random": an epoch has every image once, under a random placement. In both, all four turns of it follow.
+    shift : float
+        Length of a translation as a share of the side (56 of 224 pixels).
+    outlier_weight : float
+        Weight of the cross-entropy to the uniform distribution on outliers; 0: none.
+    outliers : str
+        The auxiliary set with the outliers; "" takes the only one there is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    training: Training = Training(
+        epochs=5, batch_size=64, lr=0.1, nesterov=True, weight_decay=5e-4, schedule="cosine_step", final_lr=1e-6
+    )
+    heads: tuple[Head, ...] = ("rotation", "translation")
+    sampling: Literal["every", "random"] = "every"
+    shift: float = Field(default=0.25, gt=0, lt=1)
+    outlier_weight: float = Field(default=0.0, ge=0)
+    outliers: str = ""
+
+    @field_validator("heads")
+    @classmethod
+    def _heads(cls, heads: tuple[Head, ...]) -> tuple[Head, ...]:
+        if "rotation" not in heads or len(set(heads)) < len(heads):
+            raise ValueError("must name 'rotation', and no head twice")
+        return heads
+
+
+# --- transformations and their codes ---
+
+
+def used_columns(config: Config) -> list[int]:
+    """Places of a code that the heads predict, in the order of the network's outputs: right, down, turns, zoom."""
+    return [column for head, columns in COLUMNS.items() if head in config.heads for column in columns]
+
+
+def transformations(config: Config) -> Tensor:
+    """Codes of all transformations, int64 [T, 4], T = 4 (RotNet), 36 (with translation) or twice that (with resize).
+
+    In product order, the move to the right outermost; what no head predicts is 0.
+    """
+    used = used_columns(config)
+    return torch.tensor(list(product(*(range(COUNTS[c] if c in used else 1) for c in range(4)))))
+
+
+def placements(config: Config) -> Tensor:
+    """The transformations without a turn, int64 [T / 4, 4]."""
+    codes = transformations(config)
+    return codes[codes[:, TURNS] == 0]
+
+
+def zoomed(images: Tensor) -> Tensor:
+    """Floating-point images [B, C, H, H] enlarged by 300 / 224 (bilinear), of which the middle is cut out."""
+    side = images.shape[2]
+    large = round(side * ZOOM_FACTOR)
+    start = round((large - side) / 2)
+    enlarged = functional.interpolate(images, size=(large, large), mode="bilinear", align_corners=False)
+    return enlarged[:, :, start : start + side, start : start + side]
+
+
+def placed(images: Tensor, codes: Tensor, config: Config) -> Tensor:
+    """Zoom, then move (with reflection at the border) each image [B, C, H, H] as its code (int64 [B, 4]) says."""
+    if "resize" in config.heads:
+        images = torch.where(codes[:, ZOOM].view(-1, 1, 1, 1) > 0, zoomed(images), images)
+    if "translation" in config.heads:
+        pixels = round(config.shift * images.shape[2])
+        offsets = torch.tensor((0, -pixels, pixels), device=images.device)
+        images = translate(images, offsets[codes[:, X]], offsets[codes[:, Y]])
+    return images
+
+
+def all_turns(images: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Images and codes [B, ...] of no turn to those of none, one, two and three: [4B, ...], turn by turn."""
+    turned, turns = rotated_batch(images)
+    known = codes.repeat(4, 1)
+    known[:, TURNS] = turns
+    return turned, known
+
+
+def transformed(images: Tensor, codes: Tensor, config: Config) -> Tensor:
+    """Each image [B, C, H, H] under the transformation of its code (int64 [B, 4]): placed, then turned."""
+    return rotate(placed(images, codes, config), codes[:, TURNS])
+
+
+def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
+    """Images [B, C, H, H], normalised, each under a random transformation other than none; for figures."""
+    codes = transformations(config)
+    return transformed(images, codes[torch.randint(1, len(codes), (len(images),), generator=generator)], config)
+
+
+# --- what the network says about them ---
+
+
+def split_outputs(logits: Tensor, config: Config) -> dict[int, Tensor]:
+    """The network's outputs [B, S] by place in the code: three for right and down each, four turns, two for zoom."""
+    used = used_columns(config)
+    return dict(zip(used, torch.split(logits, [COUNTS[column] for column in used], dim=1), strict=True))
+
+
+def heads_cross_entropy(logits: Tensor, codes: Tensor, config: Config) -> Tensor:
+    """Mean over the heads of the mean cross-entropy: outputs [B, S] and codes (int64 [B, 4]) to a scalar."""
+    parts = split_outputs(logits, config)
+    return torch.stack([functional.cross_entropy(part, codes[:, c]) for c, part in parts.items()]).mean()
+
+
+def heads_to_uniform(logits: Tensor, config: Config) -> Tensor:
+    """Mean over heads and rows of the cross-entropy from the uniform distribution to the softmax: a scalar."""
+    parts = split_outputs(logits, config).values()
+    return torch.stack([uniform_cross_entropy(part).mean() for part in parts]).mean()
+
+
+def applied_probability(logits: Tensor, codes: Tensor, config: Config) -> Tensor:
+    """Sum over the heads of the softmax probability of what was applied: [B, S] and int64 [B, 4] to float64 [B]."""
+    parts = split_outputs(logits.double(), config)
+    return torch.stack([part.softmax(1).gather(1, codes[:, c, None])[:, 0] for c, part in parts.items()]).sum(0)
+
+
+class TransformationHeads(nn.Module):
+    """A backbone and one linear layer with the outputs of all heads.
+
+    There are no classes: `forward` gives zeros for every image, and `linear_head` None, so that nothing but the
+    method's own score and detectors on features say anything about an image.
+    """
+
+    def __init__(self, backbone: nn.Module, outputs: int, classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.width = width_of(backbone)
+        self.classes = classes
+        self.heads = nn.Linear(self.width, outputs)
+        if getattr(backbone, "zero_head_bias", False):
+            nn.init.zeros_(self.heads.bias)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Pooled features [B, d] of normalised images [B, C, H, W]."""
+        features: Tensor = self.backbone(images)
+        return features
+
+    def transformation_logits(self, images: Tensor) -> Tensor:
+        """Outputs of all heads side by side, [B, S]."""
+        logits: Tensor = self.heads(self.features(images))
+        return logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Zeros [B, K]."""
+        return images.new_zeros(len(images), self.classes)
+
+    def linear_head(self) -> tuple[Tensor, Tensor] | None:
+        """There is none."""
+        return None
+
+
+# --- training ---
+
+
+def build(config: Config, backbone: nn.Module, classes: int) -> nn.Module:
+    """The untrained network: backbone and heads."""
+    return TransformationHeads(backbone, sum(COUNTS[column] for column in used_columns(config)), classes)
+
+
+def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
+    """Predict the transformation of images that are placed and turned four times; the mean of the heads' losses.
+
+    The history has the heads' mean error in percent, on images of which each has one of the transformations in turn.
+
+    Raises
+    ------
+    ReproodError
+        When the benchmark has more than one class, or no set of outliers to train with.
+    """
+    if problem.classes != 1:
+        raise ReproodError(
+            f"{run.name}: one-class training was given {problem.classes} classes; use a benchmark whose training "
+            "images are of one class."
+        )
+    with seeded(run.seed("initialisation")):
+        model = build(config, problem.backbone(), problem.classes)
+    places = placements(config).to(run.device)
+    every = config.sampling == "every"
+    data = under_every_placement(problem.train, len(places)) if every else problem.train
+    outliers = outlier_set(problem, config, run) if config.outlier_weight > 0 else None
+    inputs = make_inputs(problem, config.training, run)
+    layout = torch.channels_last if run.channels_last else torch.contiguous_format
+
+    def draw(images: Tensor, generator: Generator) -> Tensor:
+        return torch.randint(len(places), (len(images),), generator=generator).to(images.device, non_blocking=True)
+
+    def loss(network: nn.Module, batch: Batch) -> Tensor:
+        images, generator = batch.images, batch.generator
+        chosen = batch.labels if every else draw(images, generator)
+        if outliers is not None:
+            rows = torch.randint(len(outliers), (len(images),), generator=generator).to(images.device)
+            strange = inputs(outliers.images.index_select(0, rows), generator)
+            images, chosen = torch.cat((images, strange)), torch.cat((chosen, draw(strange, generator)))
+        shown, codes = all_turns(placed(images, places[chosen], config), places[chosen])
+        logits: Tensor = network.transformation_logits(shown.contiguous(memory_format=layout))  # type: ignore[operator]
+        if outliers is None:
+            return heads_cross_entropy(logits, codes, config)
+        count = len(batch.images)
+        by_turn, known = logits.view(4, 2 * count, -1), codes.view(4, 2 * count, -1)[:, :count].flatten(0, 1)
+        pull = heads_to_uniform(by_turn[:, count:].flatten(0, 1), config)
+        return heads_cross_entropy(by_turn[:, :count].flatten(0, 1), known, config) + config.outlier_weight * pull
+
+    def errors(network: nn.Module) -> dict[str, float]:
+        parts = problem.monitor.items()
+        return {f"{name}_transformation_error": error(network, part, problem, config, run) for name, part in parts}
+
+    return model, fit(model, loss, data, config.training, run, problem=problem, inputs=inputs, monitor=errors)
+
+
+def under_every_placement(data: ImageSet, count: int) -> ImageSet:
+    """Every image `count` times in a row, labelled with the numbers 0 .. `count` - 1 of the placements."""
+    numbers = torch.arange(count, device=data.labels.device).repeat(len(data))
+    return ImageSet(data.images.repeat_interleave(count, dim=0), numbers)
+
+
+def outlier_set(problem: Problem, config: Config, run: Run) -> ImageSet:
+    """The auxiliary set that `config` names, or the only one.
+
+    Raises
+    ------
+    ReproodError
+        When there is no such set, or no name and not exactly one set.
+    """
+    known = problem.auxiliary
+    if config.outliers in known:
+        return known[config.outliers]
+    if config.outliers or len(known) != 1:
+        wanted = f"the auxiliary set '{config.outliers}'" if config.outliers else "one auxiliary set"
+        raise ReproodError(
+            f"{run.name}: training with outliers needs {wanted}; the benchmark has {', '.join(known) or 'none'}. Set "
+            "'outliers' to the name of one, or outlier_weight to 0."
+        )
+    return next(iter(known.values()))
+
+
+@torch.no_grad()
+def error(network: nn.Module, data: ImageSet, problem: Problem, config: Config, run: Run) -> float:
+    """Mean over the heads of the share of wrong answers in percent; the i-th image has transformation i modulo T."""
+    every, prepare = transformations(config).to(run.device), make_normalise(problem, run)
+    wrong = torch.zeros((), dtype=torch.float64, device=run.device)
+    was_training = network.training
+    network.eval()
+    for rows in torch.split(torch.arange(len(data), device=run.device), MONITOR_BATCH):
+        codes = every[rows % len(every)]
+        with autocast(run.precision, run.device):
+            logits = network.transformation_logits(  # type: ignore[operator]
+                transformed(prepare(data.images[rows]), codes, config)
+            )
+        answers = {column: part.argmax(1) for column, part in split_outputs(logits, config).items()}
+        wrong += torch.stack([(answer != codes[:, column]).sum() for column, answer in answers.items()]).double().mean()
+    network.train(was_training)
+    return 100 * float(wrong) / len(data)
+
+
+# --- the score ---
+
+
+@torch.no_grad()
+def scores(model: nn.Module, images: Tensor, config: Config, fitted: dict[str, float]) -> dict[str, Tensor]:
+    """The score of one batch: how sure the network is of each transformation that it is shown (section 4.1).
+
+    Parameters
+    ----------
+    model : nn.Module
+        Trained, in evaluation mode.
+    images : Tensor [B, C, H, H]
+        Normalised. One transformation of them is in memory at a time.
+    config, fitted
+        Settings; nothing is fitted.
+
+    Returns
+    -------
+    dict of float64 Tensor [B]
+        transformations: sum over the 4, 36 or 72 transformations and over the heads of the softmax probability of what
+        was applied. Higher = more in-distribution; at most 108 with rotation and translation, chance is 33.
+    """
+    total = torch.zeros(len(images), dtype=torch.float64, device=images.device)
+    for code in transformations(config).to(images.device):
+        codes = code.expand(len(images), -1)
+        shown = rotate(placed(images, codes, config), int(code[TURNS]))
+        total += applied_probability(model.transformation_logits(shown), codes, config)  # type: ignore[operator]
+    return {"transformations": total}
