@@ -94,6 +94,7 @@ def test_autoattack_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @with_autoattack
+@pytest.mark.slow
 def test_autoattack_is_no_weaker_than_pgd() -> None:
     model = network()
     labels = model(IMAGES).argmax(1)
