@@ -49,7 +49,7 @@ def autoattack(
         When the package is absent, or there are too few classes.
     """
     try:
-        from pyautoattack import AutoAttack  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        from pyautoattack import AutoAttack
     except ImportError as error:
         raise ReproodError(
             "The attack autoattack needs the package pyautoattack, which is not installed here; "
