@@ -217,16 +217,26 @@ def list_command(
 
 
 @app.command()
-def check(suite: Annotated[str, typer.Option(help="Name or path of the suite.")] = "quick") -> None:
-    """Validate every setting of a suite and build its networks, without training.
+def check(
+    suite: Annotated[str, typer.Option(help="Name or path of the suite.")] = "quick",
+    trial: Annotated[bool, typer.Option("--trial", help="Also train each for two steps on random images.")] = False,
+    threads: Threads = 1,
+    device: Device = "auto",
+) -> None:
+    """Validate every setting of a suite and build its networks; with --trial, train each for a moment.
 
     Example: reprood check --suite quick
     """
-    pin_threads(1)
+    pin_threads(threads)
     from reprood.listing import check as check_suite
 
     for line in check_suite(suite, Path.cwd()):
         print(line)
+    if trial:
+        from reprood.trial import trial as try_suite
+
+        for line in try_suite(suite, Path.cwd(), device):
+            print(line, flush=True)
 
 
 @app.command()

@@ -1,0 +1,127 @@
+"""A short real training and scoring of every configuration of a suite, on random images of its shapes.
+
+Tells whether a network fits in memory, whether a method runs with the settings and the network that the suite gives it,
+and how long a step takes, before hours are spent. It says nothing about results.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor
+
+from reprood import resolve
+from reprood.config import Benchmark
+from reprood.engine.device import make_repeatable, resolve_device
+from reprood.engine.precision import resolve_precision
+from reprood.engine.problem import ImageSet, Problem
+from reprood.engine.run import Run
+from reprood.engine.training import Training
+from reprood.images.augment import normalise
+from reprood.train import network, parse_config
+from reprood.workflow import Plan
+
+
+def shortened(config: BaseModel, batch: int) -> Any:
+    """A method's settings with one epoch of small batches in every phase."""
+    changes: dict[str, Any] = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, Training):
+            short = {"epochs": 1, "batch_size": batch, "warmup_epochs": 0.0, "smallest_batch": 1, "monitor_every": 1}
+            changes[name] = value.model_copy(update=short)
+    return config.model_copy(update=changes)
+
+
+def random_problem(benchmark: Benchmark, record: dict[str, Any], classes: int, images: int) -> Problem:
+    """Random images of a benchmark's shape, with its auxiliary sets and, with noisy labels, some trusted rows."""
+    size, channels = benchmark.preparation.size, benchmark.preparation.channels
+    generator = torch.Generator().manual_seed(0)
+
+    def part(count: int, number: int) -> ImageSet:
+        pixels = torch.randint(0, 256, (count, channels, size, size), dtype=torch.uint8, generator=generator)
+        return ImageSet(pixels, torch.arange(count) % number)
+
+    validation, test = part(8, classes), part(8, classes)
+    trusted = torch.arange(max(images, classes)) % 2 == 0
+    return Problem(
+        train=part(max(images, classes), classes),
+        validation=validation,
+        auxiliary={name: part(4 * images, 4) for name in benchmark.auxiliary},
+        classes=classes,
+        channels=channels,
+        size=size,
+        mean=(0.5,) * channels,
+        std=(0.25,) * channels,
+        backbone=lambda: network(record, channels),
+        monitor={"validation": validation, "test": test},
+        trusted=trusted if benchmark.label_noise is not None and benchmark.label_noise.trusted else None,
+    )
+
+
+def class_count(plan: Plan, name: str) -> int:
+    """Number of classes of a benchmark: its own list's, or the catalogue's; 10 where only the data tell."""
+    source = plan.benchmark(name).train
+    return len(source.classes if source.classes is not None else plan.catalogue[source.dataset].classes) or 10
+
+
+def trial(suite: str, root: Path, device: str = "auto", images: int = 16, batch: int = 8) -> Iterator[str]:
+    """Train every (benchmark, method) of a suite for one epoch of a few random images and score some.
+
+    Configurations of equal settings, network and shapes are tried once.
+
+    Yields
+    ------
+    str
+        One line each: network, parameters, seconds.
+
+    Raises
+    ------
+    ReproodError
+        For settings that a method or network refuses.
+    """
+    where = resolve_device(device)
+    make_repeatable(where, None)
+    plan = Plan({"suite": suite}, root)
+    tried: set[str] = set()
+    for name, method in dict.fromkeys((b, m) for b, m, _ in plan.jobs):
+        record = json.loads(plan.train_parameters(name, method, 0))
+        benchmark, classes = plan.benchmark(name), class_count(plan, name)
+        shape = [benchmark.preparation.model_dump(), classes, sorted(benchmark.auxiliary)]
+        key = json.dumps([record["use"], record["settings"], record["backbone"], shape], sort_keys=True)
+        if key in tried:
+            continue
+        tried.add(key)
+        begun = time.monotonic()
+        module, config = resolve.method(record["use"]), shortened(parse_config(record), batch)
+        problem = random_problem(benchmark, record, classes, images)
+        with tempfile.TemporaryDirectory() as state:
+            run = Run(
+                name=f"{name}/{method}/0",
+                root_seed=0,
+                state=Path(state),
+                heartbeat=None,
+                device=where,
+                precision=resolve_precision(record["precision"], where),
+                checkpoint_seconds=1e9,
+            )
+            model, _ = module.train(problem, config, run)
+        model.to(where).eval()
+        shown: Tensor = normalise(problem.monitor["test"].images[:4].to(where), problem.mean, problem.std)
+        fitted = {}
+        if hasattr(module, "fit_scores"):
+            fitted = module.fit_scores(model, ImageSet(shown, problem.monitor["test"].labels[:4].to(where)), config)
+        scored = sorted(module.scores(model, shown, config, fitted)) if hasattr(module, "scores") else []
+        with torch.no_grad():
+            answers = model(shown)
+        if answers.shape != (4, classes):
+            raise AssertionError(f"{name}/{method}: logits of shape {tuple(answers.shape)}, not (4, {classes})")
+        count = sum(parameter.numel() for parameter in model.parameters())
+        own = f", scores {', '.join(scored)}" if scored else ""
+        seconds = time.monotonic() - begun
+        yield f"{name}/{method}: {record['backbone']['name']}, {count:,} parameters, {seconds:.1f} s{own}"
