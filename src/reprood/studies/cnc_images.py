@@ -1,0 +1,137 @@
+"""How unsure a plain classifier is of CnC's synthetic images, and how different they are (section 4.4, table 4).
+
+The same source images, boxes and corruptions in every arm. The paper's measure of diversity is in a supplement that is
+not available; the mean distance between penultimate features stands in its place, under its own name.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Generator, Tensor, nn
+
+from reprood.engine.problem import ImageSet, Problem
+from reprood.errors import ReproodError
+from reprood.images.augment import normalise
+from reprood.images.corruptions.batch import corrupt_mixed
+from reprood.images.corruptions.names import CNC_NAMES
+from reprood.methods.cnc import Strengths, random_pbcc
+from reprood.study import Findings, Given, Row
+
+BATCH = 250
+BINS = 30
+
+
+class Config(BaseModel):
+    """Settings.
+
+    Attributes
+    ----------
+    classifier : str
+        Row of the plain K-class model.
+    images : int
+        Training images from which synthetic ones are made; fewer when there are not so many.
+    batch : int
+        Images that share a box, and among which partners are found.
+    strengths : {"imagenet", "cifar"}
+        Of the corruptions.
+    shown : int
+        Images of each arm for the figure.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    classifier: str = "erm"
+    images: int = Field(default=2000, ge=2)
+    batch: int = Field(default=64, ge=2)
+    strengths: Strengths = "imagenet"
+    shown: int = Field(default=8, ge=1)
+
+
+def synthesise(source: ImageSet, config: Config, mixing: Generator, corrupting: Generator) -> dict[str, Tensor]:
+    """Images of the arms by name, uint8 [N, C, H, W] each: the source, PBCC, Corruption and CnC.
+
+    Parameters
+    ----------
+    source : ImageSet
+        uint8, with labels.
+    config : Config
+        `batch` and `strengths`.
+    mixing, corrupting : Generator
+        Draws of boxes and partners; draws of corruptions. The corruptions of PBCC's images are those of the source's.
+    """
+    images = torch.split(source.images, config.batch)
+    parts = zip(images, torch.split(source.labels, config.batch), strict=True)
+    mixed = [random_pbcc(part, labels, mixing) for part, labels in parts]
+    # A seed for every batch: how many numbers a corruption draws may depend on the image.
+    seeds = torch.randint(2**62, (len(images),), generator=corrupting).tolist()
+    made = {"source": source.images, "pbcc": torch.cat(mixed)}
+    for arm, batches in (("corruption", images), ("cnc", mixed)):
+        generators = (torch.Generator().manual_seed(seed) for seed in seeds)
+        drawn = zip(batches, generators, strict=True)
+        made[arm] = torch.cat([corrupt_mixed(part, CNC_NAMES, own, config.strengths) for part, own in drawn])
+    return made
+
+
+@torch.no_grad()
+def outputs(model: nn.Module, images: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
+    """Logits [N, K] and features [N, d], float64, of uint8 images."""
+    logits, features = [], []
+    for part in torch.split(images, BATCH):
+        inputs = normalise(part, problem.mean, problem.std)
+        logits.append(model(inputs).double())
+        features.append(model.features(inputs).double())  # type: ignore[operator]
+    return torch.cat(logits), torch.cat(features)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of the softmax in nats: logits [N, K] to [N], 0 to log K."""
+    logarithms = logits.log_softmax(1)
+    return -(logarithms.exp() * logarithms).sum(1)
+
+
+def mean_distance(features: Tensor) -> float:
+    """Mean Euclidean distance over all pairs of different rows of features [N, d]."""
+    return float(torch.nn.functional.pdist(features).mean())
+
+
+def measure(config: Config, given: Given) -> Findings:
+    """Entropy and spread of every arm, for every seed's classifier.
+
+    Returns
+    -------
+    Findings
+        Metrics: entropy (mean, nats), feature_distance (mean over pairs, divided by that of the source images).
+        Arrays of the first seed: `edges` of the entropy histogram, `entropy_<arm>` counts, `shown_<arm>` images
+        [shown, H, W, C].
+    """
+    problem, models = given.need(), given.trained(config.classifier)
+    count = min(config.images, len(problem.train))
+    if count < 2:
+        raise ReproodError(f"The study {given.name} needs two training images or more, and there are {count}.")
+    rows: list[Row] = []
+    arrays: dict[str, np.ndarray] = {"edges": np.linspace(0, np.log(problem.classes), BINS + 1)}
+    for seed in given.seeds:
+        chosen = torch.randperm(len(problem.train), generator=given.generator(seed, "source"))[:count]
+        chosen = chosen.to(problem.train.images.device)
+        source = ImageSet(problem.train.images[chosen], problem.train.labels[chosen])
+        made = synthesise(source, config, given.generator(seed, "mixing"), given.generator(seed, "corrupting"))
+        found = {arm: outputs(models[seed], images, problem) for arm, images in made.items()}
+        unit = max(mean_distance(found["source"][1]), torch.finfo(torch.float64).tiny)
+        for arm, (logits, features) in found.items():
+            unsure = entropy(logits)
+            values = {"entropy": float(unsure.mean()), "feature_distance": mean_distance(features) / unit}
+            rows += [Row(seed=seed, arm=arm, metric=metric, value=value) for metric, value in values.items()]
+            if seed == given.seeds[0]:
+                counts = np.histogram(unsure.clamp(0, arrays["edges"][-1]).cpu().numpy(), arrays["edges"])[0]
+                arrays[f"entropy_{arm}"] = counts
+        if seed == given.seeds[0]:
+            arrays |= pictures(made, config.shown)
+    return Findings(rows, arrays)
+
+
+def pictures(made: Mapping[str, Tensor], shown: int) -> dict[str, np.ndarray]:
+    """Images of every arm as [shown, H, W, C], the same of each, spread over the batches."""
+    rows = torch.linspace(0, len(made["source"]) - 1, shown).long()
+    return {f"shown_{arm}": images.cpu()[rows].permute(0, 2, 3, 1).numpy() for arm, images in made.items()}
