@@ -1,0 +1,278 @@
+"""Self-supervision, parts A, C and E: reference values, losses by hand, training, resuming."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from golden_files import load
+from reprood.engine.batches import Batch
+from reprood.engine.schedules import cosine
+from reprood.engine.training import Training
+from reprood.images.rotations import rotate, rotated_batch, translate
+from reprood.methods import ss_ood as method
+from reprood.methods.ss_ood import Config
+from tiny_problem import Net, problem, run
+
+SHORT = Training(epochs=2, batch_size=16, lr=0.05, crop_padding=1, monitor_every=2)
+PARTS: dict[str, dict[str, object]] = {
+    "ood": {},
+    "translations": {"translation_weight": 1.0},
+    "auxiliary": {"part": "auxiliary", "rotation_weight": 0.5},
+    "adversarial": {"part": "adversarial", "rotation_weight": 0.5, "steps": 2},
+    "plain adversarial": {"part": "adversarial", "rotations": False, "steps": 2, "centre": "clean"},
+}
+
+
+def tensors(name: str) -> dict[str, Tensor]:
+    return {key: torch.from_numpy(np.array(value)) for key, value in load("ss_ood", name).items()}
+
+
+@pytest.mark.golden
+def test_translation_and_rotation_references() -> None:
+    stored = tensors("translate_rotate")
+    cases = sorted({key.split("_")[0] for key in stored if key.endswith("_shifts")})
+    for case in cases:
+        image = stored[f"{case}_x"].permute(2, 0, 1)[None]
+        for shift, wanted in zip(stored[f"{case}_shifts"], stored[f"{case}_out"], strict=True):
+            assert torch.equal(translate(image, shift[:1], shift[1:])[0].permute(1, 2, 0), wanted)
+    image = stored["c0_x"].permute(2, 0, 1)[None]
+    assert torch.equal(rotate(image, 1)[0].permute(1, 2, 0), stored["rot_hwc_k1"])
+    assert torch.equal(rotate(image, torch.tensor([1])), stored["rot_nchw_k1"])
+    last = stored["c0_shifts"][-1]
+    both = rotate(translate(image, last[:1], last[1:]), 3)
+    assert torch.equal(both[0].permute(1, 2, 0), stored["translate_then_rot3"])
+
+
+@pytest.mark.golden
+def test_multi_class_reference() -> None:
+    stored = tensors("multiclass_aux")
+    count = len(stored["target_class"])
+    # the four turns and the shifted copy stand one after the other, all images of a kind together
+    assert torch.equal(stored["images"].flatten(0, 1), stored["assembled"])
+    turns = rotated_batch(torch.rand(count, 1, 4, 4))[1]
+    assert torch.equal(turns, torch.arange(4).repeat_interleave(count))
+    logits, features = stored["logits"].clone().requires_grad_(), stored["penultimate"].clone().requires_grad_()
+    turned, moved = features[: 4 * count], features[4 * count :]
+    heads = {
+        name: functional.linear(part, stored[f"{name}_w"], stored[f"{name}_b"])
+        for name, part in (("rot", turned), ("x_trans", moved), ("y_trans", moved))
+    }
+    shifts = heads["x_trans"], stored["target_x"], heads["y_trans"], stored["target_y"]
+    weights = float(stored["rot_weight"]), float(stored["trans_weight"])
+    loss = method.ood_loss(logits[:count], heads["rot"], stored["target_class"], weights[0], shifts, weights[1])
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(float(stored["loss"]), abs=1e-5)
+    np.testing.assert_allclose(logits.grad, stored["grad_logits"], atol=1e-5)
+    np.testing.assert_allclose(features.grad, stored["grad_penultimate"], atol=1e-5)
+
+
+@pytest.mark.golden
+def test_score_reference() -> None:
+    """The published score grows with anomaly; ours is its negative, term by term."""
+    stored = tensors("multiclass_aux")
+    count = len(stored["score"])
+    kl = method.kl_from_uniform(stored["score_logits"][:count])
+    turned = functional.linear(stored["score_penultimate"][: 4 * count], stored["rot_w"], stored["rot_b"])
+    np.testing.assert_allclose(-kl, stored["score_class_term"], atol=1e-5)
+    np.testing.assert_allclose(-(kl - method.rotation_bits(turned)), stored["score"], atol=1e-5)
+
+
+@pytest.mark.golden
+def test_training_step_reference() -> None:
+    """Parts D and E: the class loss and half the rotation loss, each of a forward pass of its own."""
+    stored = tensors("ss_train_step")
+    for name, with_class, with_turns in (("both", True, True), ("ce_only", True, False), ("rot_only", False, True)):
+        logits, features = (stored[f"{name}_{k}"].clone().requires_grad_() for k in ("logits", "penultimate"))
+        loss = torch.zeros(())
+        if with_class:
+            loss = loss + functional.cross_entropy(logits, stored["labels"])
+        if with_turns:
+            turned = functional.linear(features, stored["rot_w"], stored["rot_b"])
+            loss = loss + 0.5 * method.rotation_loss(turned)
+        loss.backward()
+        assert float(loss.detach()) == pytest.approx(float(stored[f"{name}_loss"]), abs=1e-5)
+        for found, key in ((logits.grad, "grad_logits"), (features.grad, "grad_penultimate")):
+            if f"{name}_{key}" in stored:
+                np.testing.assert_allclose(found, stored[f"{name}_{key}"], atol=1e-5)
+    wanted = 2 * rotated_batch(stored["images"])[0] - 1
+    torch.testing.assert_close(stored["both_rot_input"], wanted)
+
+
+@pytest.mark.golden
+def test_adversarial_reference() -> None:
+    """Attack and update loss of the published step, on its tiny network in float64."""
+    stored = tensors("adversarial")
+    count = len(stored["x"])
+
+    class Published(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            names = {key: value.clone() for key, value in stored.items() if key.startswith("net.")}
+            self.names = torch.nn.ParameterDict(
+                {k[4:].replace(".", "_"): torch.nn.Parameter(v) for k, v in names.items()}
+            )
+
+        def features(self, images: Tensor) -> Tensor:
+            maps = torch.tanh(functional.conv2d(images, self.names["c_weight"], self.names["c_bias"], padding=1))
+            return (maps**2).mean(dim=(2, 3)) + maps[:, :, 0].mean(dim=2)
+
+        def head(self, features: Tensor) -> Tensor:
+            return functional.linear(features, self.names["fc_weight"], self.names["fc_bias"])
+
+        def rotation(self, features: Tensor) -> Tensor:
+            return functional.linear(features, self.names["rot_pred_weight"], self.names["rot_pred_bias"])
+
+    network = Published()
+    config = Config(
+        part="adversarial", rotation_weight=0.5, eps=float(stored["eps"]), step=float(stored["step_size"]),
+        steps=int(stored["num_steps"]),
+    )  # fmt: skip
+    batch = Batch(stored["x"], stored["y"], torch.arange(count), torch.Generator(), 0, 0, 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(method, "start_noise", lambda *_: stored["noise"])
+        half = torch.tensor(0.5, dtype=torch.float64)
+        # in float64 throughout: the published values are
+        patch.setattr(Tensor, "float", lambda self: self)
+        loss = method.adversarial_step(network, batch, config, half, half)  # type: ignore[arg-type]
+    assert float(loss.detach()) == pytest.approx(float(stored["train_loss"]), abs=1e-7)
+    loss.backward()
+    for name, value in network.names.items():
+        key = "grad." + name.replace("_weight", ".weight").replace("_bias", ".bias")
+        np.testing.assert_allclose(value.grad, stored[key], atol=1e-7)
+
+
+@pytest.mark.golden
+def test_schedule_reference() -> None:
+    """The published scheduler steps before the optimiser: its t-th rate is ours of t / T."""
+    stored = load("ss_ood", "cosine_lr")
+    for case in sorted({key.split("_")[0] for key in stored}):
+        total = int(stored[f"{case}_epochs"]) * int(stored[f"{case}_iters_per_epoch"])
+        rate = float(stored[f"{case}_lr"])
+        found = [cosine(rate, step / total, rate * 1e-5) for step in range(1, total + 1)]
+        np.testing.assert_allclose(found, stored[f"{case}_lr_used"], atol=1e-9)
+
+
+def test_rotation_loss_by_hand() -> None:
+    logits = torch.randn(8, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    total = sum(float(torch.logsumexp(logits[row], 0) - logits[row, row // 2]) for row in range(8))
+    assert float(method.rotation_loss(logits)) == pytest.approx(total / 8, abs=1e-6)
+    bits = method.rotation_bits(logits)
+    assert float(bits.mean()) == pytest.approx(total / 8 / np.log(2), abs=1e-6)
+
+
+def test_the_score_s_signs() -> None:
+    """Sure of the class and of the turns: in-distribution."""
+    sure, unsure = torch.tensor([[9.0, 0, 0]]), torch.zeros(1, 3)
+    assert method.kl_from_uniform(sure) > method.kl_from_uniform(unsure)
+    assert float(method.kl_from_uniform(unsure)) == pytest.approx(0, abs=1e-12)
+    right = 9.0 * torch.eye(4)
+    assert method.rotation_bits(right) < method.rotation_bits(torch.zeros(4, 4))
+    assert float(method.rotation_bits(torch.zeros(4, 4))) == pytest.approx(2)
+
+
+def test_shifts_are_labelled() -> None:
+    images = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    moved, right, down = method.shifted(images, Config(), torch.Generator().manual_seed(1))
+    lengths = torch.tensor([0, 2, -2])
+    assert {(int(r), int(d)) for r, d in zip(right, down, strict=True)} == {(r, d) for r in range(3) for d in range(3)}
+    assert torch.equal(moved, translate(images, lengths[right], lengths[down]))
+    inner = moved[:, :, 2:6, 2:6]
+    for row in range(60):
+        dx, dy = int(lengths[right[row]]), int(lengths[down[row]])
+        assert torch.equal(inner[row], images[row, :, 2 - dy : 6 - dy, 2 - dx : 6 - dx])
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_training(part: str, tmp_path: Path) -> None:
+    config = Config(training=SHORT, **PARTS[part])
+    model, rows = method.train(problem(48), config, run(tmp_path))
+    assert np.isfinite([row["train_loss"] for row in rows]).all()
+    assert (model.horizontal is not None) == (part == "translations")
+    images = torch.randn(5, 1, 8, 8)
+    found = method.scores(model, images, config, {})
+    if not config.rotations:
+        assert found == {}
+        return
+    assert set(found) == {"ss", "ss_kl", "ss_rotation"}
+    torch.testing.assert_close(found["ss"], found["ss_kl"] + found["ss_rotation"])
+    fresh = method.build(config, Net(), 3)
+    fresh.load_state_dict(model.state_dict())
+    torch.testing.assert_close(method.scores(fresh.eval(), images, config, {})["ss"], found["ss"])
+
+
+def test_rotations_are_learnt(tmp_path: Path) -> None:
+    """Images with one bright corner: the rotation loss falls well below chance."""
+    from dataclasses import replace
+
+    from reprood.engine.problem import ImageSet
+
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 60, (64, 1, 8, 8)).astype(np.uint8)
+    pixels[:, :, :3, :3] += 180
+    data = ImageSet(torch.from_numpy(pixels), torch.arange(64) % 3)
+    long = SHORT.model_copy(update={"epochs": 25, "augment": "none"})
+    task = replace(problem(16), train=data)
+    model, rows = method.train(task, Config(training=long, part="auxiliary", rotation_weight=1.0), run(tmp_path))
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+    assert len(rows) == 25
+
+
+@pytest.mark.parametrize("centre", ["noised", "clean"])
+def test_the_attack_stays_in_its_ball(centre: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Around the clean images, or around noised ones: then up to twice as far, as the published code does."""
+    far = []
+    inner = method.pgd
+
+    def watched(objective: object, images: Tensor, **options: object) -> Tensor:
+        found = inner(objective, images, **options)
+        far.append(float((found - images).abs().max()))
+        assert float(found.min()) >= 0
+        assert float(found.max()) <= 1
+        return found
+
+    monkeypatch.setattr(method, "pgd", watched)
+    config = Config(training=SHORT, part="adversarial", rotation_weight=0.5, steps=4, eps=0.1, step=0.05, centre=centre)
+    method.train(problem(32), config, run(tmp_path))
+    bound = 0.1 if centre == "clean" else 0.2
+    assert max(far) <= bound + 1e-6
+    assert centre == "clean" or max(far) > 0.15
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_killed_training_ends_in_the_same_bits(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, task = Config(training=SHORT, **PARTS[part]), problem(48, dropout=0.2)
+    whole, expected = method.train(task, config, run(tmp_path / "whole"))
+    job = run(tmp_path / "killed", checkpoint_seconds=0)
+    name = "ood_loss" if config.part == "ood" else "auxiliary_step" if config.part == "auxiliary" else "pgd"
+    inner = getattr(method, name)
+    for survived in (1, 2, 1):
+        left = [survived]
+
+        def dying(*arguments: object, left: list[int] = left, **options: object) -> Tensor:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            return inner(*arguments, **options)
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(method, name, dying)
+            method.train(task, config, job)
+    resumed, rows = method.train(task, config, job)
+    assert rows == expected
+    for (key, ours), theirs in zip(resumed.state_dict().items(), whole.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs), key
+
+
+def test_illustration() -> None:
+    images = torch.randn(12, 1, 8, 8)
+    made = method.illustrate(images, Config(), torch.Generator().manual_seed(0))
+    assert made.shape == images.shape
+    assert not torch.equal(made, images)
