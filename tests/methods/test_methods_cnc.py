@@ -253,13 +253,14 @@ def test_normalisation_of_outliers() -> None:
     assert cnc.outlier_normalisation(grey, Config())[1] == pytest.approx((0.2 * sum(Config().std_ratio) / 3,))
 
 
-def test_outliers_of_a_step(negative, tmp_path) -> None:
+def test_outliers_of_a_step(negative, tmp_path, monkeypatch) -> None:
     """An epoch's outliers are made of all training images, each once, in another order than the ID images."""
     data = image_set(40, 8, 1, 4)
     data.images[:] = torch.arange(40).view(-1, 1, 1, 1).to(torch.uint8)
     task = Problem(**{**vars(problem(40, classes=4)), "train": data})
     settings = Training(batch_size=16, augment="none")
     config = Config(outliers="corruption", training=settings, same_geometry=True, same_normalisation=True)
+    monkeypatch.setattr(cnc, "BLOCK", 2)
     outliers = cnc.outlier_batches(task, config, run(tmp_path))
     orders = []
     for epoch in (0, 1):
@@ -272,21 +273,17 @@ def test_outliers_of_a_step(negative, tmp_path) -> None:
             byte = (made[:, 0, 0, 0] * 0.2 + 0.4) * 255
             rows += torch.where(byte > 128, 255 - byte, byte).round().int().tolist()
         assert sorted(rows) == list(range(40))
+        assert [len(call[0]) for call in negative] == [32, 8] * (epoch + 1)
         orders.append(rows)
     assert orders[0] != orders[1]
 
 
-def test_pool(negative, tmp_path) -> None:
-    task = problem(40)
-    config = Config(pool=24, training=Training(batch_size=16))
-    outliers = cnc.outlier_batches(task, config, run(tmp_path))
-    assert [len(call[0]) for call in negative] == [16, 8]
-    rows = torch.arange(16)
-    batch = cnc.Batch(torch.empty(16), task.train.labels[rows], rows, generator(), 0, 2, 0.0)
-    assert outliers(batch).shape == (16, 1, 8, 8)
-    assert len(negative) == 2
-    again = cnc.outlier_batches(task, config, run(tmp_path))
-    assert torch.equal(outliers(batch), again(batch))
+def test_batches_of_a_block_have_boxes_of_their_own() -> None:
+    images = torch.arange(12).view(-1, 1, 1, 1).expand(-1, 1, 20, 20).contiguous().to(torch.uint8)
+    config = Config(outliers="pbcc", training=Training(batch_size=4))
+    foreign = (cnc.make_outliers(images, torch.arange(12), config, generator(3)) != images).flatten(1)
+    assert [len({tuple(row.tolist()) for row in part}) for part in foreign.split(4)] == [1, 1, 1]
+    assert len({tuple(row.tolist()) for row in foreign}) == 3
 
 
 # --- network, training, score ---
@@ -336,7 +333,7 @@ def test_defaults_are_the_papers() -> None:
     assert (training.epochs, training.batch_size, training.lr, training.weight_decay) == (200, 64, 0.1, 5e-4)
     assert (training.schedule, training.milestones, training.nesterov) == ("multistep", (0.5, 0.75), False)
     assert (config.outliers, config.alpha, config.strengths, config.pretrain) == ("cnc", 1.0, "imagenet", None)
-    assert (config.same_geometry, config.same_normalisation, config.pool) == (False, False, 0)
+    assert (config.same_geometry, config.same_normalisation) == (False, False)
     with pytest.raises(ValidationError, match="no corruption 'rain'"):
         Config(corruptions=("fog", "rain"))
 
@@ -356,6 +353,17 @@ def test_training_learns(negative, tmp_path, kind) -> None:
     torch.testing.assert_close(score, cnc.cnc_score(model.all_logits(images)).detach())
 
 
+def test_images_do_not_depend_on_the_precision(tmp_path) -> None:
+    task, seen = problem(96, size=28), []
+    config = Config(training=Training(batch_size=32))
+    batch = cnc.Batch(torch.empty(32), task.train.labels[:32], torch.arange(32), generator(), 0, 0, 0.0)
+    for enabled in (True, False):
+        outliers = cnc.outlier_batches(task, config, run(tmp_path))
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            seen.append(outliers(batch))
+    assert torch.equal(*seen)
+
+
 def test_first_step_is_one_joint_forward(negative, tmp_path) -> None:
     """With batch norm the loss of ID images depends on the outliers in the same pass."""
     task = problem(16)
@@ -370,7 +378,7 @@ def test_first_step_is_one_joint_forward(negative, tmp_path) -> None:
         model = ExtraClass(Net(), 3).train()
     order = torch.randperm(16, generator=job.generator("train", "order", 0))
     other = torch.randperm(16, generator=job.generator("outliers", 0))
-    changed = cnc.corrupt_mixed(task.train.images[other], (), job.generator("train", 0, 0), "imagenet")
+    changed = cnc.corrupt_mixed(task.train.images[other], (), job.generator("outliers", 0, 0), "imagenet")
     std = cnc.outlier_normalisation(task, Config())[1][0]
     both = (task.train.images[order] / 255 - 0.4) / 0.2, (changed / 255 - 0.4) / std
     logits = model.all_logits(torch.cat(both))
@@ -399,7 +407,7 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"pool": 20}, {"pretrain": Training(epochs=2, batch_size=16, lr=0.05, crop_padding=1)}]
+    "change", [{}, {"outliers": "reversed"}, {"pretrain": Training(epochs=2, batch_size=16, lr=0.05, crop_padding=1)}]
 )
 def test_killed_training_ends_in_the_same_bits(negative, tmp_path, monkeypatch, change) -> None:
     task = problem(50, dropout=0.2)

@@ -216,7 +216,7 @@ def test_rotations_are_learnt(tmp_path: Path) -> None:
     data = ImageSet(torch.from_numpy(pixels), torch.arange(64) % 3)
     long = SHORT.model_copy(update={"epochs": 25, "augment": "none"})
     task = replace(problem(16), train=data)
-    model, rows = method.train(task, Config(training=long, part="auxiliary", rotation_weight=1.0), run(tmp_path))
+    _, rows = method.train(task, Config(training=long, part="auxiliary", rotation_weight=1.0), run(tmp_path))
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
     assert len(rows) == 25
 

@@ -29,7 +29,9 @@ from reprood.nets.classifier import Classifier
 Outliers = Literal["cnc", "reversed", "corruption", "pbcc", "gaussian_noise"]
 Pairs = Literal["other_class", "any"]
 Strengths = Literal["imagenet", "cifar"]
-Maker = Callable[[Batch], Tensor]
+# Outliers are made for so many steps at once: with 75 kinds of corruption, images of a kind are few in one batch, and
+# corrupting them one by one takes eight times as long.
+BLOCK = 32
 
 
 class Config(BaseModel):
@@ -62,8 +64,6 @@ class Config(BaseModel):
         That standard deviation as a multiple of the ID images', for RGB; grey images take the mean of the three.
     rotation : float
         Largest angle in degrees.
-    pool : int
-        0: make new outliers in every step, as the paper does. Otherwise so many are made once and drawn from: cheaper.
 
     Notes
     -----
@@ -83,7 +83,6 @@ class Config(BaseModel):
     same_normalisation: bool = False
     std_ratio: tuple[float, float, float] = (0.247 / 0.2023, 0.243 / 0.1994, 0.262 / 0.2010)
     rotation: float = Field(default=15.0, ge=0, le=180)
-    pool: int = Field(default=0, ge=0)
 
     @field_validator("corruptions")
     @classmethod
@@ -225,7 +224,7 @@ def make_outliers(images: Tensor, labels: Tensor, config: Config, generator: Gen
     Parameters
     ----------
     images : uint8 Tensor [B, C, H, W]
-        Training images.
+        Training images, of one batch or of several: each `training.batch_size` of them share a box.
     labels : int64 Tensor [B]
         Their classes.
     config : Config
@@ -233,14 +232,18 @@ def make_outliers(images: Tensor, labels: Tensor, config: Config, generator: Gen
     generator : Generator
         Source of all draws.
     """
+    batch = config.training.batch_size
+
+    def combined(images: Tensor) -> Tensor:
+        parts = zip(torch.split(images, batch), torch.split(labels, batch), strict=True)
+        return torch.cat([random_pbcc(part, classes, generator, config.pairs) for part, classes in parts])
+
+    if config.outliers == "pbcc":
+        return combined(images)
     names = ("gaussian_noise",) if config.outliers == "gaussian_noise" else config.corruptions
-    if config.outliers in ("cnc", "pbcc"):
-        images = random_pbcc(images, labels, generator, config.pairs)
-    if config.outliers != "pbcc":
-        images = corrupt_mixed(images, names, generator, config.strengths)
-    if config.outliers == "reversed":
-        images = random_pbcc(images, labels, generator, config.pairs)
-    return images
+    changed = combined(images) if config.outliers == "cnc" else images
+    changed = corrupt_mixed(changed, names, generator, config.strengths)
+    return combined(changed) if config.outliers == "reversed" else changed
 
 
 def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
@@ -322,33 +325,28 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
     return model, rows + fit(model, loss, problem.train, config.training, run, problem=problem)
 
 
-def outlier_batches(problem: Problem, config: Config, run: Run) -> Maker:
+def outlier_batches(problem: Problem, config: Config, run: Run) -> Callable[[Batch], Tensor]:
     """A function that gives a step's outliers, normalised, as many as the step has ID images.
 
-    As in the code they come from another order of the same training images, a new one each epoch.
+    As in the code they come from another order of the same training images, a new one each epoch. Made for `BLOCK`
+    steps at once, from draws that depend on the epoch and the block alone.
     """
     size, data = config.training.batch_size, problem.train
     mean, std = outlier_normalisation(problem, config)
     layout = torch.channels_last if run.channels_last else torch.contiguous_format
 
     @lru_cache(maxsize=1)
-    def order(epoch: int, count: int) -> Tensor:
-        return torch.randperm(count, generator=run.generator("outliers", epoch)).to(run.device)
-
-    def made(rows: Tensor, generator: Generator) -> Tensor:
-        images = outlier_geometry(data.images.index_select(0, rows), config, generator)
-        return make_outliers(images, data.labels.index_select(0, rows), config, generator)
-
-    pool = None
-    if config.pool:
-        chunks = torch.split(order(0, len(data)).repeat(-(-config.pool // len(data)))[: config.pool], size)
-        pool = torch.cat([made(rows, run.generator("pool", number)) for number, rows in enumerate(chunks)])
+    def block(epoch: int, number: int) -> Tensor:
+        order = torch.randperm(len(data), generator=run.generator("outliers", epoch))
+        rows = order[number * BLOCK * size : (number + 1) * BLOCK * size].to(run.device)
+        generator = run.generator("outliers", epoch, number)
+        with torch.autocast(run.device.type, enabled=False):  # the loss is computed under autocast; images are not
+            images = outlier_geometry(data.images.index_select(0, rows), config, generator)
+            return make_outliers(images, data.labels.index_select(0, rows), config, generator)
 
     def outliers(batch: Batch) -> Tensor:
-        rows = order(batch.epoch, len(data) if pool is None else len(pool))
-        start = batch.step * size
-        rows = rows[torch.arange(start, start + len(batch.index), device=rows.device) % len(rows)]
-        images = made(rows, batch.generator) if pool is None else pool.index_select(0, rows)
+        number, step = divmod(batch.step, BLOCK)
+        images = block(batch.epoch, number)[step * size : step * size + len(batch.index)]
         return normalise(images, mean, std).contiguous(memory_format=layout)
 
     return outliers
