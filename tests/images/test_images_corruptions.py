@@ -7,8 +7,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from reprood.errors import ReproodError
-from reprood.images.corruptions import blurs, pixels, sampling
-from reprood.images.corruptions.batch import FUNCTIONS, corrupt, corrupt_mixed
+from reprood.images.corruptions import blurs, pixels, sampling, weather
+from reprood.images.corruptions.batch import FUNCTIONS, ONE_SEVERITY, Draws, corrupt, corrupt_mixed
 from reprood.images.corruptions.names import CIFAR_C_NAMES, CNC_NAMES, NAMES
 from reprood.images.corruptions.strengths import STRENGTHS
 
@@ -67,6 +67,14 @@ def test_a_seed_gives_the_same_images_and_another_seed_others(name: str) -> None
     assert torch.equal(first, corrupt(images, name, 3, seed(1)))
     same = torch.equal(first, corrupt(images, name, 3, seed(2)))
     assert same == (name in (*FIXED, "saturate"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_memory_layouts(name: str) -> None:
+    images = batch(3, 28, 3)
+    wanted = corrupt(images, name, 2, seed())
+    assert torch.equal(corrupt(images.contiguous(memory_format=torch.channels_last), name, 2, seed()), wanted)
+    assert torch.equal(corrupt(images.mT.contiguous().mT, name, 2, seed()), wanted)
 
 
 @pytest.mark.parametrize("name", FIXED)
@@ -128,7 +136,7 @@ def test_glass_equals_a_slow_loop() -> None:
     reach, passes, sigma = 2, 2, 0.7
     steps = blurs.glass_steps(9, 8, reach)
     offsets = torch.randint(-reach, reach, (3, passes, steps, 2), generator=seed(1))
-    found = blurs.glass_blur(images, offsets, sigma, reach)
+    found = blurs.glass_blur(images, blurs.glass_places(offsets, 9, 8, reach), sigma)
     for row in range(3):
         soft = np.floor(ndimage.gaussian_filter(images[row].numpy(), (0, sigma, sigma), mode="nearest") * 255) / 255
         for part in range(passes):
@@ -139,6 +147,115 @@ def test_glass_equals_a_slow_loop() -> None:
                     soft[:, h, w] = soft[:, h + dy, w + dx]
         wanted = 255 * np.clip(ndimage.gaussian_filter(soft, (0, sigma, sigma), mode="nearest"), 0, 1)
         np.testing.assert_allclose(found[row].numpy(), wanted, atol=1e-9)
+
+
+def slow_motion(image: np.ndarray, angle: float, radius: int, sigma: float) -> np.ndarray:
+    """[H, W], tap by tap."""
+    height, width = image.shape
+    taps = np.exp(-(np.arange(2 * radius + 1) ** 2) / (2 * sigma**2))
+    total = np.zeros_like(image)
+    for i, tap in enumerate(taps / taps.sum()):
+        dy = -int(np.ceil(i * np.sin(np.deg2rad(angle)) - 0.5))
+        dx = -int(np.ceil(i * np.cos(np.deg2rad(angle)) - 0.5))
+        if abs(dy) >= height or abs(dx) >= width:
+            break
+        rows, columns = np.clip(np.arange(height) - dy, 0, height - 1), np.clip(np.arange(width) - dx, 0, width - 1)
+        total += tap * image[np.ix_(rows, columns)]
+    return total
+
+
+def test_motion_equals_a_slow_loop() -> None:
+    """Angles, radii and sigmas differ from image to image; some shifts leave the image."""
+    images = torch.rand(5, 2, 14, 11, generator=seed(), dtype=torch.float64)
+    angles = torch.tensor([-40.0, 0.0, 17.5, 90.0, -135.0])
+    radius, sigma = torch.tensor([6.0, 3.0, 10.0, 20.0, 4.0]), torch.tensor([1.0, 2.5, 5.0, 15.0, 12.0])
+    found = blurs.motion_blur(images, angles, radius, sigma)
+    for row in range(5):
+        for channel in range(2):
+            image = images[row, channel].numpy()
+            wanted = 255 * slow_motion(image, float(angles[row]), int(radius[row]), float(sigma[row]))
+            np.testing.assert_allclose(found[row, channel].numpy(), wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (28, 37)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_snow_equals_a_slow_loop(size: tuple[int, int], channels: int) -> None:
+    """All severities in one batch: the enlarged layers, in which the flakes move, differ in size."""
+    height, width = size
+    images = torch.rand(5, channels, height, width, generator=seed(), dtype=torch.float64)
+    normal = torch.randn(5, height, width, generator=seed(1), dtype=torch.float64)
+    angles = torch.tensor([-50.0, -80.0, -45.0, -60.0, -130.0])
+    table = STRENGTHS["imagenet"]["snow"]
+    strength = torch.tensor(table, dtype=torch.float64).unbind(1)
+    found = weather.snow(images, normal, angles, strength)
+    for row, (mean, spread, zoom, threshold, radius, sigma, share) in enumerate(table):
+        crops = [int(np.ceil(side / zoom)) for side in size]
+        top, left = ((side - crop) // 2 for side, crop in zip(size, crops, strict=True))
+        layer = (mean + spread * normal[row].numpy())[top : top + crops[0], left : left + crops[1]]
+        layer = ndimage.zoom(layer, zoom, order=1)
+        layer = np.clip(np.where(layer < threshold, 0, layer), 0, 1)
+        layer = slow_motion(layer, float(angles[row]), radius, sigma)
+        layer = np.round(layer * 255)[:height, :width] / 255
+        image = images[row].numpy()
+        grey = image[0] if channels == 1 else 0.299 * image[0] + 0.587 * image[1] + 0.114 * image[2]
+        white = share * image + (1 - share) * np.maximum(image, grey * 1.5 + 0.5)
+        wanted = 255 * np.clip(white + layer + np.rot90(layer, 2), 0, 1)
+        difference = np.abs(found[row].numpy() - wanted)
+        assert (difference > 1e-4).mean() < 0.002, difference.max()  # where the rounding to bytes falls otherwise
+
+
+@pytest.mark.parametrize("strengths", ["cifar", "imagenet"])
+def test_zoom_and_defocus_equal_slow_loops(strengths: str) -> None:
+    """The shortened sums of products are the operations themselves."""
+    image = torch.rand(2, 1, 33, 28, generator=seed(), dtype=torch.float64)
+    keep = "middle" if strengths == "cifar" else "start"
+    for largest, step in STRENGTHS[strengths]["zoom_blur"]:
+        factors = np.arange(1, largest, step).tolist()
+        zoomed = [
+            sampling.zoom_matrix(33, factor, keep) @ image @ sampling.zoom_matrix(28, factor, keep).mT
+            for factor in factors
+        ]
+        wanted = 255 * (image + sum(zoomed)) / (len(factors) + 1)
+        assert torch.allclose(blurs.zoom_blur(image, largest, step, keep), wanted, atol=1e-5)
+        assert len(blurs._zooms(33, 28, largest, step, keep)[0]) <= len(factors) + 1
+    for radius, alias in STRENGTHS[strengths]["defocus_blur"]:
+        kernel = blurs.disk(radius, alias).numpy()
+        wanted = np.stack([ndimage.correlate(picture[0].numpy(), kernel, mode="mirror")[None] for picture in image])
+        np.testing.assert_allclose(blurs.defocus_blur(image, radius, alias).numpy(), 255 * wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("strengths", ["cifar", "imagenet"])
+@pytest.mark.parametrize("name", sorted(set(NAMES) - ONE_SEVERITY))
+def test_strengths_for_each_image_equal_one_for_all(name: str, strengths: str) -> None:
+    images = batch(4, 28, 3).float() / 255
+    for severity in range(5):
+        one = STRENGTHS[strengths][name][severity]
+        rows = torch.tensor([one] * 4, dtype=torch.float64)
+        own = tuple(rows.unbind(1)) if isinstance(one, tuple) else rows
+        together, apart = (FUNCTIONS[name](images, c, Draws(images, seed()), strengths) for c in (one, own))
+        assert ((together - apart).abs() > 0.01).float().mean() < 0.001
+
+
+def test_mixed_images_get_what_they_drew() -> None:
+    """In their places: every image is what it becomes alone, at one of the severities."""
+    images = batch(60, 28, 3)
+    for name in (*FIXED, "saturate"):
+        found = corrupt_mixed(images, (name,), seed(3), "cifar").int()
+        alone = torch.stack([corrupt(images, name, s, seed()) for s in range(1, 6)]).int()
+        nearest = (found - alone).abs().amax(dim=(2, 3, 4)).amin(dim=0)
+        assert nearest.max() <= 1, name
+
+
+def test_even_areas_keep_their_grey_level() -> None:
+    """Sums in float32 may end a little below a whole number; cutting must not take a level off."""
+    levels = torch.arange(256, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 28, 28).contiguous()
+    for name in ("gaussian_blur", "defocus_blur", "motion_blur", "zoom_blur", "contrast", "pixelate", "glass_blur"):
+        for severity in (1, 5):
+            assert torch.equal(corrupt(levels, name, severity, seed()), levels), name
+
+
+def test_an_empty_batch_stays_empty() -> None:
+    assert corrupt_mixed(batch()[:0], CNC_NAMES, seed()).shape == (0, 1, 28, 28)
 
 
 def test_mixed_images_get_corruptions_of_their_own() -> None:
@@ -160,3 +277,12 @@ def test_mixed_images_get_corruptions_of_their_own() -> None:
 def test_mistakes(name: str, severity: int, strengths: str, words: str) -> None:
     with pytest.raises(ReproodError, match=words):
         corrupt(batch(), name, severity, seed(), strengths=strengths)
+
+
+def test_mistakes_of_mixtures() -> None:
+    with pytest.raises(ReproodError, match="no corruption to draw; give at least one of gaussian_noise"):
+        corrupt_mixed(batch(), (), seed())
+    with pytest.raises(ReproodError, match="There is no corruption 'rain'"):
+        corrupt_mixed(batch(), ("fog", "rain"), seed())
+    with pytest.raises(ReproodError, match="take uint8 images"):
+        corrupt(batch().float(), "fog", 1, seed())

@@ -1,6 +1,7 @@
 """Elastic transformation, pixelation, JPEG compression.
 
-All take images [B, C, H, W] in [0, 1] and give values on the scale 0..255, clipped; draws are arguments.
+All take images [B, C, H, W] in [0, 1] and give values on the scale 0..255, clipped; draws are arguments. A strength is
+one number for all images or, where the signature says so, a tensor [B] with one for each.
 """
 
 import io
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from reprood.images.corruptions.pixels import finish
+from reprood.images.corruptions.pixels import each, finish
 from reprood.images.corruptions.sampling import blur, sample
 
 
@@ -22,7 +23,7 @@ def _affine(corners: Tensor, moved: Tensor) -> Tensor:
     return found.transpose(1, 2)
 
 
-def affine_corners(images: Tensor, uniform: Tensor, reach: float) -> Tensor:
+def affine_corners(images: Tensor, uniform: Tensor, reach: float | Tensor) -> Tensor:
     """Every image under the affine map that moves three points near its middle by up to `reach` pixels.
 
     Linear interpolation, borders mirrored.
@@ -32,13 +33,15 @@ def affine_corners(images: Tensor, uniform: Tensor, reach: float) -> Tensor:
     images : Tensor [B, C, H, W]
     uniform : float64 Tensor [B, 3, 2]
         In [-1, 1].
-    reach : float
+    reach : float or Tensor [B]
     """
     height, width = images.shape[2:]
     middle = torch.tensor([height // 2, width // 2], dtype=torch.float32, device=images.device)
     quarter = min(height, width) // 3
     signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]], device=images.device)
     corners = (middle + quarter * signs).expand(len(images), 3, 2)
+    if isinstance(reach, Tensor):
+        reach = reach.to(uniform).view(-1, 1, 1)
     moved = (corners.double() + reach * uniform).float()
     inverse = _affine(moved.double(), corners.double())
     y, x = torch.meshgrid(
@@ -51,22 +54,16 @@ def affine_corners(images: Tensor, uniform: Tensor, reach: float) -> Tensor:
 
 
 def elastic(images: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
-    """Values at (row + dy, column + dx), linear, borders reflected; displacements float64 [B, H, W] in pixels."""
+    """Values at (row + dy, column + dx), linear, borders reflected; displacements [B, H, W] in pixels."""
     height, width = images.shape[2:]
-    rows = torch.arange(height, dtype=torch.float64, device=images.device)[:, None] + dy
-    columns = torch.arange(width, dtype=torch.float64, device=images.device) + dx
+    rows = torch.arange(height, dtype=dy.dtype, device=images.device)[:, None] + dy
+    columns = torch.arange(width, dtype=dx.dtype, device=images.device) + dx
     return finish(sample(images, rows, columns, "reflect"))
 
 
-def smooth_field(uniform: Tensor, amount: float, sigma: float | tuple[float, float]) -> Tensor:
-    """A displacement [B, H, W]: draws, blurred (cut at three deviations, borders reflected), times `amount`."""
-    field = uniform[:, None]
-    if isinstance(sigma, tuple):
-        if sigma[0] != sigma[1]:
-            field = blur(field, sigma[0], truncate=3.0, mode="reflect", axes=(2,))
-            return amount * blur(field, sigma[1], truncate=3.0, mode="reflect", axes=(3,))[:, 0]
-        sigma = sigma[0]
-    return amount * blur(field, sigma, truncate=3.0, mode="reflect")[:, 0]
+def smooth_field(uniform: Tensor, amount: float | Tensor, sigma: float | Tensor | tuple[float, float]) -> Tensor:
+    """Displacements [B, n, H, W]: draws, blurred (cut at three deviations, borders reflected), times `amount`."""
+    return each(amount, uniform) * blur(uniform, sigma, truncate=3.0, mode="reflect")
 
 
 def _pictures(images: Tensor) -> list[Image.Image]:

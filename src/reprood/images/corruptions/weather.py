@@ -1,64 +1,70 @@
 """Fog, snow and frost.
 
-All take images [B, C, H, W] in [0, 1] and give values on the scale 0..255, clipped; draws are arguments.
+All take images [B, C, H, W] in [0, 1] and give values on the scale 0..255, clipped; draws are arguments. A strength is
+one number for all images or a tensor [B] with one for each.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from reprood.images.corruptions.blurs import motion
-from reprood.images.corruptions.pixels import finish
-from reprood.images.corruptions.sampling import blur, zoom_matrix
+from reprood.images.corruptions.pixels import each, finish
+from reprood.images.corruptions.sampling import blur, enlarging_matrix, matrices, zoomed_length
 
 
-def plasma(uniform: Tensor, side: int, decay: float) -> Tensor:
+def plasma(uniform: Tensor, side: int, decay: float | Tensor) -> Tensor:
     """Plasma maps by the diamond-square rule with wrap-around, in [0, 1].
 
     Parameters
     ----------
-    uniform : float64 Tensor [B, side * side - 1]
+    uniform : Tensor [B, side * side - 1]
         Draws in [0, 1), in the order of their use.
     side : int
         A power of two.
-    decay : float
+    decay : float or Tensor [B]
         The wobble is divided by it at each finer step.
 
     Returns
     -------
-    float64 Tensor [B, side, side]
+    Tensor [B, side, side]
+        Of the type of the draws.
     """
+    if isinstance(decay, Tensor):
+        decay = decay.to(uniform).view(-1, 1, 1)
     maps = uniform.new_zeros(len(uniform), side, side)
-    used, wobble, step = 0, 100.0, side
+    signed = 2 * uniform - 1
+    used, step = 0, side
+    wobble: float | Tensor = 100.0
 
-    def draw(cells: Tensor) -> Tensor:
+    def draw() -> Tensor:
         nonlocal used
-        count = cells.shape[1] * cells.shape[2]
-        drawn = uniform[:, used : used + count].view(-1, cells.shape[1], cells.shape[2])
-        used += count
-        return wobble * (-wobble + 2 * wobble * drawn)
+        cells = side // step
+        drawn = signed[:, used : used + cells * cells].view(-1, cells, cells)
+        used += cells * cells
+        return drawn * (wobble * wobble)
 
     while step >= 2:
         half = step // 2
         corners = maps[:, ::step, ::step]
-        around = corners + corners.roll(-1, 1)
-        around = around + around.roll(-1, 2)
-        maps[:, half::step, half::step] = around / 4 + draw(corners)
-        centres, corners = maps[:, half::step, half::step], maps[:, ::step, ::step]
-        vertical = centres + centres.roll(1, 1)
-        maps[:, ::step, half::step] = (vertical + corners + corners.roll(-1, 2)) / 4 + draw(corners)
-        horizontal = centres + centres.roll(1, 2)
-        maps[:, half::step, ::step] = (horizontal + corners + corners.roll(-1, 1)) / 4 + draw(corners)
+        down, across = corners + corners.roll(-1, 1), corners + corners.roll(-1, 2)
+        centres = (down + down.roll(-1, 2)).div_(4).add_(draw())
+        maps[:, half::step, half::step] = centres
+        maps[:, ::step, half::step] = across.add_(centres).add_(centres.roll(1, 1)).div_(4).add_(draw())
+        maps[:, half::step, ::step] = down.add_(centres).add_(centres.roll(1, 2)).div_(4).add_(draw())
         step, wobble = half, wobble / decay
-    maps = maps - maps.amin(dim=(1, 2), keepdim=True)
-    return maps / maps.amax(dim=(1, 2), keepdim=True)
+    maps -= maps.amin(dim=(1, 2), keepdim=True)
+    return maps.div_(maps.amax(dim=(1, 2), keepdim=True))
 
 
-def fog(images: Tensor, uniform: Tensor, side: int, amount: float, decay: float) -> Tensor:
+def fog(images: Tensor, uniform: Tensor, side: int, amount: float | Tensor, decay: float | Tensor) -> Tensor:
     """X + a P, scaled so that the brightest value stays; the same plasma P for all channels."""
     height, width = images.shape[2:]
     mist = plasma(uniform, side, decay)[:, None, :height, :width].to(images)
+    amount = each(amount, images)
     top = images.amax(dim=(1, 2, 3), keepdim=True)
-    return finish((images + amount * mist) * top / (top + amount))
+    return finish((images + amount * mist) * (top / (top + amount)))
 
 
 def luma(images: Tensor) -> Tensor:
@@ -69,7 +75,7 @@ def luma(images: Tensor) -> Tensor:
     return (images * weights.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
-def snow(images: Tensor, normal: Tensor, angles: Tensor, strength: tuple[float, ...]) -> Tensor:
+def snow(images: Tensor, normal: Tensor, angles: Tensor, strength: Sequence[float | Tensor]) -> Tensor:
     """Flakes: thresholded noise, enlarged, moved; added with their image turned by 180 degrees to a whitened image.
 
     Parameters
@@ -79,40 +85,53 @@ def snow(images: Tensor, normal: Tensor, angles: Tensor, strength: tuple[float, 
         Standard normal.
     angles : Tensor [B]
         Of the motion, in degrees.
-    strength : tuple
+    strength : seven numbers or Tensors [B]
         Mean, spread, zoom, threshold, radius, sigma, share of the image.
     """
     mean, spread, zoom, threshold, radius, sigma, share = strength
-    flakes = (mean + spread * normal)[:, None].to(images)
-    rows = zoom_matrix(images.shape[2], zoom, "start").to(images)
-    columns = zoom_matrix(images.shape[3], zoom, "start").to(images)
-    flakes = rows @ flakes @ columns.T
-    flakes = torch.where(flakes < threshold, 0.0, flakes).clamp(0, 1)
-    flakes = (motion(flakes, angles, int(radius), sigma) * 255).round() / 255
+    height, width = images.shape[2:]
+    noise = normal[:, None].to(images)
+    noise = each(mean, images) + each(spread, images) * noise
+    zooms = zoom.tolist() if isinstance(zoom, Tensor) else [zoom] * len(images)
+    # The motion takes place in the whole enlarged layer, which is larger than the image at some zooms.
+    lengths = [[zoomed_length(size, factor) for factor in zooms] for size in (height, width)]
+    down, across = (max(own) for own in lengths)
+    rows = matrices(lambda factor: enlarging_matrix(height, factor, down), zoom, images)
+    columns = matrices(lambda factor: enlarging_matrix(width, factor, across), zoom, images)
+    flakes = rows @ noise @ columns.mT
+    flakes = torch.where(flakes < each(threshold, images), 0.0, flakes).clamp_(0, 1)
+    limits = torch.tensor(lengths)
+    flakes = motion(flakes, angles, radius, sigma, (limits[0], limits[1]))[:, :, :height, :width]
+    flakes = (flakes * 255).round_().div_(255)
+    share = each(share, images)
     white = share * images + (1 - share) * torch.maximum(images, luma(images) * 1.5 + 0.5)
     return finish(white + flakes + flakes.flip(2, 3))
 
 
-def frost(images: Tensor, texture: Tensor, keep: float, amount: float) -> Tensor:
+def frost(images: Tensor, texture: Tensor, keep: float | Tensor, amount: float | Tensor) -> Tensor:
     """A x + b texture; `texture` [B, C, H, W] in [0, 1]."""
-    return finish(keep * images + amount * texture)
+    return finish(each(keep, images) * images + each(amount, images) * texture)
 
 
 def frost_texture(uniform: Tensor, side: int) -> Tensor:
     """A drawn stand-in for photographs of frost, [B, side, side] in [0, 1]: needles along the ridges of a plasma.
 
     The photographs that the published code uses are not distributed with it. Ridges (where a plasma crosses its
-    middle) look like the edges of ice crystals; a second, rougher plasma gives them their grain.
+    middle) look like the edges of ice crystals; a second, rougher plasma gives them their grain. Every image gets a
+    texture of its own, without colour.
 
     Parameters
     ----------
-    uniform : float64 Tensor [B, 2 * (side * side - 1)]
+    uniform : Tensor [B, 2 * (side * side - 1)]
         Draws in [0, 1).
     side : int
         A power of two.
     """
-    count = side * side - 1
-    ridges = 1 - (2 * plasma(uniform[:, :count], side, 2.0) - 1).abs()
-    grain = plasma(uniform[:, count:], side, 1.3)
-    crystals = (ridges**4 * 0.7 + 0.6 * (grain - 0.5).clamp(min=0) + 0.15)[:, None]
-    return blur(crystals, 0.5)[:, 0].clamp(0, 1)
+    count = len(uniform)
+    decay = torch.tensor([2.0] * count + [1.3] * count)
+    half = side * side - 1
+    maps = plasma(torch.cat((uniform[:, :half], uniform[:, half:])), side, decay)
+    smooth, grain = maps[:count], maps[count:]
+    ridges = 1 - (2 * smooth - 1).abs()
+    crystals = ridges**4 * 0.7 + 0.6 * (grain - 0.5).clamp(min=0) + 0.15
+    return blur(crystals[:, None], 0.5)[:, 0].clamp(0, 1)
