@@ -48,7 +48,7 @@ def random_problem(benchmark: Benchmark, record: dict[str, Any], classes: int, i
         return ImageSet(pixels, torch.arange(count) % number)
 
     validation, test = part(8, classes), part(8, classes)
-    trusted = torch.arange(max(images, classes)) % 2 == 0
+    trusted = torch.arange(max(images, classes)) < classes
     return Problem(
         train=part(max(images, classes), classes),
         validation=validation,

@@ -164,7 +164,7 @@ def suite_parameters(wildcards):
 PAGE_TEMPLATE = "src/reprood/report/templates/page.html.j2"
 
 
-NOTEBOOKS = ("explore",)
+NOTEBOOKS = ("explore", "gallery")
 
 
 def report_targets():

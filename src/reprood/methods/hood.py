@@ -1,58 +1,58 @@
-"""HOOD: features of in-distribution images made independent of those of outliers.
+"""HOOD: features of in-distribution (ID) images made independent of those of auxiliary outliers.
 
 J. Lin, Y. Wang, Q. Cai, Y. Pan, T. Yao, H. Chao, T. Mei: Out-of-Distribution Detection with Hilbert-Schmidt
-Independence Optimization, arXiv 2209.12807. The body of the paper could not be read: what follows is its code.
+Independence Optimization, arXiv 2209.12807. Only the abstract and the published code were available: what is called the
+paper's here is the code's.
 
-The penalty is the biased HSIC of features of arbitrary pairs of an in-distribution image and an outlier. Its mean over
-pairings is (1 - mean K) (1 - mean L) / (N - 1) whatever the network is, so that it acts on the spread of either set of
-features; the study `hood_mechanism` measures this.
+ID images and outliers are paired arbitrarily, so the penalty's mean over pairings, `expected_hsic`, is no matter of
+dependence: it is small when either set of features has little spread. The study `hood_mechanism` measures this.
 """
 
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from reprood.engine.batches import Batch, make_normalise
-from reprood.engine.fit import fit
-from reprood.engine.outliers import Order, outlier_rows, outlier_set
-from reprood.engine.precision import autocast
-from reprood.engine.problem import ImageSet, Problem
+from reprood.engine.fit import Loss, fit
+from reprood.engine.outliers import Order, outlier_batches
+from reprood.engine.problem import Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
+from reprood.errors import ReproodError
 from reprood.images.augment import random_crop, random_flip
 from reprood.images.randaugment import HOOD_TABLE, randaugment
 from reprood.nets.classifier import Classifier
 
-BATCH = 500
+FEATURE_BATCH = 500
 
 
 class Config(BaseModel):
-    """Settings; the defaults are those of the published scripts for CIFAR-100 (WRN-40-2, dropout 0.3).
+    """Settings; the defaults are the published script's for CIFAR-100 (WRN-40-2 with dropout 0.3).
 
     Attributes
     ----------
     weight : float
-        w of the penalty.
+        w of the penalty. 0 is the code's baseline: cross-entropy of ID batches alone, without outliers.
     tau : float
-        Bandwidth of both Gaussian kernels.
+        Bandwidth of both kernels, in units of the features: they are not normalised, so it must suit the network.
     scale : float or None
-        Factor of the HSIC: 16384 = 128^2 in the code, which is tied to its batch of 128; None: the square of the batch.
+        Factor of the penalty beside w. The code's 16384 = 128^2 goes with its batches of 128; None takes the square of
+        the batch size, with which the strength stays the same for any batch.
     outliers : str
         The auxiliary set; "" takes the only one.
-    order : {"random", "sequential"}
-        Outliers drawn at random, or read in order from equally spaced places as in the code, whose 80 million images
-        stand in order of their search words.
-    outlier_augment : {"crop_flip", "randaugment"}
-        "randaugment" is HOOD-aug: crop, RandAugment, flip.
-    operations, magnitude
+    order : {"sequential", "random"}
+        See `reprood.engine.outliers`. The code reads 80 million images in order, each at most once.
+    outlier_augment : {"crop_flip", "randaugment", "none"}
+        "randaugment" is HOOD-aug: crop, RandAugment, flip. ID images are never changed by RandAugment.
+    operations, magnitude : int, float
         n and m of RandAugment.
     translate_limit : float or None
-        Largest translation of RandAugment as a share of the side. At the published m = 10 a translation is 33 pixels
-        and leaves a black image of 32; None leaves it so.
+        Longest translation by RandAugment as a fraction of the side. At m = 10 the code's is 33.3 pixels, which leaves
+        an image of 32 pixels black: 41 % of the outliers with n = 4. None keeps that.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,56 +72,93 @@ class Config(BaseModel):
     scale: float | None = Field(default=16384.0, gt=0)
     outliers: str = ""
     order: Order = "sequential"
-    outlier_augment: Literal["crop_flip", "randaugment"] = "crop_flip"
+    outlier_augment: Literal["crop_flip", "randaugment", "none"] = "crop_flip"
     operations: int = Field(default=4, ge=0)
     magnitude: float = Field(default=10.0, ge=0, le=30)
-    translate_limit: float | None = Field(default=None, gt=0, le=1)
+    translate_limit: float | None = Field(default=None, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _full_batches(self) -> "Config":
+        if not self.training.drop_last:
+            raise ValueError("training.drop_last must be true: the penalty's factor is that of a full batch")
+        if self.training.batch_size < 2:
+            raise ValueError("training.batch_size must be 2 or more: HSIC needs pairs of images")
+        return self
+
+    def factor(self) -> float:
+        """What the two HSIC are multiplied by: scale * w, before the half of `penalty`."""
+        return self.weight * (self.training.batch_size**2 if self.scale is None else self.scale)
 
 
-# --- the penalty ---
+# --- the Hilbert-Schmidt independence criterion ---
 
 
 def gaussian_kernel(features: Tensor, sigma: float) -> Tensor:
-    """K_ij = exp(-||x_i - x_j||^2 / (2 sigma^2)) of the rows of [N, d], on raw features; [N, N]."""
-    products = features @ features.T
-    squares = products.diagonal()
-    return torch.exp(-(squares[:, None] + squares[None] - 2 * products) / (2 * sigma**2))
+    """K_ij = exp(-|x_i - x_j|^2 / (2 sigma^2)) of the rows of features [N, d]: [N, N].
+
+    Distances come from the Gram matrix, as in the code, and may be below 0 by a rounding error.
+    """
+    gram = features @ features.T
+    squares = gram.diagonal()
+    distances = squares[:, None] + squares - 2 * gram
+    return torch.exp(-distances / (2 * sigma**2))
+
+
+def kernel_hsic(first: Tensor, second: Tensor) -> Tensor:
+    """Biased HSIC of two kernel matrices [N, N] of paired rows: tr(K H L H) / (N - 1)^2 with H = I - 11' / N."""
+    centred = [kernel - kernel.mean(dim=0) for kernel in (first, second)]
+    return (centred[0] * centred[1].T).sum() / (len(first) - 1) ** 2
 
 
 def hsic(first: Tensor, second: Tensor, sigma: float) -> Tensor:
-    """Biased estimate tr(K H L H) / (N - 1)^2 of paired rows [N, d1] and [N, d2] (Gretton et al. 2005).
+    """`kernel_hsic` of paired features [N, d1] and [N, d2], N >= 2, under Gaussian kernels of one bandwidth."""
+    return kernel_hsic(gaussian_kernel(first, sigma), gaussian_kernel(second, sigma))
 
-    H takes the mean off columns; with both kernels symmetric it is enough to centre the columns of each.
+
+def off_diagonal_mean(kernel: Tensor) -> Tensor:
+    """Mean of the entries of a kernel matrix [N, N] beside the diagonal: near 1 when the features hardly differ."""
+    count = len(kernel)
+    return (kernel.sum() - kernel.diagonal().sum()) / (count * (count - 1))
+
+
+def expected_hsic(first: Tensor, second: Tensor) -> Tensor:
+    """Mean of `kernel_hsic` over all N! pairings of the rows of two kernels with unit diagonals, exactly.
+
+    (1 - k) (1 - l) / (N - 1) with k and l the `off_diagonal_mean` of either kernel.
     """
-    count = len(first)
-    k, m = gaussian_kernel(first, sigma), gaussian_kernel(second, sigma)
-    k, m = k - k.mean(dim=0, keepdim=True), m - m.mean(dim=0, keepdim=True)
-    return torch.trace(k @ m) / (count - 1) ** 2
+    return (1 - off_diagonal_mean(first)) * (1 - off_diagonal_mean(second)) / (len(first) - 1)
 
 
-def expected_hsic(first: Tensor, second: Tensor, sigma: float) -> Tensor:
-    """Mean of `hsic` over all pairings of the rows: (1 - mean of K) (1 - mean of L) / (N - 1), off the diagonals."""
-    count = len(first)
+def penalty(features: Tensor, outlier_features: Tensor, tau: float, factor: float) -> Tensor:
+    """HSIC of the ID images with either half of the outliers: factor / 2 times the sum of the two.
 
-    def off_diagonal(kernel: Tensor) -> Tensor:
-        return (kernel.sum() - kernel.diagonal().sum()) / (count * (count - 1))
+    Parameters
+    ----------
+    features : Tensor [n, d]
+        Of ID images; not normalised.
+    outlier_features : Tensor [2n, d]
+        Of outliers. Both get gradients.
+    tau : float
+        Bandwidth.
+    factor : float
+        scale * w.
+    """
+    first, second = outlier_features.chunk(2)
+    return factor / 2 * (hsic(first, features, tau) + hsic(second, features, tau))
 
-    k, m = off_diagonal(gaussian_kernel(first, sigma)), off_diagonal(gaussian_kernel(second, sigma))
-    return (1 - k) * (1 - m) / (count - 1)
 
-
-def penalty(features: Tensor, outlier_features: Tensor, sigma: float, factor: float) -> Tensor:
-    """Half of `factor` times the sum of the HSIC of n ID images with either half of 2n outliers."""
-    count = len(features)
-    halves = outlier_features[:count], outlier_features[count : 2 * count]
-    return factor / 2 * (hsic(halves[0], features, sigma) + hsic(halves[1], features, sigma))
+def hood_loss(
+    logits: Tensor, labels: Tensor, features: Tensor, outlier_features: Tensor, tau: float, factor: float
+) -> Tensor:
+    """Mean cross-entropy of the ID images, logits [n, K] and labels [n], plus the `penalty`. Outliers have no loss."""
+    return functional.cross_entropy(logits, labels) + penalty(features, outlier_features, tau, factor)
 
 
 # --- the network and its score ---
 
 
 class CorrelationNet(Classifier):
-    """A classifier that keeps the mean feature vector of each class [K, d]."""
+    """A classifier with the mean feature vector of each class as a buffer, which is stored with its weights."""
 
     class_means: Tensor
 
@@ -130,88 +167,106 @@ class CorrelationNet(Classifier):
         self.register_buffer("class_means", torch.zeros(classes, self.width))
 
 
-def build(config: Config, backbone: nn.Module, classes: int) -> CorrelationNet:
-    """The untrained network."""
-    return CorrelationNet(backbone, classes)
-
-
-def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Mean feature vector of each class, not normalised; [N, d] -> [K, d]."""
-    return torch.stack([features[labels == label].mean(dim=0) for label in range(classes)])
+def mean_features(features: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Mean of the features [N, d] of each class, float64 [K, d]; every class must occur."""
+    wide = features.double()
+    return torch.stack([wide[labels == label].mean(dim=0) for label in range(classes)])
 
 
 def correlation(features: Tensor, means: Tensor) -> Tensor:
-    """max_c |<f, mu_c>|, float64 [B] (equation 11 as the code names it); higher = more in-distribution."""
+    """The paper's correlation score (eq. 11): max_c |<f, mu_c>|, float64 [B]; higher = more in-distribution.
+
+    Neither is normalised, so that the norm of the features [B, d] counts most.
+    """
     return (features.double() @ means.double().T).abs().amax(dim=1)
 
 
-def scores(model: CorrelationNet, images: Tensor, config: Config, fitted: dict[str, float]) -> dict[str, Tensor]:
-    """`hood_cor`: the correlation with the nearest class mean."""
-    with torch.no_grad():
-        return {"hood_cor": correlation(model.features(images), model.class_means)}
+@torch.no_grad()
+def keep_class_means(model: CorrelationNet, problem: Problem, run: Run) -> None:
+    """Class means of the final network in evaluation mode, on clean training images, in fp32."""
+    normalised = make_normalise(problem, run)
+    parts = torch.split(problem.train.images, FEATURE_BATCH)
+    features = torch.cat([model.eval().features(normalised(part)) for part in parts])
+    model.class_means.copy_(mean_features(features, problem.train.labels, problem.classes))
 
 
 @torch.no_grad()
-def keep_class_means(model: CorrelationNet, data: ImageSet, problem: Problem, run: Run) -> None:
-    """Class means of clean training images in evaluation mode."""
-    normalised = make_normalise(problem, run)
-    model.eval()
-    found = []
-    for part in torch.split(data.images, BATCH):
-        with autocast("fp32", run.device):
-            found.append(model.features(normalised(part)))
-    model.class_means.copy_(class_means(torch.cat(found), data.labels, problem.classes))
+def scores(model: CorrelationNet, images: Tensor, config: Config, fitted: dict[str, float]) -> dict[str, Tensor]:
+    """The score `hood_cor` of one batch of normalised images [B, C, H, W]; the paper's SFM is the suite's `msp`."""
+    return {"hood_cor": correlation(model.features(images), model.class_means)}
 
 
 # --- training ---
 
 
 def augmented(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """uint8 outliers [B, C, H, W] cropped, changed by RandAugment in HOOD-aug, flipped."""
+    """Outliers, uint8 [B, C, H, W], as they go into training: cropped, in HOOD-aug changed by RandAugment, flipped."""
+    if config.outlier_augment == "none":
+        return images
     images = random_crop(images, config.training.crop_padding, generator)
     if config.outlier_augment == "randaugment":
-        images = randaugment(
-            images,
-            HOOD_TABLE,
-            config.operations,
-            config.magnitude,
-            generator,
-            translate_limit=config.translate_limit,
-        )
+        limit = config.translate_limit
+        images = randaugment(images, HOOD_TABLE, config.operations, config.magnitude, generator, translate_limit=limit)
     return random_flip(images, generator)
 
 
+def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
+    """What happens to outliers, shown on images [B, C, H, W] in their normalisation; for figures.
+
+    Normalised images do not tell what black and white are: these are taken to be their extremes.
+    """
+    low, high = images.amin(), images.amax()
+    scale = (high - low).clamp(min=1e-12) / 255
+    stored = ((images - low) / scale).round().to(torch.uint8)
+    return augmented(stored, config, generator).to(images.dtype) * scale + low
+
+
+def build(config: Config, backbone: nn.Module, classes: int) -> CorrelationNet:
+    """The untrained network."""
+    return CorrelationNet(backbone, classes)
+
+
 def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """One phase with n ID images and 2n outliers in one forward pass; then the class means of the final network."""
-    outliers = outlier_set(problem, config.outliers, run.name)
-    normalised = make_normalise(problem, run)
+    """One phase, with n ID images and 2n outliers in one forward pass; the class means at the end.
+
+    Raises
+    ------
+    ReproodError
+        When there are no outliers, or a class has no training image and so no mean.
+    """
+    lacking = torch.bincount(problem.train.labels, minlength=problem.classes).eq(0).nonzero().flatten().tolist()
+    if lacking:
+        raise ReproodError(
+            f"{run.name}: there is no training image of class {lacking[0]}, and HOOD's score needs the mean of every "
+            "class; leave the class out of the benchmark or raise its number of training images."
+        )
     with seeded(run.seed("initialisation")):
         model = build(config, problem.backbone(), problem.classes)
-    epochs, size = config.training.epochs, config.training.batch_size
-    factor = config.weight * (size**2 if config.scale is None else config.scale)
+    loss = plain_loss if config.weight == 0 else _joint_loss(problem, config, run)
+    rows = fit(model, loss, problem.train, config.training, run, problem=problem)
+    keep_class_means(model, problem, run)
+    return model, rows
+
+
+def plain_loss(network: nn.Module, batch: Batch) -> Tensor:
+    """Cross-entropy of the ID images."""
+    return functional.cross_entropy(network(batch.images), batch.labels)
+
+
+def _joint_loss(problem: Problem, config: Config, run: Run) -> Loss:
+    outliers = outlier_batches(problem, config.training, run, name=config.outliers, order=config.order)
+    normalised = make_normalise(problem, run)
+    factor = config.factor()
 
     def loss(network: nn.Module, batch: Batch) -> Tensor:
-        assert isinstance(network, CorrelationNet)
         count = len(batch.images)
-        rows = outlier_rows(batch, len(outliers), 2 * count, config.order, epochs).to(run.device)
-        others = normalised(augmented(outliers.images[rows], config, batch.generator))
-        features = network.features(torch.cat([batch.images, others]))
-        cross_entropy = functional.cross_entropy(network.head(features[:count]).float(), batch.labels)
-        if factor == 0:
-            return cross_entropy
-        with torch.autocast(run.device.type, enabled=False):  # kernels need the digits
+        # fit's autocast is for the network: neither images nor kernels are to depend on the precision.
+        with torch.autocast(run.device.type, enabled=False):
+            others = normalised(augmented(outliers(batch), config, batch.generator))
+        features: Tensor = network.features(torch.cat((batch.images, others)))  # type: ignore[operator]
+        logits: Tensor = network.head(features[:count])  # type: ignore[operator]
+        with torch.autocast(run.device.type, enabled=False):
             wide = features.float()
-            return cross_entropy + penalty(wide[:count], wide[count:], config.tau, factor)
+            return hood_loss(logits.float(), batch.labels, wide[:count], wide[count:], config.tau, factor)
 
-    history = fit(model, loss, problem.train, config.training, run, problem=problem)
-    keep_class_means(model, problem.train, problem, run)
-    return model, history
-
-
-def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """What RandAugment makes of outliers in HOOD-aug, shown on ID images; unchanged ones for HOOD."""
-    if config.outlier_augment != "randaugment":
-        return images
-    low, high = images.amin(), images.amax()
-    pixels = ((images - low) / (high - low) * 255).round().to(torch.uint8)
-    return augmented(pixels, config, generator).float() / 255 * (high - low) + low
+    return loss

@@ -1,8 +1,7 @@
-"""Outlier Exposure: outliers of an auxiliary set are to get uniform predictions.
+"""Outlier Exposure: a classifier that learns to predict uniformly on auxiliary outliers.
 
 D. Hendrycks, M. Mazeika, T. Dietterich: Deep Anomaly Detection with Outlier Exposure, ICLR 2019, arXiv 1812.04606. The
-baseline of HOOD, and trained as HOOD is there: n ID images and 2n outliers in one forward pass. The score is the
-maximum softmax probability.
+loss is in `oe_loss`; the score is the maximum softmax probability.
 """
 
 from typing import Any
@@ -14,7 +13,7 @@ from torch.nn import functional
 
 from reprood.engine.batches import Batch, make_inputs
 from reprood.engine.fit import fit
-from reprood.engine.outliers import Order, outlier_rows, outlier_set
+from reprood.engine.outliers import Order, outlier_batches
 from reprood.engine.problem import Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
@@ -24,20 +23,27 @@ from reprood.nets.classifier import Classifier
 
 
 class Config(BaseModel):
-    """Settings; the defaults train from scratch as in the code (WRN-40-2, dropout 0.3).
+    """Settings; the defaults are the code's for training from scratch (WRN-40-2 with dropout 0.3).
 
     Attributes
     ----------
     training : Training
-        With outliers.
-    pretraining : Training or None
-        A first phase without outliers; `training` then is the fine-tuning (10 epochs at 0.001 in the paper).
+        Of the phase with outliers.
+    pretrain : Training or None
+        A first phase without outliers; `training` is then the fine-tuning, for which the code has 10 epochs from a
+        rate of 0.001. None: with outliers from the start.
     weight : float
         Of the outliers' loss.
     outliers : str
         The auxiliary set; "" takes the only one.
-    order : {"random", "sequential"}
-        How outliers are read.
+    order : {"sequential", "random"}
+        See `reprood.engine.outliers`. The code of this method starts each epoch at a random place instead of equally
+        spaced ones; those are HOOD's, whose baseline this is.
+
+    Notes
+    -----
+    Outliers are cropped and flipped as the ID images are. The code steps its schedule before the optimiser; here the
+    first step has the full rate.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,7 +58,7 @@ class Config(BaseModel):
         final_lr=1e-6,
         drop_last=True,
     )
-    pretraining: Training | None = None
+    pretrain: Training | None = None
     weight: float = Field(default=0.5, ge=0)
     outliers: str = ""
     order: Order = "sequential"
@@ -64,8 +70,8 @@ def build(config: Config, backbone: nn.Module, classes: int) -> nn.Module:
 
 
 def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """Without outliers first if asked for, then with them."""
-    outliers = outlier_set(problem, config.outliers, run.name)
+    """ID images and twice as many outliers in one forward pass, so that batch statistics are of the mixture."""
+    outliers = outlier_batches(problem, config.training, run, name=config.outliers, order=config.order)
     prepare = make_inputs(problem, config.training, run)
     with seeded(run.seed("initialisation")):
         model = build(config, problem.backbone(), problem.classes)
@@ -75,13 +81,10 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
 
     def exposed(network: nn.Module, batch: Batch) -> Tensor:
         count = len(batch.images)
-        rows = outlier_rows(batch, len(outliers), 2 * count, config.order, config.training.epochs).to(run.device)
-        others = prepare(outliers.images[rows], batch.generator)
-        logits = network(torch.cat([batch.images, others])).float()
+        logits = network(torch.cat((batch.images, prepare(outliers(batch), batch.generator)))).float()
         return oe_loss(logits[:count], batch.labels, logits[count:], config.weight)
 
-    history = []
-    if config.pretraining is not None:
-        history += fit(model, plain, problem.train, config.pretraining, run, problem=problem, phase="pretrain")
-    history += fit(model, exposed, problem.train, config.training, run, problem=problem)
-    return model, history
+    rows: list[dict[str, Any]] = []
+    if config.pretrain is not None:
+        rows += fit(model, plain, problem.train, config.pretrain, run, problem=problem, phase="pretrain")
+    return model, rows + fit(model, exposed, problem.train, config.training, run, problem=problem)

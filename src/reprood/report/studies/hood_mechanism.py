@@ -1,0 +1,73 @@
+"""Figure of HOOD's mechanism: HSIC beside its mean over pairings, spread and norm of either set of features."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reprood.report.style import ID_COLOUR, OOD_COLOURS, PALETTE, new_figure
+
+OUTLIER_COLOUR = OOD_COLOURS["near"]
+
+
+def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
+    """Left: HSIC of one batch, as paired and under random pairings. Then spreads and norms of the features by seed."""
+    methods = list(dict.fromkeys(rows.loc[rows["metric"] == "hsic", "arm"]))
+    figure = new_figure(7.2, 2.6)
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1.3, 1, 1))
+    pairings(left, arrays, methods)
+    for axes, (inside, outside), label, complement in (
+        (middle, ("lbar", "kbar"), "spread (1 \N{MINUS SIGN} mean kernel)", True),
+        (right, ("norm_id", "norm_outlier"), "mean norm of features", False),
+    ):
+        dots(axes, rows, inside, methods, -0.15, ID_COLOUR, "ID", complement)
+        dots(axes, rows, outside, methods, 0.15, OUTLIER_COLOUR, "outliers", complement)
+        axes.set_ylabel(label)
+        ticks(axes, methods)
+    middle.set_yscale("log")  # the outliers' is smaller by powers of ten
+    right.set_ylim(bottom=0)
+    right.legend()
+    return figure
+
+
+def pairings(axes: Axes, arrays: Mapping[str, np.ndarray], methods: Sequence[str]) -> None:
+    """Random pairings of the first seed's first batch as small dots, its own pairing, and the mean over all."""
+    for place, method in enumerate(methods):
+        values = arrays[f"pairings_{method}"]
+        found, expected = arrays[f"pair_{method}"]
+        around = place + 0.25 * np.linspace(-1, 1, len(values))
+        axes.plot(around, values, ".", color="#999999", markersize=2, label="random pairings" if place == 0 else None)
+        axes.plot([place - 0.32, place + 0.32], [expected] * 2, color="black", label="mean" if place == 0 else None)
+        axes.plot(place, found, "D", color=PALETTE[4], markersize=4, label="as paired" if place == 0 else None)
+    axes.set_yscale("log")
+    axes.set_ylabel("HSIC of one batch")
+    axes.legend()
+    ticks(axes, methods)
+
+
+def dots(
+    axes: Axes,
+    rows: pd.DataFrame,
+    metric: str,
+    methods: Sequence[str],
+    shift: float,
+    colour: str,
+    label: str,
+    complement: bool,
+) -> None:
+    """A dot each seed and a line at the mean, method by method; 1 minus the values with `complement`."""
+    for place, method in enumerate(methods):
+        values = rows.loc[(rows["metric"] == metric) & (rows["arm"] == method), "value"].to_numpy()
+        values = 1 - values if complement else values
+        x = place + shift
+        axes.plot(np.full(len(values), x), values, "o", color=colour, markersize=3.5, alpha=0.7)
+        axes.plot([x - 0.12, x + 0.12], [values.mean()] * 2, color=colour, label=label if place == 0 else None)
+
+
+def ticks(axes: Axes, methods: Sequence[str]) -> None:
+    """Names of the methods below."""
+    axes.set_xlim(-0.5, len(methods) - 0.5)
+    axes.set_xticks(range(len(methods)), methods, rotation=30, ha="right", rotation_mode="anchor")
+    axes.grid(visible=False, axis="x")
