@@ -23,6 +23,8 @@ rule split:
         split_files("data/benchmarks/{benchmark}/{split}"),
     log:
         "logs/data/benchmarks/{benchmark}/{split}.log",
+    wildcard_constraints:
+        split="(?!corrupted/)[a-z0-9_]+",  # made from the test split, by the next rule
     params:
         code=code("reprood.data.benchmark"),
         settings=split_parameters,
@@ -30,10 +32,6 @@ rule split:
     shell:
         "reprood data split --spec {params.settings:q} --source {params.source}"
         " --out data/benchmarks/{wildcards.benchmark}/{wildcards.split} > {log} 2>&1"
-
-
-# The name of this split is reserved: it is made from the test split, not from a source.
-ruleorder: corrupted > split
 
 
 rule corrupted:

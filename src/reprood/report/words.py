@@ -22,6 +22,9 @@ PUBLISHED_METRICS = {
     "detection_accuracy": "detection accuracy, %",
     "fgsm_accuracy": "accuracy under FGSM, %",
     "localisation_accuracy": "localisation accuracy, %",
+    "map": "mean average precision, %",
+    "bleu1": "BLEU-1, %",
+    "bleu4": "BLEU-4, %",
 }
 IN_PERCENT = ("top1_error", "top5_error", "mce", "localisation_error", "gt_localisation_error")
 SPLITS = {
