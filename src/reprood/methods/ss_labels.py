@@ -6,7 +6,7 @@ labels are drawn by the data stage; a method never sees the right ones but of tr
 """
 
 import copy
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -149,8 +149,8 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
     history = []
 
     def turns(network: nn.Module, images: Tensor) -> Tensor:
-        assert isinstance(network, RotationNet)
-        return config.rotation_weight * rotation_loss(network.rotation(network.features(rotated_batch(images)[0])))
+        whole = cast(RotationNet, network)  # or its compiled form
+        return config.rotation_weight * rotation_loss(whole.rotation(whole.features(rotated_batch(images)[0])))
 
     def rotation_only(network: nn.Module, batch: Batch) -> Tensor:
         with torch.no_grad():

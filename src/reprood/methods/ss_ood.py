@@ -7,7 +7,7 @@ Uncertainty, NeurIPS 2019, arXiv 1906.12340. Here are multi-class OOD detection 
 normalised as everywhere in a suite, after an attack in [0, 1].
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -247,12 +247,12 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
     mean, std = (torch.tensor(v, device=run.device).view(1, -1, 1, 1) for v in (problem.mean, problem.std))
 
     def loss(network: nn.Module, batch: Batch) -> Tensor:
-        assert isinstance(network, RotationNet)
+        whole = cast(RotationNet, network)  # or its compiled form
         if config.part == "ood":
-            return ood_step(network, batch, config)
+            return ood_step(whole, batch, config)
         if config.part == "auxiliary":
-            return auxiliary_step(network, batch.images, batch.labels, config.rotation_weight)
-        return adversarial_step(network, batch, config, mean, std)
+            return auxiliary_step(whole, batch.images, batch.labels, config.rotation_weight)
+        return adversarial_step(whole, batch, config, mean, std)
 
     inputs = unit_inputs(config.training, run) if config.part == "adversarial" else None
     return model, fit(model, loss, problem.train, config.training, run, problem=problem, inputs=inputs)
