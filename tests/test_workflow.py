@@ -6,17 +6,20 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from reprood.config import load_suite
 from reprood.files import sha256_file
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1500)]
 
 METHODS = ("erm", "cutmix", "godin_c")
 SEEDS = (0, 1)
-REPORT_RULES = {"figure", "tables", "notebook", "page", "examples"}
+REPORT_RULES = {"figure", "study_figure", "tables", "notebook", "page", "examples"}
+JOBS = list(load_suite("smoke", Path(__file__).resolve().parent.parent).jobs())  # of all benchmarks
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def test_every_stage_wrote_what_it_promises(built):
                 "model.safetensors", "model.json", "history.csv", "run.json", "predictions.parquet", "metrics.csv",
             }  # fmt: skip
     metrics = pd.read_parquet(built.folder / "results" / "metrics.parquet")
-    assert set(metrics["method"]) == set(METHODS)
+    assert set(zip(metrics["benchmark"], metrics["method"], metrics["seed"], strict=True)) == set(JOBS)
     assert metrics.query("metric == 'auroc'")["value"].between(0, 1).all()
     verdicts = pd.read_csv(built.folder / "results" / "verdicts.csv")
     assert not verdicts["verdict"].eq("reproduced").any(), "a reduced scale never reproduces a published number"
@@ -52,6 +55,45 @@ def test_every_stage_wrote_what_it_promises(built):
     for method in METHODS:
         part = built.folder / "results" / "summary" / f"smoke_letters.{method}.json"
         assert json.loads(part.read_text()) == summary["smoke_letters"][method]
+
+
+def test_conditions_families_and_studies_come_out(built):
+    metrics = pd.read_parquet(built.folder / "results" / "metrics.parquet").query("benchmark == 'smoke_robust'")
+    assert {"corrupted/fog", "corrupted", "attacked/pgd", "occluded/center"} <= set(metrics["split"])
+    assert "mce" in set(metrics["metric"])
+    objects = pd.read_parquet(built.folder / "results" / "metrics.parquet").query("benchmark == 'smoke_objects'")
+    assert "localisation_error" in set(objects["metric"])
+    values = pd.read_csv(built.folder / "results" / "studies" / "cnc_toy" / "values.csv")
+    assert set(values["seed"]) == {0, 1}
+    assert (built.folder / "reports" / "figures" / "studies" / "cnc_toy.svg").is_file()
+    page = (built.folder / "reports" / "index.html").read_text()
+    for name in ("benchmark-smoke_one_class", "study-cnc_toy", "smoke_robust-robustness"):
+        assert f'id="{name}"' in page
+
+
+def test_editing_a_corruption_makes_copies_again_and_trains_what_uses_it(edited):
+    with open(edited.folder / "src/reprood/images/corruptions/pixels.py", "a") as stream:
+        stream.write("\n\nEDITED = 1\n")
+    plan = edited.plan()
+    assert plan["corrupted"] == 1
+    assert plan["train"] == 1  # CnC
+    assert plan["predict"] == len([job for job in JOBS if job[0] == "smoke_robust"])
+
+
+def test_editing_an_attack_predicts_again_and_trains_what_uses_it(edited):
+    with open(edited.folder / "src/reprood/attacks/projected.py", "a") as stream:
+        stream.write("\n\nEDITED = 1\n")
+    plan = edited.plan()
+    assert plan["predict"] == len(JOBS)  # the predict stage knows attacks
+    assert plan["train"] == len([job for job in JOBS if job[1].startswith("ss_") and job[0] == "smoke_robust"])
+
+
+def test_editing_a_study_runs_the_study(edited):
+    with open(edited.folder / "src/reprood/studies/cnc_toy.py", "a") as stream:
+        stream.write("\n\nEDITED = 1\n")
+    plan = edited.plan()
+    assert plan["study"] == 1
+    assert not {"train", "predict", "evaluate", "corrupted"} & set(plan)
 
 
 def test_nothing_is_left_behind(built):
@@ -111,7 +153,7 @@ def test_editing_a_detector_predicts_again_but_trains_nothing(edited):
     with open(edited.folder / "src/reprood/detectors/knn.py", "a") as stream:
         stream.write("\n\nEDITED = 1\n")
     plan = edited.plan()
-    assert plan["predict"] == len(METHODS) * len(SEEDS)
+    assert plan["predict"] == len(JOBS)
     assert "train" not in plan
 
 
@@ -119,7 +161,7 @@ def test_editing_a_metric_evaluates_again(edited):
     with open(edited.folder / "src/reprood/evaluate/metrics.py", "a") as stream:
         stream.write("\n\nEDITED = 1\n")
     plan = edited.plan()
-    assert plan["evaluate"] == len(METHODS) * len(SEEDS)
+    assert plan["evaluate"] == len(JOBS)
     assert not {"train", "predict"} & set(plan)
 
 
@@ -142,7 +184,7 @@ def test_changing_one_methods_setting_runs_that_method(edited):
 def test_swapping_two_values_is_seen(edited):
     """Snakemake compares parameters as a set of values; one canonical text makes a swap visible."""
     edited.edit("config/suites/smoke.yaml", "epochs: 2, batch_size: 32", "epochs: 32, batch_size: 2")
-    assert edited.plan()["train"] == len(METHODS) * len(SEEDS)
+    assert edited.plan()["train"] == len(JOBS)
 
 
 def test_a_new_seed_runs_only_the_new_seed(edited):

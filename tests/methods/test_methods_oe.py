@@ -86,14 +86,16 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"order": "random"}, {"pretrain": Training(epochs=1, batch_size=16, crop_padding=1)}]
+    ("change", "kills"),
+    [({}, (2, 3)), ({"order": "random"}, (2, 3)), ({"pretrain": SHORT.model_copy(update={"epochs": 1})}, (2, 3, 2))],
 )
-def test_killed_training_ends_in_the_same_bits(tmp_path, monkeypatch, change) -> None:
+def test_killed_training_ends_in_the_same_bits(tmp_path, monkeypatch, change, kills) -> None:
+    """Each kill comes after so many more steps; with pre-training (3 steps) one in it and two after it."""
     task, config = with_outliers(dropout=0.2), Config(training=SHORT, **change)
     whole, expected = oe.train(task, config, run(tmp_path / "whole"))
 
-    inner = oe.oe_loss
-    for survived in (2, 3):
+    inner = functional.cross_entropy
+    for survived in kills:
         left = [survived]
 
         def dying(*arguments, left=left) -> Tensor:
@@ -103,7 +105,7 @@ def test_killed_training_ends_in_the_same_bits(tmp_path, monkeypatch, change) ->
             return inner(*arguments)
 
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(oe, "oe_loss", dying)
+            patch.setattr(functional, "cross_entropy", dying)
             oe.train(task, config, run(tmp_path / "killed", checkpoint_seconds=0))
     resumed, rows = oe.train(task, config, run(tmp_path / "killed", checkpoint_seconds=0))
     assert rows == expected

@@ -93,6 +93,20 @@ def test_corrected_loss_by_hand() -> None:
     torch.testing.assert_close(identity, functional.cross_entropy(logits, labels, reduction="none"))
 
 
+@pytest.mark.parametrize("count", [7, 101, 250])
+def test_forward_matrix_by_numpy(count: int) -> None:
+    """Class after class on one array: what an earlier class zeroed stays zero."""
+    generator = torch.Generator().manual_seed(count)
+    probabilities = torch.softmax(3 * torch.randn(count, 4, generator=generator, dtype=torch.float64), 1)
+    left, rows = probabilities.numpy().copy(), []
+    for label in range(4):
+        left[left[:, label] >= np.percentile(left[:, label], 97, method="higher"), label] = 0
+        rows.append(left[left[:, label].argmax()].copy())
+    kept = probabilities.clone()
+    np.testing.assert_array_equal(method.forward_matrix(probabilities, 97.0), rows)
+    assert torch.equal(probabilities, kept)
+
+
 def test_forward_matrix_of_sure_predictions_is_the_identity() -> None:
     assert torch.equal(method.forward_matrix(torch.eye(4), None), torch.eye(4))
 
@@ -119,6 +133,58 @@ def test_the_noisy_phase_of_glc_sees_no_trusted_image(tmp_path: Path, monkeypatc
     assert sizes == {"train": 36, "corrected": 48}
 
 
+@pytest.mark.parametrize("case", ["glc", "glc with rotations"])
+def test_where_the_corrected_phase_begins(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the weights that the rotations left, or with new ones; never with those of the noisy labels."""
+    before, after = {}, {}
+    inner = method.fit
+
+    def watched(model: torch.nn.Module, *rest: object, **options: object) -> object:
+        phase = options.get("phase", "train")
+        before[phase] = {key: value.clone() for key, value in model.state_dict().items()}
+        rows = inner(model, *rest, **options)
+        after[phase] = {key: value.clone() for key, value in model.state_dict().items()}
+        return rows
+
+    def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+        return all(torch.equal(one[key], other[key]) for key in one)
+
+    monkeypatch.setattr(method, "fit", watched)
+    method.train(noisy(), config(case), run(tmp_path))
+    assert not same(before["corrected"], after["train"])
+    if "rotation" in after:
+        assert same(before["corrected"], after["rotation"])
+        assert same(before["train"], after["rotation"])
+    else:
+        assert not same(before["corrected"], before["train"])
+
+
+@pytest.mark.parametrize(("case", "trusted"), [("glc", 12), ("forward", 0)])
+def test_what_the_corrected_loss_is_given(
+    case: str, trusted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trusted rows apart from the others; GLC divides by the batch size of the settings in a short last batch, too."""
+    given = []
+    inner = method.glc_loss
+
+    def watched(*arguments: Tensor | int) -> Tensor:
+        given.append((len(arguments[1]), len(arguments[3]), arguments[5]))
+        return inner(*arguments)
+
+    monkeypatch.setattr(method, "glc_loss", watched)
+    short = SHORT.model_copy(update={"epochs": 1, "batch_size": 20})
+    method.train(noisy(), config(case).model_copy(update={"training": short, "rotations": False}), run(tmp_path))
+    assert [silver + gold for silver, gold, _ in given] == [20, 20, 8]
+    assert sum(gold for _, gold, _ in given) == trusted
+    assert [divisor for *_, divisor in given] == ([20, 20, 20] if case == "glc" else [20, 20, 8])
+
+
+def test_class_forward_of_the_rotation_phase_moves_batch_statistics(tmp_path: Path) -> None:
+    model, _ = method.train(noisy(), config("rotations"), run(tmp_path))
+    steps = 3 * SHORT.epochs
+    assert int(model.backbone.norm.num_batches_tracked) == 2 * steps + 2 * steps
+
+
 def test_glc_without_trusted_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReproodError, match="GLC needs training images with trusted labels"):
         method.train(problem(48), config("glc"), run(tmp_path))
@@ -128,26 +194,39 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("case", ["plain", "glc with rotations"])
+# calls of the loss that each attempt survives; a step with labels and rotations has two
+PATIENCE = {"plain": 1, "glc": 3, "forward": 3, "glc with rotations": 3}
+
+
+@pytest.mark.parametrize("case", PATIENCE)
 def test_killed_training_ends_in_the_same_bits(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = noisy(dropout=0.2)
-    whole, expected = method.train(task, config(case), run(tmp_path / "whole"))
+    """Killed again and again, in every phase: what lies between the phases is found anew each time."""
+    task, chosen = noisy(dropout=0.2), config(case)
+    whole, expected = method.train(task, chosen, run(tmp_path / "whole"))
     job = run(tmp_path / "killed", checkpoint_seconds=0)
-    inner = functional.cross_entropy
-    # calls of the loss until death, over all phases: within the first, between, within the last
-    for survived in (1, 2, 1) if case == "plain" else (2, 5, 4, 5, 2):
-        left = [survived]
+    inner, inner_fit = functional.cross_entropy, method.fit
+    left, phases, deaths = [0], [""], []
 
-        def dying(*arguments: object, left: list[int] = left, **options: object) -> Tensor:
-            left[0] -= 1
-            if left[0] < 0:
-                raise Killed
-            return inner(*arguments, **options)
+    def dying(*arguments: object, **options: object) -> Tensor:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        return inner(*arguments, **options)
 
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(functional, "cross_entropy", dying)
-            method.train(task, config(case), job)
-    resumed, rows = method.train(task, config(case), job)
+    def watched(*arguments: object, **options: object) -> object:
+        phases.append(str(options.get("phase", "train")))
+        return inner_fit(*arguments, **options)
+
+    monkeypatch.setattr(functional, "cross_entropy", dying)
+    monkeypatch.setattr(method, "fit", watched)
+    for _ in range(60):
+        left[0] = PATIENCE[case]
+        try:
+            resumed, rows = method.train(task, chosen, job)
+            break
+        except Killed:
+            deaths.append(phases[-1])
+    assert set(deaths) == {row["phase"] for row in expected}
     assert rows == expected
     for (key, ours), theirs in zip(resumed.state_dict().items(), whole.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs), key

@@ -15,6 +15,7 @@ from reprood.engine.training import Training
 from reprood.images.rotations import rotate, rotated_batch, translate
 from reprood.methods import ss_ood as method
 from reprood.methods.ss_ood import Config
+from reprood.nets import wrn
 from tiny_problem import Net, problem, run
 
 SHORT = Training(epochs=2, batch_size=16, lr=0.05, crop_padding=1, monitor_every=2)
@@ -146,6 +147,36 @@ def test_adversarial_reference() -> None:
 
 
 @pytest.mark.golden
+def test_network_reference() -> None:
+    """The paper's network, small: answers in both modes, and what one training batch does to the last statistics."""
+    stored = tensors("wrn_tiny")
+    weights = {key: stored.pop(key) for key in list(stored) if "." in key}
+    model = method.build(Config(), wrn.build(stored["x"].shape[1], depth=10, width=1), len(weights["fc.bias"]))
+    found = model.load_state_dict({ours(key): value for key, value in weights.items()}, strict=False)
+    assert not found.unexpected_keys
+    assert all(key.startswith("rotation.") or key.endswith("num_batches_tracked") for key in found.missing_keys)
+    with torch.no_grad():
+        for mode in ("eval", "train"):
+            features = model.train(mode == "train").features(stored["x"])
+            np.testing.assert_allclose(features, stored[f"pen_{mode}"], atol=1e-4)
+            np.testing.assert_allclose(model.head(features), stored[f"logits_{mode}"], atol=1e-4)
+    for name in ("running_mean", "running_var"):
+        after = model.state_dict()[ours(f"bn1.{name}")]
+        np.testing.assert_allclose(after, stored[f"bn1_{name}_after"], atol=1e-4)
+
+
+def ours(key: str) -> str:
+    """The place of a published weight in our network."""
+    module, tensor = key.rsplit(".", 1)
+    fixed = {"conv1": "backbone.stem", "bn1": "backbone.norm", "fc": "head"}
+    if module not in fixed:
+        group, _, number, part = module.split(".")
+        part = part.replace("bn", "norm").replace("convShortcut", "shortcut")
+        return f"backbone.stages.{int(group.removeprefix('block')) - 1}.{number}.{part}.{tensor}"
+    return f"{fixed[module]}.{tensor}"
+
+
+@pytest.mark.golden
 def test_schedule_reference() -> None:
     """The published scheduler steps before the optimiser: its t-th rate is ours of t / T."""
     stored = load("ss_ood", "cosine_lr")
@@ -162,6 +193,19 @@ def test_rotation_loss_by_hand() -> None:
     assert float(method.rotation_loss(logits)) == pytest.approx(total / 8, abs=1e-6)
     bits = method.rotation_bits(logits)
     assert float(bits.mean()) == pytest.approx(total / 8 / np.log(2), abs=1e-6)
+
+
+def test_attack_objective_by_hand() -> None:
+    """Sums, not means: one class image weighs as much as at the update, where four turned ones share the weight."""
+    generator = torch.Generator().manual_seed(0)
+    logits, turns = (torch.randn(n, k, generator=generator, dtype=torch.float64) for n, k in ((3, 5), (12, 4)))
+    labels = torch.tensor([4, 0, 2])
+    classes = sum(float(torch.logsumexp(logits[row], 0) - logits[row, labels[row]]) for row in range(3))
+    rotations = sum(float(torch.logsumexp(turns[row], 0) - turns[row, row // 3]) for row in range(12))
+    assert float(method.attack_objective(logits, labels, turns, 0.5)) == pytest.approx(
+        classes + rotations / 8, rel=1e-6
+    )
+    assert float(method.attack_objective(logits, labels, None, 0.5)) == pytest.approx(classes, rel=1e-6)
 
 
 def test_the_score_s_signs() -> None:
