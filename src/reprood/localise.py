@@ -1,4 +1,8 @@
-"""Weakly supervised localisation by class activation maps (Zhou et al. 2016; CutMix, appendix B)."""
+"""Weakly supervised localisation by class activation maps (Zhou et al. 2016; CutMix, appendix B).
+
+A map shows how much each position adds to a class' logit: for a head that is affine on averaged features, the mean of
+the map plus the head's bias is the logit.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,49 +15,101 @@ from torch.nn import functional
 
 from reprood.errors import ReproodError
 
-THRESHOLD = 0.15
+THRESHOLD = 0.15  # of a map's maximum (CutMix, appendix B)
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes int [N, 4] (x0, y0, x1, y1; ends exclusive) of the predicted and of the right class."""
+    """Boxes int32 [N, 4] (x0, y0, x1, y1 in pixels, ends exclusive) of the predicted and of the right class."""
 
     predicted: np.ndarray
     true: np.ndarray
+
+
+def activation_maps(maps: Tensor, weight: Tensor, classes: Tensor) -> Tensor:
+    """sum_d w_cd A_d of one class for each image.
+
+    Parameters
+    ----------
+    maps : Tensor [B, d, h, w]
+        Last maps, whose mean over positions are the features.
+    weight : Tensor [K, d]
+        Of the affine head.
+    classes : int64 Tensor [B]
+
+    Returns
+    -------
+    Tensor [B, h, w]
+    """
+    return torch.einsum("bdhw,bd->bhw", maps, weight[classes])
+
+
+def boxes_of(maps: Tensor, size: int, threshold: float = THRESHOLD) -> np.ndarray:
+    """Tight box of the largest connected region where a map is at least `threshold` times its maximum.
+
+    Parameters
+    ----------
+    maps : Tensor [B, h, w]
+        Enlarged to `size` bilinearly first.
+    size : int
+        Side of the images.
+    threshold : float
+
+    Returns
+    -------
+    int32 array [B, 4]
+        x0, y0, x1, y1; ends exclusive. Regions are connected along rows and columns. A map without a positive value
+        points nowhere and gives the whole image.
+    """
+    large = functional.interpolate(maps[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]
+    boxes = np.empty((len(maps), 4), np.int32)
+    for row, values in enumerate(large.cpu().numpy()):
+        top = values.max()
+        if top <= 0:
+            boxes[row] = (0, 0, size, size)
+            continue
+        parts, _ = ndimage.label(values >= threshold * top)
+        largest = np.argmax(np.bincount(parts.ravel())[1:]) + 1
+        ys, xs = np.nonzero(parts == largest)
+        boxes[row] = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+    return boxes
 
 
 @torch.no_grad()
 def localise(
     model: nn.Module, batches: Callable[[], Iterable[Tensor]], predictions: Tensor, labels: Tensor, size: int
 ) -> Boxes:
-    """Boxes of the class activation maps."""
+    """Boxes of a test set.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode; with a backbone that gives its last maps, and an affine head.
+    batches : callable
+        Gives the normalised images, batch by batch.
+    predictions, labels : int64 Tensor [N]
+        Predicted and right classes.
+    size : int
+        Side of the images.
+
+    Raises
+    ------
+    ReproodError
+        When the model has no such maps.
+    """
     head = model.linear_head()  # type: ignore[operator]
     backbone = getattr(model, "backbone", None)
     if head is None or not hasattr(backbone, "maps"):
-        raise ReproodError(f"{type(model).__name__} has no class activation maps; leave 'localisation' out.")
-    found: list[list[np.ndarray]] = [[], []]
+        raise ReproodError(
+            f"{type(model).__name__} has no class activation maps: it needs a backbone with maps and an affine head; "
+            "leave 'localisation' out of the benchmark's evaluations."
+        )
+    predicted, true = [], []
     start = 0
     for images in batches():
         maps = backbone.maps(images)  # type: ignore[union-attr]
-        stop = start + len(maps)
-        for boxes, classes in zip(found, (predictions[start:stop], labels[start:stop]), strict=True):
-            activation = torch.einsum("bdhw,bd->bhw", maps, head[0][classes])
-            large = functional.interpolate(activation[:, None], size=(size, size), mode="bilinear")[:, 0]
-            boxes.append(boxes_of(large.cpu().numpy()))
-        start = stop
-    return Boxes(np.concatenate(found[0]), np.concatenate(found[1]))
-
-
-def boxes_of(maps: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
-    """Tight box of the largest connected component above `threshold` times the maximum; int32 [N, 4]."""
-    boxes = np.empty((len(maps), 4), np.int32)
-    for row, values in enumerate(maps):
-        top = values.max()
-        if top <= 0:
-            boxes[row] = (0, 0, values.shape[1], values.shape[0])
-            continue
-        parts, _ = ndimage.label(values > threshold * top)
-        largest = np.argmax(np.bincount(parts.ravel())[1:]) + 1
-        ys, xs = np.nonzero(parts == largest)
-        boxes[row] = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
-    return boxes
+        part = slice(start, start + len(maps))
+        predicted.append(boxes_of(activation_maps(maps, head[0], predictions[part]), size))
+        true.append(boxes_of(activation_maps(maps, head[0], labels[part]), size))
+        start = part.stop
+    return Boxes(np.concatenate(predicted), np.concatenate(true))

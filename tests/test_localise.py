@@ -1,0 +1,97 @@
+"""Class activation maps: they add up to the logits, their boxes are tight, the largest region counts."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from reprood.engine.seeds import seeded
+from reprood.errors import ReproodError
+from reprood.localise import activation_maps, boxes_of, localise
+from reprood.nets import densenet, pyramidnet, resnet, wrn
+from reprood.nets.classifier import Classifier
+
+NETS = {
+    "wrn": lambda: wrn.build(1, depth=10, width=0.5),
+    "resnet": lambda: resnet.build(1, depth=8, stages=3, base=4),
+    "pyramidnet": lambda: pyramidnet.build(1, depth=11, widening=6),
+    "densenet": lambda: densenet.build(1, depth=10, growth=4),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_map_and_the_bias_are_the_logit(name: str) -> None:
+    with seeded(0):
+        model = Classifier(NETS[name](), 3).eval()
+    images = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        maps, logits = model.backbone.maps(images), model(images)
+        assert torch.equal(model.features(images), maps.mean(dim=(2, 3)))
+    weight, bias = model.linear_head()
+    for label in range(3):
+        found = activation_maps(maps, weight, torch.full((4,), label)).mean(dim=(1, 2)) + bias[label]
+        torch.testing.assert_close(found, logits[:, label], rtol=1e-4, atol=1e-5)
+
+
+def flood(mask: np.ndarray) -> list[set[tuple[int, int]]]:
+    """Connected regions, one pixel after the other."""
+    left = {(int(y), int(x)) for y, x in zip(*np.nonzero(mask), strict=True)}
+    regions = []
+    while left:
+        todo, region = [left.pop()], set()
+        while todo:
+            y, x = todo.pop()
+            region.add((y, x))
+            for near in ((y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)):
+                if near in left:
+                    left.remove(near)
+                    todo.append(near)
+        regions.append(region)
+    return regions
+
+
+def test_boxes_equal_a_flood_fill() -> None:
+    maps = torch.rand(30, 12, 12, generator=torch.Generator().manual_seed(1))
+    for values, box in zip(maps.numpy(), boxes_of(maps, 12, 0.6), strict=True):
+        regions = flood(values >= 0.6 * values.max())
+        size = max(map(len, regions))
+        tight = []
+        for region in (r for r in regions if len(r) == size):
+            ys, xs = zip(*region, strict=True)
+            tight.append((min(xs), min(ys), max(xs) + 1, max(ys) + 1))
+        assert tuple(box) in tight
+
+
+def test_a_map_that_points_nowhere_gives_the_whole_image() -> None:
+    assert boxes_of(-torch.ones(1, 3, 3), 24).tolist() == [[0, 0, 24, 24]]
+
+
+def test_an_object_is_found() -> None:
+    maps = torch.zeros(1, 8, 8)
+    maps[0, 2:4, 5:7] = 1.0
+    x0, y0, x1, y1 = boxes_of(maps, 64, 0.5)[0].tolist()
+    assert abs(x0 - 40) <= 4 and abs(x1 - 56) <= 4 and abs(y0 - 16) <= 4 and abs(y1 - 32) <= 4
+
+
+def test_predicted_and_right_classes_have_boxes_of_their_own() -> None:
+    with seeded(0):
+        model = Classifier(NETS["wrn"](), 3).eval()
+    images = torch.randn(6, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    def batches() -> list[Tensor]:
+        return list(images.split(4))
+
+    first, second = torch.zeros(6, dtype=torch.int64), torch.ones(6, dtype=torch.int64)
+    found = localise(model, batches, first, second, 16)
+    swapped = localise(model, batches, second, first, 16)
+    assert np.array_equal(found.predicted, swapped.true)
+    assert np.array_equal(found.true, swapped.predicted)
+
+
+def test_a_model_without_maps_is_refused() -> None:
+    class Blind(nn.Module):
+        def linear_head(self) -> None:
+            return None
+
+    with pytest.raises(ReproodError, match="Blind has no class activation maps"):
+        localise(Blind(), list, torch.zeros(1), torch.zeros(1), 8)
