@@ -25,20 +25,20 @@ def edges(images: np.ndarray) -> np.ndarray:
     # along rows and columns alone: SciPy's Sobel filter would also smooth across images and channels
     found = np.hypot(ndimage.convolve(floats, SOBEL), ndimage.convolve(floats, SOBEL.transpose(0, 2, 1, 3)))
     top = found.max(axis=(1, 2, 3), keepdims=True)
-    return np.round(255 * found / np.maximum(top, 1e-6)).astype(np.uint8)
+    return np.asarray(np.round(255 * found / np.maximum(top, 1e-6)), np.uint8)
 
 
 def blur(images: np.ndarray) -> np.ndarray:
     """Gaussian blur with a standard deviation of a twelfth of the side."""
     sigma = images.shape[1] / 12
     soft = ndimage.gaussian_filter(images.astype(np.float32), (0, sigma, sigma, 0), mode="nearest")
-    return np.round(soft).astype(np.uint8)
+    return np.asarray(np.round(soft), np.uint8)
 
 
 def posterise(images: np.ndarray) -> np.ndarray:
     """Three levels of grey in each channel: 0, 128, 255."""
     levels = np.array([0, 128, 255], np.uint8)
-    return levels[np.minimum(images // 86, 2)]
+    return np.asarray(levels[np.minimum(images // 86, 2)])
 
 
 STYLES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
