@@ -1,5 +1,6 @@
 """Label corruption: corrections against reference values and by hand, phases, resuming, clear errors."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -188,6 +189,17 @@ def test_class_forward_of_the_rotation_phase_moves_batch_statistics(tmp_path: Pa
 def test_glc_without_trusted_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReproodError, match="GLC needs training images with trusted labels"):
         method.train(problem(48), config("glc"), run(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [([0, 1, 3, 4], "4 have trusted labels, and none is of class 2"), (range(48), "and no other image is left")],
+)
+def test_trusted_images_that_glc_cannot_use(rows: Sequence[int], message: str, tmp_path: Path) -> None:
+    trusted = torch.zeros(48, dtype=torch.bool)
+    trusted[list(rows)] = True
+    with pytest.raises(ReproodError, match=message):
+        method.train(replace(problem(48), trusted=trusted), config("glc"), run(tmp_path))
 
 
 class Killed(Exception):

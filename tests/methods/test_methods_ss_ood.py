@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional
 
@@ -216,6 +217,25 @@ def test_the_score_s_signs() -> None:
     right = 9.0 * torch.eye(4)
     assert method.rotation_bits(right) < method.rotation_bits(torch.zeros(4, 4))
     assert float(method.rotation_bits(torch.zeros(4, 4))) == pytest.approx(2)
+
+
+@pytest.mark.parametrize(("part", "weight"), [("ood", 3.0), ("auxiliary", 0.5), ("adversarial", 0.5)])
+def test_the_rotation_weight_is_the_paper_s_for_each_part(part: str, weight: float) -> None:
+    assert Config(part=part).weight == weight
+    assert Config(part=part, rotation_weight=0).weight == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rotations": False}, "rotations: false belongs to part: adversarial, not to part: ood"),
+        ({"part": "auxiliary", "rotations": False}, "not to part: auxiliary; for plain training take the method erm"),
+        ({"part": "adversarial", "translation_weight": 1}, "part: adversarial has no shifted images"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Config(**settings)
 
 
 def test_shifts_are_labelled() -> None:

@@ -45,7 +45,9 @@ class Config(BaseModel):
         Rotation-only pre-training, and the rotation loss beside the class loss.
     rotation_weight : float
     correction : {"none", "glc", "forward"}
-        GLC needs a benchmark with trusted images.
+        GLC needs a benchmark with trusted images; the others take those for ordinary ones, right labels and all.
+        Forward's matrix is found on normalised images, as the network was trained; the published code feeds images
+        in [0, 1] to a network trained on [-1, 1].
     percentile : float or None
         Of the Forward correction: a class' largest probabilities from this percentile on are set to zero before its
         prototype is chosen (97 for CIFAR-10 in the code, none for CIFAR-100).
@@ -144,6 +146,14 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
             f"{run.name}: GLC needs training images with trusted labels; write 'trusted:' under the benchmark's "
             "'label_noise'."
         )
+    if config.correction == "glc" and trusted is not None:
+        counts = problem.train.labels[trusted].bincount(minlength=problem.classes).tolist()
+        if 0 in counts or bool(trusted.all()):
+            lack = f"none is of class {counts.index(0)}" if 0 in counts else "no other image is left"
+            raise ReproodError(
+                f"{run.name}: of {len(trusted)} training images {sum(counts)} have trusted labels, and {lack}; GLC "
+                "needs some of every class and some others; change 'trusted:' under the benchmark's 'label_noise'."
+            )
     with seeded(run.seed("initialisation")):
         model = build(config, problem.backbone(), problem.classes)
     history = []

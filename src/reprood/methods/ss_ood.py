@@ -10,7 +10,7 @@ normalised as everywhere in a suite, after an attack in [0, 1].
 from typing import Any, Literal, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
@@ -38,9 +38,9 @@ class Config(BaseModel):
         "ood": one forward pass of the four turned copies and a shifted one. "auxiliary": the class loss, and the
         rotation loss in a forward pass of its own. "adversarial": both on adversarial images.
     rotations : bool
-        False: no rotation loss; adversarial training alone.
-    rotation_weight : float
-        Of the rotation loss; with "ood" a third of it counts (3 in the released run), otherwise 0.5 in the paper.
+        False: adversarial training alone, for "adversarial" only (without an attack that is the method `erm`).
+    rotation_weight : float or None
+        Of the rotation loss. None: 3 with "ood", of which a third counts (the released run); 0.5 otherwise.
     translation_weight : float
         Of each of the two shift losses, with "ood"; a third of it counts. At 0 the shifted images still take part in
         the batch statistics.
@@ -62,13 +62,31 @@ class Config(BaseModel):
     )
     part: Literal["ood", "auxiliary", "adversarial"] = "ood"
     rotations: bool = True
-    rotation_weight: float = Field(default=3.0, ge=0)
+    rotation_weight: float | None = Field(default=None, ge=0)
     translation_weight: float = Field(default=0.0, ge=0)
     shift: float = Field(default=0.25, gt=0, lt=1)
     eps: float = Field(default=8 / 255, ge=0, le=1)
     step: float = Field(default=2 / 255, gt=0)
     steps: int = Field(default=10, ge=1)
     centre: Literal["noised", "clean"] = "noised"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        if not self.rotations and self.part != "adversarial":
+            raise ValueError(
+                f"rotations: false belongs to part: adversarial, not to part: {self.part}; for plain training take the "
+                "method erm"
+            )
+        if self.translation_weight > 0 and self.part != "ood":
+            raise ValueError(f"translation_weight belongs to part: ood; part: {self.part} has no shifted images")
+        return self
+
+    @property
+    def weight(self) -> float:
+        """Of the rotation loss: as given, else the paper's for this part."""
+        if self.rotation_weight is not None:
+            return self.rotation_weight
+        return 3.0 if self.part == "ood" else 0.5
 
 
 # --- the network ---
@@ -190,7 +208,7 @@ def ood_step(network: RotationNet, batch: Batch, config: Config) -> Tensor:
         network.head(features[:count]),
         network.rotation(features[: TURNS * count]),
         batch.labels,
-        config.rotation_weight,
+        config.weight,
         shifts,
         config.translation_weight,
     )
@@ -213,7 +231,7 @@ def adversarial_step(network: RotationNet, batch: Batch, config: Config, mean: T
 
     def objective(images: Tensor) -> Tensor:
         logits, turns = answers(images)
-        return attack_objective(logits, labels, turns, config.rotation_weight)
+        return attack_objective(logits, labels, turns, config.weight)
 
     clean = torch.cat([batch.images, rotated_batch(batch.images)[0]]) if config.rotations else batch.images
     noise = start_noise(clean, config.eps, "linf", batch.generator)
@@ -223,7 +241,7 @@ def adversarial_step(network: RotationNet, batch: Batch, config: Config, mean: T
     )
     logits, turns = answers(images)
     loss = functional.cross_entropy(logits.float(), labels)
-    return loss if turns is None else loss + config.rotation_weight * rotation_loss(turns)
+    return loss if turns is None else loss + config.weight * rotation_loss(turns)
 
 
 def unit_inputs(training: Training, run: Run) -> Inputs:
@@ -251,7 +269,7 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
         if config.part == "ood":
             return ood_step(whole, batch, config)
         if config.part == "auxiliary":
-            return auxiliary_step(whole, batch.images, batch.labels, config.rotation_weight)
+            return auxiliary_step(whole, batch.images, batch.labels, config.weight)
         return adversarial_step(whole, batch, config, mean, std)
 
     inputs = unit_inputs(config.training, run) if config.part == "adversarial" else None
