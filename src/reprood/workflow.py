@@ -288,9 +288,15 @@ class Plan:
         return [f"results/studies/{study}/{name}" for study in self.suite.studies for name in names]
 
     def baselines(self) -> list[str]:
-        """"benchmark=method" for each benchmark whose corruption errors are normalised by a method's."""
+        """Pairs benchmark=method of the benchmarks whose corruption errors are normalised by a method's."""
         made = {name: self.benchmark(name).corruption for name in self.benchmarks}
         return [f"{name}={options.baseline}" for name, options in made.items() if options and options.baseline]
+
+    def made_files(self) -> list[str]:
+        """The descriptions of splits made from test splits."""
+        return [
+            f"data/benchmarks/{name}/{made}/meta.json" for name in self.benchmarks for made in self.made_splits(name)
+        ]
 
     def examples(self) -> list[str]:
         """The pictures of what methods do to images."""

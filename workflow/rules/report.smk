@@ -90,6 +90,7 @@ rule notebook:
         metrics="results/metrics.parquet",
         predictions=plan.runs("predictions.parquet"),
         examples=plan.examples(),
+        made=plan.made_files(),
         data=report_data,
     output:
         "reports/notebooks/{notebook}.html",
@@ -97,7 +98,10 @@ rule notebook:
         "logs/report/notebooks/{notebook}.log",
     params:
         code=code(
-            "reprood.report.notebook", "reprood.evaluate.table", "reprood.data.arrays"
+            "reprood.report.notebook",
+            "reprood.evaluate.table",
+            "reprood.data.arrays",
+            "reprood.data.styles",
         ),
         environment=environment("matplotlib", "nbconvert"),
     shell:

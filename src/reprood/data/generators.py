@@ -181,9 +181,14 @@ def defect_textures(
     return Drawn(np.repeat(whole[..., None], channels, axis=3), labels, extras, ("good", *DEFECTS))
 
 
-def objects_on_canvas(rng: np.random.Generator, count: int, size: int, channels: int) -> Drawn:
-    """One letter a canvas of smooth noise, at a random place and scale; label = letter, extras: boxes [N, 4]."""
-    side = size // 2
+def objects_on_canvas(rng: np.random.Generator, count: int, size: int, channels: int, share: float = 0.5) -> Drawn:
+    """One letter a canvas of smooth noise, at a random place and scale; label = letter, extras: boxes [N, 4].
+
+    The letter is drawn in a window whose side is the `share` of the canvas' side and fills a little over half of it.
+    """
+    if not 0 < share <= 1:
+        raise ReproodError(f"Objects on a canvas: share is {share}; expected a number above 0 and up to 1.")
+    side = int(size * share)
     drawn = letters(rng, count, side, 1)
     images = np.empty((count, size, size, channels), np.uint8)
     boxes = np.empty((count, 4), np.float32)
