@@ -6,8 +6,6 @@ rule dataset:
         split_files("data/{dataset}/{split}"),
     log:
         "logs/data/{dataset}/{split}.log",
-    benchmark:
-        "logs/benchmarks/data/{dataset}/{split}.tsv"
     params:
         code=code("reprood.data.dataset"),
         settings=dataset_parameters,
@@ -41,8 +39,6 @@ rule corrupted:
         split_files("data/benchmarks/{benchmark}/corrupted"),
     log:
         "logs/data/benchmarks/{benchmark}/corrupted.log",
-    benchmark:
-        "logs/benchmarks/data/{benchmark}/corrupted.tsv"
     threads: 1
     resources:
         mem_mb=3000,

@@ -10,8 +10,6 @@ rule predict:
         "runs/{benchmark}/{method}/{seed}/predictions.parquet",
     log:
         "logs/predict/{benchmark}/{method}/{seed}.log",
-    benchmark:
-        "logs/benchmarks/predict/{benchmark}/{method}/{seed}.tsv"
     threads: 1
     resources:
         gpu=plan.gpus(),
@@ -50,8 +48,6 @@ rule study:
         expand("results/studies/{{study}}/{name}", name=STUDY_FILES),
     log:
         "logs/studies/{study}.log",
-    benchmark:
-        "logs/benchmarks/studies/{study}.tsv"
     threads: 1
     resources:
         gpu=plan.gpus(),

@@ -10,8 +10,6 @@ rule train:
         expand("runs/{{benchmark}}/{{method}}/{{seed}}/{name}", name=MODEL_FILES),
     log:
         "logs/train/{benchmark}/{method}/{seed}.log",
-    benchmark:
-        "logs/benchmarks/train/{benchmark}/{method}/{seed}.tsv"
     threads: 1
     resources:
         gpu=plan.gpus(),
