@@ -72,6 +72,7 @@ def predictions(folder: Path, method: str, seed: int) -> None:
         columns["score_msp"] += (1 / (1 + np.exp(-score))).tolist()
         columns["score_own"] += (score + (0.5 if label == 0 else 0)).tolist()
     facts = {"benchmark": "toy", "method": method, "seed": seed, "fitted": {"godin": {"epsilon": 0.01}}, "skipped": {}}
+    facts["native"] = []
     table = pa.table(columns).replace_schema_metadata({"reprood": canonical_json(facts)})
     pq.write_table(table, folder / "predictions.parquet")
 

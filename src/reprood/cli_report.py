@@ -23,20 +23,19 @@ SuiteText = Annotated[str, typer.Option("--suite", help="The suite as JSON.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the runs.")]
 
 
-@report_app.command("figure")
-def report_figure(
-    kind: str,
+@report_app.command("draw")
+def report_draw(
     benchmark: str,
     suite: SuiteText,
-    svg: Annotated[Path, typer.Option()],
-    png: Annotated[Path, typer.Option()],
+    out: Out,
     runs: Runs = Path("runs"),
+    data: Annotated[Path, typer.Option()] = Path("data"),
 ) -> None:
-    """Draw one figure of a benchmark: examples, curves, auroc, roc, histograms."""
+    """Draw all figures and write all tables of a benchmark: OUT/figures/BENCHMARK/ and OUT/tables/BENCHMARK/."""
     pin_threads(1)
-    from reprood.report.figures import make_figure
+    from reprood.report.draw import draw_benchmark
 
-    make_figure(kind, _results(suite, benchmark, runs), svg, png)
+    draw_benchmark(_results(suite, benchmark, runs), data, out)
 
 
 @report_app.command("study-figure")
@@ -51,21 +50,6 @@ def report_study_figure(
     from reprood.report.study_figures import draw_study
 
     draw_study(use, folder, svg, png)
-
-
-@report_app.command("table")
-def report_table(
-    kind: str,
-    benchmark: str,
-    suite: SuiteText,
-    stem: Annotated[Path, typer.Option(help="Path without ending; .csv, .md and .tex are written.")],
-    runs: Runs = Path("runs"),
-) -> None:
-    """Write one table of a benchmark: classification, detection."""
-    pin_threads(1)
-    from reprood.report.tables import write_table
-
-    write_table(kind, _results(suite, benchmark, runs), stem)
 
 
 @report_app.command("plots")

@@ -22,7 +22,16 @@ from reprood.records import check_name
 RESERVED_SPLITS = ("train", "validation", "test")
 MADE_SPLITS = ("corrupted",)  # made from the test split
 
-Evaluation = Literal["classification", "detection", "corruption", "adversarial", "occlusion", "localisation"]
+Evaluation = Literal[
+    "classification",
+    "detection",
+    "open_set",
+    "segmentation",
+    "corruption",
+    "adversarial",
+    "occlusion",
+    "localisation",
+]
 
 
 class Corruptions(Record):
@@ -120,6 +129,9 @@ class Benchmark(Record):
             raise ValueError(f"split names must be unique, and {', '.join(doubled)} is used twice")
         if "detection" in self.evaluations and not self.ood:
             raise ValueError("the evaluation 'detection' needs at least one data set under 'ood'")
+        for evaluation in ("open_set", "segmentation"):
+            if evaluation in self.evaluations and "detection" not in self.evaluations:
+                raise ValueError(f"the evaluation '{evaluation}' needs 'detection' too")
         return self
 
     @model_validator(mode="after")

@@ -46,6 +46,8 @@ def draw_examples(records: Mapping[str, Mapping[str, Any]], train: Path, out: Pa
             rows.append(module.illustrate(normalised, config, generator)[k])
         pixels = torch.stack(rows) * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None]
         whole = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-        shown[name] = whole.contiguous().numpy()
+        changed = whole.contiguous().numpy()
+        if not np.array_equal(changed, images):
+            shown[name] = changed
     with atomic_path(out) as temporary:
         write_npz(temporary, shown)

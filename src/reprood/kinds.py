@@ -11,6 +11,8 @@ def figures_of(benchmark: Benchmark) -> tuple[str, ...]:
         names.insert(0, "examples")
     if "detection" in benchmark.evaluations:
         names += ["auroc", "roc", "histograms"]
+    if "segmentation" in benchmark.evaluations:
+        names.append("maps")
     if conditions(benchmark):
         names.append("robustness")
     return tuple(names)
@@ -23,6 +25,10 @@ def tables_of(benchmark: Benchmark) -> tuple[str, ...]:
         names.append("classification")
     if "detection" in benchmark.evaluations:
         names.append("detection")
+    if "open_set" in benchmark.evaluations:
+        names.append("open_set")
+    if "segmentation" in benchmark.evaluations:
+        names.append("segmentation")
     if conditions(benchmark):
         names.append("robustness")
     if "localisation" in benchmark.evaluations:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,12 +23,12 @@ from reprood.data.arrays import Split, load_split
 from reprood.detectors.names import FITTED_ON_TRAIN
 from reprood.detectors.table import Known, Stored, each_detector, parse_options
 from reprood.engine.device import make_repeatable, resolve_device
-from reprood.engine.problem import ImageSet
 from reprood.errors import ReproodError
 from reprood.files import atomic_path, canonical_json
 from reprood.images.augment import normalise
 from reprood.localise import localise
 from reprood.predict_conditions import Asker, ask
+from reprood.predict_native import fit_native, map_columns, with_labels
 from reprood.train import load_model
 
 BATCH = 250
@@ -119,24 +118,6 @@ def forward_pass(
     return stored
 
 
-def native_scores(
-    module: ModuleType, model: nn.Module, config: Any, splits: Mapping[str, Stored], validation: Stored, labels: Tensor
-) -> tuple[dict[str, dict[str, Tensor]], dict[str, float]]:
-    """The method's own scores of every split, and what it chose on ID validation images; nothing without `scores`."""
-    if not hasattr(module, "scores"):
-        return {split: {} for split in splits}, {}
-    fitted: dict[str, float] = {}
-    if hasattr(module, "fit_scores"):
-        assert validation.batches is not None
-        fitted = module.fit_scores(model, ImageSet(torch.cat(list(validation.batches())), labels), config)
-    found: dict[str, dict[str, Tensor]] = {}
-    for split, stored in splits.items():
-        assert stored.batches is not None
-        parts = [module.scores(model, images, config, fitted) for images in stored.batches()]
-        found[split] = {name: torch.cat([part[name] for part in parts]).double() for name in parts[0]}
-    return found, fitted
-
-
 def ranks(logits: Tensor, labels: Tensor) -> Tensor:
     """How many classes come before the right one (ties: lower numbers first); -1 where the label is; int32 [N]."""
     right = labels.clamp(min=0)[:, None]
@@ -174,6 +155,8 @@ def predict_run(
         Columns split, row, label (-1 for OOD), prediction, label_rank (0 = top-1 right, -1 = no label) and a float64
         `score_<name>` for each score (higher = more in-distribution); the metadata key `reprood` tells the rest.
         Rows of a condition (a changed copy of the first test images) have the condition's name as split and no scores.
+        With segmentation asked for, and a method that gives maps, test and OOD rows have `map` and `mask` (bytes; see
+        `predict_native.map_columns`).
         With localisation asked for, the test rows have boxes: `box_*` (true), `cam_*` (of the predicted class) and
         `cam_true_*` (of the right class).
     asked : mapping, optional
@@ -237,20 +220,36 @@ def predict_run(
             fitted[detector] = numbers
         for split, values in found.items():
             scores[split][detector] = values
-    own, numbers = native_scores(module, model, config, written, stored["validation"], labels["validation"])
+    training = stored["train"].batches if "train" in stored else None
+    native = fit_native(
+        module,
+        model,
+        config,
+        with_labels(training, labels["train"]) if training is not None else None,
+        stored["validation"],
+        labels["validation"],
+        name,
+    )
+    own = {split: native.scores(outputs) for split, outputs in written.items()}
     for split, found in own.items():
         doubled = sorted(set(found) & set(scores[split]))
         if doubled:
             raise ReproodError(f"The method {meta['use']} names its score {doubled[0]}, which is a detector's name.")
         scores[split].update(found)
-    if numbers:
-        fitted[str(meta["use"])] = numbers
+    if native.numbers:
+        fitted[str(meta["use"])] = dict(native.numbers)
     columns = {split: _columns(written[split].logits, labels[split], scores[split]) for split in written}
     asker = Asker(model, meta, where, batch_size, lambda count, part: more.add(count, part))
     for condition, answers in ask(asker, arrays["test"], labels["test"], corrupted, asked, str(meta["benchmark"])):
         columns[condition] = _columns(answers, labels["test"][: len(answers)], {})
     if "localisation" in asked.get("evaluations", ()):
         columns["test"] |= _boxes(model, arrays["test"], written["test"], labels["test"])
+    maps: dict[str, Any] = {}
+    if "segmentation" in asked.get("evaluations", ()):
+        tested = {split: outputs for split, outputs in written.items() if split != "validation"}
+        more_columns, maps = map_columns(native, tested, arrays)
+        for split, found_maps in more_columns.items():
+            columns[split] |= found_maps
     facts = {
         **{key: meta[key] for key in ("benchmark", "method", "seed", "use", "classes")},
         "splits": {
@@ -259,7 +258,8 @@ def predict_run(
         },
         "fitted": fitted,
         "skipped": skipped,
-        "native": sorted(next(iter(own.values()))),
+        **({"maps": maps} if maps else {}),
+        "native": list(next(iter(own.values()))),  # the first one is shown first
         "versions": {package: version(package) for package in ("numpy", "torch", "pyarrow")},
     }
     _write(out, columns, facts)
@@ -323,7 +323,8 @@ def _write(out: Path, splits: Mapping[str, Mapping[str, np.ndarray]], facts: Map
     names = [split for split, columns in splits.items() for _ in range(len(columns["row"]))]
     columns: dict[str, pa.Array] = {"split": pa.array(names, pa.string())}
     for column in dict.fromkeys(name for values in splits.values() for name in values):
-        kind = next(pa.from_numpy_dtype(v[column].dtype) for v in splits.values() if column in v)
+        first = next(v[column] for v in splits.values() if column in v)
+        kind = pa.binary() if first.dtype == object else pa.from_numpy_dtype(first.dtype)
         parts = [pa.array(v[column], kind) if column in v else pa.nulls(len(v["row"]), kind) for v in splits.values()]
         columns[column] = pa.concat_arrays(parts)
     table = pa.table(columns).replace_schema_metadata({"reprood": canonical_json(facts)})

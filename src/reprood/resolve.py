@@ -27,6 +27,11 @@ def available(kind: str, marker: str) -> tuple[str, ...]:
     return tuple(path.stem for path in files if pattern.search(path.read_text(encoding="utf-8")))
 
 
+def fits_on_train(method: str) -> bool:
+    """A method's own scores are fitted on training images, so prediction needs them."""
+    return method in available("methods", "fit_on_train")
+
+
 def methods() -> tuple[str, ...]:
     """Names that a suite may `use`."""
     return available("methods", "train")

@@ -9,20 +9,23 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from pydantic import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from reprood import resolve
 from reprood.config import Benchmark
+from reprood.detectors.table import Stored
 from reprood.engine.device import make_repeatable, resolve_device
 from reprood.engine.precision import resolve_precision
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.training import Training
 from reprood.images.augment import normalise
+from reprood.predict_native import fit_native
 from reprood.train import network, parse_config
 from reprood.workflow import Plan
 
@@ -70,6 +73,23 @@ def class_count(plan: Plan, name: str) -> int:
     return len(source.classes if source.classes is not None else plan.catalogue[source.dataset].classes) or 10
 
 
+def said(
+    module: ModuleType, model: nn.Module, config: BaseModel, problem: Problem, shown: Tensor, device: torch.device
+) -> list[str]:
+    """Names of what the method itself says about 4 images, computed once."""
+    labels = problem.monitor["test"].labels[: len(shown)].to(device)
+
+    def training() -> Iterator[tuple[Tensor, Tensor]]:
+        images = problem.train.images.to(device)
+        yield normalise(images, problem.mean, problem.std), problem.train.labels.to(device)
+
+    with torch.no_grad():
+        stored = Stored(model(shown), model.features(shown), lambda: iter([shown]))  # type: ignore[operator]
+    native = fit_native(module, model, config, training, stored, labels, "trial")
+    maps = native.maps(stored)
+    return sorted(native.scores(stored)) + ([] if maps is None else ["anomaly maps"])
+
+
 def trial(suite: str, root: Path, device: str = "auto", images: int = 16, batch: int = 8) -> Iterator[str]:
     """Train every (benchmark, method) of a suite for one epoch of a few random images and score some.
 
@@ -113,10 +133,7 @@ def trial(suite: str, root: Path, device: str = "auto", images: int = 16, batch:
             model, _ = module.train(problem, config, run)
         model.to(where).eval()
         shown: Tensor = normalise(problem.monitor["test"].images[:4].to(where), problem.mean, problem.std)
-        fitted = {}
-        if hasattr(module, "fit_scores"):
-            fitted = module.fit_scores(model, ImageSet(shown, problem.monitor["test"].labels[:4].to(where)), config)
-        scored = sorted(module.scores(model, shown, config, fitted)) if hasattr(module, "scores") else []
+        scored = said(module, model, config, problem, shown, where)
         with torch.no_grad():
             answers = model(shown)
         if answers.shape != (4, classes):

@@ -125,10 +125,13 @@ class Plan:
         """The methods that run on a benchmark."""
         return tuple(dict.fromkeys(method for name, method, _ in self.jobs if name == benchmark))
 
-    def predicted_splits(self, benchmark: str) -> list[str]:
-        """What a trained model is run on: ID train (when a detector is fitted on it), validation, test, OOD sets."""
+    def predicted_splits(self, benchmark: str, method: str) -> list[str]:
+        """What a trained model is run on: ID train (when a detector or the method's own scores are fitted on it),
+        validation, test, OOD sets.
+        """
         record = self.benchmark(benchmark)
         fitted = any(name in FITTED_ON_TRAIN for name in record.detectors)
+        fitted = fitted or resolve.fits_on_train(self.arm(method).use)
         outliers = record.ood if "detection" in record.evaluations else ()
         return [*(["train"] if fitted else []), "validation", "test", *outliers, *self.made_splits(benchmark)]
 
@@ -220,12 +223,12 @@ class Plan:
         """The tables of a benchmark."""
         return tables_of(self.benchmark(benchmark))
 
-    def predict_parameters(self, benchmark: str) -> str:
+    def predict_parameters(self, benchmark: str, method: str) -> str:
         """Detectors with their options, the splits in order, and what else is asked of the model."""
         record = self.benchmark(benchmark).model_dump(
             mode="json", include={"evaluations", "corruption", "attacks", "occlusion"}
         )
-        splits = self.predicted_splits(benchmark)
+        splits = self.predicted_splits(benchmark, method)
         made = self.benchmark(benchmark).corruption
         if made is not None:
             record["corruption"] = made.model_dump(mode="json", exclude={"baseline"})
@@ -302,15 +305,25 @@ class Plan:
         """The pictures of what methods do to images."""
         return [f"runs/{name}/examples.npz" for name in self.benchmarks if "examples" in self.figures(name)]
 
-    def figure_files(self) -> list[str]:
-        """Every figure of the report as SVG."""
-        files = [f"reports/figures/{name}/{kind}.svg" for name in self.benchmarks for kind in self.figures(name)]
+    def figure_files(self, *benchmarks: str) -> list[str]:
+        """The figures of some benchmarks as SVG; without names those of all, and of the studies."""
+        chosen = benchmarks or self.benchmarks
+        files = [f"reports/figures/{name}/{kind}.svg" for name in chosen for kind in self.figures(name)]
         drawn = [name for name, study in self.suite.studies.items() if study.use in resolve.drawings()]
-        return files + [f"reports/figures/studies/{name}.svg" for name in drawn]
+        return files + ([] if benchmarks else [f"reports/figures/studies/{name}.svg" for name in drawn])
 
-    def table_files(self) -> list[str]:
-        """Every table of the report as CSV."""
-        return [f"reports/tables/{name}/{kind}.csv" for name in self.benchmarks for kind in self.tables(name)]
+    def table_files(self, *benchmarks: str) -> list[str]:
+        """The tables of some benchmarks (of all without names) as CSV."""
+        chosen = benchmarks or self.benchmarks
+        return [f"reports/tables/{name}/{kind}.csv" for name in chosen for kind in self.tables(name)]
+
+    def drawing_inputs(self, benchmark: str) -> list[str]:
+        """What the figures and tables of a benchmark are drawn from."""
+        files = self.runs("predictions.parquet", "metrics.csv", "history.csv", benchmark=benchmark)
+        kinds = self.figures(benchmark)
+        if "maps" in kinds:
+            files += self.data_files(benchmark, ["test", *self.benchmark(benchmark).ood])
+        return files + ([f"runs/{benchmark}/examples.npz"] if "examples" in kinds else [])
 
     def papers(self) -> list[str]:
         """The papers' files."""

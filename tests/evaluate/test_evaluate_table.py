@@ -196,12 +196,8 @@ def test_collect(tmp_path: Path) -> None:
 
 
 def test_evaluation_does_not_import_torch() -> None:
-    modules = (
-        "bootstrap", "classification", "collect", "delong", "localisation", "localised", "metrics", "resample", "table",
-        "variants",
-    )  # fmt: skip
-    known = Path(sys.modules["reprood.evaluate.table"].__file__ or "").parent.glob("[!_]*.py")
-    assert sorted(path.stem for path in known) == sorted(modules)
+    modules = [path.stem for path in Path(sys.modules["reprood.evaluate.table"].__file__ or "").parent.glob("[!_]*.py")]
+    assert "table" in modules
     imports = "; ".join(f"import reprood.evaluate.{name}" for name in modules)
     code = f"import sys; {imports}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -26,8 +26,6 @@ wildcard_constraints:
     method="[a-z0-9_]+",
     split="[a-z0-9_]+",
     seed="[0-9]+",
-    figure="[a-z0-9_]+",
-    table="[a-z0-9_]+",
     study="[a-z0-9_]+",
 
 
@@ -103,7 +101,8 @@ def train_parameters(wildcards):
 
 def predict_data(wildcards):
     return plan.data_files(
-        wildcards.benchmark, plan.predicted_splits(wildcards.benchmark)
+        wildcards.benchmark,
+        plan.predicted_splits(wildcards.benchmark, wildcards.method),
     )
 
 
@@ -112,7 +111,7 @@ def predict_code(wildcards):
 
 
 def predict_parameters(wildcards):
-    return plan.predict_parameters(wildcards.benchmark)
+    return plan.predict_parameters(wildcards.benchmark, wildcards.method)
 
 
 def example_data(wildcards):
@@ -176,26 +175,6 @@ def report_targets():
         *expand("reports/notebooks/{notebook}.html", notebook=NOTEBOOKS),
         "results/plots.csv",
     ]
-
-
-def figure_inputs(wildcards):
-    if wildcards.figure == "examples":
-        return [f"runs/{wildcards.benchmark}/examples.npz"]
-    names = (
-        ("history.csv",)
-        if wildcards.figure == "curves"
-        else ("predictions.parquet", "metrics.csv")
-    )
-    return plan.runs(*names, benchmark=wildcards.benchmark)
-
-
-def table_inputs(wildcards):
-    return plan.runs(
-        "predictions.parquet",
-        "metrics.csv",
-        "history.csv",
-        benchmark=wildcards.benchmark,
-    )
 
 
 def report_data(wildcards):

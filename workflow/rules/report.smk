@@ -1,29 +1,48 @@
 # Stage 6, report: figures, tables, notebook and the page, from stored results.
 
 
-rule figure:
-    input:
-        figure_inputs,
-    output:
-        svg=report(
-            "reports/figures/{benchmark}/{figure}.svg",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"benchmark": "{benchmark}", "figure": "{figure}"},
-        ),
-        png="reports/figures/{benchmark}/{figure}.png",
-    log:
-        "logs/report/figures/{benchmark}/{figure}.log",
-    params:
-        code=code("reprood.report.figures"),
-        settings=suite_parameters,
-        environment=environment("matplotlib", "numpy"),
-    shell:
-        "reprood report figure {wildcards.figure} {wildcards.benchmark} --suite {params.settings:q}"
-        " --svg {output.svg} --png {output.png} > {log} 2>&1"
+# One rule a benchmark draws all of its figures and tables: reading the results costs more than drawing.
+for name in plan.benchmarks:
 
-
-ruleorder: study_figure > figure
+    rule:
+        name:
+            f"draw_{name}"
+        input:
+            plan.drawing_inputs(name),
+        output:
+            figures=[
+                report(
+                    path,
+                    caption="../report/figure.rst",
+                    category="Figures",
+                    labels={"benchmark": name, "figure": Path(path).stem},
+                )
+                for path in plan.figure_files(name)
+            ],
+            pictures=[str(Path(p).with_suffix(".png")) for p in plan.figure_files(name)],
+            tables=[
+                report(
+                    path,
+                    caption="../report/table.rst",
+                    category="Tables",
+                    labels={"benchmark": name, "table": Path(path).stem},
+                )
+                for path in plan.table_files(name)
+            ],
+            forms=[
+                str(Path(path).with_suffix(ending))
+                for path in plan.table_files(name)
+                for ending in (".md", ".tex")
+            ],
+        log:
+            f"logs/report/draw/{name}.log",
+        params:
+            code=code("reprood.report.draw"),
+            settings=plan.suite_parameters(),
+            environment=environment("matplotlib", "numpy"),
+            benchmark=name,
+        shell:
+            "reprood report draw {params.benchmark} --suite {params.settings:q} --out reports > {log} 2>&1"
 
 
 rule study_figure:
@@ -46,29 +65,6 @@ rule study_figure:
     shell:
         "reprood report study-figure {params.settings} --folder results/studies/{wildcards.study}"
         " --svg {output.svg} --png {output.png} > {log} 2>&1"
-
-
-rule tables:
-    input:
-        table_inputs,
-    output:
-        csv=report(
-            "reports/tables/{benchmark}/{table}.csv",
-            caption="../report/table.rst",
-            category="Tables",
-            labels={"benchmark": "{benchmark}", "table": "{table}"},
-        ),
-        md="reports/tables/{benchmark}/{table}.md",
-        tex="reports/tables/{benchmark}/{table}.tex",
-    log:
-        "logs/report/tables/{benchmark}/{table}.log",
-    params:
-        code=code("reprood.report.tables"),
-        settings=suite_parameters,
-        environment=environment("numpy"),
-    shell:
-        "reprood report table {wildcards.table} {wildcards.benchmark} --suite {params.settings:q}"
-        " --stem reports/tables/{wildcards.benchmark}/{wildcards.table} > {log} 2>&1"
 
 
 rule plots:

@@ -7,10 +7,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from reprood.audit.papers import LOCALISATION, PLAIN, Claim, Paper
+from reprood.audit.papers import LOCALISATION, OPEN_SET, PLAIN, SEGMENTATION, Claim, Paper
 from reprood.conditions import matching
 from reprood.config import Benchmark
 from reprood.evaluate.localised import localisation_outcomes
+from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.metrics import METRICS
 from reprood.evaluate.resample import Replicates, Scores, replicate_detection, replicate_errors
 from reprood.evaluate.table import GATE, Predictions, groups, load_predictions, read_metrics
@@ -156,9 +157,12 @@ class BenchmarkEvidence:
         asked = self.benchmark.evaluations
         if claim.metric in LOCALISATION:
             return "localisation" in asked
+        if claim.metric in SEGMENTATION:
+            return "segmentation" in asked
         splits = [claim.split_of(side) for side in claim.sides]
-        if claim.metric in METRICS:
-            return "detection" in asked and all(self.members(split) for split in splits)
+        if claim.metric in (*METRICS, *OPEN_SET):
+            needed = "open_set" if claim.metric in OPEN_SET else "detection"
+            return needed in asked and all(self.members(split) for split in splits)
         if claim.split == "test":
             return "classification" in asked
         return all(matching(self.benchmark, split) for split in splits)
@@ -171,8 +175,11 @@ class BenchmarkEvidence:
         return noise is not None and low <= noise.strength <= high
 
     def obstacle(self, claim: Claim, parts: Sequence[Part]) -> str:
-        """A failed gate, or a score that was not stored."""
-        if claim.metric not in METRICS:
+        """A failed gate, or a score or maps that were not stored."""
+        if claim.metric in SEGMENTATION:
+            lacking = [part.label for part in parts if not has_maps(self.predictions(part.method)[0])]
+            return f"the runs stored no anomaly maps: {', '.join(lacking)}" if lacking else ""
+        if claim.metric not in (*METRICS, *OPEN_SET):
             return ""
         closed = {method: self.closed_gates(method) for method in dict.fromkeys(part.method for part in parts)}
         failed = "; ".join(f"{m} in seed {', '.join(map(str, s))}" for m, s in closed.items() if s)
@@ -187,6 +194,10 @@ class BenchmarkEvidence:
 
     def replicates(self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator) -> Replicates:
         """The claim's metric of every side and seed, on the data and on resampled test samples."""
+        if claim.metric in SEGMENTATION:
+            names = ("test", *self.benchmark.ood)
+            maps = [[stored_maps(p, names) for p in self.predictions(part.method)] for part in parts]
+            return replicate_segmentation(maps, claim.metric, generator, REPLICATES)
         if claim.metric in PLAIN:
             errors = [
                 np.stack([self._errors(p, claim.metric, s.split or claim.split) for p in self.predictions(s.method)])

@@ -16,8 +16,10 @@ Kind = Literal["difference", "non_inferior", "equivalent", "ordering", "equals"]
 
 ERROR = "top1_error"
 LOCALISATION = ("localisation_error", "gt_localisation_error")
-PLAIN = (ERROR, *LOCALISATION)  # of answers, not of scores; stored in percent
-JUDGED = (*PLAIN, *METRICS)
+SEGMENTATION = ("pixel_auroc", "au_pro")  # of anomaly maps, all test images pooled; in [0, 1]
+OPEN_SET = ("oscr", "macro_f")  # of answers and a score; in [0, 1]
+PLAIN = (ERROR, *LOCALISATION, *SEGMENTATION)  # of no score
+JUDGED = (*PLAIN, *METRICS, *OPEN_SET)
 
 SOURCE_WORDS = {
     "paper": "read in the paper",
@@ -31,7 +33,7 @@ def unit(metric: str) -> float:
     """What one point (one percent) is in a metric's own unit: detection metrics are stored in [0, 1], errors in
     percent; a study's numbers are shown as they are.
     """
-    return 0.01 if metric in METRICS else 1.0
+    return 0.01 if metric in (*METRICS, *SEGMENTATION, *OPEN_SET) else 1.0
 
 
 class Arm(Record):
@@ -224,6 +226,7 @@ class Paper(Record):
     """One paper: `config/papers/<id>.yaml`."""
 
     id: str
+    name: str = ""
     title: str
     authors: str
     venue: str
@@ -236,6 +239,11 @@ class Paper(Record):
     arms: dict[str, Arm]
     published: tuple[Published, ...] = ()
     claims: tuple[Claim, ...] = Field(min_length=1)
+
+    @property
+    def short(self) -> str:
+        """What the paper's method is called: `name`, or the title up to a colon."""
+        return self.name or self.title.split(":")[0]
 
     @model_validator(mode="after")
     def _ids(self) -> "Paper":

@@ -1,77 +1,28 @@
 """Stage `evaluate`: from stored predictions to tidy metrics, run by run, and all runs in one table. No torch."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from reprood.conditions import conditions, matching, summaries
 from reprood.config import Benchmark
 from reprood.errors import ReproodError
 from reprood.evaluate.classification import expected_calibration_error, top_k_error
 from reprood.evaluate.localised import localisation_outcomes
+from reprood.evaluate.maps import METRICS as MAP_METRICS
+from reprood.evaluate.maps import has_maps, stored_maps
 from reprood.evaluate.metrics import METRICS, detection_metrics
+from reprood.evaluate.predictions import Predictions as Predictions
+from reprood.evaluate.predictions import load_predictions as load_predictions
 from reprood.files import atomic_path
 
 COLUMNS = ("benchmark", "method", "seed", "split", "score", "metric", "value", "n", "n_ood")
 TYPES = {"seed": "int64", "value": "float64", "n": "int64", "n_ood": "int64"}
-KEYS = ("split", "row", "label", "prediction", "label_rank")
 NO_SCORE = "-"
 GATE = "gate"
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """A run's predictions: the table (one row a sample) and the facts stored with it."""
-
-    table: pd.DataFrame
-    facts: dict[str, Any]
-
-    @property
-    def scores(self) -> tuple[str, ...]:
-        """Names of the scores, without the prefix of their columns."""
-        return tuple(name.removeprefix("score_") for name in self.table.columns if name.startswith("score_"))
-
-    def split(self, name: str) -> pd.DataFrame:
-        """The rows of one split, in order.
-
-        Raises
-        ------
-        ReproodError
-            When there are none.
-        """
-        rows = self.table[self.table["split"] == name]
-        if rows.empty:
-            raise ReproodError(f"The predictions hold no split '{name}'; run the predict stage again.")
-        return rows
-
-
-def load_predictions(path: Path) -> Predictions:
-    """Read `predictions.parquet`.
-
-    Raises
-    ------
-    ReproodError
-        When the file is missing, damaged, or not a file of predictions.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ReproodError(f"{path} does not exist; run the predict stage first.")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise ReproodError(f"{path} cannot be read ({error}); delete it and run the predict stage again.") from error
-    lacking = [name for name in KEYS if name not in table.column_names]
-    facts = (table.schema.metadata or {}).get(b"reprood")
-    if lacking or facts is None:
-        raise ReproodError(f"{path} is not a file of predictions (it lacks {', '.join(lacking) or 'its metadata'}).")
-    return Predictions(table.to_pandas(), json.loads(facts))
 
 
 def classification_rows(test: pd.DataFrame) -> list[dict[str, Any]]:
@@ -143,6 +94,16 @@ def localisation_rows(test: pd.DataFrame) -> list[dict[str, Any]]:
     return [row_of("test", NO_SCORE, metric, value, len(test), 0) for metric, value in percent.items()]
 
 
+def segmentation_rows(predictions: Predictions, benchmark: Benchmark) -> list[dict[str, Any]]:
+    """pixel_auroc and au_pro in [0, 1] of the anomaly maps of all test images, with and without defects."""
+    if not has_maps(predictions):
+        return []
+    maps = stored_maps(predictions, ("test", *benchmark.ood))
+    sizes = len(predictions.split("test")), sum(len(predictions.split(name)) for name in benchmark.ood)
+    found = {metric: float(function(maps.levels, maps.masks)) for metric, function in MAP_METRICS.items()}
+    return [row_of("test", NO_SCORE, metric, value, *sizes) for metric, value in found.items()]
+
+
 def row_of(split: str, score: str, metric: str, value: float, n: int, n_ood: int) -> dict[str, Any]:
     """One metric of a run, without the columns that name the run."""
     return {"split": split, "score": score, "metric": metric, "value": value, "n": n, "n_ood": n_ood}
@@ -164,6 +125,8 @@ def metrics_of(predictions: Predictions, benchmark: Benchmark) -> pd.DataFrame:
         rows.append(row_of("test", NO_SCORE, GATE, float(passed), len(test), 0))
     if "detection" in benchmark.evaluations and passed:
         rows += detection_rows(predictions, benchmark)
+    if "segmentation" in benchmark.evaluations:
+        rows += segmentation_rows(predictions, benchmark)
     rows += condition_rows(predictions, benchmark)
     if "localisation" in benchmark.evaluations:
         rows += localisation_rows(test)

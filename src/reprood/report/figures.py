@@ -14,6 +14,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from reprood.errors import ReproodError
 from reprood.evaluate.metrics import rank
 from reprood.report import words
+from reprood.report.heat_maps import heat_maps
 from reprood.report.results import BenchmarkResults
 from reprood.report.robustness import robustness
 from reprood.report.style import ID_COLOUR, OOD_COLOURS, new_figure, notice, save
@@ -186,10 +187,11 @@ def examples(results: BenchmarkResults) -> Figure:
 KINDS: dict[str, Callable[[BenchmarkResults], Figure]] = {
     function.__name__: function for function in (examples, curves, auroc, roc, histograms, robustness)
 }
+WITH_DATA: dict[str, Callable[[BenchmarkResults, Path], Figure]] = {"maps": heat_maps}
 DETECTION = ("auroc", "roc", "histograms")
 
 
-def make_figure(kind: str, results: BenchmarkResults, svg: Path, png: Path) -> None:
+def make_figure(kind: str, results: BenchmarkResults, svg: Path, png: Path, data: Path = Path("data")) -> None:
     """Draw one figure of a benchmark and write it as SVG and PNG (the same results give the same bytes).
 
     A detection figure of a benchmark without OOD sets says so.
@@ -199,8 +201,11 @@ def make_figure(kind: str, results: BenchmarkResults, svg: Path, png: Path) -> N
     ReproodError
         For an unknown kind; the known ones are listed.
     """
+    if kind in WITH_DATA:
+        save(WITH_DATA[kind](results, data), svg, png)
+        return
     if kind not in KINDS:
-        raise ReproodError(f"There is no figure '{kind}'; known: {', '.join(KINDS)}.")
+        raise ReproodError(f"There is no figure '{kind}'; known: {', '.join([*KINDS, *WITH_DATA])}.")
     if kind in DETECTION and not results.detects:
         save(notice("This benchmark has no OOD sets."), svg, png)
     else:

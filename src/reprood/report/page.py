@@ -18,7 +18,17 @@ from reprood.report.claims import by_paper, overall, shown
 from reprood.report.provenance import data_of, runs_of
 from reprood.report.results import BenchmarkResults
 from reprood.report.robustness import robustness_table
-from reprood.report.tables import classification, detection, family, localisation, matrix, published, study_table
+from reprood.report.tables import (
+    classification,
+    detection,
+    family,
+    localisation,
+    matrix,
+    open_set,
+    published,
+    segmentation,
+    study_table,
+)
 
 CAPTIONS = {
     "examples": ("What training sees", "The same training images as each method changes them."),
@@ -31,6 +41,11 @@ CAPTIONS = {
     "robustness": (
         "Under changed conditions",
         "Top-1 error on changed copies of the test set; a dot a seed, a bar at their mean.",
+    ),
+    "maps": (
+        "Where images are anomalous",
+        "Maps of the first seed over test images; outlined: the true defect. Colours from the median to the highest "
+        "value of a method.",
     ),
     "roc": ("ROC", "A panel an OOD set; each method with its own score, or MSP; mean over seeds."),
     "histograms": (
@@ -77,6 +92,8 @@ def _benchmark(results: BenchmarkResults, data: Path, figures: Path) -> dict[str
         "classification": classification(results) if "classification" in asked else None,
         "robustness": robustness_table(results) if "robustness" in asked else None,
         "localisation": localisation(results) if "localisation" in asked else None,
+        "open_set": open_set(results) if "open_set" in asked else None,
+        "segmentation": segmentation(results) if "segmentation" in asked else None,
         "matrix": matrix(results) if results.detects and results.detecting else None,
         "detection": detection(results) if results.detects else None,
         "figures": [

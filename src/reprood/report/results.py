@@ -12,12 +12,12 @@ from reprood.conditions import matching
 from reprood.config import Benchmark, Suite
 from reprood.evaluate.bootstrap import Interval, contrast
 from reprood.evaluate.localised import localisation_outcomes
+from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.resample import Scores, replicate_detection, replicate_errors
 from reprood.evaluate.table import GATE, Predictions, groups, load_predictions, read_metrics
 from reprood.files import read_json
 from reprood.report.style import colour_of, line_of, places
 
-HEADLINES = ("godin_h", "hood_cor", "cnc", "ss", "transformations")  # a method's own score that is shown first
 REPLICATES = 200
 
 
@@ -115,8 +115,8 @@ class BenchmarkResults:
         return [name for name in names if name != "-" and "_eps_" not in name]
 
     def headline(self, method: str) -> str:
-        """A method's own score when it has one, else the maximum softmax probability."""
-        return next((name for name in HEADLINES if name in self.scores(method)), "msp")
+        """The first of a method's own scores when it has one, else the maximum softmax probability."""
+        return next(iter(self.predictions(method)[0].facts["native"]), "msp")
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -171,6 +171,17 @@ class BenchmarkResults:
         wrong = [100.0 * localisation_outcomes(p.split("test"))[metric] for p in self.predictions(method)]
         generator = np.random.default_rng(0)
         return contrast(replicate_errors([np.stack(wrong)], generator, REPLICATES), [1.0], generator)
+
+    def segmentation_interval(self, method: str, metric: str) -> Interval:
+        """A metric of the anomaly maps, mean over seeds, with its interval."""
+        names = ("test", *self.benchmark.ood)
+        maps = [stored_maps(p, names) for p in self.predictions(method)]
+        generator = np.random.default_rng(0)
+        return contrast(replicate_segmentation([maps], metric, generator, REPLICATES), [1.0], generator)
+
+    def mapping(self) -> list[str]:
+        """Methods whose runs have anomaly maps."""
+        return [method for method in self.methods if has_maps(self.predictions(method)[0])]
 
     def best_error(self, method: str) -> float:
         """Mean over seeds of the lowest recorded test error: the best-epoch convention, for comparison only."""

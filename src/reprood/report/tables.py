@@ -138,6 +138,8 @@ def _beside(number: Published, paper: Paper, results: BenchmarkResults) -> Cell:
         return _measured(metric, results.error_interval(method, number.split))
     if metric in ("localisation_error", "gt_localisation_error"):
         return _measured(metric, results.localisation_interval(method, metric))
+    if metric in ("pixel_auroc", "au_pro"):
+        return _measured(metric, results.segmentation_interval(method, metric))
     if metric == "auroc":
         return _measured(metric, results.detection_interval(method, metric, number.split, number.score))
     cell = _plain(metric, values)
@@ -186,6 +188,52 @@ def localisation(results: BenchmarkResults) -> Table:
     return Table("localisation", caption, head, tuple(rows))
 
 
+def segmentation(results: BenchmarkResults) -> Table:
+    """Pixel AUROC and AU-PRO of every method that gives anomaly maps, with intervals."""
+    rows = [
+        (
+            Cell(results.label(method)),
+            *(_measured(metric, results.segmentation_interval(method, metric)) for metric in ("pixel_auroc", "au_pro")),
+        )
+        for method in results.mapping()
+    ]
+    caption = (
+        "Where images are anomalous: anomaly maps against masks, all pixels of all test images pooled. AU-PRO: mean "
+        "share of a defect's pixels that is found, integrated over false positive rates up to 30 % and divided by "
+        "30 %. Mean over seeds, 95 % intervals over test images and seeds. Methods without maps are left out."
+    )
+    head = ("method", words.METRICS["pixel_auroc"], words.METRICS["au_pro"])
+    return Table("segmentation", caption, head, tuple(rows))
+
+
+def open_set(results: BenchmarkResults) -> Table:
+    """Closed-set accuracy, and by score the AUROC, OSCR and macro-F against each set of unknown classes."""
+    rows = []
+    for method in results.methods:
+        accuracy = 100 - float(results.values(method, "top1_error").mean())
+        for score in results.scores(method) if results.passed(method) else ():
+            for name in results.benchmark.ood:
+                found = {m: results.values(method, m, name, score).tolist() for m in ("auroc", "oscr", "macro_f")}
+                cells = [_plain(metric, values) for metric, values in found.items()]
+                rows.append(
+                    (
+                        Cell(results.label(method)),
+                        Cell(words.score(score)),
+                        Cell(words.split(name)),
+                        Cell(words.number(accuracy), "", accuracy),
+                        *cells,
+                    )
+                )
+    head = ("method", "score", "unknown classes", "closed-set accuracy, %", *(words.METRICS[m] for m in (
+        "auroc", "oscr", "macro_f")))  # fmt: skip
+    caption = (
+        "Open-set recognition, mean over seeds. OSCR: area under the rate of correctly classified known images over "
+        "the rate of accepted unknown ones. Macro-F: mean F1 of the known classes and of 'unknown' at the threshold "
+        "that the benchmark states, for scores that are probabilities."
+    )
+    return Table("open_set", caption, head, tuple(rows))
+
+
 def family(title: str, members: Sequence[BenchmarkResults]) -> Table:
     """AUROC of every method's own score on each member of a family, and their mean; for the page."""
     rows = []
@@ -223,6 +271,8 @@ KINDS: dict[str, Callable[[BenchmarkResults], Table]] = {
     "detection": detection,
     "robustness": robustness_table,
     "localisation": localisation,
+    "open_set": open_set,
+    "segmentation": segmentation,
 }
 
 

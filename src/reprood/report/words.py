@@ -15,6 +15,10 @@ METRICS = {
     "mce": "mCE (corruption error relative to the baseline), %",
     "localisation_error": "localisation error, %",
     "gt_localisation_error": "localisation error with known class, %",
+    "pixel_auroc": "pixel AUROC, %",
+    "au_pro": "AU-PRO (30 %), %",
+    "oscr": "OSCR, %",
+    "macro_f": "macro-F, %",
     "mean_iou": "mean overlap (IoU), %",
 }
 PUBLISHED_METRICS = {

@@ -1,0 +1,156 @@
+"""Anomaly maps as the predict stage stored them, and resampling of their metrics over test images. No torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from reprood.errors import ReproodError
+from reprood.evaluate.predictions import Predictions
+from reprood.evaluate.resample import Replicates, draw_counts
+from reprood.evaluate.segmentation import au_pro, pixel_auroc
+
+BINS = 4096  # of the score axis, for resampled values only: observed ones are exact
+LIMIT = 0.3
+EIGHT = np.ones((3, 3), dtype=int)
+METRICS = {"pixel_auroc": pixel_auroc, "au_pro": au_pro}
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Anomaly maps of test images.
+
+    Attributes
+    ----------
+    levels : uint16 array [N, H, W]
+        A linear scale of the run's scores, higher = more anomalous.
+    masks : bool array [N, H, W]
+        True where an image is anomalous.
+    """
+
+    levels: NDArray[np.uint16]
+    masks: NDArray[np.bool_]
+
+
+def has_maps(predictions: Predictions) -> bool:
+    """The run's method gave maps."""
+    return "maps" in predictions.facts
+
+
+def stored_maps(predictions: Predictions, splits: Sequence[str]) -> Maps:
+    """The maps of some splits, one after the other.
+
+    Raises
+    ------
+    ReproodError
+        When there are none, or their size is not what the file says.
+    """
+    if not has_maps(predictions):
+        raise ReproodError("The predictions hold no anomaly maps; the method gives none.")
+    side = int(predictions.facts["maps"]["side"])
+    levels, masks = [], []
+    for split in splits:
+        rows = predictions.split(split)
+        for level, mask in zip(rows["map"], rows["mask"], strict=True):
+            if level is None or mask is None or len(level) != 2 * side * side or len(mask) != -(-side * side // 8):
+                raise ReproodError(f"A stored map of {split} is not of {side} x {side} pixels; predict it again.")
+            levels.append(np.frombuffer(level, "<u2").reshape(side, side))
+            packed = np.unpackbits(np.frombuffer(mask, np.uint8), count=side * side)
+            masks.append(packed.reshape(side, side).astype(bool))
+    return Maps(np.stack(levels), np.stack(masks))
+
+
+@dataclass(frozen=True)
+class _Histograms:
+    """Counts by image and bin of the score, from the highest bin down, cumulated: int or float [N, BINS]."""
+
+    inside: NDArray[np.float64]
+    outside: NDArray[np.float64]
+    overlaps: NDArray[np.float64]
+    regions: NDArray[np.float64]
+
+
+def _cumulated(bins: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.bincount(bins, minlength=BINS)[::-1].cumsum().astype(np.float64)
+
+
+def _histograms(maps: Maps) -> _Histograms:
+    bins = maps.levels.astype(np.int64) * BINS // (1 << 16)
+    inside = np.stack([_cumulated(b[m]) for b, m in zip(bins, maps.masks, strict=True)])
+    outside = np.stack([_cumulated(b[~m]) for b, m in zip(bins, maps.masks, strict=True)])
+    overlaps, regions = np.zeros_like(inside), np.zeros(len(bins))
+    for i, mask in enumerate(maps.masks):
+        labels, count = ndimage.label(mask, structure=EIGHT)
+        regions[i] = count
+        for region in range(1, count + 1):
+            chosen = bins[i][labels == region]
+            overlaps[i] += _cumulated(chosen) / len(chosen)
+    return _Histograms(inside, outside, overlaps, regions)
+
+
+def _auroc(true: NDArray[np.float64], false: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Trapezoid rule on cumulated counts [R, BINS]: ties inside a bin count one half."""
+    true = np.pad(true / true[:, -1:], ((0, 0), (1, 0)))
+    false = np.pad(false / false[:, -1:], ((0, 0), (1, 0)))
+    return np.asarray(np.trapezoid(true, false, axis=1))
+
+
+def _limited(overlap: NDArray[np.float64], false: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Area under the overlap (PRO) up to a false positive rate of 0.3, divided by 0.3."""
+    false = np.pad(false, ((0, 0), (1, 0)))
+    overlap = np.pad(overlap, ((0, 0), (1, 0)))
+    found = np.empty(len(false))
+    for row, (x, y) in enumerate(zip(false, overlap)):
+        stop = int(np.searchsorted(x, LIMIT, side="right"))
+        at_limit = np.interp(LIMIT, x, y)
+        found[row] = np.trapezoid(np.append(y[:stop], at_limit), np.append(x[:stop], LIMIT)) / LIMIT
+    return found
+
+
+def replicate_segmentation(
+    arms: Sequence[Sequence[Maps]], metric: str, generator: np.random.Generator, replicates: int = 1000
+) -> Replicates:
+    """Resample the test images and compute a metric of the pooled pixels for every run.
+
+    Parameters
+    ----------
+    arms : sequence of sequences of Maps
+        Methods, and for each its seeds. All runs hold the same images in the same order.
+    metric : {"pixel_auroc", "au_pro"}
+    generator : numpy Generator
+    replicates : int
+
+    Returns
+    -------
+    Replicates
+        Observed values are exact; resampled ones are of scores in 4,096 bins. A resampling without any anomalous pixel
+        is drawn with its images all once.
+
+    Raises
+    ------
+    ReproodError
+        When runs hold different numbers of images.
+    """
+    sizes = {len(run.levels) for arm in arms for run in arm}
+    if len(sizes) != 1:
+        raise ReproodError(f"Paired intervals need the same test images in every run, not {sorted(sizes)}.")
+    (size,) = sizes
+    weights = draw_counts(generator, size, replicates).astype(np.float64)
+    anomalous = arms[0][0].masks.any(axis=(1, 2))
+    weights[(weights[:, anomalous].sum(axis=1) == 0) | (weights[:, ~anomalous].sum(axis=1) == 0)] = 1.0
+    observed, resampled = [], []
+    for arm in arms:
+        values = np.empty((replicates, len(arm)))
+        for seed, run in enumerate(arm):
+            found = _histograms(run)
+            false = weights @ found.outside
+            if metric == "pixel_auroc":
+                values[:, seed] = _auroc(weights @ found.inside, false)
+            else:
+                overlap = (weights @ found.overlaps) / (weights @ found.regions)[:, None]
+                values[:, seed] = _limited(overlap, false / false[:, -1:])
+        observed.append(np.array([METRICS[metric](run.levels, run.masks) for run in arm]))
+        resampled.append(values)
+    return Replicates(observed, resampled, size, 0)

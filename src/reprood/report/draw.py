@@ -1,0 +1,25 @@
+"""All figures and tables of a benchmark, drawn in one go: its results are read once."""
+
+from pathlib import Path
+
+from reprood.kinds import figures_of, tables_of
+from reprood.report.figures import make_figure
+from reprood.report.results import BenchmarkResults
+from reprood.report.tables import write_table
+
+
+def draw_benchmark(results: BenchmarkResults, data: Path, out: Path) -> None:
+    """Write `<out>/figures/<benchmark>/<kind>.svg` and `.png`, `<out>/tables/<benchmark>/<kind>.csv`, `.md`, `.tex`.
+
+    Parameters
+    ----------
+    results : BenchmarkResults
+    data : Path
+        Folder of the data, for figures that show test images.
+    out : Path
+    """
+    figures, tables = out / "figures" / results.name, out / "tables" / results.name
+    for kind in figures_of(results.benchmark):
+        make_figure(kind, results, figures / f"{kind}.svg", figures / f"{kind}.png", data)
+    for kind in tables_of(results.benchmark):
+        write_table(kind, results, tables / kind)

@@ -1,0 +1,63 @@
+"""Where a model finds images anomalous: maps over test images, next to the masks."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reprood.data.arrays import load_split
+from reprood.evaluate.maps import stored_maps
+from reprood.report.results import BenchmarkResults
+from reprood.report.style import new_figure, notice
+
+GOOD, BAD = 2, 8  # images with and without a defect that are shown
+
+
+def shown_rows(labels: np.ndarray, count: int) -> np.ndarray:
+    """Rows of `count` images, of every label in turn, in order."""
+    by_label = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    turns = [rows[turn] for turn in range(max(map(len, by_label))) for rows in by_label if turn < len(rows)]
+    return np.sort(np.array(turns[:count], dtype=int))
+
+
+def _picture(axis: Axes, image: np.ndarray) -> None:
+    axis.imshow(image[..., 0] if image.shape[2] == 1 else image, cmap="gray", vmin=0, vmax=255)
+    axis.set(xticks=[], yticks=[])
+    axis.grid(visible=False)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def heat_maps(results: BenchmarkResults, data: Path) -> Figure:
+    """A row a method: its map over some test images (first seed); the outline is the true defect.
+
+    Colours have one scale a method, from the median to the highest of all its test pixels.
+    """
+    methods = results.mapping()
+    if not methods:
+        return notice("No method of this benchmark gives anomaly maps.")
+    splits = ("test", *results.benchmark.ood)
+    images, rows, start = [], [], 0
+    for split in splits:
+        stored = load_split(data / "benchmarks" / results.name / split)
+        count = GOOD if split == "test" else -(-BAD // len(results.benchmark.ood))
+        chosen = shown_rows(np.asarray(stored.extras["source_label"]), count)
+        images += [np.array(stored.images[row]) for row in chosen]
+        rows += [start + int(row) for row in chosen]
+        start += len(stored)
+    figure = new_figure(7.2, 0.72 * (len(methods) + 1) + 0.1)
+    axes = figure.subplots(len(methods) + 1, len(rows), squeeze=False)
+    for line, method in enumerate([None, *methods]):
+        maps = None if method is None else stored_maps(results.predictions(method)[0], splits)
+        for column, row in enumerate(rows):
+            axis = axes[line, column]
+            _picture(axis, images[column])
+            if maps is not None:
+                low, high = np.quantile(maps.levels, 0.5), maps.levels.max()
+                axis.imshow(maps.levels[row], cmap="inferno", vmin=low, vmax=high, alpha=0.65)
+                if maps.masks[row].any():
+                    axis.contour(maps.masks[row], levels=[0.5], colors="#56B4E9", linewidths=0.7)
+        label = "image" if method is None else results.label(method)
+        axes[line, 0].set_ylabel(label.replace(" (", "\n("), rotation=0, ha="right", va="center", fontsize=7)
+    return figure
