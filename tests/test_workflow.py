@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1500)]
 
 METHODS = ("erm", "cutmix", "godin_c")
 SEEDS = (0, 1)
-REPORT_RULES = {"figure", "study_figure", "tables", "notebook", "page", "examples"}
+REPORT_RULES = {"study_figure", "notebook", "page", "examples"}
 JOBS = list(load_suite("smoke", Path(__file__).resolve().parent.parent).jobs())  # of all benchmarks
 
 
@@ -170,7 +170,7 @@ def test_editing_a_figures_style_runs_the_report_only(edited):
         stream.write("\n\nEDITED = 1\n")
     plan = edited.plan()
     assert plan
-    assert set(plan) <= REPORT_RULES, plan
+    assert {rule for rule in plan if not rule.startswith("draw_")} <= REPORT_RULES, plan
 
 
 def test_changing_one_methods_setting_runs_that_method(edited):
