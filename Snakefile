@@ -29,6 +29,14 @@ include: "workflow/rules/report.smk"
 report: "workflow/report/workflow.rst"
 
 
+onstart:
+    if workflow.local_exec and not workflow.touch:
+        start(plan.warm_socket)
+        # Here no limit of starts per second is needed, and Snakemake's wakes its scheduler once a second for every job
+        # that has ended: after a few hundred jobs that takes a third of a core.
+        workflow.scheduler.job_rate_limiter = None
+
+
 rule all:
     default_target: True
     input:

@@ -1,6 +1,7 @@
 """What the Snakefile asks: which runs, which files, which parameters. No torch, no work done here."""
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +18,7 @@ from reprood.files import canonical_json
 from reprood.fingerprint import PACKAGE, code_hash
 from reprood.kinds import figures_of, tables_of
 from reprood.lease import visible_gpus
+from reprood.warm import VARIABLE
 
 SPLIT_FILES = ("images.npy", "labels.npy", "extras.npz", "meta.json")
 MODEL_FILES = ("model.safetensors", "model.json", "history.csv", "run.json")
@@ -341,6 +343,11 @@ class Plan:
         network = self.backbone(benchmark, method)["name"]
         return code_hash(*entries, f"reprood.methods.{self.arm(method).use}", f"reprood.nets.{network}")
 
+    @property
+    def warm_socket(self) -> str:
+        """Where jobs of this Snakemake process find the process that has imported everything (see `reprood.warm`)."""
+        return f".snakemake/reprood-{os.getpid()}.socket"
+
     def shell_prefix(self) -> str:
         """Puts this Python's folder first on PATH and passes on how to run (not what): neither is a trigger."""
         values = {
@@ -349,6 +356,7 @@ class Plan:
             "REPROOD_DEVICE": self.settings.device,
             "REPROOD_CHECKPOINT_SECONDS": f"{self.settings.checkpoint_seconds:g}",
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+            VARIABLE: self.warm_socket,
         }
         exports = "".join(f"export {key}={shlex.quote(value)}; " for key, value in values.items())
         return f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; {exports}"

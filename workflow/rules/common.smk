@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 from reprood.errors import ReproodError
+from reprood.warm import start
 from reprood.workflow import (
     MODEL_FILES,
     SPLIT_FILES,
