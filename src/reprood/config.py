@@ -86,6 +86,23 @@ class Occlusion(Record):
     limit: int | None = Field(default=None, ge=1)
 
 
+class OpenSet(Record):
+    """How known and unknown classes are told apart for the macro-F (DIAS' code).
+
+    Attributes
+    ----------
+    scores : tuple of str
+        Scores that are probabilities; a prediction stands when its score is above a / K + (1 - a) - margin.
+    target : float
+        a.
+    margin : float
+    """
+
+    scores: tuple[str, ...] = ("msp",)
+    target: float = Field(default=0.5, ge=0, le=1)
+    margin: float = 0.05
+
+
 class Gate(Record):
     """A run below this in-distribution accuracy gives no detection numbers."""
 
@@ -112,6 +129,7 @@ class Benchmark(Record):
     corruption: Corruptions | None = None
     attacks: dict[str, Attack] = {}
     occlusion: Occlusion | None = None
+    open_set: OpenSet = OpenSet()
     family: str = ""
     member: str = ""
     gate: Gate | None = None

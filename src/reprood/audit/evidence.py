@@ -13,8 +13,17 @@ from reprood.config import Benchmark
 from reprood.evaluate.localised import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.metrics import METRICS
+from reprood.evaluate.open_set import replicate_open_set
 from reprood.evaluate.resample import Replicates, Scores, replicate_detection, replicate_errors
-from reprood.evaluate.table import GATE, Predictions, groups, load_predictions, read_metrics
+from reprood.evaluate.table import (
+    GATE,
+    Predictions,
+    groups,
+    load_predictions,
+    read_metrics,
+    stored_answers,
+    threshold_of,
+)
 from reprood.files import read_json
 
 REPLICATES = 1000
@@ -162,6 +171,8 @@ class BenchmarkEvidence:
         splits = [claim.split_of(side) for side in claim.sides]
         if claim.metric in (*METRICS, *OPEN_SET):
             needed = "open_set" if claim.metric in OPEN_SET else "detection"
+            if claim.metric in OPEN_SET and not all(split in self.benchmark.ood for split in splits):
+                return False
             return needed in asked and all(self.members(split) for split in splits)
         if claim.split == "test":
             return "classification" in asked
@@ -204,10 +215,21 @@ class BenchmarkEvidence:
                 for s in parts
             ]
             return replicate_errors(errors, generator, REPLICATES)
+        if claim.metric in OPEN_SET:
+            return self._open_set(claim, parts, generator)
         sets = [self.members(part.split or claim.split) for part in parts]
         every = tuple(dict.fromkeys(name for names in sets for name in names))
         arms = [[_scores(p, self.best(s, claim), every) for p in self.predictions(s.method)] for s in parts]
         return replicate_detection(arms, claim.metric, generator, REPLICATES, sets)
+
+    def _open_set(self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator) -> Replicates:
+        """On one set of unknown classes."""
+        arms = [
+            [stored_answers(p, part.score, part.split or claim.split) for p in self.predictions(part.method)]
+            for part in parts
+        ]
+        threshold = threshold_of(arms[0][0].classes, self.benchmark)
+        return replicate_open_set(arms, claim.metric, generator, REPLICATES, threshold)
 
     def _errors(self, predictions: Predictions, metric: str, split: str) -> np.ndarray:
         """What counts as error of each test image, in percent; its mean over the conditions that `split` means."""

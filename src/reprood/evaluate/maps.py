@@ -5,16 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from reprood.errors import ReproodError
 from reprood.evaluate.predictions import Predictions
 from reprood.evaluate.resample import Replicates, draw_counts
-from reprood.evaluate.segmentation import au_pro, pixel_auroc
+from reprood.evaluate.segmentation import LIMIT, au_pro, pixel_auroc, regions
 
 BINS = 4096  # of the score axis, for resampled values only: observed ones are exact
-LIMIT = 0.3
-EIGHT = np.ones((3, 3), dtype=int)
 METRICS = {"pixel_auroc": pixel_auroc, "au_pro": au_pro}
 
 
@@ -69,7 +66,7 @@ class _Histograms:
     inside: NDArray[np.float64]
     outside: NDArray[np.float64]
     overlaps: NDArray[np.float64]
-    regions: NDArray[np.float64]
+    count: NDArray[np.float64]
 
 
 def _cumulated(bins: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -80,14 +77,14 @@ def _histograms(maps: Maps) -> _Histograms:
     bins = maps.levels.astype(np.int64) * BINS // (1 << 16)
     inside = np.stack([_cumulated(b[m]) for b, m in zip(bins, maps.masks, strict=True)])
     outside = np.stack([_cumulated(b[~m]) for b, m in zip(bins, maps.masks, strict=True)])
-    overlaps, regions = np.zeros_like(inside), np.zeros(len(bins))
-    for i, mask in enumerate(maps.masks):
-        labels, count = ndimage.label(mask, structure=EIGHT)
-        regions[i] = count
-        for region in range(1, count + 1):
+    overlaps, count = np.zeros_like(inside), np.zeros(len(bins))
+    numbers, _ = regions(maps.masks)
+    for i, labels in enumerate(numbers):
+        for region in np.unique(labels[labels > 0]):
             chosen = bins[i][labels == region]
             overlaps[i] += _cumulated(chosen) / len(chosen)
-    return _Histograms(inside, outside, overlaps, regions)
+            count[i] += 1
+    return _Histograms(inside, outside, overlaps, count)
 
 
 def _auroc(true: NDArray[np.float64], false: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -149,7 +146,7 @@ def replicate_segmentation(
             if metric == "pixel_auroc":
                 values[:, seed] = _auroc(weights @ found.inside, false)
             else:
-                overlap = (weights @ found.overlaps) / (weights @ found.regions)[:, None]
+                overlap = (weights @ found.overlaps) / (weights @ found.count)[:, None]
                 values[:, seed] = _limited(overlap, false / false[:, -1:])
         observed.append(np.array([METRICS[metric](run.levels, run.masks) for run in arm]))
         resampled.append(values)

@@ -15,6 +15,7 @@ from reprood.evaluate.localised import localisation_outcomes
 from reprood.evaluate.maps import METRICS as MAP_METRICS
 from reprood.evaluate.maps import has_maps, stored_maps
 from reprood.evaluate.metrics import METRICS, detection_metrics
+from reprood.evaluate.open_set import Answers, acceptance_threshold, answers_of, macro_f, oscr
 from reprood.evaluate.predictions import Predictions as Predictions
 from reprood.evaluate.predictions import load_predictions as load_predictions
 from reprood.files import atomic_path
@@ -56,6 +57,38 @@ def detection_rows(predictions: Predictions, benchmark: Benchmark) -> list[dict[
                 mean = float(np.mean([found[name][metric] for name in members]))
                 rows.append(row_of(group, score, metric, mean, len(test), size))
     return rows
+
+
+def open_set_rows(predictions: Predictions, benchmark: Benchmark) -> list[dict[str, Any]]:
+    """Oscr of every score against every set of unknown classes, and macro_f of scores that are probabilities."""
+    rows = []
+    for score in predictions.scores:
+        for name in benchmark.ood:
+            answers = stored_answers(predictions, score, name)
+            found = {"oscr": float(oscr(answers))}
+            if score in benchmark.open_set.scores:
+                found["macro_f"] = float(macro_f(answers, threshold_of(answers.classes, benchmark)))
+            sizes = len(answers.known), len(answers.unknown)
+            rows += [row_of(name, score, metric, value, *sizes) for metric, value in found.items()]
+    return rows
+
+
+def stored_answers(predictions: Predictions, score: str, name: str) -> Answers:
+    """What a run says about the test images and about one set of unknown classes."""
+    test, strange = predictions.split("test"), predictions.split(name)
+    return answers_of(
+        test[f"score_{score}"],
+        test["label"],
+        test["prediction"],
+        strange[f"score_{score}"],
+        strange["prediction"],
+        int(predictions.facts["classes"]),
+    )
+
+
+def threshold_of(classes: int, benchmark: Benchmark) -> float:
+    """Above which confidence a prediction stands."""
+    return acceptance_threshold(classes, benchmark.open_set.target, benchmark.open_set.margin)
 
 
 def groups(benchmark: Benchmark) -> dict[str, tuple[str, ...]]:
@@ -125,6 +158,8 @@ def metrics_of(predictions: Predictions, benchmark: Benchmark) -> pd.DataFrame:
         rows.append(row_of("test", NO_SCORE, GATE, float(passed), len(test), 0))
     if "detection" in benchmark.evaluations and passed:
         rows += detection_rows(predictions, benchmark)
+    if "open_set" in benchmark.evaluations and passed:
+        rows += open_set_rows(predictions, benchmark)
     if "segmentation" in benchmark.evaluations:
         rows += segmentation_rows(predictions, benchmark)
     rows += condition_rows(predictions, benchmark)
