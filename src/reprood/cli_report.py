@@ -73,8 +73,8 @@ def report_notebook(notebook: Path, out: Out) -> None:
     render(notebook, out)
 
 
-@report_app.command("page")
-def report_page(
+@report_app.command("pages")
+def report_pages(
     suite: SuiteText,
     papers: Annotated[Path, typer.Option(help="Folder of the papers' files.")],
     verdicts: Annotated[Path, typer.Option()],
@@ -85,15 +85,15 @@ def report_page(
     figures: Annotated[Path, typer.Option()] = Path("reports/figures"),
     notebook: Annotated[list[str] | None, typer.Option(help="Links to rendered notebooks.")] = None,
 ) -> None:
-    """Write reports/index.html: one self-contained page."""
+    """Write OUT/index.html and the pages of papers, benchmarks, studies, data and environment."""
     pin_threads(1)
     from reprood.audit.papers import load_papers
     from reprood.config import Suite
-    from reprood.report.page import write_page
+    from reprood.report.pages import write_report
 
     record = parse(suite, "--suite")
     record.pop("name")
-    write_page(
+    write_report(
         Suite.model_validate(record),
         load_papers(sorted(papers.glob("*.yaml"))),
         verdicts,

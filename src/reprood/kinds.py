@@ -1,7 +1,25 @@
-"""Which figures and tables a benchmark has: what the workflow asks for and the report draws."""
+"""Which figures, tables and pages a report has: what the workflow asks for and the report stage writes."""
+
+from collections.abc import Sequence
 
 from reprood.conditions import conditions
 from reprood.config import Benchmark
+
+ASSETS = ("report.css", "report.js")
+
+
+def page_names(papers: Sequence[str], benchmarks: Sequence[str], studies: Sequence[str]) -> list[str]:
+    """The files of a report's pages, relative to its folder."""
+    return [
+        "index.html",
+        "data.html",
+        "environment.html",
+        "conventions.html",
+        *(f"assets/{name}" for name in ASSETS),
+        *(f"papers/{name}.html" for name in papers),
+        *(f"benchmarks/{name}.html" for name in benchmarks),
+        *(f"studies/{name}.html" for name in studies),
+    ]
 
 
 def figures_of(benchmark: Benchmark) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from reprood.detectors.names import FITTED_ON_TRAIN
 from reprood.errors import ReproodError
 from reprood.files import canonical_json
 from reprood.fingerprint import PACKAGE, code_hash
-from reprood.kinds import figures_of, tables_of
+from reprood.kinds import figures_of, page_names, tables_of
 from reprood.lease import visible_gpus
 from reprood.warm import VARIABLE
 
@@ -326,6 +326,15 @@ class Plan:
         if "maps" in kinds:
             files += self.data_files(benchmark, ["test", *self.benchmark(benchmark).ood])
         return files + ([f"runs/{benchmark}/examples.npz"] if "examples" in kinds else [])
+
+    def pages(self) -> list[str]:
+        """The report's pages, below its folder."""
+        return page_names([Path(path).stem for path in self.papers()], self.benchmarks, list(self.suite.studies))
+
+    def templates(self) -> list[str]:
+        """What the pages are made from."""
+        folder = PACKAGE / "report" / "templates"
+        return sorted(str(path.relative_to(self.root)) for path in folder.iterdir())
 
     def papers(self) -> list[str]:
         """The papers' files."""

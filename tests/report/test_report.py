@@ -17,13 +17,13 @@ from reprood.audit.papers import Paper
 from reprood.audit.reasons import signed
 from reprood.audit.verdicts import audit
 from reprood.errors import ReproodError
-from reprood.kinds import figures_of
+from reprood.kinds import figures_of, page_names
 from reprood.report import words
 from reprood.report.claims import forest
 from reprood.report.figures import make_figure
 from reprood.report.forms import Cell, Table, frame, latex, markdown
 from reprood.report.notebook import render
-from reprood.report.page import write_page
+from reprood.report.pages import TEMPLATES, write_report
 from reprood.report.plots import write_plots
 from reprood.report.results import BenchmarkResults
 from reprood.report.tables import classification, detection, matrix, published, write_published, write_table
@@ -67,13 +67,12 @@ def results(folder):
 
 
 @pytest.fixture(scope="module")
-def page(folder, results):
+def pages(folder, results):
     figures = folder / "reports" / "figures"
     for kind in KINDS:
         make_figure(kind, results, figures / "toy" / f"{kind}.svg", figures / "toy" / f"{kind}.png")
     audit(fabricate.suite(), [PAPER], folder / "runs", folder / "studies", folder / "verdicts.csv")
-    out = folder / "reports" / "index.html"
-    write_page(
+    written = write_report(
         fabricate.suite(),
         [PAPER],
         folder / "verdicts.csv",
@@ -81,9 +80,10 @@ def page(folder, results):
         studies=folder / "studies",
         data=folder / "data",
         figures=figures,
-        out=out,
+        out=folder / "reports",
     )
-    return out.read_text()
+    assert sorted(written) == sorted(page_names(["toy"], ["toy"], []))
+    return {name: (folder / "reports" / name).read_text() for name in written if name.endswith(".html")}
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -116,12 +116,11 @@ def test_a_figure_says_when_there_is_nothing_to_draw(folder, tmp_path):
         make_figure("examples", missing, tmp_path / "a.svg", tmp_path / "a.png")
 
 
-def test_a_benchmark_without_ood_sets_has_a_page(folder, results, tmp_path, page):
+def test_a_benchmark_without_ood_sets_has_a_page(folder, results, tmp_path, pages):
     record = fabricate.SUITE["benchmarks"]["toy"]
     suite = fabricate.suite(benchmarks={"toy": {**record, "ood": {}, "evaluations": ["classification"]}})
-    out = tmp_path / "index.html"
     figures = folder / "reports" / "figures"
-    write_page(
+    write_report(
         suite,
         [PAPER],
         folder / "verdicts.csv",
@@ -129,11 +128,11 @@ def test_a_benchmark_without_ood_sets_has_a_page(folder, results, tmp_path, page
         studies=folder / "studies",
         data=folder / "data",
         figures=figures,
-        out=out,
+        out=tmp_path,
     )
-    text = out.read_text()
-    assert "<h3>Classification</h3>" in text
-    assert "<h3>Detection</h3>" not in text
+    text = (tmp_path / "benchmarks" / "toy.html").read_text()
+    assert "<h2>Classification</h2>" in text
+    assert "<h2>Detection</h2>" not in text
     assert len(read(text).images) == 2
 
 
@@ -294,27 +293,46 @@ def read(page):
     return reader
 
 
-def test_the_page_is_whole_and_brings_nothing_from_elsewhere(page):
-    reader = read(page)
-    assert not reader.problems
-    assert not reader.stack
-    assert len(reader.ids) == len(set(reader.ids))
-    assert {link[1:] for link in reader.links if link.startswith("#")} <= set(reader.ids)
-    assert not re.search(r"@import|url\(\s*['\"]?http", page)
-    assert len(page) < 1_500_000
+def test_pages_are_whole_small_and_bring_nothing_from_elsewhere(pages):
+    for name, page in pages.items():
+        reader = read(page)
+        assert not reader.problems, name
+        assert not reader.stack, name
+        assert len(reader.ids) == len(set(reader.ids)), name
+        assert not re.search(r"@import|url\(\s*['\"]?http", page)
+        assert len(page) < 1_000_000
 
 
-def test_the_page_is_accessible(page):
-    reader = read(page)
-    assert len(reader.images) == len(KINDS)
-    assert all(image["alt"] and image["loading"] == "lazy" for image in reader.images)
-    assert all(scope in ("col", "row") for scope in reader.heads)
-    assert '<html lang="en">' in page
-    assert "prefers-color-scheme: dark" in page
+def test_every_link_and_picture_of_the_pages_resolves(folder, pages):
+    ids = {name: set(read(page).ids) for name, page in pages.items()}
+    outside = ("../results/", "../../results/")  # made by other stages; the fixture has none of them
+    for name, page in pages.items():
+        reader, here = read(page), (folder / "reports" / name).parent
+        for link in [*reader.links, *(image["src"] for image in reader.images)]:
+            path, _, part = link.partition("#")
+            target = (here / path).resolve() if path else folder / "reports" / name
+            if link.startswith(("http", *outside, "tables/")) or "/tables/" in link:
+                continue
+            assert target.exists(), (name, link)
+            if part:
+                assert part in ids[str(target.relative_to((folder / "reports").resolve()))], (name, link)
 
 
-def test_every_cell_of_the_page_is_that_of_the_tables(results, page):
+def test_pages_are_accessible(pages):
+    assert len(read(pages["benchmarks/toy.html"]).images) == len(KINDS)
+    for name, page in pages.items():
+        reader = read(page)
+        assert all(image["alt"] and image["loading"] == "lazy" and image["width"] for image in reader.images), name
+        assert all(scope in ("col", "row") for scope in reader.heads), name
+        assert '<html lang="en">' in page
+        assert page.count("<h1>") == 1, name
+        assert page.count('aria-current="page"') == (not name.startswith("benchmarks/")), name
+    assert "prefers-color-scheme: dark" in (TEMPLATES / "report.css").read_text()
+
+
+def test_every_cell_of_the_pages_is_that_of_the_tables(results, pages):
     rows = {}
+    page = pages["benchmarks/toy.html"] + pages["papers/toy.html"]
     for name, body in re.findall(r'<table class="sortable[^"]*" id="([^"]+)">.*?<tbody>(.*?)</tbody>', page, re.S):
         rows[name] = [
             re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in re.findall(r"<tr>(.*?)</tr>", body)
@@ -333,24 +351,20 @@ def test_every_cell_of_the_page_is_that_of_the_tables(results, page):
                 assert plain == f"{cell.text} {cell.interval}".split()
 
 
-def test_texts_cannot_become_markup(page):
-    assert "<b>suite</b>" not in page
-    assert "Fabricated &lt;b&gt;suite&lt;/b&gt;" in page
-    assert "<script>alert" not in page
-    assert "<i>near_set</i>" not in page
+def test_texts_cannot_become_markup(pages):
+    everything = "".join(pages.values())
+    assert "<b>suite</b>" not in everything
+    assert "Fabricated &lt;b&gt;suite&lt;/b&gt;" in pages["index.html"]
+    assert "<script>alert" not in everything
+    assert "<i>near_set</i>" not in everything
 
 
-def test_verdicts_are_shown_with_their_reasons(page):
+def test_verdicts_are_shown_with_their_reasons(pages):
+    page = pages["papers/toy.html"]
     assert page.count("supported at reduced scale") >= 2
-    assert ">reproduced<" not in page
+    assert ">reproduced<" not in "".join(pages.values())
     assert "95 % interval" in page
-    assert "This is a reduced scale" in page
-
-
-def test_links_to_evidence_resolve(folder, page):
-    for link in read(page).links:
-        if link.startswith("../runs/"):
-            assert (folder / "reports" / link).exists(), link
+    assert "This is a reduced scale" in pages["index.html"]
 
 
 def test_plots_table(folder, results, tmp_path):
@@ -398,5 +412,5 @@ def test_notebook_is_run_and_its_errors_are_said(tmp_path):
 
 
 def test_no_torch():
-    program = "import sys, reprood.report.page, reprood.report.notebook; assert 'torch' not in sys.modules"
+    program = "import sys, reprood.report.pages, reprood.report.notebook; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)

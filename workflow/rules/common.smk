@@ -161,15 +161,12 @@ def suite_parameters(wildcards):
 # --- report ---
 
 
-PAGE_TEMPLATE = "src/reprood/report/templates/page.html.j2"
-
-
 NOTEBOOKS = ("explore", "gallery")
 
 
 def report_targets():
     return [
-        "reports/index.html",
+        *(f"reports/{name}" for name in plan.pages()),
         *page_figures(None),
         *(path.replace(".svg", ".png") for path in page_figures(None)),
         *plan.table_files(),

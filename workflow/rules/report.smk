@@ -104,7 +104,7 @@ rule notebook:
         "reprood report notebook {input.notebook} --out {output} > {log} 2>&1"
 
 
-rule page:
+rule pages:
     input:
         page_figures,
         report_data,
@@ -118,20 +118,21 @@ rule page:
         ),
         verdicts="results/verdicts.csv",
         papers=plan.papers(),
-        template=PAGE_TEMPLATE,
+        templates=plan.templates(),
     output:
         report(
             "reports/index.html",
             caption="../report/page.rst",
             category="Overview",
-            labels={"page": "report"},
+            labels={"page": "overview"},
         ),
+        [f"reports/{name}" for name in plan.pages() if name != "index.html"],
     log:
-        "logs/report/page.log",
+        "logs/report/pages.log",
     params:
-        code=code("reprood.report.page"),
+        code=code("reprood.report.pages"),
         settings=suite_parameters,
         environment=environment("jinja2", "numpy"),
     shell:
-        "reprood report page --suite {params.settings:q} --papers config/papers --verdicts {input.verdicts}"
-        " --notebook notebooks/explore.html --notebook notebooks/gallery.html --out {output} > {log} 2>&1"
+        "reprood report pages --suite {params.settings:q} --papers config/papers --verdicts {input.verdicts}"
+        " --notebook notebooks/explore.html --notebook notebooks/gallery.html --out reports > {log} 2>&1"

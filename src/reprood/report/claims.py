@@ -130,7 +130,9 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> d
         "measured": measured,
         "based": ", ".join([words.plural(int(row["n_seeds"]), replicate, many), *(text for text in images if text)]),
         "benchmark": row["benchmark"] if isinstance(row["benchmark"], str) else "",
-        "anchor": "study" if claim.study else "benchmark",
+        "page": f"index.html#{row['benchmark']}-family"
+        if family
+        else f"{'studies' if claim.study else 'benchmarks'}/{row['benchmark']}.html",
         "unit": "" if claim.study else " points",
         "forest": forest(row),
         "verdict": row["verdict"],

@@ -1,5 +1,6 @@
 """Where the numbers of a benchmark come from: its runs, and the data they saw."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,31 @@ def data_of(results: BenchmarkResults, data: Path) -> list[dict[str, Any]]:
             role = f"OOD, {results.benchmark.ood[split].shift}"
         found.append({**meta, "as": split, "role": role, "where": kind, "status": status})
     return found
+
+
+def machines_of(benchmarks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One record for each kind of device, threads, precision and versions: how many trainings, how long."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    keys = ("device", "threads", "precision", "versions")
+    for run in (run for benchmark in benchmarks for run in benchmark["runs"]):
+        key = tuple(run[name] for name in keys)
+        record = found.setdefault(key, {**dict(zip(keys, key, strict=True)), "count": 0, "seconds": 0.0})
+        record["count"] += 1
+        record["seconds"] += run["seconds"]
+    return list(found.values())
+
+
+def sources_of(benchmarks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One record a data set and split, with the benchmarks that use it."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for benchmark in benchmarks:
+        for row in benchmark["data"]:
+            key = row["title"], row["split"]
+            kept = {name: row.get(name, "") for name in ("title", "split", "where", "status", "licence", "note")}
+            record = found.setdefault(
+                key,
+                {**kept, "citation": row.get("citation", ""), "origin": row.get("from", row["content"]), "users": []},
+            )
+            if benchmark["name"] not in record["users"]:
+                record["users"].append(benchmark["name"])
+    return [found[key] for key in sorted(found)]

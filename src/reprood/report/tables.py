@@ -149,7 +149,12 @@ def _beside(number: Published, paper: Paper, results: BenchmarkResults) -> Cell:
 
 
 def published(paper: Paper, results: Sequence[BenchmarkResults]) -> Table:
-    """A paper's numbers beside what each benchmark measured with the corresponding method and score."""
+    """A paper's numbers beside what each benchmark measured with the corresponding method and score.
+
+    Benchmarks that measured none of them are left out.
+    """
+    beside = {one.name: [_beside(number, paper, one) for number in paper.published] for one in results}
+    results = [one for one in results if any(cell.text != "–" for cell in beside[one.name])]
     rows = [
         (
             Cell(number.where),
@@ -157,10 +162,10 @@ def published(paper: Paper, results: Sequence[BenchmarkResults]) -> Table:
             Cell(number.method),
             Cell(words.published_metric(number.metric)),
             Cell(words.number(number.value, 2), "", number.value),
-            *(_beside(number, paper, one) for one in results),
+            *(beside[one.name][place] for one in results),
             Cell(SOURCE_WORDS[number.source]),
         )
-        for number in paper.published
+        for place, number in enumerate(paper.published)
     ]
     head = ("where", "setting", "method", "metric", "published", *(f"measured on {r.name}" for r in results), "source")
     caption = (

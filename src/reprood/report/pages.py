@@ -1,0 +1,259 @@
+"""The report: static HTML pages that need no network and no framework."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from reprood.audit.papers import Paper
+from reprood.audit.replicated import read_study
+from reprood.config import Suite
+from reprood.files import atomic_path, read_json
+from reprood.kinds import ASSETS, figures_of, tables_of
+from reprood.report import words
+from reprood.report.claims import overall, shown
+from reprood.report.forms import Cell, Table
+from reprood.report.provenance import data_of, machines_of, runs_of, sources_of
+from reprood.report.results import BenchmarkResults
+from reprood.report.robustness import robustness_table
+from reprood.report.tables import (
+    classification,
+    detection,
+    family,
+    localisation,
+    matrix,
+    open_set,
+    published,
+    segmentation,
+    study_table,
+)
+
+TEMPLATES = Path(__file__).parent / "templates"
+SIZE = re.compile(r'<svg[^>]*? width="([0-9.]+)pt" height="([0-9.]+)pt"')
+CAPTIONS = {
+    "examples": ("What training sees", "The same training images as each method changes them."),
+    "curves": (
+        "Training curves",
+        "Mean over seeds; the band reaches from the lowest to the highest seed. Where labels are mixed, the training "
+        "loss is that of the mixed labels and not comparable.",
+    ),
+    "auroc": ("AUROC by score and method", "Mean over the named OOD sets; a dot a seed, a bar at their mean."),
+    "robustness": (
+        "Under changed conditions",
+        "Top-1 error on changed copies of the test set; a dot a seed, a bar at their mean.",
+    ),
+    "maps": (
+        "Where images are anomalous",
+        "Maps of the first seed over test images; outlined: the true defect. Colours from the median to the highest "
+        "value of a method.",
+    ),
+    "roc": ("ROC", "A panel an OOD set; each method with its own score, or MSP; mean over seeds."),
+    "histograms": (
+        "Scores",
+        "Higher means more in-distribution. First seed; each group has the same area. The axis of MSP spreads what "
+        "lies near 1; the last bin holds all above 0.99999.",
+    ),
+}
+
+
+TABLES = {
+    "classification": classification,
+    "robustness": robustness_table,
+    "localisation": localisation,
+    "segmentation": segmentation,
+    "open_set": open_set,
+}
+
+
+def _figure(path: str, title: str, text: str, about: str, folder: Path) -> dict[str, Any]:
+    """A drawn figure, `path` below `folder` without its ending, as the pages show it."""
+    with open(folder / f"{path}.svg", encoding="utf-8") as stream:
+        size = SIZE.search(stream.read(1000))
+    width, height = (round(float(size[i]) * 4 / 3) for i in (1, 2)) if size else (960, 540)
+    return {
+        "title": title,
+        "text": text,
+        "alt": f"{title}: {about}. {text}",
+        "svg": f"figures/{path}.svg",
+        "png": f"figures/{path}.png",
+        "width": width,
+        "height": height,
+    }
+
+
+def _benchmark(results: BenchmarkResults, data: Path, figures: Path) -> dict[str, Any]:
+    drawn = [kind for kind in figures_of(results.benchmark) if (figures / results.name / f"{kind}.svg").is_file()]
+    asked = tables_of(results.benchmark)
+    return {
+        "name": results.name,
+        "record": results.benchmark,
+        "methods": [results.label(method) for method in results.methods],
+        "seeds": sorted({len(results.seeds(method)) for method in results.methods}),
+        **{name: make(results) if name in asked else None for name, make in TABLES.items()},
+        "matrix": matrix(results) if results.detects and results.detecting else None,
+        "detection": detection(results) if results.detects else None,
+        "figures": [
+            _figure(f"{results.name}/{kind}", *CAPTIONS[kind], results.benchmark.title, figures) for kind in drawn
+        ],
+        "runs": runs_of(results),
+        "data": data_of(results, data),
+        "lint": read_json(data / "benchmarks" / results.name / "lint.json"),
+    }
+
+
+def _study(name: str, suite: Suite, studies: Path, figures: Path) -> dict[str, Any]:
+    study = suite.studies[name]
+    values = read_study(studies / name / "values.csv")
+    drawn = (figures / "studies" / f"{name}.svg").is_file()
+    return {
+        "name": name,
+        "record": study,
+        "table": study_table(values, study.title),
+        "figure": _figure(f"studies/{name}", study.title, study.note, "study", figures) if drawn else None,
+    }
+
+
+def _families(suite: Suite, results: Sequence[BenchmarkResults]) -> list[dict[str, Any]]:
+    """Families with the table over their members."""
+    found = []
+    for name, members in suite.families().items():
+        chosen = [one for one in results if one.name in members]
+        if chosen:
+            title = chosen[0].benchmark.title.rpartition(":")[0]
+            found.append({"name": name, "title": title, "members": list(members), "table": family(title, chosen)})
+    return found
+
+
+def _paper(
+    paper: Paper,
+    verdicts: pd.DataFrame,
+    suite: Suite,
+    results: Sequence[BenchmarkResults],
+    benchmarks: Sequence[Mapping[str, Any]],
+    studies: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    claims = {claim.id: claim for claim in paper.claims}
+    rows = verdicts[verdicts["paper"] == paper.id]
+    used = {claim.study for claim in paper.claims if claim.study}
+    judged = set(rows["benchmark"])
+    where = [one for one in results if {one.name, one.benchmark.family} & judged]
+    pictured = {
+        item["name"]: figure
+        for item in benchmarks
+        for figure in item["figures"]
+        if Path(figure["svg"]).stem == "examples"
+    }
+    return {
+        "paper": paper,
+        "counts": overall(rows),
+        "claims": [shown(row, claims[row["claim"]], paper, suite) for row in rows.to_dict("records")],
+        "published": published(paper, results),
+        "studies": [study for study in studies if study["record"].use in used],
+        "benchmarks": [(one.name, one.benchmark.title) for one in where],
+        "picture": next((pictured[one.name] for one in where if one.name in pictured), None),
+    }
+
+
+def _times(benchmarks: Sequence[Mapping[str, Any]]) -> Table:
+    """Training time by benchmark and method."""
+    rows = []
+    for item in benchmarks:
+        for label in dict.fromkeys(run["label"] for run in item["runs"]):
+            runs = [run for run in item["runs"] if run["label"] == label]
+            total, speed = sum(run["seconds"] for run in runs), sum(run["speed"] for run in runs) / len(runs)
+            rows.append(
+                (
+                    Cell(label),
+                    Cell(item["name"]),
+                    Cell(str(len(runs)), "", float(len(runs))),
+                    Cell(words.number(total), "", float(total)),
+                    Cell(f"{speed:,.0f}", "", float(speed)),
+                )
+            )
+    caption = "Seconds of all trainings of a method on a benchmark, and images per second, mean over its runs."
+    return Table("times", caption, ("method", "benchmark", "trainings", "seconds", "images/s"), tuple(rows))
+
+
+def write_report(
+    suite: Suite,
+    papers: Sequence[Paper],
+    verdicts: Path,
+    *,
+    runs: Path,
+    studies: Path,
+    data: Path,
+    figures: Path,
+    out: Path,
+    notebooks: Sequence[str] = (),
+) -> list[str]:
+    """Write all pages and give their names, those of `kinds.page_names`.
+
+    Parameters
+    ----------
+    suite, papers
+        What ran and what is claimed.
+    verdicts : Path
+        verdicts.csv.
+    runs, studies, data, figures : Path
+        Folders of the runs, of the studies, of the data and of the drawn figures.
+    out : Path
+        The report's folder; links are relative to it.
+    notebooks : sequence of str
+        Links to rendered notebooks.
+    """
+    table = pd.read_csv(verdicts, keep_default_na=True, dtype={"published_source": str, "benchmark": str})
+    names = list(dict.fromkeys(benchmark for benchmark, _, _ in suite.jobs()))
+    results = [BenchmarkResults(name, suite, runs) for name in names]
+    benchmarks = [_benchmark(one, data, figures) for one in results]
+    analysed = [_study(name, suite, studies, figures) for name in suite.studies]
+    judged = [_paper(paper, table, suite, results, benchmarks, analysed) for paper in papers]
+    sources = sources_of(benchmarks)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(suite=suite, all_papers=papers, plural=words.plural)
+    written: list[str] = []
+
+    def write(name: str, template: str, **values: Any) -> None:
+        root = "../" * name.count("/")
+        page = environment.get_template(template).render(root=root, here=name.removesuffix(".html"), **values)
+        _write(out / name, page)
+        written.append(name)
+
+    write(
+        "index.html",
+        "index.html.j2",
+        papers=judged,
+        overall=overall(table),
+        benchmarks=benchmarks,
+        families=_families(suite, results),
+        studies=analysed,
+        runs=len(list(suite.jobs())),
+        seconds=sum(run["seconds"] for benchmark in benchmarks for run in benchmark["runs"]),
+        notebooks=notebooks,
+    )
+    write("data.html", "data.html.j2", sources=sources, cited=list({row["title"]: row for row in sources}.values()))
+    write("environment.html", "environment.html.j2", machines=machines_of(benchmarks), times=_times(benchmarks))
+    write("conventions.html", "conventions.html.j2")
+    for asset in ASSETS:
+        _write(out / "assets" / asset, (TEMPLATES / asset).read_text(encoding="utf-8"))
+        written.append(f"assets/{asset}")
+    for one in judged:
+        write(f"papers/{one['paper'].id}.html", "paper.html.j2", item=one)
+    for one in benchmarks:
+        write(f"benchmarks/{one['name']}.html", "benchmark.html.j2", item=one)
+    for one in analysed:
+        write(f"studies/{one['name']}.html", "study.html.j2", item=one)
+    return written
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
