@@ -1,0 +1,59 @@
+"""Batches of a second data set beside those of the one that is trained on."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from reprood.engine.batches import Batch
+from reprood.engine.run import Run
+from reprood.engine.training import Training
+from reprood.errors import ReproodError
+
+
+def second_stream(count: int, data: int, training: Training, run: Run, name: str) -> Callable[[Batch], Tensor]:
+    """A function that gives the rows of a second set for each step: full batches of a permutation, then a new one.
+
+    The stream runs on over the epochs of the first set, and is a function of (run, epoch, step) alone, so that a
+    resumed training goes on with the same rows. Rows that do not fill a last batch are left out of a pass.
+
+    Parameters
+    ----------
+    count : int
+        Images of the second set.
+    data : int
+        Images of the first set.
+    training : Training
+        Of the phase; its batch size is that of both sets.
+    run : Run
+    name : str
+        Of the second set: names its random stream.
+
+    Returns
+    -------
+    callable
+        Batch -> int64 Tensor [batch size] on the run's device.
+
+    Raises
+    ------
+    ReproodError
+        When the second set does not fill one batch.
+    """
+    size, steps = training.batch_size, training.steps(data)
+    batches = count // size
+    if batches == 0:
+        raise ReproodError(
+            f"{run.name}: the auxiliary set '{name}' has {count} images, and a batch takes {size}; use a smaller "
+            "training.batch_size or more images."
+        )
+
+    @lru_cache(maxsize=1)
+    def order(turn: int) -> Tensor:
+        return torch.randperm(count, generator=run.generator("second stream", name, turn)).to(run.device)
+
+    def rows(batch: Batch) -> Tensor:
+        turn, place = divmod(batch.epoch * steps + batch.step, batches)
+        return order(turn)[place * size : (place + 1) * size]
+
+    return rows

@@ -1,0 +1,233 @@
+"""CutPaste (Li et al. 2021): a patch of an image pasted elsewhere in it, large and upright, or thin and turned (scar).
+
+Images [B, C, H, W] of any type, rows downwards. The paper's body was not available; sizes and orders of draws are those
+of the re-implementation by Runinho. One gather pastes the patches of a whole batch, each with its own size, angle and
+places; the turn is Pillow's (nearest neighbour, canvas expanded, 16-bit fixed point), pixel by pixel, but for exact
+quarter turns.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+from reprood.errors import ReproodError
+from reprood.images.jitter import random_jitter
+
+Law = Literal["log", "intervals"]
+Bounds = tuple[float, float]
+
+FIXED = 1 << 16
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """What is cut out of each image: int64 [B] each, in pixels; the box is [row, row + height) x [column, ...)."""
+
+    row: Tensor
+    column: Tensor
+    height: Tensor
+    width: Tensor
+
+    def to(self, device: torch.device) -> "Boxes":
+        """The same on another device."""
+        parts = torch.stack((self.row, self.column, self.height, self.width)).to(device, non_blocking=True)
+        return Boxes(*parts)
+
+    def mask(self, height: int, width: int) -> Tensor:
+        """Pixels inside, bool [B, height, width]."""
+        rows = torch.arange(height, device=self.row.device) - self.row[:, None]
+        columns = torch.arange(width, device=self.row.device) - self.column[:, None]
+        down, across = (rows >= 0) & (rows < self.height[:, None]), (columns >= 0) & (columns < self.width[:, None])
+        return down[:, :, None] & across[:, None, :]
+
+
+def rectangle_sizes(area: Tensor, log_aspect: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Heights and widths of patches, int64 [B], at least 1 and at most the image's.
+
+    `area` [B] is the share of the image's, `log_aspect` [B] the logarithm of width / height.
+    """
+    pixels, aspect = area.double() * (height * width), log_aspect.double().exp()
+    heights, widths = (pixels / aspect).sqrt().round(), (pixels * aspect).sqrt().round()
+    return heights.clamp(1, height).to(torch.int64), widths.clamp(1, width).to(torch.int64)
+
+
+def turned_canvas(height: Tensor, width: Tensor, degrees: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the pixels of a turned patch come from.
+
+    Parameters
+    ----------
+    height, width : int64 Tensor [B]
+        Of the patch.
+    degrees : Tensor [B]
+        Counter-clockwise.
+
+    Returns
+    -------
+    rows, columns : int64 Tensor [B]
+        Size of the smallest canvas that Pillow finds for the turned patch.
+    table : int64 Tensor [B, 6]
+        Pixel (y, x) of the canvas shows the patch's row (t3 x + t4 y + t5) >> 16 and column (t0 x + t1 y + t2) >> 16,
+        and nothing where that is outside.
+    """
+    angle = -torch.deg2rad(degrees.double() % 360)
+    cos, sin = (torch.round(values, decimals=15) for values in (angle.cos(), angle.sin()))
+    across, down = width.double(), height.double()
+    column_shift = across / 2 - (cos * across + sin * down) / 2
+    row_shift = down / 2 - (-sin * across + cos * down) / 2
+    zero = torch.zeros_like(across)
+    corners = ((zero, zero), (across, zero), (across, down), (zero, down))
+    xs = torch.stack([cos * x + sin * y + column_shift for x, y in corners])
+    ys = torch.stack([-sin * x + cos * y + row_shift for x, y in corners])
+    columns, rows = (ends.amax(0).ceil() - ends.amin(0).floor() for ends in (xs, ys))
+    left, top = -(columns - across) / 2, -(rows - down) / 2
+    column_shift, row_shift = cos * left + sin * top + column_shift, -sin * left + cos * top + row_shift
+    entries = (
+        cos, sin, column_shift + (cos + sin) / 2, -sin, cos, row_shift + (cos - sin) / 2,
+    )  # fmt: skip
+    table = (torch.stack(entries, 1) * FIXED + 0.5).floor().to(torch.int64)
+    return rows.to(torch.int64), columns.to(torch.int64), table
+
+
+def paste(images: Tensor, source: Tensor, boxes: Boxes, degrees: Tensor, top: Tensor, left: Tensor) -> Tensor:
+    """Put a turned patch of `source` into each image; what hangs over the border is lost.
+
+    Parameters
+    ----------
+    images, source : Tensor [B, C, H, W]
+        Of one type; `source` may be `images`, or a jittered copy.
+    boxes : Boxes
+        What is cut, inside the image.
+    degrees : Tensor [B]
+        Turn of the patch, counter-clockwise; 0: as it is.
+    top, left : int64 Tensor [B]
+        Where the upper left corner of the turned patch's canvas comes to lie.
+
+    Returns
+    -------
+    Tensor [B, C, H, W]
+    """
+    count, channels, height, width = images.shape
+    canvas_rows, canvas_columns, table = turned_canvas(boxes.height, boxes.width, degrees)
+    down = (torch.arange(height, device=images.device) - top[:, None])[:, :, None]
+    across = (torch.arange(width, device=images.device) - left[:, None])[:, None, :]
+    on_canvas = (down >= 0) & (down < canvas_rows.view(-1, 1, 1))
+    on_canvas = on_canvas & (across >= 0) & (across < canvas_columns.view(-1, 1, 1))
+    entry = table.view(count, 6, 1, 1).unbind(1)
+    columns = (entry[0] * across + entry[1] * down + entry[2]) >> 16
+    rows = (entry[3] * across + entry[4] * down + entry[5]) >> 16
+    shown = on_canvas & (rows >= 0) & (rows < boxes.height.view(-1, 1, 1))
+    shown &= (columns >= 0) & (columns < boxes.width.view(-1, 1, 1))
+    place = (rows + boxes.row.view(-1, 1, 1)) * width + columns + boxes.column.view(-1, 1, 1)
+    place = torch.where(shown, place, 0).view(count, 1, -1).expand(count, channels, -1)
+    pixels = source.flatten(2).gather(2, place).view_as(images)
+    return torch.where(shown[:, None], pixels, images)
+
+
+def _between(draws: Tensor, bounds: Bounds) -> Tensor:
+    return bounds[0] + draws * (bounds[1] - bounds[0])
+
+
+def log_aspects(draws: Tensor, coins: Tensor, bounds: Bounds, law: Law) -> Tensor:
+    """Logarithms of width / height [B] from uniform `draws` and `coins` in [0, 1).
+
+    "log": uniform logarithm between the bounds' logarithms. "intervals": the aspect is uniform in (low, 1) or in
+    (1, high), by a fair coin, as the paper states it according to re-implementations.
+    """
+    if law == "log":
+        return _between(draws, (math.log(bounds[0]), math.log(bounds[1])))
+    return torch.where(coins < 0.5, _between(draws, (bounds[0], 1.0)), _between(draws, (1.0, bounds[1]))).log()
+
+
+def _corners(draws: Tensor, free: Tensor) -> Tensor:
+    """Whole numbers uniform in 0 .. max(free, 1) - 1 from draws [B] in [0, 1): the floor of U(0, free)."""
+    return (draws * free.clamp(min=0)).floor().to(torch.int64)
+
+
+def _jittered(images: Tensor, boxes: Boxes, generator: Generator, strength: float) -> Tensor:
+    if strength == 0:
+        return images
+    return random_jitter(images, generator, strength, boxes.mask(*images.shape[2:]))
+
+
+def random_cutpaste(
+    images: Tensor,
+    generator: Generator,
+    area: Bounds = (0.02, 0.15),
+    aspect: Bounds = (0.3, 1 / 0.3),
+    law: Law = "log",
+    strength: float = 0.1,
+) -> Tensor:
+    """CutPaste: an upright patch of each image, its colours jittered, at another place of the image.
+
+    Parameters
+    ----------
+    images : Tensor [B, C, H, W]
+        uint8, or of any type with `strength` 0.
+    generator : Generator
+        Source of the draws.
+    area : (float, float)
+        Bounds of the patch's share of the image's area, which is uniform.
+    aspect, law
+        Bounds of width / height, and how it is drawn (`log_aspects`).
+    strength : float
+        Of the colour jitter of the patch.
+    """
+    height, width = images.shape[2:]
+    draws = torch.rand((7, len(images)), generator=generator, device=generator.device, dtype=torch.float64)
+    sizes = rectangle_sizes(_between(draws[0], area), log_aspects(draws[1], draws[2], aspect, law), height, width)
+    free = height - sizes[0], width - sizes[1]
+    boxes = Boxes(_corners(draws[3], free[0]), _corners(draws[4], free[1]), *sizes).to(images.device)
+    corner = torch.stack((_corners(draws[5], free[0]), _corners(draws[6], free[1])))
+    top, left = corner.to(images.device, non_blocking=True)
+    source = _jittered(images, boxes, generator, strength)
+    return paste(images, source, boxes, torch.zeros(len(images), device=images.device), top, left)
+
+
+def random_scar(
+    images: Tensor,
+    generator: Generator,
+    width: Bounds = (2, 16),
+    height: Bounds = (10, 25),
+    degrees: Bounds = (-45, 45),
+    strength: float = 0.1,
+) -> Tensor:
+    """CutPaste-Scar: a thin patch of each image, its colours jittered, turned, at another place of the image.
+
+    Parameters
+    ----------
+    images : Tensor [B, C, H, W]
+        uint8, or of any type with `strength` 0.
+    generator : Generator
+        Source of the draws.
+    width, height : (float, float)
+        Bounds of the patch's sides in pixels, which are uniform and then rounded.
+    degrees : (float, float)
+        Bounds of the turn, counter-clockwise.
+    strength : float
+        Of the colour jitter of the patch.
+
+    Raises
+    ------
+    ReproodError
+        When a scar may be larger than the image.
+    """
+    rows, columns = images.shape[2:]
+    if height[1] > rows or width[1] > columns:
+        raise ReproodError(
+            f"Scars of {width[1]} x {height[1]} pixels do not fit into {columns} x {rows}; cut smaller ones."
+        )
+    draws = torch.rand((7, len(images)), generator=generator, device=generator.device, dtype=torch.float64)
+    across, down = (_between(draw, bounds).round().clamp(min=1) for draw, bounds in zip(draws, (width, height)))
+    row, column = _corners(draws[2], rows - down), _corners(draws[3], columns - across)
+    angle = _between(draws[4], degrees)
+    boxes = Boxes(row, column, down.to(torch.int64), across.to(torch.int64))
+    # The re-implementation swaps the canvas' sides here, so that scars hang over the lower border more often.
+    canvas_rows, canvas_columns, _ = turned_canvas(boxes.height, boxes.width, angle)
+    corner = torch.stack((_corners(draws[5], rows - canvas_rows), _corners(draws[6], columns - canvas_columns)))
+    top, left = corner.to(images.device, non_blocking=True)
+    boxes = boxes.to(images.device)
+    source = _jittered(images, boxes, generator, strength)
+    return paste(images, source, boxes, angle.to(images.device, non_blocking=True), top, left)

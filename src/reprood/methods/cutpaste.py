@@ -1,0 +1,232 @@
+"""CutPaste: tell images from copies with a pasted patch; a density on what is learnt finds defects.
+
+C.-L. Li, K. Sohn, J. Yoon, T. Pfister: CutPaste: Self-Supervised Learning for Anomaly Detection and Localization,
+CVPR 2021, arXiv 2104.04015. There is no code of the authors and the paper's body was not available: what is not in its
+abstract follows the re-implementation by Runinho and the code of the authors' preceding paper (Sohn et al. 2021,
+"Learning and Evaluating Representations for Deep One-class Classification"). Where neither says anything, it is ours.
+
+First a network learns a proxy task on normal images of one class. Then its head is dropped, and a Gaussian is fitted
+to the features of the training images, normalised to unit length; far from it is anomalous. With `crop` the network
+sees small windows, and the windows of an image give a map of where it is anomalous. Other proxy tasks, a network that
+was not trained and one trained on ImageNet are rows of the same module.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from reprood.engine.batches import Batch, make_normalise
+from reprood.engine.fit import fit
+from reprood.engine.precision import autocast
+from reprood.engine.problem import ImageSet, Problem
+from reprood.engine.run import Run
+from reprood.engine.seeds import seeded
+from reprood.errors import ReproodError
+from reprood.images.augment import choose
+from reprood.images.cutpaste import random_cutpaste, random_scar
+from reprood.images.jitter import random_jitter
+from reprood.images.rotations import rotate, rotated_batch, translate
+from reprood.methods.cutpaste_density import distance, fit_density
+from reprood.methods.cutpaste_net import CutPaste
+from reprood.methods.cutpaste_patches import random_windows
+from reprood.methods.cutpaste_scores import grad_cam, log_odds_normal, proxy_score, training_features, window_maps
+from reprood.methods.cutpaste_settings import Config as Config
+from reprood.nets.imagenet_resnet import load_imagenet
+
+MONITOR_BATCH = 250
+
+
+def build(config: Config, backbone: nn.Module, classes: int) -> nn.Module:
+    """The untrained network: backbone and head."""
+    return CutPaste(backbone, classes, config)
+
+
+# --- what the network is shown ---
+
+
+def base_images(images: Tensor, config: Config, generator: Generator) -> Tensor:
+    """Normal training images uint8 [B, C, H, H]: moved, jittered, and cut to a random window for a patch model."""
+    reach = round(config.translation * images.shape[2])
+    if reach:
+        moves = torch.randint(-reach, reach + 1, (2, len(images)), generator=generator)
+        images = translate(images, *moves.to(images.device, non_blocking=True))
+    if config.jitter:
+        images = random_jitter(images, generator, config.jitter)
+    return random_windows(images, config.crop, generator) if config.crop else images
+
+
+def pasted(images: Tensor, config: Config, generator: Generator, jitter: float) -> list[Tensor]:
+    """The copies with a patch that the proxy task knows, each [B, C, H, W]; patches jittered by `jitter`."""
+    found = []
+    if config.proxy in ("normal", "union", "3way"):
+        found.append(random_cutpaste(images, generator, config.area, config.aspect, config.aspect_law, jitter))
+    if config.proxy in ("scar", "union", "3way"):
+        found.append(random_scar(images, generator, config.scar_width, config.scar_height, strength=jitter))
+    if config.proxy == "union":
+        thin = choose(len(images), 0.5, generator).to(images.device, non_blocking=True)
+        return [torch.where(thin.view(-1, 1, 1, 1), found[1], found[0])]
+    return found
+
+
+def views(images: Tensor, config: Config, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Views of images uint8 [B, C, H, W], view by view [n B, ...], and their classes int64 [n B]."""
+    if config.proxy == "rotation":
+        return rotated_batch(images)
+    every = [images, *pasted(images, config, generator, config.jitter)]
+    return torch.cat(every), torch.arange(len(every), device=images.device).repeat_interleave(len(images))
+
+
+def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
+    """Images [B, C, H, W], normalised, with patches pasted, or turned; without any jitter of colours; for figures."""
+    if config.proxy == "none":
+        return images
+    if config.proxy == "rotation":
+        return rotate(images, torch.randint(1, 4, (len(images),), generator=generator))
+    shown = torch.stack(pasted(images, config, generator, 0.0))
+    which = torch.randint(len(shown), (len(images),), generator=generator)
+    return shown[which, torch.arange(len(images))]
+
+
+# --- training ---
+
+
+def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
+    """Cross-entropy of the proxy task; all views of a batch go through the network together.
+
+    The history has the proxy task's error in percent on views of the validation and test images, the same ones always.
+    Without a proxy task it is empty.
+
+    Raises
+    ------
+    ReproodError
+        When the benchmark has more than one class, or ImageNet weights cannot be had.
+    """
+    if problem.classes != 1:
+        raise ReproodError(
+            f"{run.name}: one-class training was given {problem.classes} classes; use a benchmark whose training "
+            "images are of one class."
+        )
+    with seeded(run.seed("initialisation")):
+        model = CutPaste(problem.backbone(), problem.classes, config)
+    if config.pretrained:
+        load_imagenet(model.backbone)
+        model.renormalise(problem.mean, problem.std)
+    if config.proxy == "none":
+        return model.to(run.device).eval(), []
+    count, normalised = len(problem.train), make_normalise(problem, run)
+    length = config.epoch_images or count
+    # Row numbers stand for the images, so that a small set shown forty times an epoch is in memory once.
+    rows = torch.arange(count, device=run.device).repeat(-(-length // count))[:length]
+    data = ImageSet(rows, torch.zeros_like(rows))
+    steps = config.training.steps(length)
+
+    def inputs(chosen: Tensor, generator: Generator) -> Tensor:
+        return base_images(problem.train.images.index_select(0, chosen), config, generator)
+
+    def loss(network: nn.Module, batch: Batch) -> Tensor:
+        shown, answers = views(batch.images, config, batch.generator)
+        frozen = config.pretrained and batch.epoch * steps + batch.step < config.freeze_updates
+        logits: Tensor = network.proxy_logits(normalised(shown), frozen)  # type: ignore[operator]
+        return functional.cross_entropy(logits.float(), answers)
+
+    def errors(network: nn.Module) -> dict[str, float]:
+        parts = problem.monitor.items()
+        return {f"{name}_proxy_error": proxy_error(network, part, problem, config, run) for name, part in parts}
+
+    return model, fit(model, loss, data, config.training, run, problem=problem, inputs=inputs, monitor=errors)
+
+
+@torch.no_grad()
+def proxy_error(network: nn.Module, data: ImageSet, problem: Problem, config: Config, run: Run) -> float:
+    """Share of wrong answers in percent, over all views of all images; the same views at every call."""
+    prepare, generator = make_normalise(problem, run), run.generator("monitor")
+    wrong = torch.zeros((), dtype=torch.int64, device=run.device)
+    total = 0
+    was_training = network.training
+    network.eval()
+    for images in torch.split(data.images, MONITOR_BATCH):
+        shown, answers = views(base_images(images, config, generator), config, generator)
+        with autocast(run.precision, run.device):
+            logits = network.proxy_logits(prepare(shown))  # type: ignore[operator]
+        wrong += (logits.argmax(1) != answers).sum()
+        total += len(answers)
+    network.train(was_training)
+    return 100 * int(wrong) / total
+
+
+# --- scores and maps ---
+
+
+@torch.no_grad()
+def fit_on_train(
+    model: CutPaste,
+    batches: Callable[[], Iterator[tuple[Tensor, Tensor]]],
+    config: Config,
+    generator: Generator,
+) -> dict[str, Tensor]:
+    """Fit the densities to the training images, as they are: no augmentation, evaluation mode.
+
+    Returns
+    -------
+    dict of float64 Tensor
+        As `cutpaste_density.fit_density` gives them, for all densities.
+
+    Raises
+    ------
+    ReproodError
+        When windows do not tile the images, or the features allow no density.
+    """
+    features = training_features(model, (images for images, _ in batches()), config, generator)
+    fitted: dict[str, Tensor] = {}
+    for kind in config.densities:
+        fitted |= fit_density(kind, features)
+    return fitted
+
+
+@torch.no_grad()
+def scores(model: CutPaste, images: Tensor, config: Config, fitted: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Scores of one batch.
+
+    Parameters
+    ----------
+    model : CutPaste
+        Trained, in evaluation mode.
+    images : Tensor [B, C, H, H]
+        Normalised.
+    config, fitted
+        Settings; what `fit_on_train` gave.
+
+    Returns
+    -------
+    dict of float64 Tensor [B]
+        Higher = more normal. One for each of `config.densities`: minus the distance, of whole images, or the largest
+        value of a patch model's map. "proxy", for whole images: what the proxy classifier says.
+    """
+    if config.crop:
+        maps = window_maps(model, images, config, fitted, config.densities)
+        return {kind: -found.flatten(1).amax(1) for kind, found in maps.items()}
+    features = model.features(images)
+    found: dict[str, Tensor] = {kind: -distance(kind, features, fitted) for kind in config.densities}
+    if config.proxy != "none":
+        found["proxy"] = proxy_score(model, images, config)
+    return found
+
+
+@torch.no_grad()
+def anomaly_maps(model: CutPaste, images: Tensor, config: Config, fitted: Mapping[str, Any]) -> Tensor:
+    """Where images are anomalous: [B, C, H, H], normalised, to [B, H, H], higher = more anomalous.
+
+    A patch model's distances spread over its windows; else Grad-CAM, as `config.cam` says.
+    """
+    kind = config.densities[0]
+    if config.crop:
+        return window_maps(model, images, config, fitted, (kind,))[kind]
+    maps: Tensor = model.maps(images)
+    if config.cam == "density":
+        return grad_cam(maps, lambda pooled: distance(kind, pooled, fitted), images.shape[2])
+    head = model.head
+    assert head is not None  # by the settings
+    return grad_cam(maps, lambda pooled: -log_odds_normal(head(pooled)), images.shape[2])

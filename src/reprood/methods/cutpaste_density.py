@@ -1,0 +1,191 @@
+"""One-class densities on features: how far a feature is from those of normal images. CutPaste, second stage.
+
+Features are normalised to unit length before they are fitted and before they are scored; all is float64. Distances are
+at least 0, 0 for nothing stranger than the fitted features, and order images as the negative log-densities do:
+
+- Gaussian: the Mahalanobis distance q, of which -log p is q^2 / 2 plus a constant;
+- kernel density with kernel exp(-gamma |x - y|^2): -log(mean kernel) / gamma, of which -log p is gamma times plus a
+  constant. On the unit sphere it is -log(sum exp(2 gamma <x, y>)) / gamma plus a constant, too.
+
+The covariance is that of O. Ledoit, M. Wolf: A well-conditioned estimator for large-dimensional covariance matrices,
+Journal of Multivariate Analysis 88(2), 2004, as scikit-learn computes it; or maximum likelihood with a small ridge.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from reprood.errors import ReproodError
+
+Density = Literal["gaussian", "gaussian_ml", "kde", "kde_unit"]
+
+RIDGE = 1e-6
+UNIT_GAMMA = 0.5  # a Gaussian kernel of bandwidth 1
+SHARPNESS = 10.0
+LARGEST = 4 * 2**30  # bytes of one fitted tensor
+
+
+def unit_length(features: Tensor) -> Tensor:
+    """Rows of features [..., d] divided by their length, float64; a row of zeros stays."""
+    return functional.normalize(features.double(), dim=-1)
+
+
+def _centred(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean [..., d], what is left [..., N, d], and the maximum likelihood covariance [..., d, d]."""
+    mean = features.mean(-2)
+    rest = features - mean.unsqueeze(-2)
+    return mean, rest, rest.transpose(-1, -2) @ rest / features.shape[-2]
+
+
+def ledoit_wolf(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, covariance and shrinkage: (1 - s) S + s m I, with m the mean of the diagonal of S.
+
+    Parameters
+    ----------
+    features : float64 Tensor [..., N, d]
+
+    Returns
+    -------
+    mean, covariance, shrinkage : Tensor [..., d], [..., d, d], [...]
+        The shrinkage is in [0, 1].
+    """
+    count, width = features.shape[-2:]
+    mean, rest, sample = _centred(features)
+    level = sample.diagonal(dim1=-2, dim2=-1).mean(-1)
+    squares = sample.square().sum((-1, -2))
+    fourth = rest.square().sum(-1).square().sum(-1)  # sum over images of |x|^4
+    noise = (fourth / count - squares) / (width * count)
+    spread = squares / width - level.square()
+    some = spread > 0
+    shrinkage = torch.where(some, (noise / torch.where(some, spread, 1.0)).clamp(0, 1), 0.0)
+    eye = torch.eye(width, dtype=features.dtype, device=features.device)
+    share = shrinkage[..., None, None]
+    return mean, (1 - share) * sample + share * level[..., None, None] * eye, shrinkage
+
+
+def maximum_likelihood(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean [..., d] and covariance [..., d, d] with 1e-6 on its diagonal, of features [..., N, d]."""
+    mean, _, sample = _centred(features)
+    return mean, sample + RIDGE * torch.eye(features.shape[-1], dtype=features.dtype, device=features.device)
+
+
+def precision(covariance: Tensor) -> Tensor:
+    """Inverse [..., d, d], exactly symmetric, so that no quadratic form is negative but by rounding.
+
+    Raises
+    ------
+    ReproodError
+        When the covariance is singular: the features are all the same.
+    """
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if bool(failed.any()):
+        raise ReproodError(
+            "The covariance of the training features is singular: the network gives (nearly) the same features for all "
+            "training images; train it again with other settings."
+        )
+    inverse: Tensor = torch.cholesky_inverse(factor)
+    return (inverse + inverse.transpose(-1, -2)) / 2
+
+
+def mahalanobis(features: Tensor, mean: Tensor, inverse: Tensor) -> Tensor:
+    """sqrt((g - m)' P (g - m)), float64.
+
+    Parameters
+    ----------
+    features : float64 Tensor [..., d]; or [B, L, d] for one Gaussian a position
+    mean, inverse : Tensor [d], [d, d]; or [L, d], [L, d, d]
+
+    Returns
+    -------
+    Tensor [...] or [B, L]
+    """
+    rest = features - mean
+    moved = rest @ inverse if inverse.dim() == 2 else torch.einsum("bld,lde->ble", rest, inverse)
+    return (moved * rest).sum(-1).clamp(min=0).sqrt()
+
+
+def kernel_distance(features: Tensor, bank: Tensor, gamma: Tensor | float) -> Tensor:
+    """-log(mean over the bank of exp(-gamma |g - g_i|^2)) / gamma for features of unit length.
+
+    Parameters
+    ----------
+    features : float64 Tensor [..., d]; or [B, L, d] for one bank a position
+    bank : Tensor [N, d]; or [L, N, d]
+        Of unit length.
+    gamma : scalar or Tensor []; or Tensor [L]
+
+    Returns
+    -------
+    Tensor [...] or [B, L]
+    """
+    cosine = features @ bank.T if bank.dim() == 2 else torch.einsum("bld,lnd->bln", features, bank)
+    sharp = torch.as_tensor(gamma, dtype=cosine.dtype, device=cosine.device)
+    kernel = 2 * sharp.unsqueeze(-1) * (cosine - 1)
+    return (math.log(bank.shape[-2]) - kernel.logsumexp(-1)) / sharp
+
+
+def kernel_gamma(bank: Tensor) -> Tensor:
+    """10 / (variance of all entries * d) of a bank [..., N, d]: the rule of Sohn et al. 2021, [...]."""
+    return SHARPNESS / (bank.var((-1, -2), correction=0) * bank.shape[-1])
+
+
+def fit_density(kind: Density, features: Tensor) -> dict[str, Tensor]:
+    """What `distance` needs of normal features.
+
+    Parameters
+    ----------
+    kind : {"gaussian", "gaussian_ml", "kde", "kde_unit"}
+        Gaussian with Ledoit-Wolf shrinkage or maximum likelihood; kernel density with gamma by the variance of the
+        features, or bandwidth 1.
+    features : Tensor [N, d]; or [L, N, d] for one density a position
+        As the network gives them.
+
+    Returns
+    -------
+    dict
+        float64 tensors named `<kind>_<part>`.
+
+    Raises
+    ------
+    ReproodError
+        For fewer than two features, features that are not finite or (for a Gaussian) all the same, and densities that
+        do not fit into memory.
+    """
+    count, width = features.shape[-2:]
+    places = features.shape[0] if features.dim() == 3 else 1
+    size = 8 * places * width * (width if kind.startswith("gaussian") else count)
+    if size > LARGEST:
+        raise ReproodError(
+            f"The density '{kind}' would take {size / 2**30:.0f} GiB; use one for all positions, a larger stride or "
+            "fewer windows of each image."
+        )
+    if count < 2 or not bool(torch.isfinite(features).all()):
+        raise ReproodError(f"A density needs two or more finite features; there are {count}.")
+    unit = unit_length(features)
+    if kind == "gaussian":
+        mean, covariance, shrinkage = ledoit_wolf(unit)
+        found = {"mean": mean, "precision": precision(covariance), "shrinkage": shrinkage}
+    elif kind == "gaussian_ml":
+        mean, covariance = maximum_likelihood(unit)
+        found = {"mean": mean, "precision": precision(covariance)}
+    else:
+        gamma = kernel_gamma(unit) if kind == "kde" else unit.new_full(unit.shape[:-2], UNIT_GAMMA)
+        if not bool(torch.isfinite(gamma).all()):
+            raise ReproodError("The training features have no variance; train the network again with other settings.")
+        found = {"bank": unit, "gamma": gamma}
+    return {f"{kind}_{part}": values.contiguous() for part, values in found.items()}
+
+
+def distance(kind: Density, features: Tensor, fitted: Mapping[str, Tensor]) -> Tensor:
+    """How far features are from normal, float64 [...]; 0 or more, higher = more anomalous.
+
+    `features` [..., d] as the network gives them; [B, L, d] where `fitted` has one density a position.
+    """
+    unit = unit_length(features)
+    if kind in ("gaussian", "gaussian_ml"):
+        return mahalanobis(unit, fitted[f"{kind}_mean"], fitted[f"{kind}_precision"])
+    return kernel_distance(unit, fitted[f"{kind}_bank"], fitted[f"{kind}_gamma"])

@@ -1,0 +1,129 @@
+"""From CutPaste's network to scores and maps: features of images or windows, densities, Grad-CAM."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from reprood.images.rotations import rotated_batch
+from reprood.methods.cutpaste_density import Density, distance
+from reprood.methods.cutpaste_net import CutPaste
+from reprood.methods.cutpaste_patches import all_corners, spread_scores, window_places, windows_at
+from reprood.methods.cutpaste_settings import Config
+
+WINDOWS = 2048  # in memory at a time
+FORWARD = 512
+
+
+def windows_features(model: CutPaste, images: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
+    """Features [B, M, d] of windows of images [B, C, H, W] with corners [B, M]."""
+    cut = windows_at(images, top, left, side)
+    parts = [model.features(part) for part in torch.split(cut.flatten(0, 1), FORWARD)]
+    return torch.cat(parts).view(*cut.shape[:2], -1)
+
+
+def in_groups(images: Tensor, places: int) -> Iterator[Tensor]:
+    """Images a few at a time, so that the `places` windows of each fit into memory."""
+    yield from torch.split(images, max(1, WINDOWS // places))
+
+
+def training_features(model: CutPaste, batches: Iterable[Tensor], config: Config, generator: Generator) -> Tensor:
+    """Features of images or windows as the densities take them.
+
+    Parameters
+    ----------
+    model : CutPaste
+        Trained, in evaluation mode.
+    batches : iterable of Tensor [B, C, H, H]
+        Normalised training images, as they are: no augmentation.
+    config : Config
+    generator : Generator
+        Chooses the windows of a shared density.
+
+    Returns
+    -------
+    Tensor [N, d]; or [L, N, d] for one density a position
+
+    Raises
+    ------
+    ReproodError
+        When windows do not tile the images.
+    """
+    found = []
+    for batch in batches:
+        if not config.crop:
+            found.append(model.features(batch))
+            continue
+        top, left = all_corners(batch.shape[2], config.crop, config.stride, batch.device)
+        some = config.positions == "shared" and 0 < config.windows < len(top)
+        for images in in_groups(batch, config.windows if some else len(top)):
+            chosen = torch.arange(len(top)).expand(len(images), -1)
+            if some:
+                chosen = torch.rand((len(images), len(top)), generator=generator).argsort(1)[:, : config.windows]
+            chosen = chosen.to(batch.device)
+            found.append(windows_features(model, images, top[chosen], left[chosen], config.crop))
+    features = torch.cat(found)
+    if not config.crop:
+        return features
+    return features.transpose(0, 1) if config.positions == "each" else features.flatten(0, 1)
+
+
+def window_maps(
+    model: CutPaste, images: Tensor, config: Config, fitted: Mapping[str, Any], kinds: tuple[Density, ...]
+) -> dict[Density, Tensor]:
+    """Maps float64 [B, H, W] of images [B, C, H, H], higher = more anomalous, one for each density."""
+    along = window_places(images.shape[2], config.crop, config.stride)
+    top, left = all_corners(images.shape[2], config.crop, config.stride, images.device)
+    parts: dict[Density, list[Tensor]] = {kind: [] for kind in kinds}
+    for some in in_groups(images, len(top)):
+        rows, columns = (line.expand(len(some), -1) for line in (top, left))
+        features = windows_features(model, some, rows, columns, config.crop)
+        for kind in kinds:
+            far = distance(kind, features, fitted).view(-1, along, along)
+            parts[kind].append(spread_scores(far, config.crop, config.stride))
+    return {kind: torch.cat(found) for kind, found in parts.items()}
+
+
+def log_odds_normal(logits: Tensor) -> Tensor:
+    """Logarithm of p(normal) / p(anything else) from logits [B, n], float64 [B]."""
+    logits = logits.double()
+    return logits[:, 0] - logits[:, 1:].logsumexp(1)
+
+
+def proxy_score(model: CutPaste, images: Tensor, config: Config) -> Tensor:
+    """What the proxy classifier itself says, float64 [B], higher = more normal.
+
+    The log-odds of "normal"; for rotations the sum over the four turns of the probability of the right answer.
+    """
+    if config.proxy == "rotation":
+        shown, turns = rotated_batch(images)
+        logits: Tensor = model.proxy_logits(shown)
+        return logits.double().softmax(1).gather(1, turns[:, None]).view(4, -1).sum(0)
+    return log_odds_normal(model.proxy_logits(images))
+
+
+def grad_cam(maps: Tensor, anomaly: Callable[[Tensor], Tensor], size: int) -> Tensor:
+    """Grad-CAM (Selvaraju et al. 2017): where the maps raise a number that depends on their means.
+
+    Parameters
+    ----------
+    maps : Tensor [B, d, h, w]
+    anomaly : callable
+        Means over positions [B, d] -> Tensor [B].
+    size : int
+        Side of the images.
+
+    Returns
+    -------
+    Tensor [B, size, size]
+        ReLU of the maps' sum, each with the mean over positions of the gradient towards it; enlarged bilinearly.
+    """
+    with torch.enable_grad():
+        pooled = maps.mean((2, 3)).detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(anomaly(pooled).sum(), pooled)
+    weights = gradient / math.prod(maps.shape[2:])
+    raised = torch.relu(torch.einsum("bd,bdhw->bhw", weights, maps))
+    return functional.interpolate(raised[:, None], (size, size), mode="bilinear", align_corners=False)[:, 0]

@@ -1,0 +1,132 @@
+"""ResNets for large images in their usual form: 7 x 7 stem with stride 2, max-pooling, four stages (He et al. 2016).
+
+The network of CutPaste at 256 x 256. Weights trained on ImageNet, as torchvision publishes them, fit in.
+"""
+
+import pickle
+import urllib.error
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from reprood.errors import ReproodError
+from reprood.nets.cbam_resnet import max_pool
+from reprood.nets.layers import global_pool, init_fan_out
+from reprood.nets.options import Options, read_options
+from reprood.nets.resnet import FOUR_STAGES, Basic, Bottleneck
+
+# What torchvision calls the parts.
+NAMES = {"stem": "conv1", "norm": "bn1", "norm1": "bn1", "norm2": "bn2", "norm3": "bn3", "shortcut": "downsample"}
+
+
+class ImageNetResNetOptions(Options):
+    """Options of `build`.
+
+    Attributes
+    ----------
+    depth : {18, 34, 50}
+    base : int
+        Channels of the first stage, doubled at every further one.
+    """
+
+    depth: Literal[18, 34, 50] = 18
+    base: int = Field(default=64, ge=1)
+
+
+class ImageNetResNet(nn.Module):
+    """A ResNet without its classifier: images [B, C, H, W] to features [B, width], the maps 1/32 of the side.
+
+    Convolutions start from N(0, 2 / (k * k * outputs)), batch norms from 1 and 0.
+    """
+
+    zero_head_bias = False
+
+    def __init__(self, channels: int, options: ImageNetResNetOptions) -> None:
+        super().__init__()
+        kind, counts = FOUR_STAGES[options.depth]
+        block: type[Basic] | type[Bottleneck] = Bottleneck if kind == "bottleneck" else Basic
+        self.depth, self.channels = options.depth, channels
+        self.stem = nn.Conv2d(channels, options.base, 7, stride=2, padding=3, bias=False)
+        self.norm = nn.BatchNorm2d(options.base)
+        stages = []
+        inputs = options.base
+        for stage, count in enumerate(counts):
+            layers = []
+            for index in range(count):
+                layers.append(block(inputs, options.base * 2**stage, 2 if stage > 0 and index == 0 else 1))
+                inputs = options.base * 2**stage * block.expansion
+            stages.append(nn.Sequential(*layers))
+        self.stages = nn.Sequential(*stages)
+        self.width = inputs
+        init_fan_out(self)
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Last maps [B, width, H / 32, W / 32], whose mean over positions are the features."""
+        maps: Tensor = self.stages(max_pool(torch.relu_(self.norm(self.stem(images)))))
+        return maps
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features [B, width] of normalised images."""
+        return global_pool(self.maps(images))
+
+
+def torchvision_name(name: str) -> str:
+    """The name in torchvision's ResNets of a parameter or buffer of ours."""
+    parts = name.split(".")
+    if parts[0] == "stages":
+        parts[:2] = [f"layer{int(parts[1]) + 1}"]
+    return ".".join(NAMES.get(part, part) for part in parts)
+
+
+def load_torchvision(network: ImageNetResNet, state: Mapping[str, Tensor]) -> None:
+    """Copy the state of a torchvision ResNet of the same depth into `network`.
+
+    Raises
+    ------
+    ReproodError
+        When they do not fit together.
+    """
+    try:
+        network.load_state_dict({name: state[torchvision_name(name)] for name in network.state_dict()})
+    except (KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ReproodError(
+            f"The weights do not fit the network imagenet_resnet of depth {network.depth} with {network.channels} "
+            f"channels ({reason}); ImageNet's weights need base: 64 and images of 3 channels."
+        ) from None
+
+
+def load_imagenet(network: nn.Module) -> None:
+    """Load the weights that torchvision publishes (ImageNet-1k, version 1), from its cache or its address.
+
+    Raises
+    ------
+    ReproodError
+        When the network is another one, or the weights cannot be had; says where to put them by hand.
+    """
+    if not isinstance(network, ImageNetResNet):
+        raise ReproodError(
+            f"There are no ImageNet weights for the network {type(network).__name__}; set backbone.name to "
+            "imagenet_resnet, or pretrained to false."
+        )
+    from torchvision.models import get_model_weights
+
+    name = f"resnet{network.depth}"
+    weights = get_model_weights(name)["IMAGENET1K_V1"]
+    try:
+        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (urllib.error.URLError, OSError, RuntimeError, pickle.UnpicklingError) as error:
+        file = weights.url.rsplit("/", 1)[1]
+        raise ReproodError(
+            f"The ImageNet weights of {name} cannot be had ({error}); fetch {weights.url} and save it as "
+            f"{torch.hub.get_dir()}/checkpoints/{file}, or set pretrained to false."
+        ) from error
+    load_torchvision(network, state)
+
+
+def build(channels: int, **options: Any) -> ImageNetResNet:
+    """A ResNet for images of `channels` channels; options as in `ImageNetResNetOptions`."""
+    return ImageNetResNet(channels, read_options(ImageNetResNetOptions, "imagenet_resnet", channels, options))
