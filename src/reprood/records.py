@@ -36,6 +36,8 @@ class Source(Record):
 
     Two sources with the same data set, split and classes and with disjoint [skip, skip + limit) ranges are disjoint.
     `style` names a fixed change of the images' style (`reprood.data.styles`), made after the preparation.
+    `resample` "nearest" shrinks without antialiasing, so that artefacts show (`reprood.data.resampling`).
+    `mixed` averages each image with the one a hundred rows before it (CSI's "Interp").
     `labelled` keeps the labels of an auxiliary set, for methods that learn from them.
     """
 
@@ -45,6 +47,8 @@ class Source(Record):
     skip: int = Field(default=0, ge=0)
     limit: int | None = Field(default=None, ge=1)
     style: str = ""
+    resample: Literal["antialiased", "nearest"] = "antialiased"
+    mixed: bool = False
     labelled: bool = False
 
     @field_validator("style")

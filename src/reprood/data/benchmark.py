@@ -9,6 +9,7 @@ import numpy as np
 from reprood.data.arrays import load_split, save_split
 from reprood.data.label_noise import corrupt_labels, gold_rows
 from reprood.data.prepare import RULE, prepare_boxes, prepare_images, prepare_masks
+from reprood.data.resampling import mixed, shrink_naively, to_channels
 from reprood.data.styles import apply_style
 from reprood.errors import ReproodError
 from reprood.records import LabelNoise, Preparation, Source
@@ -116,7 +117,12 @@ def prepare_split(
     stored = load_split(folder)
     rows = select_rows(stored.labels, source, str(out))
     size, channels = preparation.size, preparation.channels
-    images = prepare_images(stored.images[rows], size, channels)
+    if source.resample == "nearest":
+        images = to_channels(shrink_naively(stored.images[rows], size), channels)
+    else:
+        images = prepare_images(stored.images[rows], size, channels)
+    if source.mixed:
+        images = mixed(images)
     if source.style:
         images = apply_style(images, source.style)
     labels = np.full(len(rows), -1, np.int64)
@@ -159,6 +165,7 @@ def prepare_split(
             "channels": channels,
             "stored_shape": [height, width, stored.images.shape[3]],
             "published_resize": bool(before.get("published_resize", False)),
+            **({"naive_resize": True} if source.resample == "nearest" else {}),
         },
     }
     save_split(out, images, labels, extras, meta)

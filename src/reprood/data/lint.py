@@ -99,6 +99,8 @@ def _prepared_differently(splits: Mapping[str, Split], benchmark: Benchmark) -> 
         rules[name] = (record.get("rule"), record.get("size"), record.get("channels"))
         if record.get("published_resize") and "published_resize" not in benchmark.allow:
             findings.append(f"split {name}: its publisher resized it by another rule, which a detector can see")
+        if record.get("naive_resize") and "naive_resize" not in benchmark.allow:
+            findings.append(f"split {name}: it is shrunk without antialiasing, which a detector can see")
     if len(set(rules.values())) > 1:
         findings.append(f"splits were prepared by different rules: {rules}")
     return findings

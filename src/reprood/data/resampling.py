@@ -1,0 +1,75 @@
+"""Test sets that show what a detector reacts to: images shrunk without antialiasing, and images mixed with others.
+
+CSI (Tack et al. 2020, section 3 and appendix) points out that the published LSUN and ImageNet sets of 32 x 32 were
+shrunk carelessly, and that any detector finds the artefacts; its "FIX" sets are shrunk with antialiasing. Both from the
+same images tell the artefact from the content. No torch.
+"""
+
+import numpy as np
+from PIL import Image
+
+from reprood.errors import ReproodError
+
+MIXED_APART = 100  # CSI mixes images of consecutive test batches, which have so many
+
+
+def shrink_naively(images: np.ndarray, size: int) -> np.ndarray:
+    """Shorter side to `size` pixels by taking the nearest pixel of each place, then the middle: aliased.
+
+    The geometry is that of the benchmarks' preparation, which averages instead.
+
+    Parameters
+    ----------
+    images : uint8 array [N, H, W, C]
+        C is 1 or 3.
+    size : int
+
+    Returns
+    -------
+    uint8 array [N, size, size, C]
+
+    Raises
+    ------
+    ReproodError
+        When the images are not larger than that: there is then no artefact to be made.
+    """
+    height, width = images.shape[1:3]
+    if min(height, width) <= size:
+        raise ReproodError(
+            f"Images of {height} x {width} pixels cannot be shrunk to {size}; a naively shrunk set needs larger images."
+        )
+    scale = size / min(height, width)
+    across, down = max(size, round(width * scale)), max(size, round(height * scale))
+    left, top = (across - size) // 2, (down - size) // 2
+    # the old pixel under the middle of each new one
+    rows = ((np.arange(top, top + size) + 0.5) * height / down).astype(np.int64)
+    columns = ((np.arange(left, left + size) + 0.5) * width / across).astype(np.int64)
+    return np.ascontiguousarray(images[:, rows][:, :, columns])
+
+
+def to_channels(images: np.ndarray, channels: int) -> np.ndarray:
+    """Images [N, H, W, C] as grey (ITU-R 601) or RGB, uint8 [N, H, W, `channels`]."""
+    if images.shape[3] == channels:
+        return images
+    if channels == 3:
+        return np.repeat(images, 3, axis=3)
+    return np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images])[..., None]
+
+
+def mixed(images: np.ndarray, apart: int = MIXED_APART) -> np.ndarray:
+    """CSI's "Interp": each image averaged with the one `apart` rows before it; the first `apart` stay as they are.
+
+    Parameters
+    ----------
+    images : array [N, ...]
+        uint8 (then rounded to the nearest, halves to even) or floating point.
+    apart : int
+        Size of a test batch in the authors' code.
+
+    Returns
+    -------
+    array like `images`
+    """
+    found = images.astype(np.float64 if images.dtype != np.float32 else np.float32)
+    found[apart:] = (found[apart:] + images[: max(len(images) - apart, 0)]) / 2
+    return np.asarray(np.rint(found), np.uint8) if images.dtype == np.uint8 else found
