@@ -145,7 +145,7 @@ def test_editing_a_method_runs_that_method_and_what_aggregates(edited):
         stream.write("\n\nEDITED = 1\n")
     plan = edited.plan()
     assert plan["train"] == plan["predict"] == plan["evaluate"] == len(SEEDS)
-    assert plan["collect_metrics"] == plan["audit"] == plan["page"] == 1
+    assert plan["collect_metrics"] == plan["audit"] == plan["pages"] == 1
     assert not {"dataset", "split", "lint_benchmark"} & set(plan)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from reprood.engine.lars import LARS
 from reprood.engine.training import Training
 
 Group = dict[str, Any]
@@ -136,4 +137,6 @@ def build_optimizer(model: nn.Module, training: Training, groups: Sequence[Group
     given = [id(parameter) for group in chosen for parameter in group["params"]]
     if sorted(given) != sorted(map(id, every)):
         raise ValueError("the parameter groups must hold every trainable parameter of the model exactly once")
+    if training.optimizer == "lars":
+        return LARS(chosen, training.momentum)
     return SGD(chosen, training.momentum, training.nesterov)

@@ -44,6 +44,30 @@ def warmup_restart(lr: float, epoch: int, epochs: int, warm: int, factor: float 
     return lr * (1 + math.cos(math.pi * (epoch - warm - 1) / epochs)) / 2
 
 
+def gradual(
+    lr: float,
+    position: float,
+    epochs: int,
+    warm: float,
+    factor: float,
+    milestones: Sequence[float] = (),
+    gamma: float = 0.1,
+) -> float:
+    """CSI's rule: a linear rise from lr to `factor` * lr, then a cosine that does not reach 0, or steps.
+
+    At the fractional epoch `position` up to `warm` it is lr * (1 + (factor - 1) * position / warm). After that, with
+    x = position - warm and without milestones, factor * lr * (1 + cos(pi * x / epochs)) / 2; with milestones (shares
+    of all epochs) factor * lr times `gamma` for every share f with x >= f * epochs. The warm-up does not shorten the
+    cosine.
+    """
+    if position <= warm:
+        return lr * (1 + (factor - 1) * (position / warm if warm else 1.0))
+    behind = position - warm
+    if milestones:
+        return float(factor * lr * gamma ** sum(behind >= share * epochs for share in milestones))
+    return factor * lr * (1 + math.cos(math.pi * behind / epochs)) / 2
+
+
 def warmup(lr: float, position: float, length: float, start: float = 0.0) -> float:
     """Linear rise from `start` * lr at position 0 to `lr` at position `length`; `lr` after it."""
     if position >= length:

@@ -14,21 +14,24 @@ class Training(BaseModel):
     ----------
     epochs, batch_size : int
         Passes over the training set; images per step.
-    optimizer : {"sgd"}
-        Stochastic gradient descent with `momentum` and `nesterov`.
+    optimizer : {"sgd", "lars"}
+        Stochastic gradient descent with `momentum` and `nesterov`; or LARS with `momentum` (trust 0.001).
     lr, weight_decay : float
         Learning rate at the start (after warm-up); L2 decay of every parameter that a method does not exempt.
     schedule : str
         "constant"; "multistep" (times `gamma` from epoch int(f * epochs) for each f of `milestones`); "floor_steps"
         (CutMix's CIFAR rule, the same up to rounding for odd numbers of epochs); "imagenet_steps" (CutMix's ImageNet
         rule); "cosine" (per epoch) and "cosine_step" (per step), both from `lr` to `final_lr`; "warmup_restart"
-        (ReSmooth's: up to `warmup_factor` * lr in epoch `warmup_epochs`, then a cosine from lr).
+        (ReSmooth's: up to `warmup_factor` * lr in epoch `warmup_epochs`, then a cosine from lr); "gradual_cosine" and
+        "gradual_multistep" (CSI's: per step up to `warmup_factor` * lr, then from there a cosine or steps; each step
+        has the rate of the step before).
     milestones : tuple of float
-        Shares of the epochs at which the rate drops, for "multistep" and "floor_steps".
+        Shares of the epochs at which the rate drops, for "multistep", "floor_steps" and "gradual_multistep"
+        (there counted from the end of the warm-up).
     warmup_epochs : float
         The rate rises linearly from `warmup_start` * lr to lr over these first epochs, step by step.
     warmup_factor : float
-        For "warmup_restart" alone, which does not use `warmup_start`.
+        For "warmup_restart" and the "gradual" rules, which do not use `warmup_start`.
     augment : {"crop_flip", "crop", "flip", "none"}
         Random crop after zero padding by `crop_padding` pixels, random horizontal flip.
     drop_last : bool
@@ -47,13 +50,21 @@ class Training(BaseModel):
 
     epochs: int = Field(default=300, ge=1)
     batch_size: int = Field(default=64, ge=1)
-    optimizer: Literal["sgd"] = "sgd"
+    optimizer: Literal["sgd", "lars"] = "sgd"
     lr: float = Field(default=0.1, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal[
-        "constant", "multistep", "floor_steps", "imagenet_steps", "cosine", "cosine_step", "warmup_restart"
+        "constant",
+        "multistep",
+        "floor_steps",
+        "imagenet_steps",
+        "cosine",
+        "cosine_step",
+        "warmup_restart",
+        "gradual_cosine",
+        "gradual_multistep",
     ] = "multistep"
     milestones: tuple[float, ...] = (0.5, 0.75)
     gamma: float = Field(default=0.1, gt=0, le=1)
@@ -75,6 +86,8 @@ class Training(BaseModel):
             raise ValueError("milestones are shares of the epochs and must lie in (0, 1]")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0")
+        if self.nesterov and self.optimizer != "sgd":
+            raise ValueError("nesterov is a form of sgd; set it to false")
         if self.smallest_batch > self.batch_size:
             raise ValueError("smallest_batch must not exceed batch_size")
         if self.warmup_epochs > self.epochs:
@@ -92,6 +105,12 @@ class Training(BaseModel):
             case "warmup_restart":
                 return schedules.warmup_restart(
                     self.lr, epoch, self.epochs, int(self.warmup_epochs), self.warmup_factor
+                )
+            case "gradual_cosine" | "gradual_multistep":
+                behind = max(epoch * steps + step - 1, 0) / steps
+                drops = self.milestones if self.schedule == "gradual_multistep" else ()
+                return schedules.gradual(
+                    self.lr, behind, self.epochs, self.warmup_epochs, self.warmup_factor, drops, self.gamma
                 )
             case "constant":
                 rate = self.lr

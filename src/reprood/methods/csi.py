@@ -1,0 +1,305 @@
+"""CSI: novelty detection by contrastive learning on distributionally shifted instances.
+
+J. Tack, S. Mo, J. Jeong, J. Shin, NeurIPS 2020, arXiv 2007.08176. SimCLR with one change: turned copies of an image are
+negatives of it, and a classifier tells the turns. An image is scored by the cosine of its projection to the nearest
+training image, times the projection's norm, and by how well its turns are told, over all turns. With labels, the
+classes under each turn are those of a supervised contrastive loss, and linear layers on the frozen features classify.
+
+Where this file departs from the code: the code trains a linear classifier of the classes beside the network, for
+monitoring and as the start of the labelled linear stage, which starts from a new layer here.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Generator, Tensor, nn
+
+from reprood.engine.batches import Batch
+from reprood.engine.fit import fit
+from reprood.engine.problem import ImageSet, Problem
+from reprood.engine.run import Run
+from reprood.engine.seeds import seeded
+from reprood.engine.training import Training
+from reprood.images.shifts import COUNTS, Shift, random_shift
+from reprood.methods.csi_linear import answer_error, fit_linear
+from reprood.methods.csi_loss import joint_labels, nt_xent, shift_cross_entropy, supervised_nt_xent
+from reprood.methods.csi_score import fit_axes, mean_over_views, scores_of, view_outputs
+from reprood.methods.csi_views import coloured, training_views, view_at_test
+from reprood.nets.contrastive import CHANNELS, ContrastiveNet, marginalised
+
+TEMPERATURE, LABELLED_TEMPERATURE = 0.5, 0.07
+
+log = logging.getLogger(__name__)
+
+
+class Config(BaseModel):
+    """Settings; the defaults are the paper's for one class of CIFAR-10, and without labels in general.
+
+    Attributes
+    ----------
+    training : Training
+        Of the contrastive stage. A step has 2 K times `batch_size` rows: 1,024 for the paper's 128 images, for the
+        baselines without shifts of 512. With labels the paper has 700 epochs.
+    linear : Training
+        Of the linear layers, with labels.
+    labelled : bool
+        Learn from class labels (sup-CSI; without shifts SupCLR).
+    shift : {"rotation", "cutperm", "none"}
+        Family of shifts; none: SimCLR, or with labels SupCLR.
+    positive : bool
+        Ablation: the shift as one more augmentation, whose results are to be alike (the paper's "align").
+    contrast_weight, shift_weight : float
+        Weights of the contrastive loss and of the shift classifier's cross-entropy, without labels. Without the
+        contrastive loss this is rotation prediction under SimCLR's augmentation; without the other, shifted copies are
+        negatives and nothing else.
+    temperature : float or None
+        None: 0.5, with labels 0.07.
+    projection : int
+        Length of the vectors that are compared.
+    test_views : int
+        Random views at test time over which projections and logits are averaged.
+    test_area : float
+        Share of the image's area in such a view, 0.54 being the mean in training.
+    crop_first : bool
+        Crop before the shift: the order for ImageNet.
+    marginalise : bool
+        With labels: answer by the mean over the shifts of the joint layer's logits (CSI-ens), and not by the class
+        layer on the image as it is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    training: Training = Training(
+        epochs=1000,
+        batch_size=128,
+        optimizer="lars",
+        lr=0.1,
+        weight_decay=1e-6,
+        schedule="gradual_cosine",
+        warmup_epochs=10,
+        warmup_factor=10,
+        augment="none",
+        monitor_every=50,
+    )
+    linear: Training = Training(
+        epochs=100,
+        batch_size=32,
+        lr=0.1,
+        momentum=0.0,
+        weight_decay=1e-6,
+        milestones=(0.6, 0.75, 0.9),
+        augment="none",
+        monitor_every=10,
+    )
+    labelled: bool = False
+    shift: Shift = "rotation"
+    positive: bool = False
+    contrast_weight: float = Field(default=1.0, ge=0)
+    shift_weight: float = Field(default=1.0, ge=0)
+    temperature: float | None = Field(default=None, gt=0.02)
+    projection: int = Field(default=128, ge=1)
+    test_views: int = Field(default=10, ge=1)
+    test_area: float = Field(default=0.54, gt=0, le=1)
+    crop_first: bool = False
+    marginalise: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        if self.training.augment != "none" or self.linear.augment != "none":
+            raise ValueError("the views are CSI's own; set training.augment and linear.augment to none")
+        if self.positive and (self.shift == "none" or self.labelled):
+            raise ValueError("shifts as positives need a family of shifts, and no labels")
+        if self.labelled and (self.contrast_weight, self.shift_weight) != (1.0, 1.0):
+            raise ValueError("contrast_weight and shift_weight belong to training without labels")
+        if self.contrast_weight == 0 and (self.shift_weight == 0 or self.family == "none"):
+            raise ValueError("without the contrastive loss there must be shifts to tell, with a weight above 0")
+        if self.marginalise and (not self.labelled or self.shift == "none"):
+            raise ValueError("marginalise needs labels and shifts")
+        return self
+
+    @property
+    def family(self) -> Shift:
+        """The shifts that stand beside each other in a batch."""
+        return "none" if self.positive else self.shift
+
+    @property
+    def tells_shifts(self) -> bool:
+        """Whether there is a classifier of shifts."""
+        return self.family != "none" and (self.labelled or self.shift_weight > 0)
+
+
+# --- training ---
+
+
+def build(config: Config, backbone: nn.Module, classes: int) -> ContrastiveNet:
+    """The untrained network."""
+    return ContrastiveNet(
+        backbone,
+        classes,
+        shift=config.family,
+        tells_shifts=config.tells_shifts,
+        labelled=config.labelled,
+        marginalise=config.marginalise,
+        projection=config.projection,
+    )
+
+
+def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
+    """The contrastive stage; with labels, linear layers on the frozen network after it.
+
+    The history has the error of the shift classifier in percent, and in the linear stage that of both answers.
+    """
+    with seeded(run.seed("initialisation")):
+        model = build(config, problem.backbone(), problem.classes)
+    model.mean.copy_(torch.tensor(problem.mean).expand(CHANNELS))
+    model.std.copy_(torch.tensor(problem.std).expand(CHANNELS))
+    layout = torch.channels_last if run.channels_last else torch.contiguous_format
+
+    def views(images: Tensor, generator: Generator) -> Tensor:
+        shown = training_views(images, config.shift, generator, positive=config.positive, crop_first=config.crop_first)
+        return shown.contiguous(memory_format=layout)
+
+    def loss(network: nn.Module, batch: Batch) -> Tensor:
+        outputs: tuple[Tensor, ...] = network.outputs(batch.images)  # type: ignore[operator]
+        found = [part.float() for part in outputs]
+        if config.labelled:
+            joint = joint_labels(batch.labels, problem.classes, config.family)
+            return supervised_nt_xent(found[0], joint, config.temperature or LABELLED_TEMPERATURE)
+        total = found[0].new_zeros(())
+        if config.contrast_weight > 0:
+            total = config.contrast_weight * nt_xent(found[0], config.temperature or TEMPERATURE)
+        if config.tells_shifts:
+            total = total + config.shift_weight * shift_cross_entropy(found[1], config.family, views=2)
+        return total
+
+    def shift_errors(network: nn.Module) -> dict[str, float]:
+        if config.labelled or not config.tells_shifts:  # its layer is trained in the linear stage
+            return {}
+        parts = problem.monitor.items()
+        return {f"{name}_shift_error": shift_error(network, part, config.family, problem, run) for name, part in parts}
+
+    rows = fit(model, loss, problem.train, config.training, run, problem=problem, inputs=views, monitor=shift_errors)
+    if config.labelled:
+        rows = rows + fit_linear(model, problem, config.linear, run, config.shift, config.crop_first)
+    return model, rows
+
+
+def shift_error(network: nn.Module, data: ImageSet, kind: Shift, problem: Problem, run: Run) -> float:
+    """Share of shifts that are not told in percent; the i-th image is under shift i modulo K and else unchanged."""
+    numbers = torch.arange(len(data), device=run.device) % COUNTS[kind]
+    shifted = ImageSet(random_shift(data.images, kind, numbers), numbers)
+
+    def told(images: Tensor) -> Tensor:
+        logits: Tensor = network.outputs(network.pixels(images))[1]  # type: ignore[operator]
+        return logits
+
+    return answer_error(told, network, shifted, problem, run)
+
+
+def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
+    """Images [B, C, H, H], normalised, each under a random shift other than none and in random colours; for figures.
+
+    Normalised images do not tell what black and white are: these are taken to be their extremes.
+    """
+    low, high = images.amin(), images.amax()
+    scale = (high - low).clamp(min=1e-12)
+    pixels = (images - low) / scale
+    if config.shift != "none":
+        numbers = torch.randint(1, COUNTS[config.shift], (len(images),), generator=generator).to(images.device)
+        pixels = random_shift(pixels, config.shift, numbers)
+    return coloured(pixels, generator) * scale + low
+
+
+# --- scores ---
+
+
+def mean_outputs(model: ContrastiveNet, images: Tensor, config: Config) -> tuple[Tensor, Tensor | None]:
+    """Projections [K, B, d] and shift logits [K, B, K] of normalised images, means over the test-time views."""
+
+    def view(pixels: Tensor, number: int) -> Tensor:
+        shown = view_at_test(pixels, config.family, number, config.test_area, config.crop_first)
+        return shown.contiguous(memory_format=torch.channels_last)
+
+    shifts = COUNTS[config.family]
+    found = view_outputs(model.outputs, model.pixels(images), view, config.test_views, shifts)
+    means = [mean_over_views(part, shifts) for part in found]
+    return means[0], means[1] if len(means) > 1 else None
+
+
+@torch.no_grad()
+def fit_on_train(
+    model: nn.Module,
+    batches: Callable[[], Iterator[tuple[Tensor, Tensor]]],
+    config: Config,
+    generator: Generator,
+) -> dict[str, Tensor]:
+    """Axes and weights of the score from all training images (`csi_score.fit_axes`); nothing with labels.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Trained, in evaluation mode.
+    batches : callable
+        Runs over normalised images [B, C, H, W] with labels.
+    config : Config
+    generator : Generator
+        Not used: the test-time views have seeds of their own, the same for every batch of the same size.
+    """
+    assert isinstance(model, ContrastiveNet)
+    if config.labelled:
+        return {}
+    parts = [mean_outputs(model, images, config) for images, _ in batches()]
+    logits = [part[1] for part in parts if part[1] is not None]
+    fitted = fit_axes(torch.cat([part[0] for part in parts], dim=1), torch.cat(logits, dim=1) if logits else None)
+    if "lambda_cls" in fitted and not bool((fitted["lambda_cls"] > 0).all()):
+        log.warning(
+            "the mean logit of the right shift is not above 0 for every shift, so CSI's score takes recognised shifts "
+            "for a sign of novelty; train longer"
+        )
+    return fitted
+
+
+def fit_scores(
+    model: nn.Module, validation: ImageSet, config: Config, fitted: Mapping[str, Tensor]
+) -> dict[str, float]:
+    """Nothing is chosen on validation images; the weights of the score are recorded beside the predictions."""
+    return {
+        f"{name}_{number}": float(value)
+        for name in ("lambda_con", "lambda_cls")
+        if name in fitted
+        for number, value in enumerate(fitted[name])
+    }
+
+
+@torch.no_grad()
+def scores(model: nn.Module, images: Tensor, config: Config, fitted: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The scores of one batch.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Trained, in evaluation mode.
+    images : Tensor [B, C, H, H]
+        Normalised.
+    config : Config
+    fitted : mapping
+        From `fit_on_train`.
+
+    Returns
+    -------
+    dict of float64 Tensor [B]
+        Higher = more in-distribution. Without labels as `csi_score.scores_of` says (csi or con first; cls_si alone when
+        nothing but shifts was learnt). With labels and shifts csi_ens, the largest softmax probability of the logits
+        averaged over the shifts; with labels alone none, for the detector msp is what the paper uses.
+    """
+    assert isinstance(model, ContrastiveNet)
+    if config.labelled:
+        if model.joint_head is None:
+            return {}
+        logits = marginalised(model.joint_logits(images), model.classes)
+        return {"csi_ens": logits.double().softmax(1).amax(1)}
+    found = scores_of(*mean_outputs(model, images, config), fitted)
+    return found if config.contrast_weight > 0 else {"cls_si": found["cls_si"]}

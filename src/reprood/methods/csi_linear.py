@@ -1,0 +1,90 @@
+"""The linear stage of CSI with labels: layers for classes, shifts and both, on the features of a frozen network."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from reprood.engine.batches import Batch, make_normalise
+from reprood.engine.fit import fit
+from reprood.engine.precision import autocast
+from reprood.engine.problem import ImageSet, Problem
+from reprood.engine.run import Run
+from reprood.engine.training import Training
+from reprood.images.shifts import Shift
+from reprood.methods.csi_loss import joint_labels, shift_cross_entropy
+from reprood.methods.csi_views import training_views
+from reprood.nets.contrastive import ContrastiveNet, marginalised
+
+MONITOR_BATCH = 500
+
+
+def linear_loss(model: ContrastiveNet, features: Tensor, labels: Tensor) -> Tensor:
+    """Sum of the cross-entropies of the linear layers, which share nothing: as if each was trained alone.
+
+    Parameters
+    ----------
+    features : Tensor [K B, d]
+        Of one view of every image under every shift, shift by shift. The class layer sees the unshifted rows only.
+    labels : int64 Tensor [B]
+    """
+    assert model.head is not None
+    total = functional.cross_entropy(model.head(features[: len(labels)]).float(), labels)
+    if model.shift_head is not None and model.joint_head is not None:
+        total = total + shift_cross_entropy(model.shift_head(features).float(), model.family)
+        both = joint_labels(labels, model.classes, model.family)
+        total = total + functional.cross_entropy(model.joint_head(features).float(), both)
+    return total
+
+
+def fit_linear(
+    model: ContrastiveNet, problem: Problem, training: Training, run: Run, kind: Shift, crop_first: bool
+) -> list[dict[str, Any]]:
+    """Train the linear layers alone, on augmented images and a network in evaluation mode.
+
+    The history has the errors of the class layer in percent and, with shifts, of the marginalised answer.
+    """
+    for frozen in (model.backbone, model.project):
+        frozen.requires_grad_(False)
+    layout = torch.channels_last if run.channels_last else torch.contiguous_format
+
+    def views(images: Tensor, generator: Generator) -> Tensor:
+        shown = training_views(images, kind, generator, crop_first=crop_first, views=1)
+        return shown.contiguous(memory_format=layout)
+
+    def loss(network: nn.Module, batch: Batch) -> Tensor:
+        model.backbone.eval()  # batch statistics are frozen, too
+        with torch.no_grad():
+            features = model.embed(batch.images)
+        return linear_loss(model, features, batch.labels)
+
+    def errors(network: nn.Module) -> dict[str, float]:
+        found = {}
+        for name, part in problem.monitor.items():
+            found[f"{name}_error"] = answer_error(model.single, model, part, problem, run)
+            if model.joint_head is not None:
+                found[f"{name}_marginalised_error"] = answer_error(
+                    lambda images: marginalised(model.joint_logits(images), model.classes), model, part, problem, run
+                )
+        return found
+
+    return fit(model, loss, problem.train, training, run, problem=problem, phase="linear", inputs=views, monitor=errors)
+
+
+@torch.no_grad()
+def answer_error(
+    answer: Callable[[Tensor], Tensor], model: nn.Module, data: ImageSet, problem: Problem, run: Run
+) -> float:
+    """Share of wrong answers in percent; `answer` gives logits [B, C] for normalised images."""
+    prepare = make_normalise(problem, run)
+    wrong = torch.zeros((), dtype=torch.int64, device=run.device)
+    was_training = model.training
+    model.eval()
+    for rows in torch.split(torch.arange(len(data), device=run.device), MONITOR_BATCH):
+        with autocast(run.precision, run.device):
+            logits = answer(prepare(data.images[rows]))
+        wrong += (logits.argmax(1) != data.labels[rows]).sum()
+    model.train(was_training)
+    return 100 * int(wrong) / len(data)

@@ -1,0 +1,117 @@
+"""CSI's views: flips, shifts, colours and crops, in training, in the linear stage and at test time.
+
+The flip comes before the shift on purpose: after it, a quarter turn would become another one.
+"""
+
+import torch
+from torch import Generator, Tensor
+
+from reprood.engine.seeds import hashed_seed
+from reprood.images.augment import choose, flip_at, random_flip, to_float
+from reprood.images.shifts import COUNTS, Shift, all_shifts, random_shift, shift
+from reprood.images.simclr import random_colour_jitter, random_grey, random_resized_crop
+
+
+def assembled(images: Tensor, flipped: Tensor, kind: Shift) -> Tensor:
+    """Copies of a batch side by side, each mirrored and then put under all shifts.
+
+    Parameters
+    ----------
+    images : Tensor [B, C, H, H]
+        uint8 or floating point.
+    flipped : bool Tensor [V B]
+        Which images of which of the V copies to mirror.
+    kind : str
+        Family of K shifts.
+
+    Returns
+    -------
+    Tensor [V K B, C, H, H]
+        Copy by copy, and in each shift by shift; with V = 2 the rows i and i + K B are two views of one shifted image.
+    """
+    copies = len(flipped) // len(images)
+    every = flip_at(images.repeat(copies, 1, 1, 1), flipped.to(images.device, non_blocking=True))
+    return torch.cat([all_shifts(part, kind) for part in every.chunk(copies)])
+
+
+def coloured(images: Tensor, generator: Generator) -> Tensor:
+    """Colour jitter and grey scale of images in [0, 1], with draws for every row; grey images change in brightness and
+    contrast alone.
+    """
+    return random_grey(random_colour_jitter(images, generator), generator)
+
+
+def training_views(
+    images: Tensor,
+    kind: Shift,
+    generator: Generator,
+    *,
+    positive: bool = False,
+    crop_first: bool = False,
+    views: int = 2,
+) -> Tensor:
+    """What the network sees in a step.
+
+    Parameters
+    ----------
+    images : uint8 Tensor [B, C, H, H]
+    kind : str
+        Family of K shifts.
+    generator : Generator
+    positive : bool
+        Every view is under one shift, drawn for it alone, so that views of different shifts are to be alike; K is 1.
+    crop_first : bool
+        Each view is cropped before the shift and never after it: the order of ImageNet, whose loader crops.
+    views : int
+        2 for a contrastive loss, 1 for the linear stage.
+
+    Returns
+    -------
+    float32 Tensor [views K B, C, H, H]
+        In [0, 1], in the order of `assembled`.
+    """
+    count = views * len(images)
+    if crop_first:
+        every = random_resized_crop(to_float(images).repeat(views, 1, 1, 1), generator, flip=0.5)
+        flipped = torch.zeros(len(images), dtype=torch.bool)
+        shifted = every if positive else torch.cat([assembled(part, flipped, kind) for part in every.chunk(views)])
+    else:
+        flipped = choose(count, 0.5, generator)
+        shifted = to_float(assembled(images, flipped, "none" if positive else kind))
+    if positive:
+        numbers = torch.randint(COUNTS[kind], (count,), generator=generator)
+        shifted = random_shift(shifted, kind, numbers.to(images.device, non_blocking=True))
+    shown = coloured(shifted, generator)
+    return shown if crop_first else random_resized_crop(shown, generator)
+
+
+def view_at_test(images: Tensor, kind: Shift, number: int, area: float, crop_first: bool = False) -> Tensor:
+    """Test-time view `number` of a batch; the same draws for every batch of the same size.
+
+    Parameters
+    ----------
+    images : Tensor [B, C, H, H]
+        In [0, 1].
+    kind : str
+        Family of K shifts; with several, each shift has a flip of its own, with one there is none.
+    number : int
+        Which view; seeds its draws.
+    area : float
+        Share of the area that is cut out, at a random place in a random aspect ratio.
+    crop_first : bool
+        As in `training_views`.
+
+    Returns
+    -------
+    Tensor [K B, C, H, H]
+        Shift by shift.
+    """
+    generator = torch.Generator().manual_seed(hashed_seed("csi test view", number))
+    if crop_first:
+        cut = random_resized_crop(images, generator, (area, area), flip=0.5)
+        return coloured(all_shifts(cut, kind), generator)
+    if COUNTS[kind] == 1:
+        shifted = images
+    else:
+        shifted = torch.cat([shift(random_flip(images, generator), kind, k) for k in range(COUNTS[kind])])
+    return random_resized_crop(coloured(shifted, generator), generator, (area, area))
