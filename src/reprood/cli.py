@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from reprood import cli_publish
 from reprood.cli_data import data_app
 from reprood.cli_report import report_app
 from reprood.cli_shared import Out, parse, pin_threads
@@ -32,6 +33,8 @@ evaluate_app = typer.Typer(no_args_is_help=True, help="Compute metrics from stor
 app.add_typer(data_app, name="data")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(report_app, name="report")
+for verb in (cli_publish.publish, cli_publish.verify, cli_publish.compare):
+    app.command()(verb)
 
 JOBS = ("data", "train", "predict", "study", "evaluate", "audit", "examples", "report")  # verbs that the workflow runs
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]

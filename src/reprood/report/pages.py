@@ -78,7 +78,7 @@ def _figure(path: str, title: str, text: str, about: str, folder: Path) -> dict[
         "text": text,
         "alt": f"{title}: {about}. {text}",
         "svg": f"figures/{path}.svg",
-        "png": f"figures/{path}.png",
+        "png": f"figures/{path}.png" if (folder / f"{path}.png").is_file() else "",
         "width": width,
         "height": height,
     }

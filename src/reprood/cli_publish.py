@@ -1,0 +1,72 @@
+"""The verbs of published releases: publish, verify, compare."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reprood.cli_shared import pin_threads
+from reprood.errors import ReproodError
+
+
+def publish(
+    release: Annotated[str, typer.Option(help="Name of the release.")] = "draft",
+    suite: Annotated[str, typer.Option(help="The suite; by default that of config/config.yaml.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder; by default published/RELEASE.")] = None,
+    date: Annotated[str, typer.Option(help="YYYY-MM-DD; by default that of CITATION.cff.")] = "",
+    revision: Annotated[str, typer.Option(help="Code revision to be recorded.")] = "",
+    sign: Annotated[Path | None, typer.Option(help="SSH private key to sign the checksums with.")] = None,
+) -> None:
+    """Build a release of the results in this checkout: a Workflow Run RO-Crate with checksums."""
+    pin_threads(1)
+    import yaml
+
+    from reprood.publish.build import build_release
+    from reprood.reading import read_yaml
+    from reprood.workflow import Plan
+
+    root = Path.cwd()
+    config = read_yaml(root / "config" / "config.yaml") or {}
+    plan = Plan({**config, **({"suite": suite} if suite else {})}, root)
+    cited = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
+    build_release(
+        plan.suite_parameters(),
+        root,
+        out or root / "published" / release,
+        release=release,
+        date=date or str(cited["date-released"]),
+        revision=revision,
+        key=sign,
+        say=lambda line: print(line, file=sys.stderr),
+    )
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(help="A release: folder or zip archive.")],
+    signers: Annotated[Path | None, typer.Option(help="allowed_signers file of those who are trusted.")] = None,
+) -> None:
+    """Check a published release: hashes, signature, and every metric, verdict, table and page computed anew."""
+    pin_threads(1)
+    from reprood.verify import verify as check
+
+    if not path.exists():
+        raise ReproodError(f"{path} does not exist; give the folder or the zip archive of a release.")
+    checks = check(path, signers, print)
+    failed = [one.name for one in checks if one.holds is False]
+    if failed:
+        raise ReproodError(f"{len(failed)} of {len(checks)} checks do not hold: {'; '.join(failed)}.")
+    print(f"All {sum(one.holds is True for one in checks)} checks hold.")
+
+
+def compare(first: Path, second: Path) -> None:
+    """Compare the verdicts of two releases: what changed, and whether beyond noise."""
+    from reprood.compare import compare as against
+
+    found = against(first, second)
+    for change in found.changed:
+        print(change)
+    for name, alone in ((first, found.only_first), (second, found.only_second)):
+        for claim in alone:
+            print(f"{claim}: only in {name}")
+    print(f"{found.same} claims are the same, {len(found.changed)} differ.")

@@ -1,0 +1,116 @@
+"""Build a release: copy what is published, write the pages anew without pictures, describe, list and seal it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from reprood.audit.papers import load_papers
+from reprood.errors import ReproodError
+from reprood.files import read_json, sha256_file, write_json
+from reprood.publish.bill import bill_of
+from reprood.publish.contents import BILL, DEPOSIT, METADATA, SIGNATURE, SUITE, SUMS, copied, figures, suite_record
+from reprood.publish.crate import describe
+from reprood.publish.seal import sign, sums_of, write_sums
+from reprood.report.pages import write_report
+
+
+def build_release(
+    suite: str,
+    root: Path,
+    out: Path,
+    *,
+    release: str,
+    date: str,
+    revision: str = "",
+    key: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Write a release; the same results give the same bytes (but for a signature).
+
+    Parameters
+    ----------
+    suite : str
+        The suite's record as JSON (`Plan.suite_parameters`).
+    root : Path
+        The checkout with its results.
+    out : Path
+        The release's folder; it is replaced as a whole.
+    release : str
+        Its name.
+    date : str
+        YYYY-MM-DD.
+    revision : str
+        Code revision.
+    key : Path, optional
+        An SSH private key to sign with.
+    say : callable
+        Told what is done.
+
+    Raises
+    ------
+    ReproodError
+        When a file is missing (run the workflow first), or the key cannot sign.
+    """
+    name, record = suite_record(json.loads(suite))
+    files = copied(name, record, root)
+    missing = [path for path in files if not (root / path).is_file()]
+    if missing:
+        raise ReproodError(
+            f"{len(missing)} of {len(files)} files to publish do not exist, the first is {missing[0]}; "
+            "run `snakemake --cores all` first."
+        )
+    files += figures(record, root)
+    made = out.with_name(f".{out.name}.part")
+    shutil.rmtree(made, ignore_errors=True)
+    for path in files:
+        (made / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / path, made / path)
+    say(f"{len(files)} files copied")
+    (made / SUITE).write_text(suite + "\n", encoding="utf-8")
+    papers = load_papers(sorted((made / "config" / "papers").glob("*.yaml")))
+    write_report(
+        record,
+        papers,
+        made / "results" / "verdicts.csv",
+        runs=made / "runs",
+        studies=made / "results" / "studies",
+        data=made / "data",
+        figures=made / "reports" / "figures",
+        out=made / "reports",
+    )
+    software = version("reprood")
+    write_json(made / BILL, bill_of(made / "requirements.lock", software))
+    write_json(made / DEPOSIT, deposit(release, name, record.title, record.note, software, date))
+    runs = {f"{b}/{m}/{s}": read_json(made / "runs" / b / m / str(s) / "run.json") for b, m, s in record.jobs()}
+    told = {path: (digest, (made / path).stat().st_size) for path, digest in sums_of(made).items() if path != METADATA}
+    crate = describe(release, name, record, papers, told, runs, version=software, date=date, revision=revision)
+    write_json(made / METADATA, crate)
+    write_sums(made)
+    if key is not None:
+        sign(made, key)
+        say(f"{SUMS} signed: {SIGNATURE}")
+    if out.exists():
+        shutil.rmtree(out)
+    made.rename(out)
+    say(f"{out}: {len(told) + 2} files, {sum(size for _, size in told.values()) / 1e6:.1f} MB, SHA-256 of {SUMS}: "
+        f"{sha256_file(out / SUMS)}")  # fmt: skip
+    return out
+
+
+def deposit(release: str, name: str, title: str, note: str, software: str, date: str) -> dict[str, Any]:
+    """Metadata for a deposit in the form that Zenodo's API takes; nothing is uploaded."""
+    return {
+        "metadata": {
+            "title": f"reprood: {title} ({release})",
+            "upload_type": "dataset",
+            "publication_date": date,
+            "description": f"Audited results of the suite {name}: predictions, metrics, verdicts and report. {note}",
+            "creators": [{"name": "The reprood authors"}],
+            "license": "apache-2.0",
+            "version": f"{software}, {release}",
+            "keywords": ["out-of-distribution detection", "novelty detection", "robustness", "reproducibility"],
+        }
+    }

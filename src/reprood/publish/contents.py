@@ -1,0 +1,56 @@
+"""What a published release holds, and where: the paths of a checkout, so that its commands work there too."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from reprood.config import Suite
+from reprood.kinds import figures_of, tables_of
+
+METADATA = "ro-crate-metadata.json"
+SUMS = "SHA256SUMS"
+SIGNATURE = f"{SUMS}.sig"
+SUITE = "config/suite.json"
+BILL = "bill-of-materials.json"
+DEPOSIT = "deposit.json"
+RUN_FILES = ("predictions.parquet", "metrics.csv", "history.csv", "run.json", "model.json")
+RESULTS = ("metrics.csv", "metrics.parquet", "summary.json", "verdicts.csv", "plots.csv")
+ROOT_FILES = ("Snakefile", "LICENSE", "CITATION.cff", "requirements.lock", "config/config.yaml", "config/datasets.yaml")
+TABLE_FORMS = (".csv", ".md", ".tex")
+
+
+def copied(name: str, suite: Suite, root: Path) -> list[str]:
+    """Every file that is taken over from a checkout as it is, relative to it; in a fixed order."""
+    benchmarks = list(dict.fromkeys(benchmark for benchmark, _, _ in suite.jobs()))
+    files = [*ROOT_FILES]
+    files += sorted(f"config/papers/{path.name}" for path in (root / "config" / "papers").glob("*.yaml"))
+    files.append(f"config/suites/{name}.yaml")
+    files += sorted(str(path.relative_to(root)) for path in (root / "workflow").rglob("*.smk"))
+    files += [f"results/{name}" for name in RESULTS]
+    files += [f"results/studies/{name}/values.csv" for name in suite.studies]
+    files += [f"runs/{b}/{m}/{s}/{name}" for b, m, s in suite.jobs() for name in RUN_FILES]
+    for benchmark in benchmarks:
+        record = suite.benchmarks[benchmark]
+        files.append(f"data/benchmarks/{benchmark}/lint.json")
+        files += [f"data/benchmarks/{benchmark}/{split}/meta.json" for split in record.splits()]
+        files += [f"reports/tables/{benchmark}/{kind}{form}" for kind in tables_of(record) for form in TABLE_FORMS]
+    return list(dict.fromkeys(files))
+
+
+def figures(suite: Suite, root: Path) -> list[str]:
+    """The drawn figures as vector files, but for those that show images, which may be of others' data sets."""
+    names = [
+        f"reports/figures/{benchmark}/{kind}.svg"
+        for benchmark in dict.fromkeys(benchmark for benchmark, _, _ in suite.jobs())
+        for kind in figures_of(suite.benchmarks[benchmark])
+    ]
+    names += [f"reports/figures/studies/{name}.svg" for name in suite.studies]
+    drawn = [name for name in names if (root / name).is_file()]
+    return [name for name in drawn if "<image" not in (root / name).read_text(encoding="utf-8")]
+
+
+def suite_record(text: Mapping[str, Any]) -> tuple[str, Suite]:
+    """The name and the suite of `config/suite.json`."""
+    record = dict(text)
+    name = str(record.pop("name"))
+    return name, Suite.model_validate(record)

@@ -1,0 +1,187 @@
+"""The description of a release as a Workflow Run RO-Crate (https://w3id.org/ro/wfrun/workflow/0.5).
+
+Nothing in it depends on when or where it is written, so the same results give the same bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reprood.audit.papers import Paper
+from reprood.config import Suite
+
+CONTEXT = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"]
+PROFILES = {
+    "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
+    "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
+    "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
+}
+SNAKEMAKE = "https://w3id.org/workflowhub/workflow-ro-crate#snakemake"
+APACHE = "https://spdx.org/licenses/Apache-2.0"
+FORMATS = {
+    ".parquet": "application/vnd.apache.parquet", ".csv": "text/csv", ".json": "application/json",
+    ".yaml": "application/yaml", ".html": "text/html", ".svg": "image/svg+xml", ".md": "text/markdown",
+    ".tex": "application/x-tex", ".css": "text/css", ".js": "text/javascript",
+}  # fmt: skip
+NAMES = {
+    "results/verdicts.csv": "Verdict on every claim",
+    "results/metrics.csv": "Every metric of every run",
+    "reports/index.html": "The report",
+    "bill-of-materials.json": "Software bill of materials (CycloneDX)",
+    "requirements.lock": "Locked dependencies with hashes",
+    "config/suite.json": "The suite as it was run",
+    "deposit.json": "Metadata for a deposit",
+    "CITATION.cff": "How to cite the software",
+    "LICENSE": "Licence",
+    "Snakefile": "The workflow",
+}
+
+
+def _id(path: str) -> dict[str, str]:
+    return {"@id": path}
+
+
+def _entity(path: str, digest: str, size: int) -> dict[str, Any]:
+    ending = "." + path.rsplit(".", 1)[-1]
+    return {
+        "@id": path,
+        "@type": "File",
+        "name": NAMES.get(path, path),
+        "contentSize": str(size),
+        "encodingFormat": FORMATS.get(ending, "text/plain"),
+        "sha256": digest,
+    }
+
+
+def describe(
+    release: str,
+    suite_name: str,
+    suite: Suite,
+    papers: Sequence[Paper],
+    files: Mapping[str, tuple[str, int]],
+    runs: Mapping[str, Mapping[str, Any]],
+    *,
+    version: str,
+    date: str,
+    revision: str,
+) -> dict[str, Any]:
+    """The JSON-LD document.
+
+    Parameters
+    ----------
+    release, suite_name : str
+    suite : Suite
+    papers : sequence of Paper
+        Cited.
+    files : mapping
+        Path -> (SHA-256, bytes) of every file but the metadata itself and the checksums.
+    runs : mapping
+        `<benchmark>/<method>/<seed>` -> its run.json.
+    version, date, revision : str
+        Of the software; the date of its release (YYYY-MM-DD); the code revision ("" when it is not known).
+    """
+    actions = [_action(name, record, files) for name, record in runs.items()]
+    results = [path for path in files if path.startswith(("results/", "reports/"))]
+    whole = {
+        "@id": "#run",
+        "@type": "CreateAction",
+        "name": f"Run of the suite {suite_name}",
+        "instrument": _id("Snakefile"),
+        "object": [_id(path) for path in files if path.startswith("config/")],
+        "result": [_id(path) for path in results],
+        "agent": _id("#authors"),
+        "actionStatus": "http://schema.org/CompletedActionStatus",
+    }
+    root = {
+        "@id": "./",
+        "@type": "Dataset",
+        "name": f"reprood: {suite.title} ({release})",
+        "description": f"Predictions, metrics, verdicts and report of the suite {suite_name}. {suite.note}".strip(),
+        "datePublished": date,
+        "license": _id(APACHE),
+        "author": _id("#authors"),
+        "conformsTo": [_id(profile) for profile in PROFILES],
+        "mainEntity": _id("Snakefile"),
+        "hasPart": [_id(path) for path in files],
+        "mentions": [_id("#run"), *(_id(action["@id"]) for action in actions)],
+        "citation": [_id(f"#paper-{paper.id}") for paper in papers],
+        **({"version": revision} if revision else {}),
+    }
+    workflow = {
+        **_entity("Snakefile", *files["Snakefile"]),
+        "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"],
+        "name": f"reprood {version}",
+        "programmingLanguage": _id(SNAKEMAKE),
+        "license": _id(APACHE),
+        "hasPart": [_id("#train"), _id("#predict")],
+    }
+    return {
+        "@context": CONTEXT,
+        "@graph": [
+            {
+                "@id": "ro-crate-metadata.json",
+                "@type": "CreativeWork",
+                "about": _id("./"),
+                "conformsTo": [_id("https://w3id.org/ro/crate/1.1"), _id("https://w3id.org/workflowhub/workflow-ro-crate/1.0")],
+            },
+            root,
+            workflow,
+            whole,
+            *actions,
+            *_context(papers, version),
+            *(_entity(path, *told) for path, told in files.items() if path != "Snakefile"),
+        ],
+    }  # fmt: skip
+
+
+def _action(name: str, record: Mapping[str, Any], files: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
+    """One training with its predictions: what went in, what came out, on what, for how long."""
+    folder = f"runs/{name}/"
+    benchmark = name.split("/")[0]
+    inputs = [path for path in files if path.startswith(f"data/benchmarks/{benchmark}/") and path.endswith("meta.json")]
+    seconds = sum(phase["seconds"] for phase in record["phases"])
+    where = ", ".join(f"{key} {value}" for key, value in sorted(record["versions"].items()))
+    return {
+        "@id": f"#run-{name.replace('/', '-')}",
+        "@type": "CreateAction",
+        "name": f"Training and prediction of {name}",
+        "instrument": _id("Snakefile"),
+        "object": [_id("config/suite.json"), *(_id(path) for path in inputs)],
+        "result": [_id(path) for path in files if path.startswith(folder)],
+        "description": f"{seconds:.1f} s of training on {record['device']}, {record['precision']}; {where}",
+        "agent": _id("#authors"),
+        "actionStatus": "http://schema.org/CompletedActionStatus",
+    }
+
+
+def _context(papers: Sequence[Paper], version: str) -> list[dict[str, Any]]:
+    """Everything else that is named."""
+    profiles = [
+        {"@id": profile, "@type": "CreativeWork", "name": name, "version": profile.rsplit("/", 1)[-1]}
+        for profile, name in PROFILES.items()
+    ]
+    cited = [
+        {
+            "@id": f"#paper-{paper.id}",
+            "@type": "ScholarlyArticle",
+            "name": paper.title,
+            "author": paper.authors,
+            "isPartOf": f"{paper.venue} {paper.year}",
+            **({"url": f"https://arxiv.org/abs/{paper.arxiv}"} if paper.arxiv else {}),
+        }
+        for paper in papers
+    ]
+    return [
+        *profiles,
+        {"@id": "#authors", "@type": "Organization", "name": "The reprood authors"},
+        {
+            "@id": SNAKEMAKE,
+            "@type": "ComputerLanguage",
+            "name": "Snakemake",
+            "identifier": _id("https://snakemake.readthedocs.io"),
+            "url": _id("https://snakemake.readthedocs.io"),
+        },
+        {"@id": APACHE, "@type": "CreativeWork", "name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        {"@id": "#train", "@type": "SoftwareApplication", "name": "reprood train", "softwareVersion": version},
+        {"@id": "#predict", "@type": "SoftwareApplication", "name": "reprood predict", "softwareVersion": version},
+        *cited,
+    ]

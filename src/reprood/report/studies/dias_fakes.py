@@ -1,0 +1,72 @@
+"""Figure of DIAS' fakes: images and maps of each kind, how sure a plain classifier is of them, whose label they get."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reprood.report.style import PALETTE, new_figure
+
+NAMES = {
+    "known": "known images",
+    "hard_first": "hard, stage 1",
+    "hard_second": "hard, stage 2",
+    "moderate": "moderate (GAN)",
+    "easy": "easy",
+}
+COLOURS = dict(zip(NAMES, (PALETTE[0], PALETTE[4], PALETTE[2], PALETTE[3], PALETTE[1]), strict=True))
+STRIPS = {
+    "source": ("image", "known"),
+    "map_classifier": ("map, stage 1", "known"),
+    "map_copycat": ("its copy (hard)", "hard_first"),
+    "generated": ("GAN (moderate)", "moderate"),
+}
+
+
+def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
+    """Left: images, maps and fakes. Right: histogram of the confidence; below its means and the agreement by seed."""
+    figure = new_figure(7.2, 3.2)
+    grid = figure.add_gridspec(1, 2, width_ratios=(1.1, 1))
+    left, right = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
+    for axes, (name, (label, colour)) in zip(left.subplots(len(STRIPS), 1), STRIPS.items(), strict=True):
+        strip(axes, arrays[name])
+        axes.set_ylabel(label, rotation=0, ha="right", va="center", color=COLOURS[colour])
+    panels = right.subplot_mosaic([["histogram", "histogram"], ["confidence", "agreement"]])
+    edges = arrays["edges"]
+    for arm in NAMES:
+        counts = arrays[f"confidence_{arm}"]
+        panels["histogram"].stairs(np.cumsum(counts) / counts.sum(), edges, color=COLOURS[arm], baseline=None)
+    panels["histogram"].set(
+        xlabel="confidence of the plain classifier", ylabel="share of images below", xlim=(0, 1), ylim=(0, 1.02)
+    )
+    dots(panels["confidence"], rows, "confidence", list(NAMES))
+    panels["confidence"].set_ylabel("mean confidence (%)")
+    dots(panels["agreement"], rows, "agreement", [arm for arm in NAMES if arm != "moderate"])
+    panels["agreement"].set_ylabel("source's label (%)")
+    chance = rows.loc[(rows["arm"] == "chance") & (rows["metric"] == "agreement"), "value"].mean()
+    panels["agreement"].axhline(chance, color="#777777", linewidth=0.7, linestyle=(0, (3, 2)))
+    return figure
+
+
+def dots(axes: Axes, rows: pd.DataFrame, metric: str, arms: list[str]) -> None:
+    """A dot each seed and a bar at the mean, arm by arm."""
+    for place, arm in enumerate(arms):
+        values = rows.loc[(rows["metric"] == metric) & (rows["arm"] == arm), "value"].to_numpy()
+        axes.plot(np.full(len(values), place), values, "o", color=COLOURS[arm], markersize=3.5, alpha=0.7)
+        axes.plot([place - 0.25, place + 0.25], [values.mean()] * 2, color="black", linewidth=1.2)
+    axes.set(xlim=(-0.5, len(arms) - 0.5), ylim=(0, 104))
+    axes.set_xticks(range(len(arms)), [NAMES[arm] for arm in arms], rotation=30, ha="right", rotation_mode="anchor")
+    axes.grid(visible=False, axis="x")
+
+
+def strip(axes: Axes, images: np.ndarray) -> None:
+    """Images [n, H, W] or [n, H, W, C] side by side."""
+    if images.ndim == 3:
+        images = images[..., None]
+    row = np.concatenate(list(np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)), axis=1)
+    axes.imshow(row[..., 0] if row.shape[-1] == 1 else row, cmap="gray", vmin=0, vmax=255)
+    axes.grid(visible=False)
+    axes.set(xticks=(), yticks=())
+    axes.spines[:].set_visible(False)

@@ -1,0 +1,392 @@
+"""Releases: the same results give the same bytes, every tampering is found and named, archives cannot harm."""
+
+import json
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import fabricate
+from reprood.audit.papers import load_papers
+from reprood.audit.verdicts import audit
+from reprood.cli import app
+from reprood.compare import beyond_noise, compare
+from reprood.errors import ReproodError
+from reprood.evaluate.collect import collect
+from reprood.files import canonical_json
+from reprood.kinds import figures_of, tables_of
+from reprood.publish.bill import bill_of, locked
+from reprood.publish.build import build_release
+from reprood.publish.contents import METADATA, ROOT_FILES, SIGNATURE, SUITE, SUMS
+from reprood.publish.seal import write_sums
+from reprood.report.draw import draw_benchmark
+from reprood.report.plots import write_plots
+from reprood.report.results import BenchmarkResults
+from reprood.verify import opened, verify
+
+ROOT = Path(__file__).parents[2]
+RUNS = [{"benchmark": "toy", "methods": ["erm", "good"]}]
+PAPER = fabricate.paper(
+    {"metric": "top1_error", "better": "lower", "kind": "difference", "sides": [{"method": "good"}, {"method": "erm"}]},
+    {"metric": "auroc", "better": "higher", "split": "mean_all", "kind": "difference",
+     "sides": [{"method": "good", "score": "msp"}, {"method": "erm", "score": "msp"}]},
+)  # fmt: skip
+needs_ssh = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A folder as a checkout is after a run, with fabricated results."""
+    folder = tmp_path_factory.mktemp("checkout")
+    suite = fabricate.results(folder, runs=RUNS)
+    for name in ROOT_FILES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, folder / name)
+    (folder / "config" / "suites").mkdir()
+    text = yaml.safe_dump({**fabricate.SUITE, "runs": RUNS}, sort_keys=False)
+    (folder / "config" / "suites" / "toy.yaml").write_text(text)
+    (folder / "config" / "papers").mkdir()
+    arms = {"arms": {"good": {"means": "ours"}, "erm": {"means": "baseline"}}}
+    (folder / "config" / "papers" / "toy.yaml").write_text(yaml.safe_dump({**PAPER, **arms}))
+    results = folder / "results"
+    results.mkdir()
+    metrics = [folder / "runs" / b / m / str(s) / "metrics.csv" for b, m, s in suite.jobs()]
+    collect(metrics, results / "metrics.parquet", results / "metrics.csv", results / "summary.json")
+    papers = load_papers([folder / "config" / "papers" / "toy.yaml"])
+    audit(suite, papers, folder / "runs", folder / "studies", results / "verdicts.csv")
+    write_plots(results / "metrics.csv", results / "plots.csv")
+    draw_benchmark(BenchmarkResults("toy", suite, folder / "runs"), folder / "data", folder / "reports")
+    return folder
+
+
+def record() -> str:
+    suite = fabricate.suite(runs=RUNS).model_dump(mode="json", exclude={"settings"})
+    return json.dumps({"name": "toy", **suite})
+
+
+def build(checkout, out, **changes) -> Path:
+    return build_release(record(), checkout, out, release="draft", date="2026-01-02", **changes)
+
+
+@pytest.fixture(scope="module")
+def release(checkout, tmp_path_factory):
+    return build(checkout, tmp_path_factory.mktemp("release") / "draft")
+
+
+@pytest.fixture
+def copy(release, tmp_path):
+    """A copy to be tampered with."""
+    shutil.copytree(release, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def wrong(folder, **options) -> dict[str, tuple[str, ...]]:
+    return {check.name: check.found for check in verify(folder, **options) if check.holds is False}
+
+
+def test_a_release_holds_and_says_so(release):
+    checks = verify(release)
+    assert [check.holds for check in checks] == [True, None, *[True] * 8]
+    done = CliRunner().invoke(app, ["verify", str(release)])
+    assert done.exit_code == 0
+    assert "All 9 checks hold." in done.stdout
+
+
+def test_the_same_results_give_the_same_bytes(checkout, release, tmp_path):
+    again = build(checkout, tmp_path / "again")
+    names = sorted(str(path.relative_to(release)) for path in release.rglob("*") if path.is_file())
+    assert names == sorted(str(path.relative_to(again)) for path in again.rglob("*") if path.is_file())
+    for name in names:
+        assert (release / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_what_is_in_a_release(release):
+    names = {str(path.relative_to(release)) for path in release.rglob("*") if path.is_file()}
+    drawn = {name for name in names if name.startswith("reports/figures/")}
+    kinds = set(figures_of(fabricate.suite().benchmarks["toy"])) - {"examples"}  # these are pictures of data
+    assert drawn == {f"reports/figures/toy/{kind}.svg" for kind in kinds}
+    for kind in tables_of(fabricate.suite().benchmarks["toy"]):
+        assert f"reports/tables/toy/{kind}.tex" in names
+    assert not [name for name in names if name.endswith((".npy", ".npz", ".safetensors", ".png"))]
+    sums = {line.split("  ")[1] for line in (release / SUMS).read_text().splitlines()}
+    assert sums == names - {SUMS}
+    assert subprocess.run(["sha256sum", "-c", "--quiet", SUMS], cwd=release, check=False).returncode == 0
+
+
+def test_the_description_is_a_workflow_run_crate(release):
+    graph = {entity["@id"]: entity for entity in json.loads((release / METADATA).read_text())["@graph"]}
+    root = graph["./"]
+    assert {part["@id"] for part in root["conformsTo"]} >= {"https://w3id.org/ro/wfrun/workflow/0.5"}
+    assert graph[METADATA]["about"] == {"@id": "./"}
+    assert "ComputationalWorkflow" in graph[root["mainEntity"]["@id"]]["@type"]
+    assert graph["#run"]["@type"] == "CreateAction"
+    assert len(root["mentions"]) == 1 + len(list(fabricate.suite(runs=RUNS).jobs()))
+    for entity in graph.values():  # what is named is described
+        for values in entity.values():
+            for value in values if isinstance(values, list) else [values]:
+                if isinstance(value, dict) and set(value) == {"@id"} and not value["@id"].startswith("http"):
+                    assert value["@id"] in graph, value
+
+
+# --- tampering ---
+
+
+def rewrite(path, change):
+    table = pq.read_table(path)
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    facts = json.loads(table.schema.metadata[b"reprood"])
+    change(columns, facts)
+    made = pa.table(columns, schema=table.schema.remove_metadata())
+    pq.write_table(made.replace_schema_metadata({"reprood": canonical_json(facts)}), path)
+
+
+def replace(path, old, new):
+    text = path.read_text()
+    assert old in text, (path, old)
+    path.write_text(text.replace(old, new, 1))
+
+
+def one_prediction(folder):
+    def change(columns, facts):
+        row = columns["split"].index("test")
+        columns["label_rank"][row] = 1 - min(columns["label_rank"][row], 1)
+
+    rewrite(folder / "runs/toy/good/1/predictions.parquet", change)
+
+
+def one_number_of_a_table(folder):
+    path = folder / "reports/tables/toy/classification.csv"
+    lines = path.read_text().splitlines()
+    cells = lines[1].split(",")
+    cells[1] = "1.0"
+    path.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
+
+
+def one_metric(folder):
+    path = folder / "runs/toy/good/0/metrics.csv"
+    lines = path.read_text().splitlines()
+    cells = lines[1].split(",")
+    cells[6] = "0.5"
+    path.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
+
+
+def one_verdict(folder):
+    replace(folder / "results/verdicts.csv", "supported at reduced scale", "reproduced")
+
+
+def one_hash(folder):
+    path = folder / SUMS
+    text = path.read_text()
+    path.write_text(("0" if text[0] != "0" else "1") + text[1:])
+
+
+def one_setting(folder):
+    replace(folder / "config/suites/toy.yaml", "accuracy: 0.3", "accuracy: 0.1")
+
+
+def the_scale(folder):
+    replace(folder / "config/suites/toy.yaml", "scale: reduced", "scale: paper")
+    replace(folder / SUITE, '"scale": "reduced"', '"scale": "paper"')
+
+
+def a_claim(folder):
+    replace(folder / "config/papers/toy.yaml", "better: lower", "better: higher")
+
+
+def drop_a_run(folder):
+    shutil.rmtree(folder / "runs/toy/good/2")
+
+
+def add_a_file(folder):
+    (folder / "runs/toy/good/0/more.csv").write_text("a\n")
+
+
+def swap_two_seeds(folder):
+    first, second, aside = (folder / "runs/toy/good" / name for name in ("0", "1", "aside"))
+    first.rename(aside)
+    second.rename(first)
+    aside.rename(second)
+
+
+def copy_a_seed(folder):
+    """The predictions of seed 0 again as seed 1, relabelled."""
+    shutil.copyfile(folder / "runs/toy/good/0/metrics.csv", folder / "runs/toy/good/1/metrics.csv")
+    shutil.copyfile(folder / "runs/toy/good/0/predictions.parquet", folder / "runs/toy/good/1/predictions.parquet")
+
+
+def a_page(folder):
+    replace(folder / "reports/papers/toy.html", "supported at reduced scale", "reproduced")
+
+
+FILES = "files are those that were listed"
+TAMPERINGS = [  # what is done, the checks that fail even when the checksums are written anew, and what is said
+    (one_prediction, {"metrics follow from the predictions"}, "runs/toy/good/1/metrics.csv: "),
+    (one_number_of_a_table, {"tables follow from the results"}, "reports/tables/toy/classification.csv"),
+    (one_metric, {"metrics follow from the predictions"}, "runs/toy/good/0/metrics.csv"),
+    (one_verdict, {"verdicts follow from the predictions"}, "toy/c0 on toy: verdict is stated as reproduced"),
+    (one_setting, {"configuration is the one of the suite's file"}, "differ in 'benchmarks'"),
+    (the_scale, {"verdicts follow from the predictions"}, "reproduced"),
+    (a_claim, {"verdicts follow from the predictions"}, "toy/c0 on toy"),
+    (drop_a_run, {"every run is there, and is the run that it says"}, "the run toy/good/2 is missing"),
+    (add_a_file, {"description lists the files"}, "runs/toy/good/0/more.csv is not described"),
+    (swap_two_seeds, {"every run is there, and is the run that it says"}, "model.json is of the run toy/good/1"),
+    (copy_a_seed, {"metrics follow from the predictions"}, "holds the run toy/good/0, not toy/good/1"),
+    (a_page, {"pages follow from the results"}, "reports/papers/toy.html"),
+]
+
+
+@pytest.mark.parametrize(("tamper", "failing", "words"), TAMPERINGS, ids=lambda v: getattr(v, "__name__", ""))
+def test_tampering_is_found_and_named(copy, tamper, failing, words):
+    tamper(copy)
+    found = wrong(copy)
+    assert FILES in found
+    write_sums(copy)  # a careful tamperer writes the checksums anew
+    found = wrong(copy)
+    assert FILES not in found
+    assert failing <= set(found)
+    assert any(words in text for texts in found.values() for text in texts), found
+
+
+def test_a_changed_checksum_is_found(copy):
+    one_hash(copy)
+    assert any("was changed" in text for text in wrong(copy)[FILES])
+    done = CliRunner().invoke(app, ["verify", str(copy)])
+    assert done.exit_code != 0
+    assert "1 of 10 checks do not hold" in str(done.exception)
+
+
+@needs_ssh
+def test_signatures(checkout, copy, tmp_path):
+    for name in ("ours", "theirs"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(tmp_path / name)]
+        subprocess.run(command, check=True)
+    signers = tmp_path / "signers"
+    signers.write_text(f"reviewers@example.org {(tmp_path / 'ours.pub').read_text()}")
+    assert wrong(copy, signers=signers)["signature"] == (f"{SIGNATURE} is missing, and signers were given",)
+    ours = build(checkout, tmp_path / "signed", key=tmp_path / "ours")
+    assert not wrong(ours, signers=signers)
+    assert not wrong(ours)
+    theirs = build(checkout, tmp_path / "forged", key=tmp_path / "theirs")
+    assert wrong(theirs, signers=signers)["signature"] == (f"signed with a key that is not in {signers}",)
+    one_metric(ours)
+    write_sums(ours)
+    assert "signature" in wrong(ours, signers=signers)
+    assert "signature" in wrong(ours)
+
+
+# --- archives ---
+
+
+def archived(folder, path, members=()):
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, f"draft/{file.relative_to(folder)}")
+        for name, data, mode in members:
+            member = zipfile.ZipInfo(name)
+            member.external_attr = mode << 16
+            archive.writestr(member, data)
+    return path
+
+
+def test_an_archive_is_verified_like_its_folder(release, tmp_path):
+    assert not wrong(archived(release, tmp_path / "draft.zip"))
+
+
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [
+        (("../outside.txt", "x", 0o644), "leads outside"),
+        (("/absolute.txt", "x", 0o644), "leads outside"),
+        (("draft/link", "/etc/passwd", stat.S_IFLNK | 0o777), "is a link"),
+    ],
+)
+def test_hostile_archives_are_not_opened(release, tmp_path, member, words):
+    path = archived(release, tmp_path / "bad.zip", [member])
+    with pytest.raises(ReproodError, match=words):
+        verify(path)
+    assert not (tmp_path / "outside.txt").exists()
+
+
+def test_bombs_and_other_files_are_refused(tmp_path, monkeypatch):
+    import reprood.verify
+
+    monkeypatch.setattr(reprood.verify, "MOST", 1000)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", b"0" * 5000)
+    with pytest.raises(ReproodError, match="would unpack to more"), opened(tmp_path / "bomb.zip"):
+        pass
+    (tmp_path / "text").write_text("no archive")
+    with pytest.raises(ReproodError, match="neither a folder nor a zip"):
+        verify(tmp_path / "text")
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w") as archive:
+        archive.writestr("a", "b")
+    with pytest.raises(ReproodError, match="holds no ro-crate-metadata.json"):
+        verify(tmp_path / "empty.zip")
+
+
+def test_paths_of_the_checksums_stay_inside_and_links_are_refused(copy):
+    with open(copy / SUMS, "a") as stream:
+        stream.write("0" * 64 + "  ../../etc/passwd\n")
+    assert "expected a SHA-256 digest and a path inside" in wrong(copy)[FILES][0]
+    (copy / "runs" / "link").symlink_to("/etc/passwd")
+    write = next(check for check in verify(copy) if check.name == FILES)
+    assert write.holds is False
+
+
+def test_what_is_missing_is_told_before_anything_is_written(checkout, tmp_path):
+    part = tmp_path / "part"
+    shutil.copytree(checkout, part)
+    (part / "runs/toy/erm/0/metrics.csv").unlink()
+    with pytest.raises(ReproodError, match=r"1 of \d+ files to publish do not exist, the first is runs/toy/erm/0"):
+        build(part, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+# --- comparison, bill, imports ---
+
+
+def test_two_releases_are_compared(release, copy):
+    same = compare(release, copy)
+    assert (same.changed, same.same) == ((), 2)
+    table = (copy / "results/verdicts.csv").read_text().splitlines()
+    (copy / "results/verdicts.csv").write_text("\n".join(table[:2]) + "\n")
+    replace(copy / "results/verdicts.csv", "supported at reduced scale", "inconclusive")
+    found = compare(release, copy)
+    assert [str(change).split(", effect")[0] for change in found.changed] == [
+        "toy/c0 on toy: supported at reduced scale -> inconclusive"
+    ]
+    assert found.only_first == ("toy/c1 on toy",)
+    done = CliRunner().invoke(app, ["compare", str(release), str(copy)])
+    assert "1 differ" in done.stdout
+    with pytest.raises(ReproodError, match="does not exist"):
+        compare(release, copy / "config")
+
+
+def test_beyond_noise():
+    assert beyond_noise((0.0, 1.0, 2.0), (3.0, 4.0, 5.0)) is True  # 3 apart, sqrt(2) allowed
+    assert beyond_noise((0.0, 1.0, 2.0), (1.0, 2.0, 3.0)) is False
+    assert beyond_noise((float("nan"), 1.0, 2.0), (1.0, 2.0, 3.0)) is None
+
+
+def test_the_bill_lists_every_locked_package_with_its_licence():
+    lock = (ROOT / "requirements.lock").read_text()
+    bill = bill_of(ROOT / "requirements.lock", "0.1.0")
+    assert len(bill["components"]) == len(locked(lock)) > 100
+    torch = next(component for component in bill["components"] if component["name"] == "torch")
+    assert torch["purl"].startswith("pkg:pypi/torch@")
+    assert len(torch["hashes"][0]["content"]) == 64
+    named = [component for component in bill["components"] if "licenses" in component]
+    assert len(named) > 0.7 * len(bill["components"])
+
+
+def test_verification_needs_no_torch():
+    code = "import sys, reprood.verify, reprood.compare, reprood.publish.build; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
