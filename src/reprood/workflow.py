@@ -112,7 +112,7 @@ class Plan:
         return self.benchmark(benchmark).splits()[split]
 
     def _layers(self, benchmark: str, method: str) -> dict[str, Any]:
-        return merged(self.suite.settings, self.benchmark(benchmark).settings, self.arm(method).set)
+        return layered(self.suite.settings, self.benchmark(benchmark).settings, self.arm(method).set)
 
     def backbone(self, benchmark: str, method: str) -> dict[str, Any]:
         """The network's name and options."""
@@ -258,7 +258,7 @@ class Plan:
         """Everything a study is told."""
         study = self.suite.studies[name]
         named = bool(study.benchmark)
-        layers = merged(self.suite.settings, self.benchmark(study.benchmark).settings) if named else {}
+        layers = layered(self.suite.settings, self.benchmark(study.benchmark).settings) if named else {}
         return canonical_json(
             {
                 "name": name,
@@ -375,6 +375,17 @@ class Plan:
         if self.settings.device == "cpu":
             return 0
         return 1 if self.settings.device == "cuda" or visible_gpus() else 0
+
+
+def layered(*settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings over settings; a layer that names another network leaves no option of the one below."""
+    backbone: dict[str, Any] = {}
+    for layer in settings:
+        own = layer.get("backbone") or {}
+        other = "name" in own and own["name"] != backbone.get("name")
+        backbone = dict(own) if other else merged(backbone, own)
+    found = merged(*settings)
+    return {**found, "backbone": backbone} if backbone else found
 
 
 def code(*entries: str) -> Callable[[Any], str]:

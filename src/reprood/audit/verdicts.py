@@ -30,8 +30,8 @@ REDUCED, PAPER = "reduced", "paper"
 INCONCLUSIVE, NOT_JUDGED = "inconclusive", "not judged at this scale"
 COLUMNS = (
     "paper", "claim", "statement", "kind", "benchmark", "metric", "split", "first", "second", "value_first",
-    "value_second", "effect", "low", "high", "level", "margin", "better", "n_seeds", "n", "n_ood", "scale", "verdict",
-    "reason", "published_effect", "published_source",
+    "value_second", "effect", "low", "high", "level", "p", "p_holm", "margin", "better", "n_seeds", "n", "n_ood",
+    "scale", "verdict", "reason", "published_effect", "published_source",
 )  # fmt: skip
 
 
@@ -49,12 +49,15 @@ class Finding:
         Labels of the two sides.
     values : (float, float)
         Means over seeds of the two sides.
+    p : float
+        Two-sided p value: below 1 - level exactly when `holds` is True or False.
     """
 
     holds: bool | None
     interval: Interval
     sides: tuple[str, str]
     values: tuple[float, float]
+    p: float
 
 
 def generator_of(*names: str) -> np.random.Generator:
@@ -86,6 +89,47 @@ def judge(kind: str, interval: Interval, better: str, margin: float) -> bool | N
     return True if low > threshold else False if high < threshold else None
 
 
+def p_values(kind: str, interval: Interval, better: str, margin: float) -> tuple[float, float]:
+    """One-sided p values against what denies the claim and against what the claim says (see `judge`)."""
+    if kind == "equivalent":  # two one-sided tests
+        inside = max(interval.above(-margin), interval.below(margin))
+        return inside, min(interval.below(-margin), interval.above(margin))
+    threshold = margin if kind in ("difference", "ordering") else -margin
+    if better == "lower":
+        return interval.below(-threshold), interval.above(-threshold)
+    return interval.above(threshold), interval.below(threshold)
+
+
+def two_sided(steps: Sequence[tuple[float, float]]) -> float:
+    """One p value for a claim of one or more steps: all must hold, or any may deny it (Bonferroni)."""
+    holds = max(step[0] for step in steps)
+    denied = len(steps) * min(step[1] for step in steps)
+    return min(1.0, 2 * min(holds, denied))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment of p values for their number; the order is kept."""
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    found, highest = [0.0] * len(p), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(p) - rank) * p[i]))
+        found[i] = highest
+    return found
+
+
+def corrected(rows: list[dict[str, Any]]) -> None:
+    """Adjust the p values of a paper's verdicts for their number; what does not stand it becomes inconclusive."""
+    tested = [row for row in rows if "p" in row]
+    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = adjusted
+        if row["verdict"] not in (INCONCLUSIVE, NOT_JUDGED) and adjusted > 1 - LEVEL:
+            row["verdict"] = INCONCLUSIVE
+            row["reason"] += (
+                f"; but it does not stand Holm's correction for the {len(tested)} comparisons of this paper: p = "
+                f"{row['p']:.2g} becomes {adjusted:.2g}, and {1 - LEVEL:.2g} is the limit"
+            )
+
+
 def find(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part]) -> Finding:
     """Compute a claim's effect and interval on one benchmark."""
     generator = generator_of(paper.id, claim.id, evidence.name)
@@ -95,7 +139,8 @@ def find(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part]) 
         interval = contrast(found, [1.0], generator, LEVEL)
         published = paper.number(claim.published[0]).value * unit(claim.metric)
         holds = judge("equivalent", _shifted(interval, published), claim.better, claim.margin)
-        return Finding(holds, interval, (parts[0].label, "published"), (means[0], published))
+        p = two_sided([p_values("equivalent", _shifted(interval, published), claim.better, claim.margin)])
+        return Finding(holds, interval, (parts[0].label, "published"), (means[0], published), p)
     steps = []
     for i in range(len(parts) - 1):
         interval = compare([evidence.training(part) for part in parts], found, (i, i + 1), generator)
@@ -104,13 +149,14 @@ def find(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part]) 
     verdicts = [step[0] for step in steps]
     holds = True if all(v is True for v in verdicts) else False if False in verdicts else None
     _, interval, i = min(steps, key=lambda step: {False: 0, None: 1, True: 2}[step[0]])
-    return Finding(holds, interval, (parts[i].label, parts[i + 1].label), (means[i], means[i + 1]))
+    p = two_sided([p_values(claim.kind, step[1], claim.better, claim.margin) for step in steps])
+    return Finding(holds, interval, (parts[i].label, parts[i + 1].label), (means[i], means[i + 1]), p)
 
 
 def _shifted(found: Interval, by: float) -> Interval:
     return Interval(
         found.estimate - by, found.low - by, found.high - by, found.level, found.standard_error, found.replicates,
-        found.n_seeds, found.n_id, found.n_ood,
+        found.n_seeds, found.n_id, found.n_ood, found.freedom,
     )  # fmt: skip
 
 
@@ -162,6 +208,7 @@ def verdict(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
         "high": finding.interval.high,
         "n": finding.interval.n_id,
         "n_ood": finding.interval.n_ood,
+        "p": finding.p,
     }
     if row["n_seeds"] < claim.min_seeds:
         reason = f"too few seeds: {row['n_seeds']}, and {claim.min_seeds} are needed"
@@ -233,9 +280,10 @@ def audit(
     DataFrame
         The rows as written. The same predictions give the same bytes.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     evidence = gather(suite, runs, studies)
     for paper in papers:
+        begin = len(rows)
         for claim in paper.claims:
             fitting = False
             for one in evidence:
@@ -246,6 +294,7 @@ def audit(
                     progress(f"{paper.id}/{claim.id} on {one.name}: {rows[-1]['verdict']}")
             if not fitting:
                 rows.append(_not_run(claim, paper, suite))
+        corrected(rows[begin:])
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     with atomic_path(out) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.10g")

@@ -5,6 +5,7 @@ method by itself, because the trainings of two methods with equal seed numbers s
 trained models share their seeds.
 """
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -38,6 +39,8 @@ class Interval:
         Smallest number of seeds among the methods; with 1 the interval covers the test samples only, not training.
     n_id, n_ood : int
         Test samples: in-distribution, and over all OOD sets.
+    freedom : float
+        Degrees of freedom of the standard error (method "t").
     """
 
     estimate: float
@@ -49,6 +52,21 @@ class Interval:
     n_seeds: int
     n_id: int
     n_ood: int
+    freedom: float = math.inf
+
+    def above(self, bound: float) -> float:
+        """P value of "the value is at most `bound`", against its being above; one-sided, in [0, 1]."""
+        gap = self.estimate - bound
+        if self.standard_error == 0:
+            return 0.0 if gap > 0 else 1.0
+        return float(stats.t.sf(gap / self.standard_error, self.freedom))
+
+    def below(self, bound: float) -> float:
+        """P value of "the value is at least `bound`", against its being below."""
+        gap = self.estimate - bound
+        if self.standard_error == 0:
+            return 0.0 if gap < 0 else 1.0
+        return float(stats.t.cdf(gap / self.standard_error, self.freedom))
 
 
 def contrast(
@@ -97,8 +115,9 @@ def contrast(
     of_samples = float(np.sum([values.mean(axis=1) for values in resampled], axis=0).var(ddof=1))
     of_seeds = [float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0 for values in observed]
     error = float(np.sqrt(of_samples + sum(of_seeds)))
+    freedom = _freedom(of_samples, found.n_id, of_seeds, seeds)
     if method == "t":
-        half = error * _student(of_samples, found.n_id, of_seeds, seeds, level)
+        half = error * float(stats.t.ppf(0.5 + level / 2, freedom)) if error > 0 else 0.0
         low, high = estimate - half, estimate + half
     else:
         drawn = np.zeros(replicates)
@@ -108,7 +127,7 @@ def contrast(
             drawn += np.take_along_axis(values, chosen, axis=1).mean(axis=1)
         tail = (1 - level) / 2
         low, high = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
-    return Interval(estimate, low, high, level, error, replicates, min(seeds), found.n_id, found.n_ood)
+    return Interval(estimate, low, high, level, error, replicates, min(seeds), found.n_id, found.n_ood, freedom)
 
 
 def _by_training(
@@ -133,14 +152,13 @@ def _by_training(
     return list(observed.values()), list(resampled.values())
 
 
-def _student(of_samples: float, n: int, of_seeds: Sequence[float], seeds: Sequence[int], level: float) -> float:
-    """The t quantile at Satterthwaite's degrees of freedom of a sum of variances."""
+def _freedom(of_samples: float, n: int, of_seeds: Sequence[float], seeds: Sequence[int]) -> float:
+    """Satterthwaite's degrees of freedom of a sum of variances; infinite when all are 0."""
     parts = [(of_samples, max(n - 1, 1)), *((v, s - 1) for v, s in zip(of_seeds, seeds) if s > 1)]
     total = sum(variance for variance, _ in parts)
     if total == 0:
-        return 0.0
-    freedom = total**2 / sum(variance**2 / degrees for variance, degrees in parts)
-    return float(stats.t.ppf(0.5 + level / 2, freedom))
+        return math.inf
+    return total**2 / sum(variance**2 / degrees for variance, degrees in parts)
 
 
 def bootstrap_interval(

@@ -1,0 +1,245 @@
+"""The two kinds of training step of DIAS, written as the published code takes them (Moon et al. 2022).
+
+Which set of normalisation an image goes through, and which network is in training mode when, is part of the method:
+a forward pass in training mode moves the statistics even where its gradients are not used.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reprood.engine.optimizers import Optimizer
+from reprood.methods.dias_net import GENERATED, REAL, StagedClassifier
+
+Precise = Callable[[], AbstractContextManager[object]]
+FAKES = 3  # one easy, two hard
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Numbers of the losses.
+
+    Attributes
+    ----------
+    smoothing, fake_smoothing : float
+        a of the labels of hard fakes; of moderate and easy ones. 1 is the uniform distribution.
+    fake_ratio : float
+        Weight of the mean of the losses on the copycat's fakes.
+    pull_ratio : float
+        Weight of the copycat's distance to the classifier.
+    beta : float
+        Weight of the loss on generated images, for the generator and for the classifier.
+    """
+
+    smoothing: float = 0.5
+    fake_smoothing: float = 1.0
+    fake_ratio: float = 0.1
+    pull_ratio: float = 1.0
+    beta: float = 0.1
+
+
+def wide(values: Tensor) -> Tensor:
+    """bf16 as float32, for losses; else as it is."""
+    return values.float() if values.dtype == torch.bfloat16 else values
+
+
+def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """S_a: mean over the batch of the cross-entropy with (1 - a) * onehot + a / K.
+
+    Parameters
+    ----------
+    logits : Tensor [B, K]
+    labels : int64 Tensor [B]
+    smoothing : float
+        a in [0, 1]; with 1 the labels have no influence.
+    """
+    return functional.cross_entropy(wide(logits), labels, label_smoothing=smoothing)
+
+
+def real_loss(log_odds: Tensor, real: bool) -> Tensor:
+    """Mean binary cross-entropy of a discriminator's log-odds [B], all images being real, or none."""
+    return functional.softplus(-wide(log_odds) if real else wide(log_odds)).mean()
+
+
+def plain_step(
+    classifier: StagedClassifier, optimizer: Optimizer, images: Tensor, labels: Tensor, rate: float, precise: Precise
+) -> dict[str, Tensor]:
+    """Cross-entropy alone: what is left of either kind of step without fakes."""
+    classifier.train()
+    optimizer.zero_grad()
+    with precise():
+        loss = smoothed_cross_entropy(classifier(images), labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step(rate)
+    return {"loss": loss}
+
+
+@dataclass(frozen=True)
+class Adversaries:
+    """Generator and discriminator with their optimisers and learning rate."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    generator_optimizer: Optimizer
+    discriminator_optimizer: Optimizer
+    rate: float
+
+
+def gan_step(
+    classifier: StagedClassifier,
+    optimizer: Optimizer,
+    adversaries: Adversaries,
+    images: Tensor,
+    labels: Tensor,
+    noise: tuple[Tensor, Tensor],
+    rate: float,
+    weights: Weights,
+    precise: Precise,
+    *,
+    learn: bool = True,
+) -> dict[str, Tensor]:
+    """A step of discriminator, generator and classifier: moderate fakes.
+
+    The generator is to fool the discriminator and, against what other open-set GANs do, to make images of which the
+    classifier is sure: it maximises the loss that the classifier then minimises on new images.
+
+    Parameters
+    ----------
+    classifier, optimizer, rate
+        Of the classifier.
+    adversaries : Adversaries
+    images : Tensor [B, C, H, W]
+        In [0, 1].
+    labels : int64 Tensor [B]
+    noise : (Tensor, Tensor) [B, n, 1, 1]
+        For the first two steps, and for the classifier's.
+    weights : Weights
+    precise : callable
+        Context of the forward passes; entered anew after each update, for autocast keeps copies of weights.
+    learn : bool
+        False: the classifier is to judge fakes but not to meet them; it learns from images alone, and looks at
+        generated ones in evaluation mode, as at real ones.
+
+    Returns
+    -------
+    dict of scalar Tensor
+        loss (the classifier's), discriminator_real, discriminator_fake, generator_adversarial, generator_uniform,
+        gan_cross_entropy, moderate (the classifier on generated images; not with `learn` False).
+    """
+    generator, discriminator = adversaries.generator, adversaries.discriminator
+    norms = GENERATED if learn else REAL
+    generator.train()
+    discriminator.train()
+    adversaries.discriminator_optimizer.zero_grad()
+    with precise():
+        fakes = generator(noise[0])
+        real, fake = real_loss(discriminator(images), True), real_loss(discriminator(fakes.detach()), False)
+    (real + fake).backward()  # type: ignore[no-untyped-call]
+    adversaries.discriminator_optimizer.step(adversaries.rate)
+
+    classifier.train(learn)
+    adversaries.generator_optimizer.zero_grad()
+    with precise():
+        fooled = real_loss(discriminator(fakes), True)
+        uniform = smoothed_cross_entropy(classifier(fakes, norms), labels, weights.fake_smoothing)
+    sought = fooled - weights.beta * uniform
+    sought.backward(inputs=list(generator.parameters()))  # type: ignore[no-untyped-call]
+    adversaries.generator_optimizer.step(adversaries.rate)
+
+    found = {
+        "discriminator_real": real, "discriminator_fake": fake, "generator_adversarial": fooled,
+        "generator_uniform": uniform,
+    }  # fmt: skip
+    if not learn:
+        plain = plain_step(classifier, optimizer, images, labels, rate, precise)
+        return {**plain, **found, "gan_cross_entropy": plain["loss"]}
+    optimizer.zero_grad()
+    with torch.no_grad(), precise():
+        again = generator(noise[1])
+    with precise():
+        own = smoothed_cross_entropy(classifier(images), labels)
+        moderate = smoothed_cross_entropy(classifier(again, GENERATED), labels, weights.fake_smoothing)
+        loss = own + weights.beta * moderate
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step(rate)
+    return {"loss": loss, **found, "gan_cross_entropy": own, "moderate": moderate}
+
+
+def copycat_step(
+    classifier: StagedClassifier,
+    optimizer: Optimizer,
+    copycat: StagedClassifier,
+    copycat_optimizer: Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    rate: float,
+    weights: Weights,
+    precise: Precise,
+    *,
+    easy: bool = True,
+    hard: bool = True,
+    learn: bool = True,
+) -> dict[str, Tensor]:
+    """A step of the copycat, which imitates the classifier's maps, and one of the classifier on the copycat's fakes.
+
+    Without one of the kinds of fakes the other keeps its weight.
+
+    Parameters
+    ----------
+    classifier, optimizer, copycat, copycat_optimizer
+        Two networks of one architecture.
+    images : Tensor [B, C, H, W]
+        In [0, 1].
+    labels : int64 Tensor [B]
+    rate : float
+        Of both.
+    weights, precise
+        As in `gan_step`.
+    easy, hard : bool
+        Which fakes the classifier meets: the copycat's features; its maps of the first and the second stage.
+    learn : bool
+        False: none.
+
+    Returns
+    -------
+    dict of scalar Tensor
+        loss (the classifier's), copycat_cross_entropy, copycat_pull, cross_entropy, easy, hard_first, hard_second.
+    """
+    copycat.train()
+    classifier.eval()
+    with torch.no_grad(), precise():
+        goals = classifier.outputs(images)[:2]
+    copycat_optimizer.zero_grad()
+    with precise():
+        *maps, features = copycat.outputs(images)
+        imitated = smoothed_cross_entropy(copycat.head(features), labels)
+        gaps = [functional.l1_loss(wide(own), wide(goal)) for own, goal in zip(maps, goals, strict=True)]
+        pull = (gaps[0] + gaps[1]) / 2
+    (imitated + weights.pull_ratio * pull).backward()  # type: ignore[no-untyped-call]
+    copycat_optimizer.step(rate)
+    found = {"copycat_cross_entropy": imitated, "copycat_pull": pull}
+    if not learn:
+        plain = plain_step(classifier, optimizer, images, labels, rate, precise)
+        return {**plain, **found, "cross_entropy": plain["loss"]}
+
+    copycat.eval()
+    classifier.train()
+    with torch.no_grad(), precise():
+        first, second, features = copycat.outputs(images)
+    optimizer.zero_grad()
+    with precise():
+        own = smoothed_cross_entropy(classifier(images), labels)
+        fakes = {}
+        if hard:
+            fakes["hard_first"] = smoothed_cross_entropy(classifier.logits_from(first, 1), labels, weights.smoothing)
+            fakes["hard_second"] = smoothed_cross_entropy(classifier.logits_from(second, 2), labels, weights.smoothing)
+        if easy:
+            fakes["easy"] = smoothed_cross_entropy(classifier.head(features), labels, weights.fake_smoothing)
+        loss = own + weights.fake_ratio * torch.stack(list(fakes.values())).sum() / FAKES
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step(rate)
+    return {"loss": loss, **found, "cross_entropy": own, **fakes}
