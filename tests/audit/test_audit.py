@@ -4,13 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from scipy import stats
 
 import fabricate
 from reprood.audit.evidence import parts_of
 from reprood.audit.papers import Paper, load_papers
-from reprood.audit.verdicts import REDUCED, audit, judge, name_of
+from reprood.audit.verdicts import REDUCED, audit, corrected, holm, judge, name_of, p_values, two_sided
 from reprood.config import load_suite, read_yaml
 from reprood.errors import ReproodError
 from reprood.evaluate.bootstrap import Interval
@@ -385,3 +387,54 @@ def test_every_claim_can_be_judged_where_it_is_published():
 def test_no_torch():
     program = "import sys, reprood.audit.verdicts, reprood.audit.papers; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# --- p values and the correction for many claims ---
+
+
+@pytest.mark.parametrize("kind", ["difference", "non_inferior", "equivalent"])
+@pytest.mark.parametrize("better", ["higher", "lower"])
+def test_p_values_say_what_the_interval_says(kind, better):
+    """Below 5 % exactly when the 95 % interval decides."""
+    chance = np.random.default_rng(3)
+    seen = set()
+    for _ in range(300):
+        estimate, error, freedom, margin = chance.normal(0, 2), chance.uniform(0.1, 1), chance.uniform(2, 30), 1.0
+        half = stats.t.ppf(0.975, freedom) * error
+        found = Interval(estimate, estimate - half, estimate + half, 0.95, error, 10, 3, 10, 10, freedom)
+        holds = judge(kind, found, better, margin)
+        inside, outside = p_values(kind, found, better, margin)
+        assert (two_sided([(inside, outside)]) < 0.05) == (holds is not None)
+        if holds is not None:
+            assert (inside < outside) == holds
+        seen.add(holds)
+    assert seen == {True, False, None}
+
+
+def test_an_interval_without_width_is_certain():
+    found = Interval(1.0, 1.0, 1.0, 0.95, 0.0, 10, 3, 10, 10)
+    assert (found.above(0.5), found.above(1.0), found.below(1.5), found.below(1.0)) == (0.0, 1.0, 0.0, 1.0)
+
+
+def test_a_claim_of_several_steps_holds_when_all_do_and_is_denied_by_one():
+    assert two_sided([(0.001, 0.9), (0.02, 0.7)]) == pytest.approx(0.04)
+    assert two_sided([(0.9, 0.001), (0.4, 0.6)]) == pytest.approx(0.004)
+    assert two_sided([(0.6, 0.5)]) == 1.0
+
+
+def test_holm_against_its_definition():
+    """The k-th smallest of m p values is multiplied by m - k + 1, never below one before it (Holm 1979)."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_a_verdict_that_does_not_stand_the_correction_becomes_inconclusive():
+    rows = [{"verdict": "reproduced", "reason": "r", "p": 0.02}, {"verdict": "reproduced", "reason": "r", "p": 0.001}]
+    rows += [{"verdict": "inconclusive", "reason": "r", "p": 0.4}, {"verdict": "inconclusive", "reason": "not run"}]
+    corrected(rows)
+    assert [row["verdict"] for row in rows] == ["reproduced", "reproduced", "inconclusive", "inconclusive"]
+    rows = [{"verdict": "reproduced", "reason": "r", "p": 0.03}, {"verdict": "reproduced", "reason": "r", "p": 0.2}]
+    corrected(rows)
+    assert rows[0]["verdict"] == "inconclusive"
+    assert "Holm's correction for the 2 comparisons of this paper: p = 0.03 becomes 0.06" in rows[0]["reason"]

@@ -26,8 +26,8 @@ STRIPS = {
 
 
 def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
-    """Left: images, maps and fakes. Right: histogram of the confidence; below its means and the agreement by seed."""
-    figure = new_figure(7.2, 3.2)
+    """Left: images, maps and fakes. Right: distribution of the confidence; below its means and the agreement by seed."""
+    figure = new_figure(7.2, 3.5)
     grid = figure.add_gridspec(1, 2, width_ratios=(1.1, 1))
     left, right = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     for axes, (name, (label, colour)) in zip(left.subplots(len(STRIPS), 1), STRIPS.items(), strict=True):
@@ -39,10 +39,10 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
         counts = arrays[f"confidence_{arm}"]
         panels["histogram"].stairs(np.cumsum(counts) / counts.sum(), edges, color=COLOURS[arm], baseline=None)
     panels["histogram"].set(
-        xlabel="confidence of the plain classifier", ylabel="share of images below", xlim=(0, 1), ylim=(0, 1.02)
+        xlabel="confidence of the plain classifier", ylabel="share below", xlim=(0, 1), ylim=(0, 1.02)
     )
     dots(panels["confidence"], rows, "confidence", list(NAMES))
-    panels["confidence"].set_ylabel("mean confidence (%)")
+    panels["confidence"].set_ylabel("confidence (%)")
     dots(panels["agreement"], rows, "agreement", [arm for arm in NAMES if arm != "moderate"])
     panels["agreement"].set_ylabel("source's label (%)")
     chance = rows.loc[(rows["arm"] == "chance") & (rows["metric"] == "agreement"), "value"].mean()

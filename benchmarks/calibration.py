@@ -1,0 +1,137 @@
+"""Do the verdicts hold their level? Simulated results with known truth, for the numbers of seeds and images of `quick`.
+
+    python benchmarks/calibration.py [--repetitions 2000] [--figure docs/calibration.svg]
+
+For every setting: how often the 95 % interval of a difference covers the true one; how often a claim that is not true
+(a difference of zero; two methods just as far apart as the margin of equivalence) is called supported; and, for a paper
+with twelve claims none of which is true, how often any is called supported with Holm's correction and without.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from reprood.audit.verdicts import holm, judge, p_values, two_sided
+from reprood.evaluate.bootstrap import Interval, contrast
+from reprood.evaluate.resample import Scores, replicate_detection, replicate_errors
+
+REPLICATES = 200
+CLAIMS = 12
+MARGIN = {"error": 1.0, "auroc": 0.02}
+
+
+def simulated_errors(chance: np.random.Generator, seeds: int, images: int, spread: float, gap: float) -> Interval:
+    """Interval of the difference of two errors in percent; the true one is `gap`.
+
+    Every image has a difficulty that both methods share; every training moves all thresholds by `spread` points.
+    """
+    difficulty = chance.random(images)
+    base, arms = 0.12, []
+    for extra in (gap / 100, 0.0):
+        rate = base + extra + spread / 100 * chance.normal(size=(seeds, 1))
+        own = chance.random((seeds, images))  # half of what decides is the training's own
+        mixed = _uniform_of_mean(difficulty, own)
+        arms.append(100.0 * (mixed < np.clip(rate, 0, 1)))
+    return contrast(replicate_errors(arms, chance, REPLICATES), [1.0, -1.0], chance)
+
+
+def _uniform_of_mean(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Two uniform numbers to one that depends on both and is uniform again."""
+    mean = (first + second) / 2
+    return np.where(mean < 0.5, 2 * mean**2, 1 - 2 * (1 - mean) ** 2)
+
+
+def simulated_auroc(chance: np.random.Generator, seeds: int, images: int, spread: float, gap: float) -> Interval:
+    """Interval of the difference of two AUROCs; normal scores, so that the true ones are known."""
+    shared = {"id": chance.normal(size=images), "ood": chance.normal(size=images)}
+    base, arms = 0.80, []
+    for extra in (gap, 0.0):
+        runs = []
+        for _ in range(seeds):
+            value = np.clip(base + extra + spread / 100 * chance.normal(), 0.51, 0.995)
+            shift = np.sqrt(2) * stats.norm.ppf(value)
+            known, unknown = ((shared[k] + chance.normal(size=images)) / np.sqrt(2) for k in ("id", "ood"))
+            runs.append(Scores(known + shift, {"set": unknown}))
+        arms.append(runs)
+    return contrast(replicate_detection(arms, "auroc", chance, REPLICATES), [1.0, -1.0], chance)
+
+
+SIMULATIONS = {"error": simulated_errors, "auroc": simulated_auroc}
+
+
+def study(metric: str, seeds: int, images: int, spread: float, repetitions: int, chance: np.random.Generator) -> dict:
+    """Shares over the repetitions of one setting."""
+    simulate, margin = SIMULATIONS[metric], MARGIN[metric]
+    better = "lower" if metric == "error" else "higher"
+    zero = [simulate(chance, seeds, images, spread, 0.0) for _ in range(repetitions)]
+    edge = [simulate(chance, seeds, images, spread, margin) for _ in range(repetitions)]
+    p = [two_sided([p_values("difference", found, better, 0.0)]) for found in zero]
+    papers = [p[i : i + CLAIMS] for i in range(0, repetitions - CLAIMS + 1, CLAIMS)]
+    return {
+        "coverage": np.mean([found.low <= 0 <= found.high for found in zero]),
+        "coverage_gap": np.mean([found.low <= margin <= found.high for found in edge]),
+        "false_difference": np.mean([judge("difference", found, better, 0.0) is True for found in zero]),
+        "false_equivalence": np.mean([judge("equivalent", found, better, margin) is True for found in edge]),
+        "any_uncorrected": np.mean([min(some) < 0.05 for some in papers]),
+        "any_holm": np.mean([min(holm(some)) < 0.05 for some in papers]),
+    }
+
+
+SETTINGS = [  # metric, seeds, images a side, spread between trainings in points
+    ("error", 3, 2000, 0.5), ("error", 3, 2000, 2.0), ("error", 3, 400, 1.0), ("error", 5, 2000, 1.0),
+    ("auroc", 3, 800, 0.5), ("auroc", 3, 800, 3.0), ("auroc", 3, 300, 1.0), ("auroc", 5, 800, 2.0),
+]  # fmt: skip
+
+
+def draw(rows: list[tuple[str, dict]], path: Path) -> None:
+    """Coverage and false claims by setting, with what they should be."""
+    from reprood.report.style import new_figure, save
+
+    figure = new_figure(7.2, 3.0)
+    left, right = figure.subplots(1, 2, sharey=True)
+    places = np.arange(len(rows))
+    for axis, names, nominal in (
+        (left, ("coverage", "coverage_gap"), 95.0),
+        (right, ("false_difference", "false_equivalence", "any_uncorrected", "any_holm"), 5.0),
+    ):
+        for k, name in enumerate(names):
+            values = [100 * row[name] for _, row in rows]
+            axis.plot(values, places + 0.12 * (k - len(names) / 2), "o", ms=4, label=name.replace("_", " "))
+        axis.axvline(nominal, color="#888888", lw=0.8, ls="--")
+        axis.set_yticks(places, [name for name, _ in rows])
+        axis.legend(fontsize=6, loc="best")
+    left.set(xlabel="coverage of the 95 % interval, %", xlim=(80, 100))
+    right.set(xlabel="claims that are not true and are supported, %")
+    right.set_xscale("symlog", linthresh=10)
+    left.invert_yaxis()
+    save(figure, path, path.with_suffix(".png"))
+
+
+def main() -> None:
+    """Print one line a setting."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=2000)
+    parser.add_argument("--figure", type=Path, default=None)
+    options = parser.parse_args()
+    begun, rows = time.monotonic(), []
+    print(
+        "setting                                    coverage  (gap)  false diff.  false equiv.  any of 12   with Holm"
+    )
+    for place, (metric, seeds, images, spread) in enumerate(SETTINGS):
+        found = study(metric, seeds, images, spread, options.repetitions, np.random.default_rng(place))
+        name = f"{metric}, {seeds} seeds, {images} images, spread {spread:g}"
+        rows.append((name, found))
+        shares = [100 * value for value in found.values()]
+        print(
+            f"{name:42s} {shares[0]:7.1f} {shares[1]:7.1f} {shares[2]:10.2f} {shares[3]:13.2f} {shares[4]:11.1f} {shares[5]:10.1f}"
+        )
+    print(f"{options.repetitions} repetitions each, {time.monotonic() - begun:.0f} s")
+    if options.figure:
+        draw(rows, options.figure)
+
+
+if __name__ == "__main__":
+    main()
