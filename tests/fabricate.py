@@ -90,8 +90,13 @@ def results(folder: Path, epochs: int = 60, **changes) -> Suite:
         write_json(
             run / "model.json",
             {
-                **{"benchmark": benchmark, "method": method, "seed": seed, "use": made.methods[method].use},
-                **{"settings": {"training": {"epochs": epochs}}, "backbone": {"name": "wrn"}, "parameters": 1234},
+                "benchmark": benchmark,
+                "method": method,
+                "seed": seed,
+                "use": made.methods[method].use,
+                "settings": {"training": {"epochs": epochs}},
+                "backbone": {"name": "wrn"},
+                "parameters": 1234,
             },
         )
         phases = [{"phase": "train", "seconds": 10.0, "images": 5000, "images_per_second": 500.0, "resumed": 0}]

@@ -1,6 +1,7 @@
 """Families of benchmarks: members are not copies of one another, and open-set splits are the published ones."""
 
 import json
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,13 @@ KNOWN_OF_PLUS = {"cifar_plus_10": "AUROC", "cifar_plus_50": "AUROC", "cifar_plus
 CLASSES = {"cifar10": 10, "mnist": 10, "svhn": 10, "fashion_mnist": 10, "tiny_imagenet": 200}
 
 
+@cache
+def suite_of(name: str) -> Suite:
+    return load_suite(name, ROOT)
+
+
 def families() -> list[tuple[str, str]]:
-    return [(suite, family) for suite in SUITES for family in load_suite(suite, ROOT).families()]
+    return [(suite, family) for suite in SUITES for family in suite_of(suite).families()]
 
 
 def question(benchmark: Benchmark) -> str:
@@ -55,7 +61,7 @@ def copies(suite: Suite, family: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "family"), families())
 def test_members_are_not_copies(name, family) -> None:
-    suite = load_suite(name, ROOT)
+    suite = suite_of(name)
     assert len(suite.families()[family]) > 1
     assert copies(suite, family) == []
 
@@ -91,7 +97,7 @@ def test_copies_are_found_in_any_order() -> None:
 
 @pytest.mark.parametrize("name", SUITES)
 def test_known_and_unknown_classes_are_apart(name) -> None:
-    for benchmark in load_suite(name, ROOT).benchmarks.values():
+    for benchmark in suite_of(name).benchmarks.values():
         if "open_set" not in benchmark.evaluations:
             continue
         known = benchmark.train
@@ -110,7 +116,7 @@ def test_known_and_unknown_classes_are_apart(name) -> None:
 def test_published_splits() -> None:
     """Known classes are numbered by their place in the list, so the order matters there."""
     lists = golden_files.load("dias", "class_splits")
-    suites = [load_suite(name, ROOT) for name in SUITES]
+    suites = [suite_of(name) for name in SUITES]
     for family, (key, role) in PUBLISHED.items():
         names = [(suite, suite.families()[family]) for suite in suites if family in suite.families()]
         assert names, f"no suite has {family}"

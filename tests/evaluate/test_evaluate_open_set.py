@@ -1,9 +1,9 @@
 """Open-set metrics against slow definitions, the golden values and their own resampling."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
-
-from itertools import pairwise
 
 import golden_files
 from reprood.errors import ReproodError

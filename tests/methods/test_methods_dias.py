@@ -137,7 +137,7 @@ def test_the_copycat_is_pulled_to_the_classifier() -> None:
         after = copycat_step(
             net, sgd(net), copycat, sgd(copycat), images, labels, 0.05, Weights(pull_ratio=20.0), nullcontext
         )
-    assert float(after["copycat_pull"]) < 0.7 * float(found["copycat_pull"])
+    assert float(after["copycat_pull"].detach()) < 0.7 * float(found["copycat_pull"].detach())
 
 
 def test_modes_and_statistics_in_the_copycats_pass() -> None:
@@ -191,14 +191,10 @@ def test_the_gan_pass_written_out() -> None:
 def test_the_generator_looks_for_images_of_which_the_classifier_is_sure() -> None:
     """With a large weight its uniform-target loss rises from step to step; the classifier stays."""
     net, rivals, (images, labels) = classifier(), adversaries(), batch()
-    values = [
-        float(
-            gan_step(net, sgd(net), rivals, images, labels, noise(), 0.0, Weights(beta=50.0), nullcontext)[
-                "generator_uniform"
-            ]
-        )
-        for _ in range(30)
-    ]
+    values = []
+    for _ in range(30):
+        found = gan_step(net, sgd(net), rivals, images, labels, noise(), 0.0, Weights(beta=50.0), nullcontext)
+        values.append(float(found["generator_uniform"].detach()))
     assert values[-1] > values[0]
 
 
@@ -359,13 +355,13 @@ def trainer(tmp_path: Path, record: dict, name: str, kills: int) -> int:
 
 
 @pytest.mark.parametrize("precision", ["bf16"])
-def test_killed_four_times_ends_in_the_same_bits(tmp_path, precision) -> None:
+def test_killed_three_times_ends_in_the_same_bits(tmp_path, precision) -> None:
     save_benchmark(tmp_path / "data", count=96)
     record = {**settings("dias", epochs=4, batch_size=16), "precision": precision}
     record["settings"] |= {"gan_width": 2, "noise": 5}
     record["backbone"] = {"name": "staged", "width": 2}
     assert trainer(tmp_path, record, "whole", kills=0) == 0
-    assert trainer(tmp_path, record, "killed", kills=4) == 4
+    assert trainer(tmp_path, record, "killed", kills=3) == 3
     for file in ("model.safetensors", "model.json", "history.csv"):
         assert sha256_file(tmp_path / "out_whole" / file) == sha256_file(tmp_path / "out_killed" / file), file
     phases = [json.loads((tmp_path / f"out_{n}" / "run.json").read_text())["phases"] for n in ("whole", "killed")]

@@ -26,7 +26,7 @@ STRIPS = {
 
 
 def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
-    """Left: images, maps and fakes. Right: distribution of the confidence; below its means and the agreement by seed."""
+    """Left: images, maps and fakes. Right: distribution of the confidence; below its mean and the agreement by seed."""
     figure = new_figure(7.2, 3.5)
     grid = figure.add_gridspec(1, 2, width_ratios=(1.1, 1))
     left, right = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
