@@ -126,7 +126,8 @@ def main() -> None:
         rows.append((name, found))
         shares = [100 * value for value in found.values()]
         print(
-            f"{name:42s} {shares[0]:7.1f} {shares[1]:7.1f} {shares[2]:10.2f} {shares[3]:13.2f} {shares[4]:11.1f} {shares[5]:10.1f}"
+            f"{name:42s} {shares[0]:7.1f} {shares[1]:7.1f} {shares[2]:10.2f} {shares[3]:13.2f} {shares[4]:11.1f} "
+            f"{shares[5]:10.1f}"
         )
     print(f"{options.repetitions} repetitions each, {time.monotonic() - begun:.0f} s")
     if options.figure:

@@ -83,6 +83,7 @@ def report_pages(
     studies: Annotated[Path, typer.Option()] = Path("results/studies"),
     data: Annotated[Path, typer.Option()] = Path("data"),
     figures: Annotated[Path, typer.Option()] = Path("reports/figures"),
+    defects: Annotated[Path, typer.Option()] = Path("config/defects.yaml"),
     notebook: Annotated[list[str] | None, typer.Option(help="Links to rendered notebooks.")] = None,
 ) -> None:
     """Write OUT/index.html and the pages of papers, benchmarks, studies, data and environment."""
@@ -101,6 +102,7 @@ def report_pages(
         studies=studies,
         data=data,
         figures=figures,
+        defects=defects,
         out=out,
         notebooks=notebook or [],
     )

@@ -15,6 +15,7 @@ def page_names(papers: Sequence[str], benchmarks: Sequence[str], studies: Sequen
         "data.html",
         "environment.html",
         "conventions.html",
+        "defects.html",
         *(f"assets/{name}" for name in ASSETS),
         *(f"papers/{name}.html" for name in papers),
         *(f"benchmarks/{name}.html" for name in benchmarks),

@@ -341,6 +341,7 @@ def _pages(folder: Path) -> Check:
             studies=folder / "results" / "studies",
             data=folder / "data",
             figures=folder / "reports" / "figures",
+            defects=folder / "config" / "defects.yaml",
             out=out,
         )
         wrong = [

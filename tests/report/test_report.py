@@ -28,6 +28,7 @@ from reprood.report.plots import write_plots
 from reprood.report.results import BenchmarkResults
 from reprood.report.tables import classification, detection, matrix, published, write_published, write_table
 
+DEFECTS = Path(__file__).parents[2] / "config" / "defects.yaml"
 KINDS = figures_of(fabricate.suite().benchmarks["toy"])
 CLAIMS = [
     {"metric": "top1_error", "better": "lower", "kind": "difference", "sides": [{"method": "good"}, {"method": "erm"}]},
@@ -80,6 +81,7 @@ def pages(folder, results):
         studies=folder / "studies",
         data=folder / "data",
         figures=figures,
+        defects=DEFECTS,
         out=folder / "reports",
     )
     assert sorted(written) == sorted(page_names(["toy"], ["toy"], []))
@@ -128,6 +130,7 @@ def test_a_benchmark_without_ood_sets_has_a_page(folder, results, tmp_path, page
         studies=folder / "studies",
         data=folder / "data",
         figures=figures,
+        defects=DEFECTS,
         out=tmp_path,
     )
     text = (tmp_path / "benchmarks" / "toy.html").read_text()

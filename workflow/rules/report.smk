@@ -118,6 +118,7 @@ rule pages:
         ),
         verdicts="results/verdicts.csv",
         papers=plan.papers(),
+        defects="config/defects.yaml",
         templates=plan.templates(),
     output:
         report(
@@ -135,4 +136,5 @@ rule pages:
         environment=environment("jinja2", "numpy"),
     shell:
         "reprood report pages --suite {params.settings:q} --papers config/papers --verdicts {input.verdicts}"
+        " --defects {input.defects}"
         " --notebook notebooks/explore.html --notebook notebooks/gallery.html --out reports > {log} 2>&1"

@@ -79,6 +79,7 @@ def build_release(
         studies=made / "results" / "studies",
         data=made / "data",
         figures=made / "reports" / "figures",
+        defects=made / "config" / "defects.yaml",
         out=made / "reports",
     )
     software = version("reprood")

@@ -15,7 +15,15 @@ BILL = "bill-of-materials.json"
 DEPOSIT = "deposit.json"
 RUN_FILES = ("predictions.parquet", "metrics.csv", "history.csv", "run.json", "model.json")
 RESULTS = ("metrics.csv", "metrics.parquet", "summary.json", "verdicts.csv", "plots.csv")
-ROOT_FILES = ("Snakefile", "LICENSE", "CITATION.cff", "requirements.lock", "config/config.yaml", "config/datasets.yaml")
+ROOT_FILES = (
+    "Snakefile",
+    "LICENSE",
+    "CITATION.cff",
+    "requirements.lock",
+    "config/config.yaml",
+    "config/datasets.yaml",
+    "config/defects.yaml",
+)
 TABLE_FORMS = (".csv", ".md", ".tex")
 
 

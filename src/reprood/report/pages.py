@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from reprood.audit.defects import load_defects
 from reprood.audit.papers import Paper
 from reprood.audit.replicated import read_study
 from reprood.config import Suite
@@ -186,6 +187,7 @@ def write_report(
     studies: Path,
     data: Path,
     figures: Path,
+    defects: Path,
     out: Path,
     notebooks: Sequence[str] = (),
 ) -> list[str]:
@@ -199,6 +201,8 @@ def write_report(
         verdicts.csv.
     runs, studies, data, figures : Path
         Folders of the runs, of the studies, of the data and of the drawn figures.
+    defects : Path
+        defects.yaml.
     out : Path
         The report's folder; links are relative to it.
     notebooks : sequence of str
@@ -242,6 +246,7 @@ def write_report(
     write("data.html", "data.html.j2", sources=sources, cited=list({row["title"]: row for row in sources}.values()))
     write("environment.html", "environment.html.j2", machines=machines_of(benchmarks), times=_times(benchmarks))
     write("conventions.html", "conventions.html.j2")
+    write("defects.html", "defects.html.j2", defects=[(one, one.shown()) for one in load_defects(defects)])
     for asset in ASSETS:
         _write(out / "assets" / asset, (TEMPLATES / asset).read_text(encoding="utf-8"))
         written.append(f"assets/{asset}")
