@@ -161,7 +161,7 @@ def suite_parameters(wildcards):
 # --- report ---
 
 
-NOTEBOOKS = ("explore", "gallery")
+NOTEBOOKS = ("explore", "anatomy", "gallery")
 
 
 def report_targets():

@@ -84,6 +84,7 @@ rule notebook:
     input:
         notebook="notebooks/{notebook}.ipynb",
         metrics="results/metrics.parquet",
+        verdicts="results/verdicts.csv",
         predictions=plan.runs("predictions.parquet"),
         examples=plan.examples(),
         made=plan.made_files(),
@@ -96,6 +97,7 @@ rule notebook:
         code=code(
             "reprood.report.notebook",
             "reprood.evaluate.table",
+            "reprood.audit.verdicts",
             "reprood.data.arrays",
             "reprood.data.styles",
         ),
@@ -137,4 +139,5 @@ rule pages:
     shell:
         "reprood report pages --suite {params.settings:q} --papers config/papers --verdicts {input.verdicts}"
         " --defects {input.defects}"
-        " --notebook notebooks/explore.html --notebook notebooks/gallery.html --out reports > {log} 2>&1"
+        " --notebook notebooks/explore.html --notebook notebooks/anatomy.html --notebook notebooks/gallery.html"
+        " --out reports > {log} 2>&1"
