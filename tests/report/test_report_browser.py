@@ -1,0 +1,141 @@
+"""The pages in a real browser: they load from a folder, sort, filter, fit a phone, and can be read in both themes."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from browser import CHROMIUM, Browser
+
+import fabricate
+from reprood.audit.papers import Paper
+from reprood.audit.verdicts import audit
+from reprood.report.draw import draw_benchmark
+from reprood.report.pages import write_report
+from reprood.report.results import BenchmarkResults
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+CLAIM = {
+    "metric": "top1_error", "better": "lower", "kind": "difference", "sides": [{"method": "good"}, {"method": "erm"}],
+}  # fmt: skip
+CONTRAST = """
+(() => {
+  const light = ([r, g, b]) => { const f = v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    return 0.2126 * f(r) + 0.7152 * f(g) + 0.0722 * f(b); };
+  const numbers = text => (text.match(/[\\d.]+/g) || []).map(Number);
+  const under = node => {
+    for (; node; node = node.parentElement) {
+      const c = numbers(getComputedStyle(node).backgroundColor);
+      if (c.length === 3 || c[3] > 0) return c;
+    }
+    return [255, 255, 255];
+  };
+  const low = [];
+  const texts = "p, td, th, a, dt, dd, li, h1, h2, h3, span, strong, caption, summary, label, small";
+  for (const node of document.querySelectorAll(texts)) {
+    if (![...node.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()) || !node.offsetParent) continue;
+    const a = light(numbers(getComputedStyle(node).color)), b = light(under(node));
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) low.push(`${node.tagName} ${ratio.toFixed(2)} ${node.textContent.trim().slice(0, 40)}`);
+  }
+  return low;
+})()
+"""
+NAMES = """
+[...document.querySelectorAll("a, button, input, img, table, [role=region], [role=img]")].filter(node =>
+  !(node.textContent.trim() || node.getAttribute("alt") || node.getAttribute("aria-label") || node.labels?.length
+    || node.caption)).map(node => node.outerHTML.slice(0, 80))
+"""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("browser")
+    suite = fabricate.results(folder)
+    paper = Paper.model_validate(
+        {**fabricate.paper(CLAIM), "arms": {"good": {"means": "ours"}, "erm": {"means": "baseline"}}}
+    )
+    draw_benchmark(BenchmarkResults("toy", suite, folder / "runs"), folder / "data", folder / "reports")
+    audit(suite, [paper], folder / "runs", folder / "studies", folder / "verdicts.csv")
+    names = write_report(
+        suite,
+        [paper],
+        folder / "verdicts.csv",
+        runs=folder / "runs",
+        studies=folder / "studies",
+        data=folder / "data",
+        figures=folder / "reports" / "figures",
+        defects=Path(__file__).parents[2] / "config" / "defects.yaml",
+        out=folder / "reports",
+    )
+    return folder / "reports", [name for name in names if name.endswith(".html")]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with Browser() as opened:
+        yield opened
+
+
+def test_every_page_loads_without_errors_and_asks_nobody(report, browser):
+    folder, names = report
+    for name in names:
+        browser.open(folder / name)
+        # lazy pictures load when they are scrolled to
+        decoded = "i.decode().then(() => '', () => i.src)"
+        broken = browser.run(f"Promise.all([...document.images].map(i => {{ i.loading = 'eager'; return {decoded} }}))")
+        assert not [source for source in broken if source], name
+        assert not browser.problems(), name
+
+
+def test_tables_sort_by_numbers_and_say_how(report, browser):
+    folder, _ = report
+    browser.open(folder / "benchmarks" / "toy.html")
+    column = (
+        "[...document.querySelectorAll('#toy-classification tbody tr')].map(row => Number(row.cells[1].dataset.value))"
+    )
+    press = "document.querySelectorAll('#toy-classification thead button')[1].click()"
+    state = "document.querySelectorAll('#toy-classification thead th')[1].getAttribute('aria-sort')"
+    browser.run(press)
+    up = browser.run(column)
+    assert up == sorted(up)
+    assert len(set(up)) > 1
+    assert browser.run(state) == "ascending"
+    browser.run(press)
+    assert browser.run(column) == sorted(up, reverse=True)
+    assert browser.run(state) == "descending"
+
+
+def test_tables_filter(report, browser):
+    folder, _ = report
+    browser.open(folder / "benchmarks" / "toy.html")
+    browser.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+    shown = "[...document.querySelectorAll('#toy-detection tbody tr')].filter(row => !row.hidden).length"
+    everything = browser.run(shown)
+    field = "document.querySelector('[data-filter=toy-detection]')"
+    browser.run(f"(i => {{ i.value = 'good &'; i.dispatchEvent(new Event('input')) }})({field})")
+    assert 0 < browser.run(shown) < everything
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1200, 380])
+def test_pages_can_be_read_in_both_themes_and_on_a_phone(report, browser, width, dark):
+    folder, names = report
+    for name in names:
+        browser.open(folder / name, width=width, dark=dark)
+        assert browser.run("document.documentElement.scrollWidth <= window.innerWidth"), (
+            name
+        )  # tables scroll by themselves
+        assert browser.run(CONTRAST) == [], name
+        assert browser.run(NAMES) == [], name
+
+
+def test_everything_can_be_reached_with_the_keyboard(report, browser):
+    folder, _ = report
+    browser.open(folder / "benchmarks" / "toy.html")
+    reachable = "[...document.querySelectorAll('a, button, summary, input, .scroll')].every(node => node.tabIndex >= 0)"
+    assert browser.run(reachable)
+    assert browser.run("document.querySelector('.skip').getAttribute('href')") == "#content"
+    order = "[...document.querySelectorAll('h1, h2, h3')].map(h => Number(h.tagName[1]))"
+    levels = browser.run(order)
+    assert levels[0] == 1
+    assert all(b - a <= 1 for a, b in pairwise(levels))
