@@ -430,11 +430,24 @@ def test_holm_against_its_definition():
 
 
 def test_a_verdict_that_does_not_stand_the_correction_becomes_inconclusive():
-    rows = [{"verdict": "reproduced", "reason": "r", "p": 0.02}, {"verdict": "reproduced", "reason": "r", "p": 0.001}]
-    rows += [{"verdict": "inconclusive", "reason": "r", "p": 0.4}, {"verdict": "inconclusive", "reason": "not run"}]
+    def row(verdict, exploratory=False, **more):
+        return {"verdict": verdict, "reason": "r", "exploratory": exploratory, **more}
+
+    rows = [row("reproduced", p=0.02), row("reproduced", p=0.001), row("inconclusive", p=0.4), row("inconclusive")]
     corrected(rows)
     assert [row["verdict"] for row in rows] == ["reproduced", "reproduced", "inconclusive", "inconclusive"]
-    rows = [{"verdict": "reproduced", "reason": "r", "p": 0.03}, {"verdict": "reproduced", "reason": "r", "p": 0.2}]
+    rows = [row("reproduced", p=0.03), row("reproduced", p=0.2), row("contradicted", exploratory=True, p=0.04)]
     corrected(rows)
     assert rows[0]["verdict"] == "inconclusive"
-    assert "Holm's correction for the 2 comparisons of this paper: p = 0.03 becomes 0.06" in rows[0]["reason"]
+    assert "for the 2 comparisons of the paper's main claims: p = 0.03 becomes 0.06" in rows[0]["reason"]
+    assert rows[2]["verdict"] == "contradicted"
+    assert rows[2]["reason"].endswith("not corrected for the number of comparisons")
+
+
+def test_a_paper_has_at_most_six_main_claims():
+    claim = {**ERROR, "kind": "difference", "sides": [{"method": "good"}, {"method": "erm"}]}
+    arms = {"arms": {"good": {"means": "x"}, "erm": {"means": "y"}}}
+    many = [claim] * 6 + [{**claim, "exploratory": True}] * 3
+    assert len(Paper.model_validate({**fabricate.paper(*many), **arms}).claims) == 9
+    with pytest.raises(ValueError, match="7 claims are not marked 'exploratory'"):
+        Paper.model_validate({**fabricate.paper(*[claim] * 7), **arms})

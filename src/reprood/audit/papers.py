@@ -18,6 +18,7 @@ ERROR = "top1_error"
 LOCALISATION = ("localisation_error", "gt_localisation_error")
 SEGMENTATION = ("pixel_auroc", "au_pro")  # of anomaly maps, all test images pooled; in [0, 1]
 OPEN_SET = ("oscr", "macro_f")  # of answers and a score; in [0, 1]
+MAIN_CLAIMS = 6  # of a paper; tested together
 PLAIN = (ERROR, *LOCALISATION, *SEGMENTATION)  # of no score
 JUDGED = (*PLAIN, *METRICS, *OPEN_SET)
 
@@ -165,11 +166,14 @@ class Claim(Record):
         not compared. Empty: stated for any setting.
     published : tuple of str
         Ids of the published numbers of the sides, in their order.
+    exploratory : bool
+        None of the paper's main claims (at most six): judged without Holm's correction, and marked so.
     note : str
     """
 
     id: str
     statement: str
+    exploratory: bool = False
     kind: Kind
     metric: str
     split: str = "test"
@@ -256,6 +260,15 @@ class Paper(Record):
             for name in claim.published:
                 if name not in known:
                     raise ValueError(f"claim {claim.id}: there is no published number '{name}'")
+        return self
+
+    @model_validator(mode="after")
+    def _main_claims(self) -> "Paper":
+        main = [claim for claim in self.claims if not claim.exploratory and claim.kind != "equals"]
+        if len(main) > MAIN_CLAIMS:
+            raise ValueError(
+                f"{len(main)} claims are not marked 'exploratory', and at most {MAIN_CLAIMS} are main claims"
+            )
         return self
 
     @model_validator(mode="after")

@@ -29,8 +29,8 @@ LEVEL = 0.95
 REDUCED, PAPER = "reduced", "paper"
 INCONCLUSIVE, NOT_JUDGED = "inconclusive", "not judged at this scale"
 COLUMNS = (
-    "paper", "claim", "statement", "kind", "benchmark", "metric", "split", "first", "second", "value_first",
-    "value_second", "effect", "low", "high", "level", "p", "p_holm", "margin", "better", "n_seeds", "n", "n_ood",
+    "paper", "claim", "statement", "exploratory", "kind", "benchmark", "metric", "split", "first", "second",
+    "value_first", "value_second", "effect", "low", "high", "level", "p", "p_holm", "margin", "better", "n_seeds", "n", "n_ood",
     "scale", "verdict", "reason", "published_effect", "published_source",
 )  # fmt: skip
 
@@ -118,15 +118,21 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def corrected(rows: list[dict[str, Any]]) -> None:
-    """Adjust the p values of a paper's verdicts for their number; what does not stand it becomes inconclusive."""
-    tested = [row for row in rows if "p" in row]
+    """Adjust the p values of a paper's main claims for their number; what does not stand it becomes inconclusive.
+
+    A verdict on an exploratory claim stays, and its reason says that it was not corrected.
+    """
+    for row in rows:
+        if row["exploratory"] and row["verdict"] not in (INCONCLUSIVE, NOT_JUDGED):
+            row["reason"] += "; exploratory: not corrected for the number of comparisons"
+    tested = [row for row in rows if "p" in row and not row["exploratory"]]
     for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = adjusted
         if row["verdict"] not in (INCONCLUSIVE, NOT_JUDGED) and adjusted > 1 - LEVEL:
             row["verdict"] = INCONCLUSIVE
             row["reason"] += (
-                f"; but it does not stand Holm's correction for the {len(tested)} comparisons of this paper: p = "
-                f"{row['p']:.2g} becomes {adjusted:.2g}, and {1 - LEVEL:.2g} is the limit"
+                f"; but it does not stand Holm's correction for the {len(tested)} comparisons of the paper's main claims: "
+                f"p = {row['p']:.2g} becomes {adjusted:.2g}, and {1 - LEVEL:.2g} is the limit"
             )
 
 
@@ -178,7 +184,8 @@ def _begin(claim: Claim, paper: Paper, benchmark: str, labels: Sequence[str], sc
     """What is known of a verdict before anything is measured."""
     effect, source = published_effect(claim, paper)
     return {
-        "paper": paper.id, "claim": claim.id, "statement": claim.statement, "kind": claim.kind, "benchmark": benchmark,
+        "paper": paper.id, "claim": claim.id, "statement": claim.statement,
+        "exploratory": claim.exploratory, "kind": claim.kind, "benchmark": benchmark,
         "metric": claim.metric, "split": claim.split, "first": labels[0],
         "second": labels[1] if len(labels) > 1 else "published", "margin": claim.margin, "better": claim.better,
         "level": LEVEL, "n_seeds": 0, "scale": scale, "published_effect": effect, "published_source": source,

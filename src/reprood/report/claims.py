@@ -126,6 +126,7 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> d
         "id": row["claim"],
         "statement": row["statement"],
         "note": claim.note,
+        "exploratory": claim.exploratory,
         "asked": asked[0].upper() + asked[1:],
         "measured": measured,
         "based": ", ".join([words.plural(int(row["n_seeds"]), replicate, many), *(text for text in images if text)]),

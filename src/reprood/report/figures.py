@@ -43,7 +43,9 @@ def curves(results: BenchmarkResults) -> Figure:
         for axes, column in ((left, "train_loss"), (right, "validation_error")):
             if any(column not in h for h in histories):
                 continue
-            table = pd.concat([h[column] for h in histories], axis=1).dropna()
+            table = pd.concat([h[column].astype(float) for h in histories], axis=1).dropna()
+            if table.empty:  # nothing was trained
+                continue
             axes.plot(table.index, table.mean(axis=1), **results.line(method), label=results.label(method))
             low, high = table.min(axis=1), table.max(axis=1)
             axes.fill_between(table.index, low, high, color=results.colour(method), alpha=0.12, lw=0)
