@@ -439,7 +439,7 @@ def test_a_verdict_that_does_not_stand_the_correction_becomes_inconclusive():
     rows = [row("reproduced", p=0.03), row("reproduced", p=0.2), row("contradicted", exploratory=True, p=0.04)]
     corrected(rows)
     assert rows[0]["verdict"] == "inconclusive"
-    assert "for the 2 comparisons of the paper's main claims: p = 0.03 becomes 0.06" in rows[0]["reason"]
+    assert "for 2 comparisons of the paper's main claims: p = 0.03 becomes 0.06" in rows[0]["reason"]
     assert rows[2]["verdict"] == "contradicted"
     assert rows[2]["reason"].endswith("not corrected for the number of comparisons")
 

@@ -131,7 +131,7 @@ def corrected(rows: list[dict[str, Any]]) -> None:
         if row["verdict"] not in (INCONCLUSIVE, NOT_JUDGED) and adjusted > 1 - LEVEL:
             row["verdict"] = INCONCLUSIVE
             row["reason"] += (
-                f"; but it does not stand Holm's correction for the {len(tested)} comparisons of the paper's main claims: "
+                f"; but it does not stand Holm's correction for {len(tested)} comparisons of the paper's main claims: "
                 f"p = {row['p']:.2g} becomes {adjusted:.2g}, and {1 - LEVEL:.2g} is the limit"
             )
 
