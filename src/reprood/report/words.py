@@ -44,7 +44,9 @@ SCORES = {
     "msp": "MSP", "maxlogit": "MaxLogit", "energy": "Energy", "odin": "ODIN", "mahalanobis": "Mahalanobis",
     "knn": "KNN", "vim": "ViM", "react": "ReAct", "godin_h": "h", "godin_h_star": "h*", "godin_g": "g",
     "godin_h_eps_*": "best step for h, in hindsight", "hood_cor": "COR", "cnc": "p(K+1)", "ss": "KL + rotation",
-    "ss_rotation": "rotation", "ss_kl": "KL", "transformations": "transformations",
+    "ss_rotation": "rotation", "ss_kl": "KL", "transformations": "transformations", "csi": "CSI",
+    "con_si": "contrast, all shifts", "cls_si": "shifts told", "con": "contrast", "cosine": "cosine", "norm": "norm",
+    "csi_ens": "CSI-ens", "gaussian": "Gaussian", "kde": "kernel density", "proxy": "proxy task",
 }  # fmt: skip
 
 
