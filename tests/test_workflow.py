@@ -66,9 +66,17 @@ def test_conditions_families_and_studies_come_out(built):
     values = pd.read_csv(built.folder / "results" / "studies" / "cnc_toy" / "values.csv")
     assert set(values["seed"]) == {0, 1}
     assert (built.folder / "reports" / "figures" / "studies" / "cnc_toy.svg").is_file()
-    page = (built.folder / "reports" / "index.html").read_text()
-    for name in ("benchmark-smoke_one_class", "study-cnc_toy", "smoke_robust-robustness"):
-        assert f'id="{name}"' in page
+    everything = pd.read_parquet(built.folder / "results" / "metrics.parquet")
+    assert {"oscr", "macro_f", "pixel_auroc", "au_pro"} <= set(everything["metric"])
+    assert (built.folder / "reports" / "figures" / "smoke_defects" / "maps.svg").is_file()
+    for page, name in (
+        ("index.html", "smoke_one_class-family"),
+        ("studies/cnc_toy.html", "study-cnc_toy-table"),
+        ("benchmarks/smoke_robust.html", "smoke_robust-robustness"),
+        ("benchmarks/smoke_defects.html", "smoke_defects-segmentation"),
+        ("benchmarks/smoke_open_set_split1.html", "smoke_open_set_split1-open-set"),
+    ):
+        assert f'id="{name}"' in (built.folder / "reports" / page).read_text(), page
 
 
 def test_editing_a_corruption_makes_copies_again_and_trains_what_uses_it(edited):
@@ -85,7 +93,8 @@ def test_editing_an_attack_predicts_again_and_trains_what_uses_it(edited):
         stream.write("\n\nEDITED = 1\n")
     plan = edited.plan()
     assert plan["predict"] == len(JOBS)  # the predict stage knows attacks
-    assert plan["train"] == len([job for job in JOBS if job[1].startswith("ss_") and job[0] == "smoke_robust"])
+    attacked = [job for job in JOBS if job[1].startswith(("ss_", "biamat")) and job[0] == "smoke_robust"]
+    assert plan["train"] == len(attacked)  # methods that train on attacks, or share a module with one that does
 
 
 def test_editing_a_study_runs_the_study(edited):
