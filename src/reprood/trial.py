@@ -38,6 +38,8 @@ def shortened(config: BaseModel, batch: int) -> Any:
         if isinstance(value, Training):
             short = {"epochs": 1, "batch_size": batch, "warmup_epochs": 0.0, "smallest_batch": 1, "monitor_every": 1}
             changes[name] = value.model_copy(update=short)
+    if "epoch_images" in type(config).model_fields:  # an epoch is the training images once
+        changes["epoch_images"] = 0
     return config.model_copy(update=changes)
 
 
