@@ -25,8 +25,7 @@ from reprood.detectors.table import Stored
 from reprood.engine.problem import ImageSet
 from reprood.engine.seeds import hashed_seed
 from reprood.errors import ReproodError
-
-LEVELS = 2**16 - 1  # maps are stored as whole numbers of 16 bits
+from reprood.evaluate.map_codec import LEVELS, pack_maps
 
 Labelled = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 
@@ -141,8 +140,8 @@ def map_columns(
 ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
     """Columns `map` and `mask` (bytes) of the test split and the OOD sets, and what is needed to read them.
 
-    A map is stored as little-endian 16-bit numbers, one linear scale for the whole run, so that metrics pool all
-    pixels; a mask as packed bits, row by row.
+    A map is stored in whole levels of one linear scale for the whole run, so that metrics pool all pixels (see
+    `reprood.evaluate.map_codec`); a mask as packed bits, row by row.
 
     Raises
     ------
@@ -165,16 +164,16 @@ def map_columns(
     scale = LEVELS / (high - low) if high > low else 0.0
     columns = {}
     for split, maps in found.items():
-        levels = ((maps - low) * scale).round().to(torch.int32).numpy().astype("<u2")
+        levels = ((maps - low) * scale).round().to(torch.int32).numpy().astype(np.uint16)
         regions = np.asarray(arrays[split].extras["masks"]) > 0
         masks = np.packbits(regions.reshape(len(regions), -1), axis=1)
-        columns[split] = {"map": _as_bytes(levels.reshape(len(levels), -1)), "mask": _as_bytes(masks)}
+        columns[split] = {"map": _objects(pack_maps(levels)), "mask": _objects([row.tobytes() for row in masks])}
     side = next(iter(found.values())).shape[1]
     return columns, {"side": side, "low": low, "high": high, "levels": LEVELS}
 
 
-def _as_bytes(rows: np.ndarray) -> np.ndarray:
-    """Rows of a table as an object array of bytes."""
+def _objects(rows: list[bytes]) -> np.ndarray:
+    """Strings of bytes as a column of a table."""
     found = np.empty(len(rows), dtype=object)
-    found[:] = [row.tobytes() for row in rows]
+    found[:] = rows
     return found

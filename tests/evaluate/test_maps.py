@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from reprood.errors import ReproodError
+from reprood.evaluate.map_codec import LEVELS, pack_maps
 from reprood.evaluate.maps import METRICS, Maps, has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.predictions import Predictions
 
@@ -18,7 +19,7 @@ def some(seed: int, count: int = 12, side: int = 16, quality: float = 1.0) -> Ma
             row, column = shared.integers(0, side - 4, 2)
             mask[row : row + 3, column : column + 4] = True
     score = chance.normal(size=masks.shape) + quality * masks
-    levels = (score - score.min()) / (score.max() - score.min()) * 65535
+    levels = (score - score.min()) / (score.max() - score.min()) * LEVELS
     return Maps(levels.round().astype(np.uint16), masks)
 
 
@@ -35,7 +36,7 @@ def test_resampled_values_are_those_of_repeated_images(metric: str) -> None:
     for row, drawn in enumerate(counts):
         weights = np.bincount(drawn, minlength=12)
         exact = METRICS[metric](*_pair(taken(maps, weights)))
-        assert found.resampled[0][row, 0] == pytest.approx(exact, abs=2e-3)  # scores in 4,096 bins
+        assert found.resampled[0][row, 0] == pytest.approx(exact, abs=1e-3)
     assert found.observed[0][0] == METRICS[metric](maps.levels, maps.masks)
     assert (found.n_id, found.n_ood) == (12, 0)
 
@@ -57,7 +58,7 @@ def stored(maps: Maps, side: int) -> Predictions:
     table = pd.DataFrame(
         {
             "split": ["test"] * 6 + ["defects"] * 6,
-            "map": [level.astype("<u2").tobytes() for level in maps.levels[::-1]],
+            "map": pack_maps(maps.levels[::-1]),
             "mask": [np.packbits(mask).tobytes() for mask in maps.masks[::-1]],
         }
     )
@@ -77,5 +78,9 @@ def test_stored_maps_come_back_as_they_were() -> None:
 def test_damaged_or_missing_maps_are_told() -> None:
     with pytest.raises(ReproodError, match="not of 8 x 8 pixels"):
         stored_maps(stored(some(2), 8), ("test",))
+    high = some(2)
+    high.levels[3, 4, 5] = LEVELS + 1
+    with pytest.raises(ReproodError, match=f"a level above {LEVELS}"):
+        stored_maps(stored(high, 16), ("test", "defects"))
     with pytest.raises(ReproodError, match="no anomaly maps"):
         stored_maps(Predictions(pd.DataFrame(), {}), ("test",))

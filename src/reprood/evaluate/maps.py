@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprood.errors import ReproodError
+from reprood.evaluate.map_codec import LEVELS, unpack_maps
 from reprood.evaluate.predictions import Predictions
 from reprood.evaluate.resample import Replicates, draw_counts
 from reprood.evaluate.segmentation import LIMIT, au_pro, pixel_auroc, regions
 
-BINS = 4096  # of the score axis, for resampled values only: observed ones are exact
+BINS = LEVELS + 1  # of the score axis, in resampling: one a level
 METRICS = {"pixel_auroc": pixel_auroc, "au_pro": au_pro}
 
 
@@ -53,10 +54,13 @@ def stored_maps(predictions: Predictions, splits: Sequence[str]) -> Maps:
         for level, mask in zip(rows["map"], rows["mask"], strict=True):
             if level is None or mask is None or len(level) != 2 * side * side or len(mask) != -(-side * side // 8):
                 raise ReproodError(f"A stored map of {split} is not of {side} x {side} pixels; predict it again.")
-            levels.append(np.frombuffer(level, "<u2").reshape(side, side))
+            levels.append(level)
             packed = np.unpackbits(np.frombuffer(mask, np.uint8), count=side * side)
             masks.append(packed.reshape(side, side).astype(bool))
-    return Maps(np.stack(levels), np.stack(masks))
+    found = unpack_maps(levels, side)
+    if found.max() > LEVELS:
+        raise ReproodError(f"A stored map has a level above {LEVELS}; predict it again.")
+    return Maps(found, np.stack(masks))
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def _cumulated(bins: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _histograms(maps: Maps) -> _Histograms:
-    bins = maps.levels.astype(np.int64) * BINS // (1 << 16)
+    bins = maps.levels.astype(np.int64)
     inside = np.stack([_cumulated(b[m]) for b, m in zip(bins, maps.masks, strict=True)])
     outside = np.stack([_cumulated(b[~m]) for b, m in zip(bins, maps.masks, strict=True)])
     overlaps, count = np.zeros_like(inside), np.zeros(len(bins))
@@ -122,8 +126,7 @@ def replicate_segmentation(
     Returns
     -------
     Replicates
-        Observed values are exact; resampled ones are of scores in 4,096 bins. A resampling without any anomalous pixel
-        is drawn with its images all once.
+        A resampling without any anomalous pixel is drawn with its images all once.
 
     Raises
     ------
