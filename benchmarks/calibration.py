@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from reprood.audit.verdicts import holm, judge, p_values, two_sided
+from reprood.audit.decide import holm, judge, p_values, two_sided
 from reprood.evaluate.bootstrap import Interval, contrast
 from reprood.evaluate.resample import Scores, replicate_detection, replicate_errors
 

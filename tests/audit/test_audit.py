@@ -10,9 +10,10 @@ import yaml
 from scipy import stats
 
 import fabricate
+from reprood.audit.decide import holm, judge, p_values, two_sided
 from reprood.audit.evidence import parts_of
 from reprood.audit.papers import Paper, load_papers
-from reprood.audit.verdicts import REDUCED, audit, corrected, holm, judge, name_of, p_values, two_sided
+from reprood.audit.verdicts import REDUCED, audit, corrected, name_of
 from reprood.config import load_suite, read_yaml
 from reprood.errors import ReproodError
 from reprood.evaluate.bootstrap import Interval
@@ -109,6 +110,31 @@ def test_the_truth_is_found(folder, tmp_path, claim, verdict):
     assert found["verdict"] == wanted, found["reason"]
     assert found["low"] <= found["effect"] <= found["high"]
     assert found["n_seeds"] == 3
+
+
+@pytest.mark.parametrize(
+    ("signs", "verdict", "as_stated"),
+    [
+        ({"*": "better"}, "supported", 2),
+        ({"near_set": "better", "noise_set": "worse"}, "contradicted", 1),
+        ({"noise_set": "better"}, "supported", 1),
+    ],
+)
+def test_a_pattern_of_signs_over_sets(folder, tmp_path, signs, verdict, as_stated):
+    claim = {**AUROC, "kind": "signs", "over": "sets", "signs": signs, "sides": sides(("good", "msp"), ("erm", "msp"))}
+    found = row(folder, claim, tmp_path)
+    assert found["verdict"] == f"{verdict} at reduced scale", found["reason"]
+    assert f"{as_stated} of {len(signs) if '*' not in signs else 2} sets are as stated" in found["reason"]
+    assert found["split"] in ("near_set", "noise_set")
+    equal = row(folder, {**claim, "sides": sides(("same", "msp"), ("erm", "msp"))}, tmp_path)
+    assert equal["verdict"] == "inconclusive"
+
+
+def test_a_denied_step_counts_only_with_their_number(folder, tmp_path):
+    """`holds` is False exactly where the p value, corrected for the number of steps, says so."""
+    claim = {**AUROC, "kind": "ordering", "sides": sides(("good", "msp"), ("erm", "msp"), ("same", "msp"))}
+    found = row(folder, claim, tmp_path)
+    assert (found["p"] < 0.05) == (found["verdict"] != "inconclusive")
 
 
 def test_effects_are_first_minus_second(folder, tmp_path):

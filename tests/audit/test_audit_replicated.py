@@ -216,3 +216,45 @@ def test_a_claim_on_a_study_names_arms_only():
     }  # fmt: skip
     with pytest.raises(ValueError, match="without score and split"):
         Paper.model_validate(record)
+
+
+SIGNS = {
+    "kind": "signs", "over": "members", "signs": {"*": "better"}, "metric": "auroc", "split": "mean_all",
+    "better": "higher", "sides": [{"method": "ours", "score": "own"}, {"method": "erm", "score": "own"}],
+}  # fmt: skip
+
+
+def test_a_pattern_of_signs_over_members(folder, tmp_path):
+    found = verdicts(folder, tmp_path, {**SIGNS, "min_seeds": 1}).iloc[0]
+    assert (found["benchmark"], found["n_seeds"]) == ("one", 1)
+    assert found["verdict"] == "supported at reduced scale"
+    assert found["reason"].startswith("3 of 3 members are as stated; the weakest, ")
+    mixed = {**SIGNS, "min_seeds": 1, "signs": {"*": "better", "dog": "worse"}}
+    found = verdicts(folder, tmp_path, mixed).iloc[0]
+    assert found["verdict"] == "contradicted at reduced scale"
+    assert "2 of 3 members are as stated, against it: dog; the weakest, dog, " in found["reason"]
+    assert found["effect"] > 0
+    few = verdicts(folder, tmp_path, SIGNS).iloc[0]
+    assert few["reason"] == "too few seeds: 1, and 3 are needed"
+
+
+def test_signs_of_named_members_are_about_these_alone(folder, tmp_path):
+    named = {**SIGNS, "min_seeds": 1, "signs": {"cat": "better", "elk": "better"}}
+    assert "2 of 2 members" in verdicts(folder, tmp_path, named).iloc[0]["reason"]
+    absent = verdicts(folder, tmp_path, {**SIGNS, "min_seeds": 1, "signs": {"cat": "better", "cow": "better"}}).iloc[0]
+    assert absent["verdict"] == "inconclusive"
+    assert absent["reason"] == "the pattern is about cow, too, which did not run here"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kind": "difference"}, "of the kind signs, and no other"),
+        ({"signs": {}}, "of the kind signs, and no other"),
+        ({"over": "sets", "metric": "top1_error", "split": "test"}, "is of a detection metric"),
+        ({"signs": {"cat": "bigger"}}, "'better' or 'worse'"),
+    ],
+)
+def test_patterns_that_make_no_sense_are_refused(folder, tmp_path, change, words):
+    with pytest.raises(ValueError, match=words):
+        verdicts(folder, tmp_path, {**SIGNS, **change})

@@ -12,7 +12,8 @@ from reprood.errors import ReproodError
 from reprood.evaluate.metrics import METRICS
 
 Source = Literal["paper", "repository", "issue", "recalled"]
-Kind = Literal["difference", "non_inferior", "equivalent", "ordering", "equals"]
+Kind = Literal["difference", "non_inferior", "equivalent", "ordering", "signs", "equals"]
+ANY = "*"  # every member or OOD set without a sign of its own
 
 ERROR = "top1_error"
 LOCALISATION = ("localisation_error", "gt_localisation_error")
@@ -145,6 +146,7 @@ class Claim(Record):
     kind : str
         difference: `sides[0]` is better than `sides[1]` by more than `margin`; non_inferior: it is not worse by more
         than `margin`; equivalent: the two differ by less than `margin`; ordering: each side is better than the next;
+        signs: `sides[0]` is better or worse than `sides[1]` by more than `margin`, as stated for each member or set;
         equals: `sides[0]` has the published value within `margin` (judged at the paper's scale only).
     metric : str
         A metric of the evaluate stage, or of the study.
@@ -157,6 +159,10 @@ class Claim(Record):
     sides : tuple of Side
     better : {"higher", "lower"}
         Which values of the metric the claim calls better.
+    over : {"", "members", "sets"}
+        What a pattern of signs runs over: the members of a family (classes, splits), or the OOD sets of `split`.
+    signs : mapping
+        Member or OOD set -> "better" or "worse", for the kind signs; "*" stands for all that are not named.
     margin : float
         In the metric's unit.
     min_seeds, min_epochs : int
@@ -181,6 +187,8 @@ class Claim(Record):
     label_noise: tuple[float, float] | None = None
     sides: tuple[Side, ...] = Field(min_length=1)
     better: Literal["higher", "lower"]
+    over: Literal["", "members", "sets"] = ""
+    signs: dict[str, Literal["better", "worse"]] = {}
     margin: float = Field(default=0.0, ge=0)
     min_seeds: int = Field(default=3, ge=1)
     min_epochs: int = Field(default=0, ge=0)
@@ -196,6 +204,8 @@ class Claim(Record):
             raise ValueError(f"a claim of the kind {self.kind} has {wanted} sides, not {len(self.sides)}")
         if self.kind in ("equivalent", "non_inferior", "equals") and self.margin == 0:
             raise ValueError(f"a claim of the kind {self.kind} needs a margin above 0")
+        if (self.kind == "signs") != bool(self.over and self.signs):
+            raise ValueError("a claim of the kind signs, and no other, says 'over' what it runs and which 'signs'")
         if self.kind == "equals" and len(self.published) != 1:
             raise ValueError("a claim of the kind equals names the one published number it compares with")
         if self.kind == "equals" and not self.where:
@@ -204,6 +214,8 @@ class Claim(Record):
 
     @model_validator(mode="after")
     def _metric(self) -> "Claim":
+        if self.over == "sets" and (self.study or self.metric not in METRICS):
+            raise ValueError("a pattern of signs over OOD sets is of a detection metric")
         if self.study:
             if any(side.score != "-" or side.split for side in self.sides):
                 raise ValueError("the sides of a claim on a study are its arms, without score and split")

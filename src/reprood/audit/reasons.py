@@ -1,6 +1,7 @@
 """Why a verdict is what it is, in one clause; numbers in points (percent), whatever the metric's own unit."""
 
 import math
+from collections.abc import Sequence
 
 from reprood.audit.papers import Claim, unit
 from reprood.evaluate.bootstrap import Interval
@@ -53,6 +54,34 @@ def explain(claim: Claim, holds: bool | None, interval: Interval, published: flo
         return f"{where}, includes {shown}{MORE}"
     above = (side > 0) == holds
     return f"{where}, lies {'above' if above else 'below'} {shown}" + ("" if holds else ", against the claim")
+
+
+def pattern(
+    claim: Claim, holds: bool | None, interval: Interval, where: str, each: Sequence[tuple[str, bool | None]]
+) -> str:
+    """The reason of a verdict on a pattern of signs.
+
+    Parameters
+    ----------
+    claim : Claim
+    holds : bool or None
+    interval : Interval
+        Of the weakest member or OOD set, named `where`.
+    each : sequence of (str, bool or None)
+        What was found for every one of them.
+    """
+    one = unit(claim.metric)
+    as_stated = sum(found is True for _, found in each)
+    against = [name for name, found in each if found is False]
+    told = f"{as_stated} of {len(each)} {'sets' if claim.over == 'sets' else 'members'} are as stated"
+    if against:
+        told += f", against it: {', '.join(against)}"
+    ends = f"{signed(interval.low / one, 2)} to {signed(interval.high / one, 2)}"
+    return (
+        f"{told}; the weakest, {where}, has the 95 % interval {ends}"
+        + ("" if claim.study else " points")
+        + (MORE if holds is None else "")
+    )
 
 
 MORE = ": more seeds or test images are needed"

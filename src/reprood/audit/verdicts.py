@@ -6,26 +6,22 @@ than the published one, is never called a reproduction, and values are compared 
 setting only.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from reprood.audit.decide import LEVEL, holm
 from reprood.audit.evidence import BenchmarkEvidence, Evidence, Part, parts_of
+from reprood.audit.findings import absent, find, pieces
 from reprood.audit.papers import SOURCE_WORDS, Claim, Paper, unit
-from reprood.audit.reasons import explain
+from reprood.audit.reasons import explain, pattern
 from reprood.audit.replicated import FamilyEvidence, StudyEvidence
 from reprood.config import Suite
-from reprood.evaluate.bootstrap import Interval, contrast
-from reprood.evaluate.resample import Replicates
 from reprood.files import atomic_path
 
-LEVEL = 0.95
 REDUCED, PAPER = "reduced", "paper"
 INCONCLUSIVE, NOT_JUDGED = "inconclusive", "not judged at this scale"
 COLUMNS = (
@@ -33,88 +29,6 @@ COLUMNS = (
     "value_first", "value_second", "effect", "low", "high", "level", "p", "p_holm", "margin", "better", "n_seeds",
     "n", "n_ood", "scale", "verdict", "reason", "published_effect", "published_source",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a claim's data say.
-
-    Attributes
-    ----------
-    holds : bool or None
-        True: the interval lies where the claim says; False: it lies where the claim denies it; None: neither.
-    interval : Interval
-        Of first minus second (of the value itself for `equals`).
-    sides : (str, str)
-        Labels of the two sides.
-    values : (float, float)
-        Means over seeds of the two sides.
-    p : float
-        Two-sided p value: below 1 - level exactly when `holds` is True or False.
-    """
-
-    holds: bool | None
-    interval: Interval
-    sides: tuple[str, str]
-    values: tuple[float, float]
-    p: float
-
-
-def generator_of(*names: str) -> np.random.Generator:
-    """A generator that depends on the names only, so that a verdict does not depend on what else is judged."""
-    return np.random.default_rng(int.from_bytes(hashlib.sha256("/".join(names).encode()).digest()[:8], "big"))
-
-
-def compare(names: Sequence[str], found: Replicates, pair: tuple[int, int], generator: np.random.Generator) -> Interval:
-    """Interval of the difference of two sides; sides with equal names are paired replicate by replicate."""
-    weights = [0.0] * len(found.observed)
-    weights[pair[0]], weights[pair[1]] = 1.0, -1.0
-    return contrast(found, weights, generator, LEVEL, trainings=names)
-
-
-def judge(kind: str, interval: Interval, better: str, margin: float) -> bool | None:
-    """Does an interval of first minus second lie where the claim says?
-
-    Returns
-    -------
-    bool or None
-        True: wholly inside what the claim allows; False: wholly outside; None: partly.
-    """
-    low, high = interval.low, interval.high
-    if kind == "equivalent":
-        return True if -margin < low and high < margin else False if high < -margin or low > margin else None
-    if better == "lower":  # turn it over, so that more is better
-        low, high = -high, -low
-    threshold = margin if kind in ("difference", "ordering") else -margin
-    return True if low > threshold else False if high < threshold else None
-
-
-def p_values(kind: str, interval: Interval, better: str, margin: float) -> tuple[float, float]:
-    """One-sided p values against what denies the claim and against what the claim says (see `judge`)."""
-    if kind == "equivalent":  # two one-sided tests
-        inside = max(interval.above(-margin), interval.below(margin))
-        return inside, min(interval.below(-margin), interval.above(margin))
-    threshold = margin if kind in ("difference", "ordering") else -margin
-    if better == "lower":
-        return interval.below(-threshold), interval.above(-threshold)
-    return interval.above(threshold), interval.below(threshold)
-
-
-def two_sided(steps: Sequence[tuple[float, float]]) -> float:
-    """One p value for a claim of one or more steps: all must hold, or any may deny it (Bonferroni)."""
-    holds = max(step[0] for step in steps)
-    denied = len(steps) * min(step[1] for step in steps)
-    return min(1.0, 2 * min(holds, denied))
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment of p values for their number; the order is kept."""
-    order = sorted(range(len(p)), key=lambda i: p[i])
-    found, highest = [0.0] * len(p), 0.0
-    for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[i]))
-        found[i] = highest
-    return found
 
 
 def corrected(rows: list[dict[str, Any]]) -> None:
@@ -134,36 +48,6 @@ def corrected(rows: list[dict[str, Any]]) -> None:
                 f"; but it does not stand Holm's correction for {len(tested)} comparisons of the paper's main claims: "
                 f"p = {row['p']:.2g} becomes {adjusted:.2g}, and {1 - LEVEL:.2g} is the limit"
             )
-
-
-def find(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part]) -> Finding:
-    """Compute a claim's effect and interval on one benchmark."""
-    generator = generator_of(paper.id, claim.id, evidence.name)
-    found = evidence.replicates(claim, parts, generator)
-    means = [float(values.mean()) for values in found.observed]
-    if claim.kind == "equals":
-        interval = contrast(found, [1.0], generator, LEVEL)
-        published = paper.number(claim.published[0]).value * unit(claim.metric)
-        holds = judge("equivalent", _shifted(interval, published), claim.better, claim.margin)
-        p = two_sided([p_values("equivalent", _shifted(interval, published), claim.better, claim.margin)])
-        return Finding(holds, interval, (parts[0].label, "published"), (means[0], published), p)
-    steps = []
-    for i in range(len(parts) - 1):
-        interval = compare([evidence.training(part) for part in parts], found, (i, i + 1), generator)
-        steps.append((judge(claim.kind, interval, claim.better, claim.margin), interval, i))
-    # an ordering holds when every step holds, and is denied when one step is; the weakest step is shown
-    verdicts = [step[0] for step in steps]
-    holds = True if all(v is True for v in verdicts) else False if False in verdicts else None
-    _, interval, i = min(steps, key=lambda step: {False: 0, None: 1, True: 2}[step[0]])
-    p = two_sided([p_values(claim.kind, step[1], claim.better, claim.margin) for step in steps])
-    return Finding(holds, interval, (parts[i].label, parts[i + 1].label), (means[i], means[i + 1]), p)
-
-
-def _shifted(found: Interval, by: float) -> Interval:
-    return Interval(
-        found.estimate - by, found.low - by, found.high - by, found.level, found.standard_error, found.replicates,
-        found.n_seeds, found.n_id, found.n_ood, found.freedom,
-    )  # fmt: skip
 
 
 def published_effect(claim: Claim, paper: Paper) -> tuple[float, str]:
@@ -197,8 +81,9 @@ def verdict(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
     elsewhere = evidence.elsewhere(claim, parts) if scale == PAPER else ""
     row = _begin(claim, paper, evidence.name, [part.label for part in parts], REDUCED if elsewhere else scale)
     methods = list(dict.fromkeys(part.method for part in parts))
-    row["n_seeds"] = min(len(evidence.seeds[method]) for method in methods)
-    obstacle = evidence.obstacle(claim, parts)
+    judged_on = [one for _, one, _ in pieces(claim, evidence, parts)] if claim.kind == "signs" else [evidence]
+    row["n_seeds"] = min(len(one.seeds[method]) for one in judged_on for method in methods)
+    obstacle = absent(claim, evidence, parts) or evidence.obstacle(claim, parts)
     if obstacle:
         return row | {"verdict": INCONCLUSIVE, "reason": obstacle}
     if claim.kind == "equals" and row["scale"] == REDUCED:
@@ -225,7 +110,11 @@ def verdict(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
     if short < claim.min_epochs and finding.holds is not True:
         reason = f"not testable on this schedule: {short} epochs, and the effect is expected from {claim.min_epochs} on"
         return row | {"verdict": INCONCLUSIVE, "reason": reason}
-    reason = explain(claim, finding.holds, finding.interval, finding.values[1])
+    if claim.kind == "signs":
+        row["split"] = finding.where if claim.over == "sets" else row["split"]
+        reason = pattern(claim, finding.holds, finding.interval, finding.where, finding.each)
+    else:
+        reason = explain(claim, finding.holds, finding.interval, finding.values[1])
     return row | {
         "verdict": name_of(finding.holds, row["scale"]),
         "reason": f"{reason}; {elsewhere}" if elsewhere else reason,
@@ -295,6 +184,8 @@ def audit(
             fitting = False
             for one in evidence:
                 parts = parts_of(claim, paper, one.seeds) if one.measures(claim) else None
+                if parts is not None and claim.kind == "signs" and not pieces(claim, one, parts):
+                    parts = None
                 if parts is not None:
                     fitting = True
                     rows.append(verdict(claim, paper, one, parts, suite.scale))

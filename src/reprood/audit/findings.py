@@ -1,0 +1,168 @@
+"""What a claim's data say: effect, interval and p value of one claim on one benchmark, family or study."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from reprood.audit.decide import LEVEL, judge, p_values, two_sided
+from reprood.audit.evidence import BenchmarkEvidence, Evidence, Part
+from reprood.audit.papers import ANY, Claim, Paper, unit
+from reprood.audit.replicated import FamilyEvidence
+from reprood.evaluate.bootstrap import Interval, contrast
+from reprood.evaluate.resample import Replicates
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a claim's data say.
+
+    Attributes
+    ----------
+    holds : bool or None
+        True: the interval lies where the claim says; False: it lies where the claim denies it; None: neither.
+    interval : Interval
+        Of first minus second (of the value itself for `equals`).
+    sides : (str, str)
+        Labels of the two sides.
+    values : (float, float)
+        Means over seeds of the two sides.
+    p : float
+        Two-sided p value: below 1 - level exactly when `holds` is True or False.
+    where : str
+        The member or OOD set that is shown, for a pattern of signs.
+    each : tuple of (str, bool or None)
+        What was found for every one of them.
+    """
+
+    holds: bool | None
+    interval: Interval
+    sides: tuple[str, str]
+    values: tuple[float, float]
+    p: float
+    where: str = ""
+    each: tuple[tuple[str, bool | None], ...] = ()
+
+
+def generator_of(*names: str) -> np.random.Generator:
+    """A generator that depends on the names only, so that a verdict does not depend on what else is judged."""
+    return np.random.default_rng(int.from_bytes(hashlib.sha256("/".join(names).encode()).digest()[:8], "big"))
+
+
+def compare(names: Sequence[str], found: Replicates, pair: tuple[int, int], generator: np.random.Generator) -> Interval:
+    """Interval of the difference of two sides; sides with equal names are paired replicate by replicate."""
+    weights = [0.0] * len(found.observed)
+    weights[pair[0]], weights[pair[1]] = 1.0, -1.0
+    return contrast(found, weights, generator, LEVEL, trainings=names)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One comparison of a claim that makes several.
+
+    Attributes
+    ----------
+    holds : bool or None
+    interval : Interval
+    p : (float, float)
+        Against what denies the step, and against the step.
+    sides : (str, str)
+    values : (float, float)
+    where : str
+        The member or OOD set, for a pattern of signs.
+    """
+
+    holds: bool | None
+    interval: Interval
+    p: tuple[float, float]
+    sides: tuple[str, str]
+    values: tuple[float, float]
+    where: str = ""
+
+
+def pieces(claim: Claim, evidence: Evidence, parts: Sequence[Part]) -> list[tuple[str, Evidence, list[Part]]]:
+    """What a pattern of signs is judged on, one by one: members of a family, or OOD sets of a mean; none elsewhere."""
+    if claim.over == "members" and isinstance(evidence, FamilyEvidence):
+        prefix = f"{evidence.name}_"
+        return [(member.name.removeprefix(prefix), member, list(parts)) for member in evidence.parts]
+    if claim.over == "sets" and isinstance(evidence, BenchmarkEvidence):
+        sets = evidence.members(claim.split)
+        return [(name, evidence, [replace(part, split=name) for part in parts]) for name in sets]
+    return []
+
+
+def absent(claim: Claim, evidence: Evidence, parts: Sequence[Part]) -> str:
+    """Members or OOD sets that a pattern names and that are not here, in words; empty when there are none."""
+    if claim.kind != "signs":
+        return ""
+    here = {name for name, _, _ in pieces(claim, evidence, parts)}
+    lacking = [name for name in claim.signs if name not in here and name != ANY]
+    return f"the pattern is about {', '.join(lacking)}, too, which did not run here" if lacking else ""
+
+
+def find(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part]) -> Finding:
+    """Compute a claim's effect and interval on one benchmark, family or study."""
+    generator = generator_of(paper.id, claim.id, evidence.name)
+    if claim.kind == "signs":
+        return _together(_signs(claim, evidence, parts, generator))
+    found = evidence.replicates(claim, parts, generator)
+    means = [float(values.mean()) for values in found.observed]
+    if claim.kind == "equals":
+        interval = contrast(found, [1.0], generator, LEVEL)
+        published = paper.number(claim.published[0]).value * unit(claim.metric)
+        holds = judge("equivalent", _shifted(interval, published), claim.better, claim.margin)
+        p = two_sided([p_values("equivalent", _shifted(interval, published), claim.better, claim.margin)])
+        return Finding(holds, interval, (parts[0].label, "published"), (means[0], published), p)
+    names = [evidence.training(part) for part in parts]
+    steps = [
+        _step(claim, compare(names, found, (i, i + 1), generator), parts[i : i + 2], means[i : i + 2])
+        for i in range(len(parts) - 1)
+    ]
+    return _together(steps)
+
+
+def _signs(claim: Claim, evidence: Evidence, parts: Sequence[Part], generator: np.random.Generator) -> list[Step]:
+    """One step a member or OOD set for which a sign is stated."""
+    steps = []
+    for name, one, sides in pieces(claim, evidence, parts):
+        sign = claim.signs.get(name, claim.signs.get(ANY))
+        if sign is None:
+            continue
+        found = one.replicates(claim, sides, generator)
+        means = [float(values.mean()) for values in found.observed]
+        interval = compare([one.training(part) for part in sides], found, (0, 1), generator)
+        turned = {"better": claim.better, "worse": "lower" if claim.better == "higher" else "higher"}[sign]
+        steps.append(_step(claim.model_copy(update={"better": turned}), interval, parts, means, name))
+    return steps
+
+
+def _step(claim: Claim, interval: Interval, parts: Sequence[Part], means: Sequence[float], where: str = "") -> Step:
+    return Step(
+        judge(claim.kind, interval, claim.better, claim.margin),
+        interval,
+        p_values(claim.kind, interval, claim.better, claim.margin),
+        (parts[0].label, parts[1].label),
+        (means[0], means[1]),
+        where,
+    )
+
+
+def _together(steps: Sequence[Step]) -> Finding:
+    """All must hold, or any may deny the claim, corrected for their number; the weakest is shown."""
+    p = two_sided([step.p for step in steps])
+    if all(step.holds is True for step in steps):
+        holds: bool | None = True
+    else:
+        denied = any(step.holds is False for step in steps)
+        holds = False if denied and p < 1 - LEVEL else None
+    weakest = max(steps, key=lambda step: step.p[0])
+    told = tuple((step.where, step.holds) for step in steps if step.where)
+    return Finding(holds, weakest.interval, weakest.sides, weakest.values, p, weakest.where, told)
+
+
+def _shifted(found: Interval, by: float) -> Interval:
+    return Interval(
+        found.estimate - by, found.low - by, found.high - by, found.level, found.standard_error, found.replicates,
+        found.n_seeds, found.n_id, found.n_ood, found.freedom,
+    )  # fmt: skip
