@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 import fabricate
-from reprood.audit.papers import Paper
+from reprood.audit.papers import Claim, Paper
 from reprood.audit.reasons import signed
 from reprood.audit.verdicts import audit
 from reprood.errors import ReproodError
 from reprood.kinds import figures_of, page_names
 from reprood.report import words
-from reprood.report.claims import forest
+from reprood.report.claims import forest, stated
 from reprood.report.figures import make_figure
 from reprood.report.forms import Cell, Table, frame, latex, markdown
 from reprood.report.notebook import render
@@ -417,3 +417,21 @@ def test_notebook_is_run_and_its_errors_are_said(tmp_path):
 def test_no_torch():
     program = "import sys, reprood.report.pages, reprood.report.notebook; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("signs", "text"),
+    [
+        ({"*": "better"}, "higher AUROC on each of the OOD sets"),
+        ({"a_b": "better", "c": "worse"}, "higher AUROC on a b; lower on c"),
+        ({"c": "worse"}, "lower AUROC on c"),
+        ({"c": "worse", "*": "better"}, "higher AUROC on all other OOD sets; lower on c"),
+    ],
+)
+def test_a_pattern_of_signs_is_told(signs, text):
+    sides = [{"method": "a", "score": "s"}, {"method": "b", "score": "s"}]
+    claim = Claim.model_validate(
+        {"id": "c", "statement": "S", "kind": "signs", "over": "sets", "signs": signs, "metric": "auroc",
+         "split": "mean_all", "better": "higher", "sides": sides}
+    )  # fmt: skip
+    assert stated(claim, "AUROC") == text

@@ -32,6 +32,8 @@ class Finding:
         Two-sided p value: below 1 - level exactly when `holds` is True or False.
     where : str
         The member or OOD set that is shown, for a pattern of signs.
+    better : str
+        The direction that is stated there.
     each : tuple of (str, bool or None)
         What was found for every one of them.
     """
@@ -42,6 +44,7 @@ class Finding:
     values: tuple[float, float]
     p: float
     where: str = ""
+    better: str = ""
     each: tuple[tuple[str, bool | None], ...] = ()
 
 
@@ -69,6 +72,8 @@ class Step:
         Against what denies the step, and against the step.
     sides : (str, str)
     values : (float, float)
+    better : str
+        The direction that is stated.
     where : str
         The member or OOD set, for a pattern of signs.
     """
@@ -78,6 +83,7 @@ class Step:
     p: tuple[float, float]
     sides: tuple[str, str]
     values: tuple[float, float]
+    better: str
     where: str = ""
 
 
@@ -144,6 +150,7 @@ def _step(claim: Claim, interval: Interval, parts: Sequence[Part], means: Sequen
         p_values(claim.kind, interval, claim.better, claim.margin),
         (parts[0].label, parts[1].label),
         (means[0], means[1]),
+        claim.better,
         where,
     )
 
@@ -158,7 +165,7 @@ def _together(steps: Sequence[Step]) -> Finding:
         holds = False if denied and p < 1 - LEVEL else None
     weakest = max(steps, key=lambda step: step.p[0])
     told = tuple((step.where, step.holds) for step in steps if step.where)
-    return Finding(holds, weakest.interval, weakest.sides, weakest.values, p, weakest.where, told)
+    return Finding(holds, weakest.interval, weakest.sides, weakest.values, p, weakest.where, weakest.better, told)
 
 
 def _shifted(found: Interval, by: float) -> Interval:

@@ -112,6 +112,7 @@ def verdict(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
         return row | {"verdict": INCONCLUSIVE, "reason": reason}
     if claim.kind == "signs":
         row["split"] = finding.where if claim.over == "sets" else row["split"]
+        row["better"] = finding.better
         reason = pattern(claim, finding.holds, finding.interval, finding.where, finding.each)
     else:
         reason = explain(claim, finding.holds, finding.interval, finding.values[1])

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from reprood.audit.papers import Claim, Paper, unit
+from reprood.audit.decide import STRICT
+from reprood.audit.papers import ANY, Claim, Paper, unit
 from reprood.audit.reasons import points, signed
 from reprood.audit.verdicts import INCONCLUSIVE, NOT_JUDGED
 from reprood.config import Suite
@@ -22,6 +23,7 @@ ASKED = {
     "non_inferior": "{first} has {better} {metric} than {second}, or is worse by at most {margin}",
     "equivalent": "{first} and {second} differ in {metric} by less than {margin}",
     "ordering": "{better} {metric} at each step: {chain}",
+    "signs": "against {second}, {first} has {pattern}",
     "equals": "{first} has the published {metric} within {margin}",
 }
 
@@ -73,7 +75,7 @@ def forest(row: Mapping[Any, Any]) -> dict[str, Any] | None:
         start, stop = place(-margin), place(margin)
     else:
         side = 1 if row["better"] == "higher" else -1
-        bound = place(side * margin if row["kind"] in ("difference", "ordering") else -side * margin)
+        bound = place(side * margin if row["kind"] in STRICT else -side * margin)
         start, stop = (bound, 100.0) if side > 0 else (0.0, bound)
     return {
         "low": place(low),
@@ -83,6 +85,19 @@ def forest(row: Mapping[Any, Any]) -> dict[str, Any] | None:
         "claimed": (start, round(stop - start, 2)),
         "end": words.number(end),
     }
+
+
+def stated(claim: Claim, metric: str) -> str:
+    """What a pattern of signs says: 'higher AUROC on each of the OOD sets', or 'higher AUROC on a; lower on b, c'."""
+    told: list[str] = []
+    for sign, direction in (("better", claim.better), ("worse", "higher" if claim.better == "lower" else "lower")):
+        names = [words.part(name) for name, given in claim.signs.items() if given == sign and name != ANY]
+        if claim.signs.get(ANY) == sign:
+            every = "OOD sets" if claim.over == "sets" else "members"
+            names.append(f"all other {every}" if len(claim.signs) > 1 else f"each of the {every}")
+        if names:
+            told.append(f"{direction}{'' if told else f' {metric}'} on {', '.join(names)}")
+    return "; ".join(told)
 
 
 def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> dict[str, Any]:
@@ -108,6 +123,7 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> d
         metric=metric + where,
         margin=points(margin, bool(claim.study)),
         chain=" before ".join(names),
+        pattern=stated(claim, metric),
     )
     published = row["published_effect"] / one
     effect, interval = row["effect"] / one, words.interval(row["low"] / one, row["high"] / one, 2)
