@@ -2,6 +2,7 @@
 
 snakemake --cores all                         the default suite
 snakemake --cores all --config suite=smoke    another one
+snakemake --cores all publish                 a release of the results, in published/
 snakemake -n                                  what would run
 """
 
@@ -44,3 +45,7 @@ rule all:
         "results/metrics.parquet",
         "results/verdicts.csv",
         report_targets(),
+
+
+# After `all`, whose files it takes.
+include: "workflow/rules/publish.smk"

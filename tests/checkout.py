@@ -18,6 +18,8 @@ PARTS = (
     "dvc.yaml",
     "pyproject.toml",
     "requirements.lock",
+    "LICENSE",
+    "CITATION.cff",
 )
 
 

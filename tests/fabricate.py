@@ -106,6 +106,10 @@ def results(folder: Path, epochs: int = 60, **changes) -> Suite:
             "threads": 1,
             "precision": "fp32",
             "data": {"train": "abc"},
+            "code": "c0de",
+            "machine": {"system": "Linux x86_64", "processor": "A & B", "cores": 2},
+            "model": "0" * 64,
+            "finished": "2026-01-02T03:04:05+00:00",
         }
         write_json(run / "run.json", {**facts, "phases": phases})
         history = "phase,epoch,lr,train_loss,validation_error,test_error\n"

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,10 @@ def test_files_of_a_run(tmp_path, use) -> None:
     assert facts["threads"] == 1
     assert facts["data"]["train"] == json.loads((tmp_path / "data" / "train" / "meta.json").read_text())["content"]
     assert facts["phases"][0]["images"] == 2 * 96
+    assert facts["model"] == sha256_file(out / "model.safetensors")
+    assert facts["machine"]["cores"] >= 1
+    assert facts["machine"]["system"]
+    assert datetime.fromisoformat(facts["finished"]).tzinfo is not None
 
     model, meta, module, config = load_model(out, "cpu")
     assert not model.training

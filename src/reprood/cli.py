@@ -51,7 +51,7 @@ def train(
     settings: Annotated[str, typer.Option(help="The run's settings as JSON.")],
     data: Annotated[Path, typer.Option(help="Folder of the benchmark's splits.")],
     out: Out,
-    code: Annotated[str, typer.Option(help="Fingerprint of the code; keys the resume state.")] = "",
+    code: Annotated[str, typer.Option(help="Fingerprint of the code; recorded, and keys the resume state.")] = "",
     threads: Threads = 1,
     device: Device = "auto",
     checkpoint_seconds: Annotated[
@@ -76,6 +76,7 @@ def train(
             device=device,
             threads=threads,
             checkpoint_seconds=checkpoint_seconds,
+            code=code,
         )
 
 

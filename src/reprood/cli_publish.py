@@ -2,12 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reprood.cli_shared import pin_threads
 from reprood.errors import ReproodError
+
+if TYPE_CHECKING:
+    from reprood.verify import Check
 
 
 def publish(
@@ -15,14 +18,15 @@ def publish(
     suite: Annotated[str, typer.Option(help="The suite; by default that of config/config.yaml.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder; by default published/RELEASE.")] = None,
     date: Annotated[str, typer.Option(help="YYYY-MM-DD; by default that of CITATION.cff.")] = "",
-    revision: Annotated[str, typer.Option(help="Code revision to be recorded.")] = "",
+    revision: Annotated[str, typer.Option(help="Code revision to be recorded; by default what git says.")] = "",
     sign: Annotated[Path | None, typer.Option(help="SSH private key to sign the checksums with.")] = None,
 ) -> None:
     """Build a release of the results in this checkout: a Workflow Run RO-Crate with checksums."""
     pin_threads(1)
     import yaml
 
-    from reprood.publish.build import build_release
+    from reprood.config import suite_path
+    from reprood.publish.build import build_release, code_revision
     from reprood.reading import read_yaml
     from reprood.workflow import Plan
 
@@ -36,7 +40,8 @@ def publish(
         out or root / "published" / release,
         release=release,
         date=date or str(cited["date-released"]),
-        revision=revision,
+        revision=revision or code_revision(root),
+        source=suite_path(plan.settings.suite, root),
         key=sign,
         say=lambda line: print(line, file=sys.stderr),
     )
@@ -45,18 +50,43 @@ def publish(
 def verify(
     path: Annotated[Path, typer.Argument(help="A release: folder or zip archive.")],
     signers: Annotated[Path | None, typer.Option(help="allowed_signers file of those who are trusted.")] = None,
+    spot: Annotated[int, typer.Option(min=0, help="Also train and predict so many random runs again.")] = 0,
+    spot_seed: Annotated[int, typer.Option(help="Draws the runs of --spot.")] = 0,
 ) -> None:
-    """Check a published release: hashes, signature, and every metric, verdict, table and page computed anew."""
+    """Check a published release: hashes, signature, and every metric, verdict, table and page computed anew.
+
+    With --spot, random runs are trained and predicted again; this needs torch, and the release's data in this checkout.
+    """
     pin_threads(1)
     from reprood.verify import verify as check
 
     if not path.exists():
         raise ReproodError(f"{path} does not exist; give the folder or the zip archive of a release.")
     checks = check(path, signers, print)
+    if spot:
+        checks.append(_spot(path, spot, spot_seed))
+        print(checks[-1])
     failed = [one.name for one in checks if one.holds is False]
     if failed:
         raise ReproodError(f"{len(failed)} of {len(checks)} checks do not hold: {'; '.join(failed)}.")
     print(f"All {sum(one.holds is True for one in checks)} checks hold.")
+
+
+def _spot(path: Path, count: int, seed: int) -> "Check":
+    """Random runs made again, as a check."""
+    import numpy as np
+
+    from reprood.spot import choose, spot_check
+    from reprood.verify import Check, opened
+
+    with opened(path) as folder:
+        jobs = choose(folder, count, np.random.default_rng(seed))
+        names = ", ".join("/".join(map(str, job)) for job in jobs)
+        print(f"{'':>15}training and predicting again: {names}", flush=True)
+        found = spot_check(folder, Path.cwd(), jobs)
+    states = [one.holds for one in found]
+    holds = False if False in states else None if None in states else True
+    return Check(f"{len(found)} random runs come out as stated", holds, tuple(map(str, found)))
 
 
 def compare(first: Path, second: Path) -> None:

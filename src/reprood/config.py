@@ -309,6 +309,10 @@ class Settings(Record):
         How much work a killed training may lose.
     datasets : dict
         The user's own catalogue entries.
+    release : str
+        Name of what `snakemake publish` builds: the folder `published/<release>`.
+    signing_key : str
+        Path of an SSH private key with which releases are signed; "" leaves them unsigned.
     """
 
     suite: str = "quick"
@@ -317,6 +321,8 @@ class Settings(Record):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     datasets: dict[str, dict[str, Any]] = {}
+    release: str = Field(default="draft", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    signing_key: str = ""
 
     @field_validator("mirrors", mode="before")
     @classmethod

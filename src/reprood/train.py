@@ -7,6 +7,7 @@ import csv
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -21,13 +22,14 @@ from torch import nn
 
 from reprood import resolve
 from reprood.engine.device import device_name, make_repeatable, resolve_device
+from reprood.engine.machine import machine
 from reprood.engine.precision import resolve_precision
 from reprood.engine.problem import Problem, load_problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import derive_seed, seeded
 from reprood.engine.settings import read_settings
 from reprood.errors import ReproodError
-from reprood.files import atomic_path, canonical_json, file_lock, read_json, write_json
+from reprood.files import atomic_path, canonical_json, file_lock, read_json, sha256_file, write_json
 
 RECORD = ("benchmark", "method", "seed", "suite_seed", "use", "settings", "backbone", "precision")
 HISTORY = ("phase", "epoch", "lr", "train_loss")
@@ -73,6 +75,7 @@ def train_run(
     device: str = "auto",
     threads: int | None = None,
     checkpoint_seconds: float = 60.0,
+    code: str = "",
 ) -> None:
     """Train one run and write its four files; one that was killed goes on where its last checkpoint was.
 
@@ -95,6 +98,8 @@ def train_run(
         CPU threads; the same number gives the same bits.
     checkpoint_seconds : float
         Seconds between two checkpoints: what a killed training may lose.
+    code : str
+        Fingerprint of the code; it is recorded.
 
     Raises
     ------
@@ -132,7 +137,10 @@ def train_run(
         try:
             model, history = resolve.method(settings["use"]).train(problem, config, run)
             _write(out, model, history, settings, config, problem, folders["train"])
-            write_json(out / "run.json", {**facts, "root_seed": run.root_seed, "phases": run.log})
+            told = {"code": code, "machine": machine(), "model": sha256_file(out / "model.safetensors")}
+            finished = datetime.now(UTC).isoformat(timespec="seconds")
+            record = {**facts, **told, "root_seed": run.root_seed, "phases": run.log, "finished": finished}
+            write_json(out / "run.json", record)
         finally:
             if heartbeat is not None:
                 heartbeat.unlink(missing_ok=True)

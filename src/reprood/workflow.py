@@ -370,6 +370,11 @@ class Plan:
         exports = "".join(f"export {key}={shlex.quote(value)}; " for key, value in values.items())
         return f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; {exports}"
 
+    def signing_option(self) -> str:
+        """How a release is signed, as text for a shell; empty without a key."""
+        key = self.settings.signing_key
+        return f"--sign {shlex.quote(key)}" if key else ""
+
     def gpus(self) -> int:
         """GPUs that a training asks for: 1 when it will use one, else 0 (seen without importing torch)."""
         if self.settings.device == "cpu":

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +26,7 @@ def build_release(
     release: str,
     date: str,
     revision: str = "",
+    source: Path | None = None,
     key: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Path:
@@ -44,6 +46,8 @@ def build_release(
         YYYY-MM-DD.
     revision : str
         Code revision.
+    source : Path, optional
+        The suite's file, when it is not under `config/suites`.
     key : Path, optional
         An SSH private key to sign with.
     say : callable
@@ -55,8 +59,10 @@ def build_release(
         When a file is missing (run the workflow first), or the key cannot sign.
     """
     name, record = suite_record(json.loads(suite))
+    stored = f"config/suites/{name}.yaml"
+    origin = {stored: source} if source is not None else {}
     files = copied(name, record, root)
-    missing = [path for path in files if not (root / path).is_file()]
+    missing = [path for path in files if not origin.get(path, root / path).is_file()]
     if missing:
         raise ReproodError(
             f"{len(missing)} of {len(files)} files to publish do not exist, the first is {missing[0]}; "
@@ -67,7 +73,7 @@ def build_release(
     shutil.rmtree(made, ignore_errors=True)
     for path in files:
         (made / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(root / path, made / path)
+        shutil.copyfile(origin.get(path, root / path), made / path)
     say(f"{len(files)} files copied")
     (made / SUITE).write_text(suite + "\n", encoding="utf-8")
     papers = load_papers(sorted((made / "config" / "papers").glob("*.yaml")))
@@ -99,6 +105,16 @@ def build_release(
     say(f"{out}: {len(told) + 2} files, {sum(size for _, size in told.values()) / 1e6:.1f} MB, SHA-256 of {SUMS}: "
         f"{sha256_file(out / SUMS)}")  # fmt: skip
     return out
+
+
+def code_revision(root: Path) -> str:
+    """The commit that is checked out, with "-dirty" when files differ from it; "" outside of git."""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def deposit(release: str, name: str, title: str, note: str, software: str, date: str) -> dict[str, Any]:

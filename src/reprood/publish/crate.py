@@ -140,6 +140,7 @@ def _action(name: str, record: Mapping[str, Any], files: Mapping[str, tuple[str,
     inputs = [path for path in files if path.startswith(f"data/benchmarks/{benchmark}/") and path.endswith("meta.json")]
     seconds = sum(phase["seconds"] for phase in record["phases"])
     where = ", ".join(f"{key} {value}" for key, value in sorted(record["versions"].items()))
+    machine = record["machine"]
     return {
         "@id": f"#run-{name.replace('/', '-')}",
         "@type": "CreateAction",
@@ -147,7 +148,11 @@ def _action(name: str, record: Mapping[str, Any], files: Mapping[str, tuple[str,
         "instrument": _id("Snakefile"),
         "object": [_id("config/suite.json"), *(_id(path) for path in inputs)],
         "result": [_id(path) for path in files if path.startswith(folder)],
-        "description": f"{seconds:.1f} s of training on {record['device']}, {record['precision']}; {where}",
+        "endTime": record["finished"],
+        "description": (
+            f"{seconds:.1f} s of training on {record['device']} ({machine['processor']}, {machine['cores']} cores, "
+            f"{machine['system']}), {record['precision']}; {where}; code {record['code']}; model {record['model']}"
+        ),
         "agent": _id("#authors"),
         "actionStatus": "http://schema.org/CompletedActionStatus",
     }

@@ -26,6 +26,7 @@ def runs_of(results: BenchmarkResults) -> list[dict[str, Any]]:
                     "parameters": model["parameters"],
                     "epochs": epochs_of(model["settings"]),
                     "device": facts["device"],
+                    "machine": "{processor}, {cores} cores, {system}".format(**facts["machine"]),
                     "threads": facts["threads"],
                     "precision": facts["precision"],
                     "seconds": round(sum(phase["seconds"] for phase in phases), 1),
@@ -63,9 +64,9 @@ def data_of(results: BenchmarkResults, data: Path) -> list[dict[str, Any]]:
 
 
 def machines_of(benchmarks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One record for each kind of device, threads, precision and versions: how many trainings, how long."""
+    """One record for each kind of device, machine, threads, precision and versions: how many trainings, how long."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    keys = ("device", "threads", "precision", "versions")
+    keys = ("device", "machine", "threads", "precision", "versions")
     for run in (run for benchmark in benchmarks for run in benchmark["runs"]):
         key = tuple(run[name] for name in keys)
         record = found.setdefault(key, {**dict(zip(keys, key, strict=True)), "count": 0, "seconds": 0.0})
