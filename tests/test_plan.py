@@ -131,6 +131,7 @@ def test_lock_satisfies_the_project_and_holds_no_address():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [
         *project["dependencies"],
+        *project["optional-dependencies"]["run"],
         *project["optional-dependencies"]["test"],
         *project["optional-dependencies"]["ssh"],
     ]
@@ -138,6 +139,28 @@ def test_lock_satisfies_the_project_and_holds_no_address():
         requirement = Requirement(text)
         versions = locked[requirement.name.lower().replace("_", "-")]
         assert all(requirement.specifier.contains(version) for version in versions), text
+
+
+def names_of(lock: str) -> dict[str, str]:
+    lines = (line.split(" ")[0] for line in lock.splitlines() if "==" in line)
+    return {name.lower().replace("_", "-"): version for name, _, version in (line.partition("==") for line in lines)}
+
+
+def test_checking_needs_the_small_lock_only():
+    """What `reprood verify` imports is in requirements-verify.lock, which is a part of requirements.lock."""
+    small, whole = (names_of((ROOT / name).read_text()) for name in ("requirements-verify.lock", "requirements.lock"))
+    assert small.items() <= whole.items()
+    assert not {"torch", "snakemake", "dvc"} & set(small)
+    code = (
+        "import sys, json, importlib.metadata as m, reprood.cli, reprood.verify, reprood.compare\n"
+        "known = m.packages_distributions()\n"
+        "loaded = {name.split('.')[0] for name in sys.modules}\n"
+        "print(json.dumps(sorted({known[name][0] for name in loaded if name in known})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    needed = {name.lower().replace("_", "-") for name in json.loads(done.stdout)}
+    optional = {"charset-normalizer", "cloudpickle", "reprood", "setuptools"}  # taken by others if they are there
+    assert needed - optional <= set(small)
 
 
 def cli(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
