@@ -16,11 +16,11 @@ from scipy import stats
 
 from reprood.audit.decide import holm, judge, p_values, two_sided
 from reprood.evaluate.bootstrap import Interval, contrast
-from reprood.evaluate.resample import Scores, replicate_detection, replicate_errors
+from reprood.evaluate.resample import Replicates, Scores, replicate_detection, replicate_errors
 
 REPLICATES = 200
 CLAIMS = 12
-MARGIN = {"error": 1.0, "auroc": 0.02}
+MARGIN = {"error": 1.0, "auroc": 0.02, "family": 0.02}
 
 
 def simulated_errors(chance: np.random.Generator, seeds: int, images: int, spread: float, gap: float) -> Interval:
@@ -59,7 +59,32 @@ def simulated_auroc(chance: np.random.Generator, seeds: int, images: int, spread
     return contrast(replicate_detection(arms, "auroc", chance, REPLICATES), [1.0, -1.0], chance)
 
 
-SIMULATIONS = {"error": simulated_errors, "auroc": simulated_auroc}
+def simulated_family(chance: np.random.Generator, members: int, images: int, spread: float, gap: float) -> Interval:
+    """Interval of the difference of two AUROCs over the members of a family (classes), one training each, paired.
+
+    Members differ in difficulty by 5 points, and in what a method gains on them by `spread` points.
+    """
+    parts = []
+    for _ in range(members):
+        base = np.clip(0.80 + 0.05 * chance.normal(), 0.6, 0.9)
+        gained = gap + spread / 100 * chance.normal()
+        shared = {"id": chance.normal(size=images), "ood": chance.normal(size=images)}
+        arms = []
+        for extra in (gained, 0.0):
+            shift = np.sqrt(2) * stats.norm.ppf(np.clip(base + extra, 0.51, 0.995))
+            known, unknown = ((shared[k] + chance.normal(size=images)) / np.sqrt(2) for k in ("id", "ood"))
+            arms.append([Scores(known + shift, {"set": unknown})])
+        parts.append(replicate_detection(arms, "auroc", chance, REPLICATES))
+    found = Replicates(
+        [np.concatenate([part.observed[i] for part in parts]) for i in (0, 1)],
+        [np.concatenate([part.resampled[i] for part in parts], axis=1) for i in (0, 1)],
+        members * images,
+        members * images,
+    )
+    return contrast(found, [1.0, -1.0], chance, trainings=["family", "family"])
+
+
+SIMULATIONS = {"error": simulated_errors, "auroc": simulated_auroc, "family": simulated_family}
 
 
 def study(metric: str, seeds: int, images: int, spread: float, repetitions: int, chance: np.random.Generator) -> dict:
@@ -83,6 +108,7 @@ def study(metric: str, seeds: int, images: int, spread: float, repetitions: int,
 SETTINGS = [  # metric, seeds, images a side, spread between trainings in points
     ("error", 3, 2000, 0.5), ("error", 3, 2000, 2.0), ("error", 3, 400, 1.0), ("error", 5, 2000, 1.0),
     ("auroc", 3, 800, 0.5), ("auroc", 3, 800, 3.0), ("auroc", 3, 300, 1.0), ("auroc", 5, 800, 2.0),
+    ("family", 3, 300, 0.5), ("family", 3, 300, 3.0), ("family", 10, 300, 2.0),
 ]  # fmt: skip
 
 
@@ -117,16 +143,15 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, default=None)
     options = parser.parse_args()
     begun, rows = time.monotonic(), []
-    print(
-        "setting                                    coverage  (gap)  false diff.  false equiv.  any of 12   with Holm"
-    )
+    print(f"{'setting':60s} coverage  (gap)  false diff.  false equiv.  any of 12   with Holm")
     for place, (metric, seeds, images, spread) in enumerate(SETTINGS):
         found = study(metric, seeds, images, spread, options.repetitions, np.random.default_rng(place))
-        name = f"{metric}, {seeds} seeds, {images} images, spread {spread:g}"
+        what, of = ("auroc of a family", "members") if metric == "family" else (metric, "seeds")
+        name = f"{what}, {seeds} {of}, {images} images, spread {spread:g}"
         rows.append((name, found))
         shares = [100 * value for value in found.values()]
         print(
-            f"{name:42s} {shares[0]:7.1f} {shares[1]:7.1f} {shares[2]:10.2f} {shares[3]:13.2f} {shares[4]:11.1f} "
+            f"{name:60s} {shares[0]:7.1f} {shares[1]:7.1f} {shares[2]:10.2f} {shares[3]:13.2f} {shares[4]:11.1f} "
             f"{shares[5]:10.1f}"
         )
     print(f"{options.repetitions} repetitions each, {time.monotonic() - begun:.0f} s")

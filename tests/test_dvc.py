@@ -90,6 +90,30 @@ def test_metrics_params_and_plots_are_shown(versioned):
     assert "static" in versioned.run("dvc", "plots", "show").stdout or (versioned.folder / "dvc_plots").exists()
 
 
+def test_revisions_can_be_compared(versioned, tmp_path):
+    """After another setting of one method DVC tells the numbers of both revisions, of this method alone."""
+    copy = clone(versioned, tmp_path / "clone")
+    copy.run("dvc", "pull")
+    part = "results/summary/smoke_letters.godin_c.json"
+    before = json.loads((copy.folder / part).read_text())
+    copy.edit(
+        "config/suites/smoke.yaml",
+        "{use: godin, label: DeConf-C}",
+        "{use: godin, label: DeConf-C, set: {head: euclid}}",
+    )
+    copy.run("snakemake", "--cores", "2", "results/metrics.parquet", "results/plots.csv")
+    after = json.loads((copy.folder / part).read_text())
+    copy.run("dvc", "commit", "--force", "reproduce")
+    git(copy, "commit", "-qam", "Head E")
+    changed = json.loads(copy.run("dvc", "metrics", "diff", "HEAD~1", "HEAD", "--json").stdout)["diff"]
+    assert set(changed) == {part}
+    told = changed[part]["top1_error"]
+    assert (told["old"], told["new"]) == (before["top1_error"], after["top1_error"])
+    copy.run("dvc", "plots", "diff", "HEAD~1", "HEAD", "--out", "plots")
+    page = (copy.folder / "plots" / "index.html").read_text()
+    assert all(f'"{revision}"' in page for revision in ("HEAD", "HEAD~1"))
+
+
 def test_snapshot_refuses_when_something_would_run_again(versioned, tmp_path):
     copy = clone(versioned, tmp_path / "clone")
     copy.run("dvc", "pull")

@@ -89,10 +89,19 @@ def _spot(path: Path, count: int, seed: int) -> "Check":
     return Check(f"{len(found)} random runs come out as stated", holds, tuple(map(str, found)))
 
 
-def compare(first: Path, second: Path) -> None:
-    """Compare the verdicts of two releases: what changed, and whether beyond noise."""
+def compare(
+    first: Annotated[Path, typer.Argument(help="A release (folder or zip archive), or a checkout with results.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+    most: Annotated[int, typer.Option(min=0, help="How many metrics beyond noise are printed.")] = 10,
+    table: Annotated[Path | None, typer.Option(help="CSV file for every metric that differs.")] = None,
+) -> None:
+    """Compare two releases: which verdicts and numbers changed, and whether beyond noise."""
     from reprood.compare import compare as against
+    from reprood.files import atomic_path
 
+    for path in (first, second):
+        if not path.exists():
+            raise ReproodError(f"{path} does not exist; give two published releases (or checkouts with results).")
     found = against(first, second)
     for change in found.changed:
         print(change)
@@ -100,3 +109,16 @@ def compare(first: Path, second: Path) -> None:
         for claim in alone:
             print(f"{claim}: only in {name}")
     print(f"{found.same} claims are the same, {len(found.changed)} differ.")
+    numbers = found.numbers
+    for row in numbers.beyond.head(most).itertuples():
+        print(
+            f"{row.benchmark}/{row.method}: {row.metric} of {row.score} on {row.split}: {row.first:.4g} -> "
+            f"{row.second:.4g} (beyond noise, p = {row.p_holm:.2g} after Holm's correction)"
+        )
+    print(
+        f"{numbers.same} metrics are the same, {len(numbers.table)} differ, {len(numbers.beyond)} beyond noise; "
+        f"{numbers.only_first} are only in {first}, {numbers.only_second} only in {second}."
+    )
+    if table is not None:
+        with atomic_path(table) as temporary:
+            numbers.table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.10g")

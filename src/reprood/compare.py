@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from reprood.compare_numbers import Numbers, compare_numbers
 from reprood.errors import ReproodError
+from reprood.evaluate.table import read_metrics
+from reprood.verify import opened
 
 KEY = ["paper", "claim", "benchmark"]
 
@@ -42,12 +45,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs between two releases: claims of both, and claims of one alone."""
+    """What differs between two releases: claims of both, claims of one alone, and metrics."""
 
     changed: tuple[Change, ...]
     same: int
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
+    numbers: Numbers
 
 
 def _verdicts(folder: Path) -> pd.DataFrame:
@@ -64,13 +68,18 @@ def _verdicts(folder: Path) -> pd.DataFrame:
 
 
 def compare(first: Path, second: Path) -> Comparison:
-    """Compare the verdicts of two releases.
+    """Compare the verdicts and metrics of two releases (folders or zip archives) or checkouts with results.
 
     Raises
     ------
     ReproodError
-        When one has no verdicts.
+        When one has no verdicts or no metrics.
     """
+    with opened(first) as one, opened(second) as other:
+        return _compare(one, other)
+
+
+def _compare(first: Path, second: Path) -> Comparison:
     a, b = _verdicts(first), _verdicts(second)
     changed, same = [], 0
     for claim in a.index.intersection(b.index):
@@ -85,7 +94,8 @@ def compare(first: Path, second: Path) -> Comparison:
         changed.append(Change(str(claim), (x["verdict"], y["verdict"]), (x["effect"], y["effect"]), noise))
     changed.sort(key=lambda change: (change.verdicts[0] == change.verdicts[1], not change.beyond_noise))
     alone = [tuple(str(claim) for claim in one.index.difference(other.index)) for one, other in ((a, b), (b, a))]
-    return Comparison(tuple(changed), same, alone[0], alone[1])
+    numbers = compare_numbers(*(read_metrics(folder / "results" / "metrics.csv") for folder in (first, second)))
+    return Comparison(tuple(changed), same, alone[0], alone[1], numbers)
 
 
 def beyond_noise(first: tuple[float, float, float], second: tuple[float, float, float]) -> bool | None:
