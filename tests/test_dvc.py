@@ -105,7 +105,7 @@ def test_revisions_can_be_compared(versioned, tmp_path):
     after = json.loads((copy.folder / part).read_text())
     copy.run("dvc", "commit", "--force", "reproduce")
     git(copy, "commit", "-qam", "Head E")
-    changed = json.loads(copy.run("dvc", "metrics", "diff", "HEAD~1", "HEAD", "--json").stdout)["diff"]
+    changed = json.loads(copy.run("dvc", "metrics", "diff", "HEAD~1", "HEAD", "--json").stdout)
     assert set(changed) == {part}
     told = changed[part]["top1_error"]
     assert (told["old"], told["new"]) == (before["top1_error"], after["top1_error"])
