@@ -457,7 +457,8 @@ def test_holm_against_its_definition():
 
 def test_a_verdict_that_does_not_stand_the_correction_becomes_inconclusive():
     def row(verdict, exploratory=False, **more):
-        return {"verdict": verdict, "reason": "r", "exploratory": exploratory, **more}
+        strict = {"p_strict": more["p"]} if "p" in more else {}
+        return {"verdict": verdict, "reason": "r", "exploratory": exploratory, **strict, **more}
 
     rows = [row("reproduced", p=0.02), row("reproduced", p=0.001), row("inconclusive", p=0.4), row("inconclusive")]
     corrected(rows)
@@ -468,6 +469,12 @@ def test_a_verdict_that_does_not_stand_the_correction_becomes_inconclusive():
     assert "for 2 comparisons of the paper's main claims: p = 0.03 becomes 0.06" in rows[0]["reason"]
     assert rows[2]["verdict"] == "contradicted"
     assert rows[2]["reason"].endswith("not corrected for the number of comparisons")
+    alone = [row("reproduced", p=0.04, p_strict=0.2)]
+    corrected(alone)
+    assert alone[0]["verdict"] == "reproduced", "one comparison needs no correction"
+    rows = [row("reproduced", p=0.01, p_strict=0.03), row("reproduced", p=0.001, p_strict=0.02)]
+    corrected(rows)
+    assert [found["p_holm"] for found in rows] == [0.04, 0.04]
 
 
 def test_a_paper_has_at_most_six_main_claims():

@@ -254,3 +254,19 @@ def test_speed_and_memory_of_large_samples() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 30e6
+
+
+def test_strict_p_values_have_the_degrees_of_freedom_of_the_trainings() -> None:
+    from scipy import stats
+
+    rng = generator(3)
+    first, second = (rng.random((3, 400)) < rate for rate in (0.3, 0.2))
+    found = bootstrap.bootstrap_error_difference(first, second, generator())
+    assert found.freedom > 4
+    assert found.strict_freedom == 4
+    t = found.estimate / found.standard_error
+    assert found.above(0.0, strict=True) == pytest.approx(stats.t.sf(t, 4))
+    assert found.above(0.0) == pytest.approx(stats.t.sf(t, found.freedom))
+    assert found.above(0.0) < found.above(0.0, strict=True)
+    alone = bootstrap.bootstrap_errors(first[:1], generator())
+    assert alone.strict_freedom == alone.freedom

@@ -25,15 +25,18 @@ def judge(kind: str, interval: Interval, better: str, margin: float) -> bool | N
     return True if low > threshold else False if high < threshold else None
 
 
-def p_values(kind: str, interval: Interval, better: str, margin: float) -> tuple[float, float]:
-    """One-sided p values against what denies the claim and against what the claim says (see `judge`)."""
+def p_values(kind: str, interval: Interval, better: str, margin: float, strict: bool = False) -> tuple[float, float]:
+    """One-sided p values against what denies the claim and against what the claim says (see `judge`).
+
+    With `strict` they hold far out, too, where a correction for many comparisons looks (`Interval.strict_freedom`).
+    """
     if kind == "equivalent":  # two one-sided tests
-        inside = max(interval.above(-margin), interval.below(margin))
-        return inside, min(interval.below(-margin), interval.above(margin))
+        inside = max(interval.above(-margin, strict), interval.below(margin, strict))
+        return inside, min(interval.below(-margin, strict), interval.above(margin, strict))
     threshold = margin if kind in STRICT else -margin
     if better == "lower":
-        return interval.below(-threshold), interval.above(-threshold)
-    return interval.above(threshold), interval.below(threshold)
+        return interval.below(-threshold, strict), interval.above(-threshold, strict)
+    return interval.above(threshold, strict), interval.below(threshold, strict)
 
 
 def two_sided(steps: Sequence[tuple[float, float]]) -> float:

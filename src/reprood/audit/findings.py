@@ -30,6 +30,8 @@ class Finding:
         Means over seeds of the two sides.
     p : float
         Two-sided p value: below 1 - level exactly when `holds` is True or False.
+    p_strict : float
+        The same for corrections for many comparisons.
     where : str
         The member or OOD set that is shown, for a pattern of signs.
     better : str
@@ -43,6 +45,7 @@ class Finding:
     sides: tuple[str, str]
     values: tuple[float, float]
     p: float
+    p_strict: float
     where: str = ""
     better: str = ""
     each: tuple[tuple[str, bool | None], ...] = ()
@@ -68,7 +71,7 @@ class Step:
     ----------
     holds : bool or None
     interval : Interval
-    p : (float, float)
+    p, p_strict : (float, float)
         Against what denies the step, and against the step.
     sides : (str, str)
     values : (float, float)
@@ -81,6 +84,7 @@ class Step:
     holds: bool | None
     interval: Interval
     p: tuple[float, float]
+    p_strict: tuple[float, float]
     sides: tuple[str, str]
     values: tuple[float, float]
     better: str
@@ -118,8 +122,11 @@ def find(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part]) 
         interval = contrast(found, [1.0], generator, LEVEL)
         published = paper.number(claim.published[0]).value * unit(claim.metric)
         holds = judge("equivalent", _shifted(interval, published), claim.better, claim.margin)
-        p = two_sided([p_values("equivalent", _shifted(interval, published), claim.better, claim.margin)])
-        return Finding(holds, interval, (parts[0].label, "published"), (means[0], published), p)
+        gap = _shifted(interval, published)
+        p, strict = (
+            two_sided([p_values("equivalent", gap, claim.better, claim.margin, strict)]) for strict in (False, True)
+        )
+        return Finding(holds, interval, (parts[0].label, "published"), (means[0], published), p, strict)
     names = [evidence.training(part) for part in parts]
     steps = [
         _step(claim, compare(names, found, (i, i + 1), generator), parts[i : i + 2], means[i : i + 2])
@@ -148,6 +155,7 @@ def _step(claim: Claim, interval: Interval, parts: Sequence[Part], means: Sequen
         judge(claim.kind, interval, claim.better, claim.margin),
         interval,
         p_values(claim.kind, interval, claim.better, claim.margin),
+        p_values(claim.kind, interval, claim.better, claim.margin, strict=True),
         (parts[0].label, parts[1].label),
         (means[0], means[1]),
         claim.better,
@@ -165,11 +173,14 @@ def _together(steps: Sequence[Step]) -> Finding:
         holds = False if denied and p < 1 - LEVEL else None
     weakest = max(steps, key=lambda step: step.p[0])
     told = tuple((step.where, step.holds) for step in steps if step.where)
-    return Finding(holds, weakest.interval, weakest.sides, weakest.values, p, weakest.where, weakest.better, told)
+    strict = two_sided([step.p_strict for step in steps])
+    return Finding(
+        holds, weakest.interval, weakest.sides, weakest.values, p, strict, weakest.where, weakest.better, told
+    )
 
 
 def _shifted(found: Interval, by: float) -> Interval:
     return Interval(
         found.estimate - by, found.low - by, found.high - by, found.level, found.standard_error, found.replicates,
-        found.n_seeds, found.n_id, found.n_ood, found.freedom,
+        found.n_seeds, found.n_id, found.n_ood, found.freedom, found.strict_freedom,
     )  # fmt: skip

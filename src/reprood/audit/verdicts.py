@@ -40,7 +40,9 @@ def corrected(rows: list[dict[str, Any]]) -> None:
         if row["exploratory"] and row["verdict"] not in (INCONCLUSIVE, NOT_JUDGED):
             row["reason"] += "; exploratory: not corrected for the number of comparisons"
     tested = [row for row in rows if "p" in row and not row["exploratory"]]
-    for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
+    # one comparison alone needs no correction
+    chances = [row["p_strict"] for row in tested] if len(tested) > 1 else [row["p"] for row in tested]
+    for row, adjusted in zip(tested, holm(chances), strict=True):
         row["p_holm"] = adjusted
         if row["verdict"] not in (INCONCLUSIVE, NOT_JUDGED) and adjusted > 1 - LEVEL:
             row["verdict"] = INCONCLUSIVE
@@ -101,6 +103,7 @@ def verdict(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
         "n": finding.interval.n_id,
         "n_ood": finding.interval.n_ood,
         "p": finding.p,
+        "p_strict": finding.p_strict,
     }
     if row["n_seeds"] < claim.min_seeds:
         reason = f"too few seeds: {row['n_seeds']}, and {claim.min_seeds} are needed"

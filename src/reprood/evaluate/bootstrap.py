@@ -41,6 +41,9 @@ class Interval:
         Test samples: in-distribution, and over all OOD sets.
     freedom : float
         Degrees of freedom of the standard error (method "t").
+    strict_freedom : float
+        The same, at most those of the trainings: for p values far below 5 %, as a correction for many comparisons asks.
+        Satterthwaite's are right on average, but when a few trainings agree by luck they grow to those of the images.
     """
 
     estimate: float
@@ -53,20 +56,21 @@ class Interval:
     n_id: int
     n_ood: int
     freedom: float = math.inf
+    strict_freedom: float = math.inf
 
-    def above(self, bound: float) -> float:
+    def above(self, bound: float, strict: bool = False) -> float:
         """P value of "the value is at most `bound`", against its being above; one-sided, in [0, 1]."""
         gap = self.estimate - bound
         if self.standard_error == 0:
             return 0.0 if gap > 0 else 1.0
-        return float(stats.t.sf(gap / self.standard_error, self.freedom))
+        return float(stats.t.sf(gap / self.standard_error, self.strict_freedom if strict else self.freedom))
 
-    def below(self, bound: float) -> float:
+    def below(self, bound: float, strict: bool = False) -> float:
         """P value of "the value is at least `bound`", against its being below."""
         gap = self.estimate - bound
         if self.standard_error == 0:
             return 0.0 if gap < 0 else 1.0
-        return float(stats.t.cdf(gap / self.standard_error, self.freedom))
+        return float(stats.t.cdf(gap / self.standard_error, self.strict_freedom if strict else self.freedom))
 
 
 def contrast(
@@ -127,7 +131,8 @@ def contrast(
             drawn += np.take_along_axis(values, chosen, axis=1).mean(axis=1)
         tail = (1 - level) / 2
         low, high = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
-    return Interval(estimate, low, high, level, error, replicates, min(seeds), found.n_id, found.n_ood, freedom)
+    strict = min(freedom, sum(count - 1 for count in seeds) or math.inf)
+    return Interval(estimate, low, high, level, error, replicates, min(seeds), found.n_id, found.n_ood, freedom, strict)
 
 
 def _by_training(
