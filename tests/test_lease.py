@@ -5,7 +5,7 @@ import os
 import threading
 import time
 
-from reprood.lease import leased, visible_gpus
+from reprood.lease import devices_for, leased, lock_folder, one_gpu, visible_gpus
 from reprood.watch import duration, heartbeats, table
 
 
@@ -69,3 +69,32 @@ def test_watch_shows_running_and_stalled_trainings(tmp_path):
     assert "1:01:40" in text
     assert text.count("stalled?") == 1
     assert duration(59.6) == "1:00"
+
+
+def test_devices_of_other_machines_and_other_slurm_jobs_are_other_devices(monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    folders = set()
+    for machine in ("node1", "node2"):
+        monkeypatch.setattr("platform.node", lambda machine=machine: machine)
+        folders.add(lock_folder())
+    for job in ("12", "13"):
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        folders.add(lock_folder())
+    assert len(folders) == 4
+
+
+def test_a_slurm_job_takes_the_gpu_it_was_given_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("reprood.lease.visible_gpus", lambda: os.environ.get("CUDA_VISIBLE_DEVICES", "0,1").split(","))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert devices_for("auto") == ["0", "1"]
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    assert devices_for("auto") == devices_for("cpu") == []
+    assert devices_for("cuda") == ["0", "1"]
+    with one_gpu("auto"):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with one_gpu("auto"):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+    assert [path.name for path in (tmp_path / "state/gpu/slurm-12").iterdir()] == ["1.lock"]

@@ -60,11 +60,11 @@ def train(
 ) -> None:
     """Train one run (benchmark x method x seed); a killed one goes on where it was."""
     pin_threads(threads)
-    from reprood.lease import leased, visible_gpus
+    from reprood.lease import one_gpu
 
     record = parse(settings, "--settings")
     name = "/".join(str(record[key]) for key in ("benchmark", "method", "seed"))
-    with leased([] if device == "cpu" else visible_gpus(), Path("state/gpu")):
+    with one_gpu(device):
         from reprood.train import train_run
 
         train_run(
@@ -91,10 +91,10 @@ def predict(
 ) -> None:
     """Run a trained model on every test split; write one row a sample with every score."""
     pin_threads(threads)
-    from reprood.lease import leased, visible_gpus
+    from reprood.lease import one_gpu
 
     record = parse(settings, "--settings")
-    with leased([] if device == "cpu" else visible_gpus(), Path("state/gpu")):
+    with one_gpu(device):
         from reprood.predict import predict_run
 
         predict_run(
@@ -120,10 +120,10 @@ def study(
 ) -> None:
     """Carry out a study: an analysis that is not a benchmark (a toy problem, a mechanism, a timing)."""
     pin_threads(threads)
-    from reprood.lease import leased, visible_gpus
+    from reprood.lease import one_gpu
 
     record = parse(settings, "--settings")
-    with leased([] if device == "cpu" else visible_gpus(), Path("state/gpu")):
+    with one_gpu(device):
         from reprood.study import run_study
 
         state = Path("state/study") / record["name"] / _state_key(settings, code)

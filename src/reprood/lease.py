@@ -1,6 +1,7 @@
 """One GPU for one job: a lock a device, freed by the kernel even when the job is killed."""
 
 import os
+import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +15,48 @@ def visible_gpus() -> list[str]:
     """Device ids from CUDA_VISIBLE_DEVICES when it is set, else from the NVIDIA driver's folder."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
-        return [part.strip() for part in given.split(",") if part.strip() not in ("", "-1")]
+        return [part.strip() for part in given.split(",") if part.strip() not in ("", "-1", "NoDevFiles")]
     folder = Path("/proc/driver/nvidia/gpus")
     return [str(i) for i, _ in enumerate(sorted(folder.iterdir()))] if folder.is_dir() else []
+
+
+def devices_for(device: str) -> list[str]:
+    """Device ids that a job told `--device auto`, `cpu` or `cuda` may take one of.
+
+    A Slurm job that was given no GPU takes none of the node's, unless it is told to (nodes that are given whole).
+    """
+    if device == "cpu" or (device == "auto" and _given_none()):
+        return []
+    return visible_gpus()
+
+
+def _given_none() -> bool:
+    return "SLURM_JOB_ID" in os.environ and "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def lock_folder() -> Path:
+    """Where the locks lie: equal ids are the same device only on one machine and, under Slurm, in one job.
+
+    Checkouts lie on disks that many machines share, and Slurm may number the devices of each job from 0.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    return Path("state/gpu") / (f"slurm-{job}" if job else platform.node())
+
+
+@contextmanager
+def one_gpu(device: str) -> Iterator[None]:
+    """Hold one of the GPUs that this job may use, if there is any, until the end of the block.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda"}
+        As on the command line.
+    """
+    devices = devices_for(device)
+    if device == "auto" and _given_none():
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the node's are other jobs'
+    with leased(devices, lock_folder()):
+        yield
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from reprood.errors import ReproodError
 from reprood.files import canonical_json
 from reprood.fingerprint import PACKAGE, code_hash
 from reprood.kinds import figures_of, page_names, tables_of
-from reprood.lease import visible_gpus
+from reprood.lease import devices_for
 from reprood.warm import VARIABLE
 
 SPLIT_FILES = ("images.npy", "labels.npy", "extras.npz", "meta.json")
@@ -377,9 +377,8 @@ class Plan:
 
     def gpus(self) -> int:
         """GPUs that a training asks for: 1 when it will use one, else 0 (seen without importing torch)."""
-        if self.settings.device == "cpu":
-            return 0
-        return 1 if self.settings.device == "cuda" or visible_gpus() else 0
+        device = self.settings.device
+        return 1 if device == "cuda" or devices_for(device) else 0
 
 
 def layered(*settings: Mapping[str, Any]) -> dict[str, Any]:
