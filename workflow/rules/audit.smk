@@ -10,6 +10,11 @@ rule audit:
         "results/verdicts.csv",
     log:
         "logs/audit.log",
+    group:
+        "report"
+    resources:
+        mem_mb=4000,
+        runtime=120,
     params:
         code=code("reprood.audit.verdicts"),
         settings=suite_parameters,

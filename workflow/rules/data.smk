@@ -6,6 +6,11 @@ rule dataset:
         split_files("data/{dataset}/{split}"),
     log:
         "logs/data/{dataset}/{split}.log",
+    group:
+        "data"
+    resources:
+        mem_mb=4000,
+        runtime=240,
     params:
         code=code("reprood.data.dataset"),
         settings=dataset_parameters,
@@ -23,6 +28,11 @@ rule split:
         "logs/data/benchmarks/{benchmark}/{split}.log",
     wildcard_constraints:
         split="(?!corrupted/)[a-z0-9_]+",  # made from the test split, by the next rule
+    group:
+        "data"
+    resources:
+        mem_mb=4000,
+        runtime=60,
     params:
         code=code("reprood.data.benchmark"),
         settings=split_parameters,
@@ -39,9 +49,12 @@ rule corrupted:
         split_files("data/benchmarks/{benchmark}/corrupted"),
     log:
         "logs/data/benchmarks/{benchmark}/corrupted.log",
+    group:
+        "data"
     threads: 1
     resources:
         mem_mb=3000,
+        runtime=240,
     params:
         code=code("reprood.corrupt"),
         settings=corrupted_parameters,
@@ -58,6 +71,11 @@ rule lint_benchmark:
         "data/benchmarks/{benchmark}/lint.json",
     log:
         "logs/data/benchmarks/{benchmark}/lint.log",
+    group:
+        "data"
+    resources:
+        mem_mb=4000,
+        runtime=60,
     params:
         code=code("reprood.data.lint"),
         settings=lint_parameters,

@@ -8,6 +8,11 @@ rule evaluate:
         "runs/{benchmark}/{method}/{seed}/metrics.csv",
     log:
         "logs/evaluate/{benchmark}/{method}/{seed}.log",
+    group:
+        "score"
+    resources:
+        mem_mb=2000,
+        runtime=60,
     params:
         code=code("reprood.evaluate.table"),
         settings=evaluate_parameters,
@@ -27,6 +32,11 @@ rule collect_metrics:
         parts=plan.summaries(),
     log:
         "logs/evaluate/collect.log",
+    group:
+        "report"
+    resources:
+        mem_mb=2000,
+        runtime=30,
     params:
         code=code("reprood.evaluate.collect"),
         parts=summary_options,

@@ -10,6 +10,8 @@ rule predict:
         "runs/{benchmark}/{method}/{seed}/predictions.parquet",
     log:
         "logs/predict/{benchmark}/{method}/{seed}.log",
+    group:
+        "score"
     threads: 1
     resources:
         gpu=plan.gpus(),
@@ -32,6 +34,11 @@ rule examples:
         "runs/{benchmark}/examples.npz",
     log:
         "logs/predict/{benchmark}/examples.log",
+    group:
+        "data"
+    resources:
+        mem_mb=3000,
+        runtime=30,
     params:
         code=example_code,
         settings=example_records,

@@ -36,6 +36,11 @@ for name in plan.benchmarks:
             ],
         log:
             f"logs/report/draw/{name}.log",
+        group:
+            "report"
+        resources:
+            mem_mb=3000,
+            runtime=30,
         params:
             code=code("reprood.report.draw"),
             settings=plan.suite_parameters(),
@@ -58,6 +63,11 @@ rule study_figure:
         png="reports/figures/studies/{study}.png",
     log:
         "logs/report/figures/studies/{study}.log",
+    group:
+        "report"
+    resources:
+        mem_mb=2000,
+        runtime=15,
     params:
         code=drawing_code,
         settings=drawing_parameters,
@@ -74,6 +84,11 @@ rule plots:
         "results/plots.csv",
     log:
         "logs/report/plots.log",
+    group:
+        "report"
+    resources:
+        mem_mb=2000,
+        runtime=15,
     params:
         code=code("reprood.report.plots"),
     shell:
@@ -93,6 +108,11 @@ rule notebook:
         "reports/notebooks/{notebook}.html",
     log:
         "logs/report/notebooks/{notebook}.log",
+    group:
+        "report"
+    resources:
+        mem_mb=4000,
+        runtime=60,
     params:
         code=code(
             "reprood.report.notebook",
@@ -132,6 +152,11 @@ rule pages:
         [f"reports/{name}" for name in plan.pages() if name != "index.html"],
     log:
         "logs/report/pages.log",
+    group:
+        "report"
+    resources:
+        mem_mb=4000,
+        runtime=30,
     params:
         code=code("reprood.report.pages"),
         settings=suite_parameters,
