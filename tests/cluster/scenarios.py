@@ -1,0 +1,353 @@
+"""What happens to the suite on a real Slurm: runs it on the cluster of `slurm.py` and checks the outcome.
+
+    python tests/cluster/slurm.py run python tests/cluster/scenarios.py FOLDER [SCENARIO...]
+
+FOLDER is a scratch folder. Scenarios: suite, failing, preempted, node, killed, gpus; all of them by default. Each
+prints what was checked and the accounting lines of its jobs. The Python that runs this needs `reprood[cluster]`.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import slurm  # noqa: E402
+
+from checkout import Checkout  # noqa: E402
+
+ON_SLURM = ("--workflow-profile", "profiles/slurm", "--cores", "2", "--resources", "mem_mb=7500", "gpu=1",
+            "--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "20")  # fmt: skip
+SMALL = ("--groups", "train=score", "--group-components", "score=10")
+RUN = "runs/long/erm/{seed}"
+EVIDENCE = (".safetensors", ".parquet", ".csv", ".npz", ".npy")  # what holds no times
+
+
+def say(text: str) -> None:
+    """Print at once."""
+    print(text, flush=True)
+
+
+def long_suite(folder: Path, epochs: int, **settings: object) -> str:
+    """Write a suite of one long training with three seeds; give its path below the checkout."""
+    text = yaml.safe_load((folder / "config/suites/smoke.yaml").read_text())
+    text["benchmarks"] = {"long": text["benchmarks"]["smoke_letters"]}
+    text["methods"] = {"erm": text["methods"]["erm"]}
+    text["settings"]["training"].update({"epochs": epochs, **settings})
+    text |= {"title": "One long training", "runs": [{"benchmark": "long", "methods": ["erm"]}], "seeds": [0, 1, 2]}
+    del text["studies"]
+    (folder / "config/suites/long.yaml").write_text(yaml.safe_dump(text, sort_keys=False))
+    return "config/suites/long.yaml"
+
+
+class Snakemake:
+    """A Snakemake process on the cluster, in the background."""
+
+    def __init__(self, checkout: Checkout, suite: str, *arguments: str) -> None:
+        self.checkout = checkout
+        self.log = checkout.folder / "snakemake.log"
+        self.since = time.strftime("%Y-%m-%dT%H:%M:%S")
+        command = ["snakemake", *ON_SLURM, *arguments, "--config", f"suite={suite}", "checkpoint_seconds=1"]
+        with open(self.log, "a") as stream:
+            self.process = subprocess.Popen(
+                command, cwd=checkout.folder, env=checkout.env, stdout=stream, stderr=stream, start_new_session=True
+            )
+
+    def wait(self, *, fails: bool = False, seconds: float = 1800) -> str:
+        """Its output, once it has ended as expected."""
+        code = self.process.wait(seconds)
+        text = self.log.read_text()
+        assert bool(code) == fails, f"Snakemake ended with {code}:\n{text[-8000:]}"
+        return text
+
+    def job(self, target: str) -> str:
+        """The Slurm job that is to make this run (the comment names rule and wildcards); waits until it runs."""
+        found: list[str] = []
+
+        def running() -> bool:
+            self.still_there()
+            rows = slurm.call("squeue", "-h", "-t", "RUNNING", "-o", "%i|%k").splitlines()
+            found[:] = [row.split("|")[0] for row in rows if target in row.split("|")[1]]
+            return bool(found)
+
+        slurm.wait_for(f"the job of {target}", running, 240)
+        return found[0]
+
+    def still_there(self) -> None:
+        """Fails when Snakemake has ended already."""
+        if self.process.poll() is not None:
+            raise AssertionError(f"Snakemake has ended early:\n{self.log.read_text()[-8000:]}")
+
+
+def training(checkout: Checkout, seed: int = 0) -> dict[str, object] | None:
+    """How far a training is, by its heartbeat; None before it has one."""
+    path = checkout.folder / f"logs/heartbeat/long.erm.{seed}.json"
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        found: dict[str, object] = json.loads(path.read_text())
+        return found
+    return None
+
+
+def wait_for_epoch(checkout: Checkout, epoch: int, main: Snakemake, seed: int = 0) -> int:
+    """Wait until a training has passed an epoch (and has a checkpoint); give the epoch that it has reached."""
+    reached = 0
+
+    def passed() -> bool:
+        nonlocal reached
+        main.still_there()
+        beat = training(checkout, seed) or {}
+        reached = int(str(beat.get("epoch", 0)))
+        return reached >= epoch and any((checkout.folder / f"state/train/long/erm/{seed}").rglob("*.checkpoint"))
+
+    slurm.wait_for(f"epoch {epoch}", passed, 300)
+    return reached
+
+
+def digests(folder: Path, *parts: str) -> dict[str, str]:
+    """SHA-256 of every result file that holds no times."""
+    files = sorted(path for part in parts for path in (folder / part).rglob("*") if path.suffix in EVIDENCE)
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def compare(one: Path, other: Path, *parts: str) -> int:
+    """How many files agree bit for bit; an error names those that do not."""
+    first, second = digests(one, *parts), digests(other, *parts)
+    assert first, f"no results below {one}"
+    assert set(first) == set(second), sorted(set(first) ^ set(second))[:5]
+    different = [name for name in first if first[name] != second[name]]
+    assert not different, f"{len(different)} of {len(first)} files differ: {different[:5]}"
+    return len(first)
+
+
+def accounting(since: str, *, all_states: bool = True) -> str:
+    """The accounting lines of the jobs that were submitted since a moment (not of their steps)."""
+    time.sleep(3)
+    fields = "JobID%6,State%14,ExitCode,NodeList%8,ReqCPUS%7,ReqMem,Timelimit%12,AllocTRES%38,Elapsed,Comment%46"
+    duplicates = ("--duplicates",) if all_states else ()
+    return slurm.call("sacct", "-X", *duplicates, "--starttime", since, "--endtime", "now", f"--format={fields}")
+
+
+def warm_servers(folder: Path) -> Iterator[str]:
+    """Process ids of servers (`reprood.warm`) that Snakemake processes in this folder have started."""
+    for pid in slurm.call("pgrep", "-f", "from reprood.warm import serve", check=False).split():
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/cwd") == str(folder):
+                yield pid
+
+
+def suite(work: Path) -> None:
+    """The suite `smoke` on Slurm, in groups, against the same suite on this machine."""
+    there = Checkout(work / "slurm")
+    here = Checkout(work / "local", fill=not (work / "local").exists())
+    if here.plan():  # a finished one is used again
+        begin = time.monotonic()
+        here.snakemake()
+        say(f"suite: {time.monotonic() - begin:.0f} s locally with --cores 2")
+    begin = time.monotonic()
+    main = Snakemake(there, "smoke", *SMALL)
+    warm: set[str] = set()
+    while main.process.poll() is None:
+        warm.update(warm_servers(there.folder))
+        time.sleep(1)
+    main.wait()
+    seconds = time.monotonic() - begin
+    same = compare(here.folder, there.folder, "data", "runs", "results")
+    assert there.plan() == {}, "something would run again on the local machine"
+    assert not warm, f"a warm server was started: {warm}"
+    say(f"suite: {seconds:.0f} s on Slurm; {same} result files agree bit for bit")
+    say(accounting(main.since))
+    say(slurm.call("sacct", "--starttime", main.since, "--format=JobID%9,State,Elapsed,TotalCPU,MaxRSS"))
+
+
+def reference(work: Path, epochs: int) -> Path:
+    """The long training without any disturbance, on this machine."""
+    checkout = Checkout(work / f"undisturbed{epochs}")
+    name = long_suite(checkout.folder, epochs)
+    checkout.snakemake(RUN.format(seed=0) + "/metrics.csv", suite=name)
+    return checkout.folder
+
+
+def failing(work: Path) -> None:
+    """A job that fails once is tried again; one that always fails ends with its own sentence."""
+    checkout = Checkout(work / "failing")
+    name = long_suite(checkout.folder, 2)
+    code = (
+        "from pathlib import Path; import sys; from snakemake.common.configfile import load_configfile as load\n"
+        "from reprood.cli import _state_key; from reprood.workflow import Plan\n"
+        f"plan = Plan({{**load('config/config.yaml'), 'suite': {name!r}}}, Path.cwd())\n"
+        "print(_state_key(plan.train_parameters('long', 'erm', 0), plan.code_of('long', 'erm', 'reprood.train')))"
+    )
+    key = checkout.run(sys.executable, "-c", code).stdout.strip()
+    state = checkout.folder / "state/train/long/erm/0" / key
+    state.mkdir(parents=True)
+    with open(state / "lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as if somebody trained the same run
+        main = Snakemake(checkout, name, RUN.format(seed=0) + "/model.safetensors")
+        slurm.wait_for("the failure", lambda: "FAILED" in accounting(main.since), 240)
+    text = main.wait()
+    assert "Another process is training long/erm/0" in text
+    assert "Trying to restart job" in text
+    say("failing: the first try failed with its sentence in Snakemake's output, the second one succeeded")
+    say(accounting(main.since))
+
+    name = long_suite(checkout.folder, 2, lr=1e30)
+    main = Snakemake(checkout, name, RUN.format(seed=1) + "/model.safetensors")
+    text = main.wait(fails=True)
+    sentence = next(line for line in text.splitlines() if "long/erm/1" in line and "error:" in line)
+    assert not (checkout.folder / RUN.format(seed=1) / "model.safetensors").exists()
+    say(f"failing: after two tries Snakemake ends with an error and shows: {sentence.strip()}")
+    say(accounting(main.since))
+
+
+def preempted(work: Path) -> None:
+    """Requeued, preempted and cancelled in mid-epoch, the training ends in the same bits."""
+    epochs = 900
+    undisturbed = reference(work, epochs)
+    checkout = Checkout(work / "preempted")
+    name = long_suite(checkout.folder, epochs)
+    main = Snakemake(checkout, name, RUN.format(seed=0) + "/metrics.csv")
+    reached = []
+    job = main.job("rule_train")
+    reached.append(wait_for_epoch(checkout, 60, main))
+    slurm.call("scontrol", "requeue", job)
+    slurm.wait_for("the requeue", lambda: training_of(job) != "RUNNING", 30)
+
+    assert main.job("rule_train") == job
+    reached.append(wait_for_epoch(checkout, reached[-1] + 150, main))
+    node = slurm.call("squeue", "-h", "-j", job, "-o", "%N").strip()
+    urgent = ("sbatch", "--parsable", "-p", "urgent", "-w", node, "--exclusive", "--mem=0", "-o", "/dev/null")
+    slurm.call(*urgent, "--wrap", "sleep 5")
+    slurm.wait_for("the preemption", lambda: training_of(job) != "RUNNING", 60)
+
+    assert main.job("rule_train") == job
+    reached.append(wait_for_epoch(checkout, reached[-1] + 150, main))
+    slurm.call("scancel", job)
+    main.wait()
+    finish("preempted: requeued, preempted by an urgent job and cancelled", undisturbed, checkout, reached, main)
+
+
+def training_of(job: str) -> str:
+    """State of a job; empty when the queue no longer has it."""
+    return slurm.call("squeue", "-h", "-j", job, "-o", "%T", check=False).strip()
+
+
+def finish(what: str, undisturbed: Path, checkout: Checkout, reached: list[int], main: Snakemake) -> None:
+    """Same bits as undisturbed, and the record says how often the training went on from a checkpoint."""
+    run = RUN.format(seed=0)
+    same = compare(undisturbed, checkout.folder, run)
+    phases = json.loads((checkout.folder / run / "run.json").read_text())["phases"]
+    assert phases[0]["resumed"] == len(reached), phases
+    say(f"{what} after epochs {reached}; it went on {len(reached)} times from its checkpoint; {same} files of the run")
+    say("agree bit for bit with a training that nothing disturbed")
+    say(accounting(main.since))
+
+
+def node(work: Path) -> None:
+    """The node dies: Slurm starts the training again on another one; Snakemake just waits."""
+    epochs = 900
+    undisturbed = reference(work, epochs)
+    checkout = Checkout(work / "node")
+    name = long_suite(checkout.folder, epochs)
+    main = Snakemake(checkout, name, RUN.format(seed=0) + "/metrics.csv")
+    job = main.job("rule_train")
+    reached = [wait_for_epoch(checkout, 100, main)]
+    dead = slurm.call("squeue", "-h", "-j", job, "-o", "%N").strip()
+    killed = slurm.kill_node(dead)
+    assert killed >= 4, f"only {killed} processes were killed"
+    slurm.wait_for("Slurm to notice", lambda: slurm.state(dead).startswith("DOWN"), 90)
+    again = main.job("rule_train")
+    assert again == job
+    moved = slurm.call("squeue", "-h", "-j", job, "-o", "%N").strip()
+    assert moved != dead
+    main.wait()
+    slurm.start_node(dead)
+    slurm.wait_for("the node", lambda: slurm.state(dead) == "IDLE", 60)
+    finish(
+        f"node: {dead} died with its {killed} processes, the job moved to {moved}", undisturbed, checkout, reached, main
+    )
+
+
+def killed(work: Path) -> None:
+    """The machine on which Snakemake runs dies, and the jobs are cancelled: the same command finishes."""
+    epochs = 900
+    undisturbed = reference(work, epochs)
+    checkout = Checkout(work / "killed")
+    name = long_suite(checkout.folder, epochs)
+    target = RUN.format(seed=0) + "/metrics.csv"
+    main = Snakemake(checkout, name, target)
+    job = main.job("rule_train")
+    reached = [wait_for_epoch(checkout, 100, main)]
+    os.killpg(main.process.pid, signal.SIGKILL)
+    main.process.wait()
+    slurm.call("scancel", job)
+    slurm.wait_for("the end of the job", lambda: not training_of(job), 60)
+    refused = Snakemake(checkout, name, target).wait(fails=True)
+    assert "LockException" in refused or "unlock" in refused
+    checkout.run("snakemake", "--unlock", "--config", f"suite={name}")
+    Snakemake(checkout, name, target).wait()
+    finish("killed: Snakemake was killed and its job cancelled; --unlock and the same command", undisturbed, checkout,
+           reached, main)  # fmt: skip
+
+
+def given_devices() -> Iterator[tuple[str, str, str]]:
+    """(Slurm job, node, CUDA_VISIBLE_DEVICES) of every training that runs now."""
+    for pid in slurm.call("pgrep", "-f", "reprood train ", check=False).split():
+        with contextlib.suppress(OSError):
+            if b"\0train\0" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                continue
+            words = Path(f"/proc/{pid}/environ").read_text().split("\0")
+            values = dict(word.split("=", 1) for word in words if "=" in word)
+            yield values["SLURM_JOB_ID"], values["SLURMD_NODENAME"], values.get("CUDA_VISIBLE_DEVICES", "none")
+
+
+def gpus(work: Path) -> None:
+    """Three trainings with a GPU each, at the same time: two on one node with different devices, one on another."""
+    checkout = Checkout(work / "gpus")
+    name = long_suite(checkout.folder, 900)
+    targets = [RUN.format(seed=seed) + "/model.safetensors" for seed in (0, 1, 2)]
+    main = Snakemake(checkout, name, "--set-resources", "train:gpu=1", "--", *targets)
+    seen: set[tuple[str, str, str]] = set()
+
+    def three() -> bool:
+        main.still_there()
+        beats = [training(checkout, seed) for seed in (0, 1, 2)]
+        seen.clear()
+        seen.update(given_devices())
+        return len(seen) == 3 and all(beat and int(str(beat["epoch"])) > 1 for beat in beats)
+
+    slurm.wait_for("three trainings at once", three, 300)
+    devices = sorted((node, device) for _, node, device in seen)
+    assert devices == [("reprood1", "0"), ("reprood1", "1"), ("reprood2", "0")], devices
+    main.wait()
+    say(f"gpus: three trainings at once, on {devices}")
+    say(accounting(main.since))
+
+
+SCENARIOS: dict[str, Callable[[Path], None]] = {
+    "suite": suite, "failing": failing, "preempted": preempted, "node": node, "killed": killed, "gpus": gpus,
+}  # fmt: skip
+
+
+def main(arguments: list[str]) -> None:
+    """Run the scenarios that are named."""
+    if not arguments or set(arguments[1:]) - set(SCENARIOS):
+        sys.exit(f"scenarios.py: expected a scratch folder and names from: {', '.join(SCENARIOS)}.")
+    work = Path(arguments[0]).resolve()
+    for name in arguments[1:] or SCENARIOS:
+        say(f"=== {name}: {SCENARIOS[name].__doc__}")
+        SCENARIOS[name](work)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,248 @@
+"""The cluster profiles: known options, a memory and a time for every job, groups that fit a node, valid manifests."""
+
+import argparse
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from snakemake.cli import get_argument_parser
+from snakemake.resources import GroupResources, Resource, Resources
+
+from checkout import ROOT, Checkout
+
+CLUSTERS = ("slurm", "kubernetes")
+SHARED = ("max-checksum-file-size", "rerun-triggers", "rerun-incomplete", "keep-going", "scheduler", "show-failed-logs")
+PLUGINS = {"slurm": "slurm", "kubernetes": "cluster_generic"}
+
+
+def profile(name: str) -> dict:
+    return yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text())
+
+
+def amounts(entries: list[str]) -> dict[str, int]:
+    return {key: int(value) for key, value in (entry.split("=") for entry in entries)}
+
+
+def plugin(name: str):
+    package = f"snakemake_executor_plugin_{PLUGINS[name]}"
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"needs {package} (pip install reprood[cluster])")
+    return importlib.import_module(package)
+
+
+@pytest.fixture(scope="module")
+def planned() -> dict[str, list[dict[str, int]]]:
+    """Rule -> what each of its jobs in the suite `smoke` asks for, as a dry run announces it."""
+    command = [sys.executable, "-m", "snakemake", "-n", "--forceall", "--config", "suite=smoke"]
+    environment = Checkout(ROOT, fill=False).env
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs: dict[str, list[dict[str, int]]] = defaultdict(list)
+    for block in re.split(r"\n(?=\s*(?:local)?rule )", done.stdout + done.stderr):  # members of groups are indented
+        rule = re.match(r"\s*(local)?rule (\w+):", block)
+        asked = re.search(r"^ +resources: (.*)$", block, flags=re.MULTILINE)
+        if rule and asked and not rule[1]:
+            threads = re.search(r"^ +threads: (\d+)$", block, flags=re.MULTILINE)
+            found = dict(part.split("=", 1) for part in asked[1].split(", "))
+            numbers = {key: int(found[key]) for key in ("mem_mb", "runtime", "gpu") if found.get(key, "").isdigit()}
+            jobs[rule[2]].append({**numbers, "_cores": int(threads[1]) if threads else 1})
+    del jobs["all"]  # runs nothing
+    return jobs
+
+
+@pytest.fixture(scope="module")
+def groups() -> dict[str, str]:
+    """Rule -> its group, from the rule files; rules that are made in a loop stand under `draw`."""
+    found = {}
+    for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")):
+        for block in re.split(r"\n(?=\s*rule[ :])", path.read_text()):
+            rule, group = re.match(r"\s*rule ?(\w*):", block), re.search(r'group:\n\s+"(\w+)"', block)
+            if rule:
+                found[rule[1] or "draw"] = group[1] if group else ""
+    return found
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_every_key_is_an_option(name):
+    known = {option.lstrip("-") for action in get_argument_parser()._actions for option in action.option_strings}
+    prefix = f"{PLUGINS[name].replace('_', '-')}-"
+    assert not [key for key in profile(name) if key not in known and not key.startswith(prefix)]
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_plugin_settings_exist(name):
+    fields = plugin(name).ExecutorSettings.__dataclass_fields__
+    prefix = f"{PLUGINS[name].replace('_', '-')}-"
+    used = [key.removeprefix(prefix).replace("-", "_") for key in profile(name) if key.startswith(prefix)]
+    assert used
+    assert not [key for key in used if key not in fields]
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_results_are_decided_as_on_one_machine(name):
+    here, there = profile("default"), profile(name)
+    assert {key: there[key] for key in SHARED} == {key: here[key] for key in SHARED}
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_every_job_names_memory_and_time_and_fits_a_node(name, planned):
+    node = profile(name)
+    limits = amounts(node["resources"])
+    assert {"train", "predict", "evaluate", "audit", "pages", "dataset", "split"} < set(planned)
+    for rule, jobs in planned.items():
+        for job in jobs:
+            assert 0 < job["runtime"] <= 24 * 60, rule
+            assert 500 <= job["mem_mb"] <= limits["mem_mb"], rule
+            assert job["_cores"] <= node["cores"], rule
+            assert job.get("gpu", 0) <= limits["gpu"], rule
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_groups_fit_a_node(name, planned, groups):
+    """What Snakemake asks for a group: jobs side by side are summed up to the limits, the rest goes in layers."""
+    node = profile(name)
+    limits = {**amounts(node["resources"]), "_cores": node["cores"]}
+    constraints = Resources({key: Resource(key, value) for key, value in limits.items()})
+    components = amounts(node["group-components"])
+    for group in ("data", "score", "report"):
+        rules = [rule for rule in planned if groups.get(rule if not rule.startswith("draw_") else "draw") == group]
+        assert rules
+        levels = []
+        for rule in rules:
+            jobs = planned[rule][:1] * components[group] if group in components else planned[rule]
+            levels.append([SimpleNamespace(resources={**job}, pipe_group=None) for job in jobs])
+        asked = GroupResources.basic_layered(levels, constraints, run_local=False)
+        for key in ("mem_mb", "_cores"):
+            assert 0 < asked[key] <= limits[key], (group, key)
+        assert asked.get("gpu", 0) <= limits["gpu"]
+        if group in components:
+            assert asked["runtime"] <= 24 * 60, group
+
+
+def test_long_trainings_stay_alone_and_everything_after_them_is_grouped(groups):
+    assert {rule for rule, group in groups.items() if not group} == {"train", "study"}
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_dry_run_with_the_profile(name, tmp_path):
+    plugin(name)
+    checkout = Checkout(tmp_path / "checkout")
+    done = checkout.run("snakemake", "-n", "--workflow-profile", f"profiles/{name}", "--config", "suite=smoke")
+    text = done.stdout + done.stderr
+    assert re.search(r"^train +29$", text, flags=re.MULTILINE), text[-2000:]
+    assert "profiles/default" not in text
+
+
+# --- Kubernetes ---
+
+
+@pytest.fixture(scope="module")
+def job():
+    spec = importlib.util.spec_from_file_location("kubernetes_job", ROOT / "profiles/kubernetes/job.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def asked(**changed: int) -> argparse.Namespace:
+    return argparse.Namespace(**{"cpus": 2, "memory_mb": 3000, "gpus": 0, "minutes": 60, **changed})
+
+
+def test_manifest_asks_for_what_the_rule_asks(job):
+    place = job.cluster("--image i:1 --claim disk --mount /work")
+    text = "cd '/work/a b' && python -m snakemake \"$HOME\""
+    plain = job.manifest(text, asked(), place, Path("/work/a b"), "reprood-1")
+    pod = plain["spec"]["template"]["spec"]
+    assert pod["containers"][0]["command"] == ["/bin/sh", "-c", text]
+    assert pod["containers"][0]["resources"]["requests"] == {"cpu": "2", "memory": "3000M"}
+    assert pod["volumes"][0]["persistentVolumeClaim"] == {"claimName": "disk"}
+    assert plain["spec"]["activeDeadlineSeconds"] == 3600
+    with_gpu = job.manifest(text, asked(gpus=1), place, Path("/work"), "reprood-2")["spec"]["template"]["spec"]
+    assert with_gpu["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert with_gpu["tolerations"]
+
+
+def test_manifest_is_valid(job):
+    validate = pytest.importorskip("kubernetes_validate", reason="needs the schemas of kubernetes-validate")
+    place = job.cluster("--image i:1 --claim disk --mount /work --namespace lab")
+    for gpus in (0, 1):
+        record = job.manifest("true", asked(gpus=gpus), place, Path("/work"), "reprood-1")
+        assert validate.validate(json.loads(json.dumps(record)), "1.31", strict=True)
+        record["spec"]["backOffLimit"] = 1
+        with pytest.raises(validate.ValidationError):
+            validate.validate(record, "1.31", strict=True)
+
+
+def test_status_of_a_job(job):
+    def condition(kind: str, status: str) -> dict:
+        return {"status": {"conditions": [{"type": kind, "status": status}]}}
+
+    assert job.status({}) == job.status(condition("Suspended", "True")) == job.status(condition("Failed", "False"))
+    assert job.status({}) == "running"
+    assert job.status(condition("Complete", "True")) == "success"
+    assert job.status(condition("Failed", "True")) == "failed"
+
+
+def test_mistakes_are_one_sentence(job, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    order = ["submit", "--cpus", "1", "--memory-mb", "1", "--gpus", "0", "--minutes", "1", "script"]
+    monkeypatch.delenv(job.VARIABLE, raising=False)
+    with pytest.raises(SystemExit, match="REPROOD_KUBERNETES is not set"):
+        job.main(order)
+    monkeypatch.setenv(job.VARIABLE, "--image i --claim c --mount /elsewhere")
+    with pytest.raises(SystemExit, match="is not below --mount /elsewhere"):
+        job.main(order)
+    monkeypatch.setenv(job.VARIABLE, "--image i")
+    with pytest.raises(SystemExit):
+        job.main(order)
+    assert "required: --claim, --mount" in capsys.readouterr().err
+    monkeypatch.setenv(job.VARIABLE, f"--image i --claim c --mount {tmp_path}")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match="there is no kubectl"):
+        job.main(["status", "reprood-1"])
+
+
+KUBECTL = """#!{python}
+# Stands in for kubectl and a cluster: a Job's command runs here, with its folder and environment.
+import json, os, subprocess, sys
+from pathlib import Path
+store, words = Path({store!r}), [word for word in sys.argv[1:] if not word.startswith("-")]
+words = words[1:]  # the namespace
+if words[0] == "create":
+    record = json.load(sys.stdin)
+    name, box = record["metadata"]["name"], record["spec"]["template"]["spec"]["containers"][0]
+    (store / (name + ".json")).write_text(json.dumps(record))
+    environment = {{**os.environ, **{{item["name"]: item["value"] for item in box["env"]}}}}
+    with open(store / (name + ".log"), "w") as log:
+        code = subprocess.run(box["command"], cwd=box["workingDir"], env=environment, stdout=log, stderr=log).returncode
+    (store / (name + ".code")).write_text(str(code))
+elif words[0] == "get":
+    code = int((store / (words[2] + ".code")).read_text())
+    kind = "Failed" if code else "Complete"
+    print(json.dumps({{"status": {{"conditions": [{{"type": kind, "status": "True"}}]}}}}))
+"""
+
+
+def test_jobs_go_through_kubectl(tmp_path):
+    """The whole chain but the cluster: Snakemake submits, asks for the state, and finds the outputs."""
+    plugin("kubernetes")
+    checkout, tools = Checkout(tmp_path / "checkout"), tmp_path / "tools"
+    tools.mkdir()
+    (tools / "kubectl").write_text(KUBECTL.format(python=sys.executable, store=str(tools)))
+    (tools / "kubectl").chmod(0o755)
+    checkout.env["PATH"] = f"{tools}:{checkout.env['PATH']}"
+    checkout.env["REPROOD_KUBERNETES"] = f"--image i --claim c --mount {tmp_path}"
+    target = "data/benchmarks/smoke_defects/test/meta.json"
+    command = ("snakemake", "--workflow-profile", "profiles/kubernetes", target, "--config", "suite=smoke")
+    checkout.run(*command, timeout=120)
+    assert (checkout.folder / target).exists()
+    records = [json.loads(path.read_text()) for path in tools.glob("*.json")]
+    requests = [r["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"] for r in records]
+    assert requests == [{"cpu": "1", "memory": "4000M"}]  # one pod for the group
