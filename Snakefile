@@ -31,6 +31,7 @@ report: "workflow/report/workflow.rst"
 
 
 onstart:
+    started()
     if workflow.local_exec and not workflow.touch:
         start(plan.warm_socket)
         # Here no limit of starts per second is needed, and Snakemake's wakes its scheduler once a second for every job

@@ -44,6 +44,7 @@ def test_every_stage_wrote_what_it_promises(built):
             names = {path.name for path in run.iterdir()}
             assert names == {
                 "model.safetensors", "model.json", "history.csv", "run.json", "predictions.parquet", "metrics.csv",
+                "SHA256SUMS",
             }  # fmt: skip
     metrics = pd.read_parquet(built.folder / "results" / "metrics.parquet")
     assert set(zip(metrics["benchmark"], metrics["method"], metrics["seed"], strict=True)) == set(JOBS)

@@ -20,6 +20,8 @@ from reprood.cli_data import data_app
 from reprood.cli_report import report_app
 from reprood.cli_shared import Out, parse, pin_threads
 from reprood.errors import ReproodError
+from reprood.outputs import MODEL_FILES, STUDY_FILES, of_runs, of_splits, within
+from reprood.sums import whole
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -64,7 +66,8 @@ def train(
 
     record = parse(settings, "--settings")
     name = "/".join(str(record[key]) for key in ("benchmark", "method", "seed"))
-    with one_gpu(device):
+    reads = of_splits(data, ("train", "validation", "test", *record.get("auxiliary", ())))
+    with whole(reads, within(out, MODEL_FILES)), one_gpu(device):
         from reprood.train import train_run
 
         train_run(
@@ -94,7 +97,8 @@ def predict(
     from reprood.lease import one_gpu
 
     record = parse(settings, "--settings")
-    with one_gpu(device):
+    reads = [*of_splits(data, record["splits"]), *within(run, MODEL_FILES[:2])]
+    with whole(reads, [out]), one_gpu(device):
         from reprood.predict import predict_run
 
         predict_run(
@@ -123,7 +127,11 @@ def study(
     from reprood.lease import one_gpu
 
     record = parse(settings, "--settings")
-    with one_gpu(device):
+    jobs = [(record["benchmark"], method, seed) for method in record["methods"] for seed in record["seeds"]]
+    reads = of_runs(runs, jobs, *MODEL_FILES[:2])
+    if record["benchmark"]:
+        reads += of_splits(data / record["benchmark"], ("train", "validation", "test", *record["auxiliary"]))
+    with whole(reads, within(out, STUDY_FILES)), one_gpu(device):
         from reprood.study import run_study
 
         state = Path("state/study") / record["name"] / _state_key(settings, code)
@@ -145,7 +153,8 @@ def evaluate_run_command(
 
     record = parse(spec, "--spec")
     name = record.pop("name")
-    evaluate_run(predictions, Benchmark.model_validate(record), name, method, seed, out)
+    with whole([predictions], [out]):
+        evaluate_run(predictions, Benchmark.model_validate(record), name, method, seed, out)
 
 
 @evaluate_app.command("collect")
@@ -163,8 +172,10 @@ def evaluate_collect(
     pin_threads(1)
     from reprood.evaluate.collect import collect, write_summaries
 
-    collect(metrics, parquet, csv, summary, dict(pair.split("=", 1) for pair in baseline or []))
-    write_summaries(summary, part or [])
+    parts = part or []
+    with whole(metrics, [parquet, csv, summary, *parts]):
+        collect(metrics, parquet, csv, summary, dict(pair.split("=", 1) for pair in baseline or []))
+        write_summaries(summary, parts)
 
 
 @app.command()
@@ -183,7 +194,11 @@ def audit(
 
     record = parse(suite, "--suite")
     record.pop("name")
-    judge(Suite.model_validate(record), load_papers(sorted(papers.glob("*.yaml"))), runs, studies, out, print)
+    chosen = Suite.model_validate(record)
+    reads = of_runs(runs, chosen.jobs(), "predictions.parquet", "metrics.csv", "model.json")
+    reads += [studies / study / "values.csv" for study in chosen.studies]
+    with whole(reads, [out]):
+        judge(chosen, load_papers(sorted(papers.glob("*.yaml"))), runs, studies, out, print)
 
 
 @app.command()
@@ -196,7 +211,8 @@ def examples(
     pin_threads(1)
     from reprood.examples import draw_examples
 
-    draw_examples(parse(settings, "--settings"), data / "train", out)
+    with whole(of_splits(data, ("train",)), [out]):
+        draw_examples(parse(settings, "--settings"), data / "train", out)
 
 
 @app.command("list")
@@ -259,6 +275,30 @@ def watch(
 
 
 @app.command()
+def intact(
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove the damaged files; the next run makes them.")
+    ] = False,
+) -> None:
+    """Read every result in this checkout and say which are not what their jobs wrote (SHA256SUMS beside them)."""
+    from reprood.sums import damaged
+
+    found = damaged(Path())
+    for name in found:
+        print(name)
+        if remove:
+            Path(name).unlink()
+    if found and not remove:
+        raise ReproodError(
+            f"{len(found)} of the files are damaged, or were changed by hand; remove them with "
+            "`reprood intact --remove` and run the workflow again: they are made anew."
+        )
+    print(
+        f"{len(found)} files removed; run the workflow again." if found else "Every listed file is what its job wrote."
+    )
+
+
+@app.command()
 def times(folder: Annotated[Path, typer.Option(help="Where the jobs' logs are.")] = Path("logs")) -> None:
     """Show what the finished jobs took, by kind and method: wall seconds and CPU-seconds."""
     from reprood.times import table
@@ -274,6 +314,16 @@ def _tell(begun: float) -> None:
     print(f"took {time.monotonic() - begun:.2f} s, {cpu:.2f} CPU-s", file=sys.stderr)
 
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+MEMORY = ("OutOfMemoryError", "can't allocate memory", "out of memory", "Cannot allocate memory")
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Python, numpy and pyarrow raise kinds of MemoryError, torch a RuntimeError that differs by device."""
+    told = f"{type(error).__name__}: {error}"
+    return isinstance(error, MemoryError) or any(words in told for words in MEMORY)
+
+
 def main() -> None:
     """Entry point: a user's mistake is one sentence on standard error and status 1."""
     if not sys.stderr.isatty() and sys.argv[1:2] and sys.argv[1] in JOBS:
@@ -283,8 +333,18 @@ def main() -> None:
     except ReproodError as mistake:
         sys.exit(f"error: {mistake}")
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in DISK:
             raise
-        sys.exit(f"error: No space left on the device while writing {error.filename or 'a file'}; free some and retry.")
+        where = f"{error.strerror} ({error.filename or 'a file'})"
+        sys.exit(f"error: {where}; free some space or make it writable, then give the same command again.")
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        sys.exit(
+            f"error: Not enough memory for `reprood {' '.join(sys.argv[1:2])}` ({reason}); nothing was written. Free "
+            "some, or run fewer jobs at a time (snakemake --cores 1), then give the same command again. No smaller "
+            "batch is tried, because that would be another result; it can be set in the suite."
+        )
     except KeyboardInterrupt:
         sys.exit(130)

@@ -7,6 +7,8 @@ import typer
 
 from reprood.cli_shared import Out, parse, pin_threads
 from reprood.errors import ReproodError
+from reprood.outputs import SPLIT_FILES, of_splits, within
+from reprood.sums import whole
 
 data_app = typer.Typer(no_args_is_help=True, help="Bring data sets and benchmarks into memory-mapped arrays.")
 
@@ -38,15 +40,17 @@ def data_dataset(
         catalogue = {name: parse_entry(name, parse(entry, "--entry"))}
     elif name not in catalogue:
         raise ReproodError(f"There is no data set '{name}'; known: {', '.join(sorted(catalogue))}.")
-    prepare_dataset(
-        name,
-        catalogue[name],
-        split,
-        mirrors=[line for line in mirrors.split("\n") if line],
-        downloads=downloads,
-        out=out or Path("data") / name / split,
-        offline=offline,
-    )
+    folder = out or Path("data") / name / split
+    with whole([], within(folder, SPLIT_FILES)):
+        prepare_dataset(
+            name,
+            catalogue[name],
+            split,
+            mirrors=[line for line in mirrors.split("\n") if line],
+            downloads=downloads,
+            out=folder,
+            offline=offline,
+        )
 
 
 @data_app.command("split")
@@ -61,14 +65,15 @@ def data_split(
     from reprood.records import LabelNoise, Preparation, Source
 
     record = parse(spec, "--spec")
-    prepare_split(
-        Source.model_validate(record["source"]),
-        Preparation.model_validate(record["preparation"]),
-        source,
-        out,
-        role=record["role"],
-        noise=None if record["label_noise"] is None else LabelNoise.model_validate(record["label_noise"]),
-    )
+    with whole(within(source, SPLIT_FILES), within(out, SPLIT_FILES)):
+        prepare_split(
+            Source.model_validate(record["source"]),
+            Preparation.model_validate(record["preparation"]),
+            source,
+            out,
+            role=record["role"],
+            noise=None if record["label_noise"] is None else LabelNoise.model_validate(record["label_noise"]),
+        )
 
 
 @data_app.command("lint")
@@ -87,7 +92,9 @@ def data_lint(
     record = parse(spec, "--spec")
     record.pop("name")
     benchmark = Benchmark.model_validate(record)
-    write_json(out, lint_benchmark({name: load_split(folder / name) for name in benchmark.splits()}, benchmark))
+    splits = benchmark.splits()
+    with whole(of_splits(folder, splits), [out]):
+        write_json(out, lint_benchmark({name: load_split(folder / name) for name in splits}, benchmark))
 
 
 @data_app.command("corrupt")
@@ -101,4 +108,5 @@ def data_corrupt(
     from reprood.config import Corruptions
     from reprood.corrupt import make_corrupted
 
-    make_corrupted(test, Corruptions.model_validate(parse(spec, "--spec")), out)
+    with whole(within(test, SPLIT_FILES), within(out, SPLIT_FILES)):
+        make_corrupted(test, Corruptions.model_validate(parse(spec, "--spec")), out)

@@ -28,11 +28,13 @@ def publish(
     from reprood.config import suite_path
     from reprood.publish.build import build_release, code_revision
     from reprood.reading import read_yaml
+    from reprood.sums import require_all_whole
     from reprood.workflow import Plan
 
     root = Path.cwd()
     config = read_yaml(root / "config" / "config.yaml") or {}
     plan = Plan({**config, **({"suite": suite} if suite else {})}, root)
+    require_all_whole(Path(), plan.folders(), quick=False)
     cited = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
     build_release(
         plan.suite_parameters(),

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from reprood.cli_shared import Out, parse, pin_threads
+from reprood.outputs import STUDY_FILES, of_runs, of_splits
+from reprood.sums import whole
 
 report_app = typer.Typer(no_args_is_help=True, help="Figures, tables, notebook and page from results (no torch).")
 
@@ -33,9 +35,23 @@ def report_draw(
 ) -> None:
     """Draw all figures and write all tables of a benchmark: OUT/figures/BENCHMARK/ and OUT/tables/BENCHMARK/."""
     pin_threads(1)
+    from reprood.kinds import figures_of, tables_of
     from reprood.report.draw import draw_benchmark
 
-    draw_benchmark(_results(suite, benchmark, runs), data, out)
+    results = _results(suite, benchmark, runs)
+    record, jobs = results.benchmark, [job for job in results.suite.jobs() if job[0] == benchmark]
+    reads = [
+        *of_runs(runs, jobs, "predictions.parquet", "metrics.csv", "history.csv"),
+        runs / benchmark / "examples.npz",
+    ]
+    if "maps" in figures_of(record):
+        reads += of_splits(data / "benchmarks" / benchmark, ("test", *record.ood))
+    writes = [out / "figures" / benchmark / f"{kind}.{form}" for kind in figures_of(record) for form in ("svg", "png")]
+    writes += [
+        out / "tables" / benchmark / f"{kind}.{form}" for kind in tables_of(record) for form in ("csv", "md", "tex")
+    ]
+    with whole(reads, writes):
+        draw_benchmark(results, data, out)
 
 
 @report_app.command("study-figure")
@@ -49,7 +65,8 @@ def report_study_figure(
     pin_threads(1)
     from reprood.report.study_figures import draw_study
 
-    draw_study(use, folder, svg, png)
+    with whole([folder / name for name in STUDY_FILES], [svg, png]):
+        draw_study(use, folder, svg, png)
 
 
 @report_app.command("plots")
@@ -61,7 +78,8 @@ def report_plots(
     pin_threads(1)
     from reprood.report.plots import write_plots
 
-    write_plots(metrics, out)
+    with whole([metrics], [out]):
+        write_plots(metrics, out)
 
 
 @report_app.command("notebook")
@@ -70,7 +88,8 @@ def report_notebook(notebook: Path, out: Out) -> None:
     pin_threads(1)
     from reprood.report.notebook import render
 
-    render(notebook, out)
+    with whole([Path("results/metrics.parquet"), Path("results/verdicts.csv")], [out]):
+        render(notebook, out)
 
 
 @report_app.command("pages")
@@ -90,19 +109,33 @@ def report_pages(
     pin_threads(1)
     from reprood.audit.papers import load_papers
     from reprood.config import Suite
+    from reprood.kinds import page_names
     from reprood.report.pages import write_report
 
     record = parse(suite, "--suite")
     record.pop("name")
-    write_report(
-        Suite.model_validate(record),
-        load_papers(sorted(papers.glob("*.yaml"))),
-        verdicts,
-        runs=runs,
-        studies=studies,
-        data=data,
-        figures=figures,
-        defects=defects,
-        out=out,
-        notebooks=notebook or [],
-    )
+    chosen, claimed = Suite.model_validate(record), load_papers(sorted(papers.glob("*.yaml")))
+    jobs = list(chosen.jobs())
+    benchmarks = list(dict.fromkeys(benchmark for benchmark, _, _ in jobs))
+    reads = of_runs(runs, jobs, "predictions.parquet", "metrics.csv", "history.csv", "run.json", "model.json")
+    reads += [verdicts, *(studies / name / "values.csv" for name in chosen.studies), *sorted(figures.rglob("*.svg"))]
+    reads += [data / "benchmarks" / name / "lint.json" for name in benchmarks]
+    reads += [
+        data / "benchmarks" / name / split / "meta.json"
+        for name in benchmarks
+        for split in chosen.benchmarks[name].splits()
+    ]
+    names = page_names([path.stem for path in sorted(papers.glob("*.yaml"))], benchmarks, list(chosen.studies))
+    with whole(reads, [out / name for name in names]):
+        write_report(
+            chosen,
+            claimed,
+            verdicts,
+            runs=runs,
+            studies=studies,
+            data=data,
+            figures=figures,
+            defects=defects,
+            out=out,
+            notebooks=notebook or [],
+        )

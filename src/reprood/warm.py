@@ -13,11 +13,13 @@ import ctypes
 import gc
 import json
 import os
+import select
 import selectors
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -34,9 +36,40 @@ def main() -> None:
     path = os.environ.get(VARIABLE)
     if path and _one_thread(sys.argv) and (asked := _connect(path)) is not None:
         sys.exit(_ask(asked))
+    if path:
+        _end_with(path)
     from reprood.cli import main as run
 
     run()
+
+
+def _end_with(path: str) -> None:
+    """Die when the Snakemake process dies that this command descends from: an orphan would write behind its back."""
+    number = Path(path).stem.rpartition("-")[2]
+    if sys.platform != "linux" or not number.isdigit() or int(number) not in _ancestors():
+        return
+    try:
+        descriptor = os.pidfd_open(int(number))
+    except ProcessLookupError:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def wait() -> None:
+        select.select([descriptor], [], [])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _ancestors() -> list[int]:
+    """The processes above this one."""
+    found = [os.getppid()]
+    while found[-1] > 1:
+        try:
+            told = Path(f"/proc/{found[-1]}/stat").read_text()
+        except FileNotFoundError:
+            break
+        found.append(int(told.rpartition(")")[2].split()[1]))
+    return found
 
 
 def _one_thread(arguments: list[str]) -> bool:
@@ -67,6 +100,13 @@ def _ask(server: socket.socket) -> int:
         print("error: the warm server has died; run the command again.", file=sys.stderr)
         return 1
     status = os.waitstatus_to_exitcode(int.from_bytes(answer, "big"))
+    if status == -signal.SIGKILL:
+        print(
+            "error: this job was killed, mostly a sign that the machine ran out of memory; free some, or run fewer "
+            "jobs at a time (snakemake --cores 1), then give the same command again.",
+            file=sys.stderr,
+            flush=True,
+        )
     if status < 0:
         os.kill(os.getpid(), -status)
     return status

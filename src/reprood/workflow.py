@@ -18,11 +18,10 @@ from reprood.files import canonical_json
 from reprood.fingerprint import PACKAGE, code_hash
 from reprood.kinds import figures_of, page_names, tables_of
 from reprood.lease import devices_for
+from reprood.outputs import MODEL_FILES as MODEL_FILES
+from reprood.outputs import SPLIT_FILES as SPLIT_FILES
+from reprood.outputs import STUDY_FILES as STUDY_FILES
 from reprood.warm import VARIABLE
-
-SPLIT_FILES = ("images.npy", "labels.npy", "extras.npz", "meta.json")
-MODEL_FILES = ("model.safetensors", "model.json", "history.csv", "run.json")
-STUDY_FILES = ("values.csv", "arrays.npz")
 
 
 class Plan:
@@ -149,6 +148,16 @@ class Plan:
         """One small file of metrics for each benchmark and method."""
         pairs = dict.fromkeys((benchmark, method) for benchmark, method, _ in self.jobs)
         return [f"results/summary/{benchmark}.{method}.json" for benchmark, method in pairs]
+
+    def folders(self) -> list[str]:
+        """The folders whose files the suite rests on: its data, runs, results and reports."""
+        sources = dict.fromkeys(
+            f"data/{source.dataset}/{source.split}"
+            for name in self.benchmarks
+            for source in self.benchmark(name).splits().values()
+        )
+        own = [f"{folder}/{name}" for name in self.benchmarks for folder in ("data/benchmarks", "runs")]
+        return [*sources, *own, "results", "reports"]
 
     # Parameters of the rules: each is ONE text, because Snakemake compares parameters as a set of values.
 

@@ -3,6 +3,8 @@ import sys
 from pathlib import Path
 
 from reprood.errors import ReproodError
+from reprood.presence import announce, started
+from reprood.sums import require_all_whole
 from reprood.warm import start
 from reprood.workflow import (
     MODEL_FILES,
@@ -15,6 +17,11 @@ from reprood.workflow import (
 
 try:
     plan = Plan(config, Path(workflow.basedir))
+    if workflow.is_main_process:
+        note = announce()
+        if note:
+            print(f"reprood: {note}", file=sys.stderr)
+        require_all_whole(Path(), plan.folders())
 except ReproodError as mistake:
     sys.exit(f"reprood: error: {mistake}")
 
