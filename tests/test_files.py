@@ -48,7 +48,7 @@ def test_an_error_about_another_file_is_not_called_a_write_error(tmp_path):
 def test_canonical_json_is_one_text_for_one_value():
     assert canonical_json({"b": 1, "a": [1, 2.5, None]}) == '{"a":[1,2.5,null],"b":1}'
     assert canonical_json({"a": [1, 2.5, None], "b": 1}) == canonical_json({"b": 1, "a": [1, 2.5, None]})
-    with pytest.raises(ValueError, match="not JSON compliant"):
+    with pytest.raises(ReproodError, match="not JSON compliant"):
         canonical_json(float("nan"))
 
 

@@ -2,17 +2,27 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from reprood.attacks.options import Attack
+from reprood.detectors.names import POST_HOC
+from reprood.detectors.options import (
+    EnergyOptions,
+    KnnOptions,
+    OdinOptions,
+    Options,
+    ReactOptions,
+    VimOptions,
+)
 from reprood.errors import ReproodError
 from reprood.images.corruptions.names import CIFAR_C_NAMES, NAMES, SEVERITIES
 from reprood.reading import explain as explain
 from reprood.reading import merged as merged
 from reprood.reading import read_yaml as read_yaml
 from reprood.records import LabelNoise as LabelNoise
+from reprood.records import Line as Line
 from reprood.records import Outlier as Outlier
 from reprood.records import Preparation as Preparation
 from reprood.records import Record as Record
@@ -21,6 +31,14 @@ from reprood.records import check_name
 
 RESERVED_SPLITS = ("train", "validation", "test")
 MADE_SPLITS = ("corrupted",)  # made from the test split
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+DETECTOR_OPTIONS: dict[str, type[BaseModel]] = {
+    "energy": EnergyOptions,
+    "odin": OdinOptions,
+    "knn": KnnOptions,
+    "vim": VimOptions,
+    "react": ReactOptions,
+}  # the other detectors have none
 
 Evaluation = Literal[
     "classification",
@@ -65,6 +83,9 @@ class Corruptions(Record):
         wrong = [severity for severity in self.severities if severity not in SEVERITIES]
         if wrong:
             raise ValueError(f"a severity is one of 1 to 5, not {wrong[0]}")
+        for what, given in (("corruption", self.names), ("severity", self.severities)):
+            if len(set(given)) < len(given):
+                raise ValueError(f"a {what} is named twice; name each once")
         return self
 
 
@@ -81,7 +102,7 @@ class Occlusion(Record):
         Number of test images, from the first on; None: all.
     """
 
-    sides: tuple[int, ...] = Field(min_length=1)
+    sides: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
     where: tuple[Literal["center", "boundary"], ...] = Field(default=("center", "boundary"), min_length=1)
     limit: int | None = Field(default=None, ge=1)
 
@@ -116,7 +137,7 @@ class Benchmark(Record):
     of known and unknown classes each); claims are judged on the family.
     """
 
-    title: str
+    title: Line
     note: str = ""
     preparation: Preparation
     train: Source
@@ -164,6 +185,21 @@ class Benchmark(Record):
             check_name(name, "attack")
         return self
 
+    @field_validator("detectors")
+    @classmethod
+    def _known_detectors(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, options in value.items():
+            if name not in POST_HOC:
+                raise ValueError(f"there is no detector '{name}'; known: {', '.join(POST_HOC)}")
+            form = DETECTOR_OPTIONS.get(name, Options)
+            try:
+                form.model_validate(options)
+            except ValidationError as error:
+                first = error.errors()[0]
+                key, known = ".".join(map(str, first["loc"])), ", ".join(form.model_fields) or "none"
+                raise ValueError(f"{name}.{key}: {first['msg']}; options of this detector: {known}") from error
+        return value
+
     def splits(self) -> dict[str, Source]:
         """Every split by name: train, validation, test, the OOD sets, the auxiliary sets."""
         named: dict[str, Source] = {"train": self.train, "validation": self.validation, "test": self.test}
@@ -180,7 +216,7 @@ class Arm(Record):
     """One row of the tables: a method's module and the settings that make it this row."""
 
     use: str
-    label: str
+    label: Line = Field(min_length=1)
     set: dict[str, Any] = {}
 
 
@@ -189,7 +225,7 @@ class RunGroup(Record):
 
     benchmark: str
     methods: tuple[str, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] | None = None
+    seeds: tuple[Seed, ...] | None = None
 
 
 class Study(Record):
@@ -211,11 +247,11 @@ class Study(Record):
     """
 
     use: str
-    title: str
+    title: Line
     note: str = ""
     benchmark: str = ""
     methods: tuple[str, ...] = ()
-    seeds: tuple[int, ...] | None = None
+    seeds: tuple[Seed, ...] | None = None
     set: dict[str, Any] = {}
 
 
@@ -226,10 +262,10 @@ class Suite(Record):
     name then is the family's, and `runs` may ask for the family.
     """
 
-    title: str
+    title: Line
     note: str = ""
     scale: Literal["reduced", "paper"]
-    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[Seed, ...] = Field(min_length=1)
     suite_seed: int = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     settings: dict[str, Any] = {}
@@ -336,18 +372,24 @@ def _with_members(suite: Mapping[str, Any]) -> dict[str, Any]:
     """A suite's record with every benchmark that has `members` written out."""
     benchmarks: dict[str, Any] = {}
     families: dict[str, list[str]] = {}
-    for family, record in (suite.get("benchmarks") or {}).items():
+    if not isinstance(suite.get("benchmarks"), Mapping) or not isinstance(suite.get("runs"), list | tuple):
+        return dict(suite)  # the validation says what is missing or wrong
+    for family, record in suite["benchmarks"].items():
         if not isinstance(record, Mapping) or not record.get("members"):
             benchmarks[family] = record
             continue
+        if not isinstance(record["members"], Mapping):
+            raise ValueError(f"benchmark {family}: 'members' must be a mapping of names to changes")
         common = {key: value for key, value in record.items() if key != "members"}
         for member, changes in record["members"].items():
+            if not isinstance(changes or {}, Mapping):
+                raise ValueError(f"benchmark {family}, member {member}: expected a mapping of changes")
             name = f"{family}_{member}"
             benchmarks[name] = merged(common, changes or {}, {"family": family, "member": str(member)})
             benchmarks[name]["title"] = f"{record.get('title', family)}: {str(member).replace('_', ' ')}"
             families.setdefault(family, []).append(name)
     runs = []
-    for group in suite.get("runs") or ():
+    for group in suite["runs"]:
         named = families.get(str(group.get("benchmark")), ()) if isinstance(group, Mapping) else ()
         runs += [{**group, "benchmark": name} for name in named] or [group]
     return {**suite, "benchmarks": benchmarks, "runs": runs}
@@ -376,10 +418,15 @@ def suite_path(name: str, root: Path) -> Path:
         When there is no such suite; the known ones are listed.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else root / "config" / "suites" / f"{name}.yaml"
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        found = False
+    if not found:
         known = ", ".join(sorted(p.stem for p in (root / "config" / "suites").glob("*.yaml")))
         raise ReproodError(
-            f"There is no suite '{name}' ({path}); known suites: {known}; or give the path of a YAML file."
+            f"There is no suite '{name[:200]}' ({str(path)[-200:]}); known suites: {known}; or give the path of a YAML "
+            "file."
         )
     return path
 

@@ -64,8 +64,19 @@ def _sync(path: Path) -> None:
 
 
 def canonical_json(value: Any) -> str:
-    """One text for one value: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    """One text for one value: sorted keys, no spaces, no NaN.
+
+    Raises
+    ------
+    ReproodError
+        For a value that JSON has no form for.
+    """
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ReproodError(
+            f"A setting is no finite number, text, list or mapping with text as keys ({error}); correct it."
+        ) from error
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -87,7 +98,7 @@ def read_json(path: Path | str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ReproodError(f"{path} does not exist; run the stage that writes it first.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ReproodError(
             f"{path} is not valid JSON ({error}); delete it and run the stage that writes it."
         ) from error

@@ -1,19 +1,42 @@
 """Records of what the data stage makes: which rows of which data set, prepared how, with which labels."""
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from reprood.data.styles import STYLES
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+NAME_LENGTH = 80  # names are joined to the names of files
+FORMULA = ("=", "+", "-", "@")
+
+
+def plain_line(text: str) -> str:
+    """Refuse a text that could not stand in a line or in a cell of a table.
+
+    Raises
+    ------
+    ValueError
+        For more than 500 characters, for a control character, and for a beginning that a spreadsheet takes for a
+        formula: such texts become cells of CSV files.
+    """
+    if len(text) > 500:
+        raise ValueError(f"{len(text)} characters are too many for a line; expected at most 500")
+    if not text.isprintable():
+        raise ValueError("it holds a control character; expected one line of plain text")
+    if text.startswith(FORMULA) and len(text) > 1:
+        raise ValueError(f"it begins with '{text[0]}', which spreadsheets take for a formula; begin with a word")
+    return text
+
+
+Line = Annotated[str, AfterValidator(plain_line)]
 
 
 class Record(BaseModel):
     """A frozen record that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 
 class Preparation(Record):
@@ -50,6 +73,13 @@ class Source(Record):
     resample: Literal["antialiased", "nearest"] = "antialiased"
     mixed: bool = False
     labelled: bool = False
+
+    @field_validator("classes")
+    @classmethod
+    def _class_numbers(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and (not value or min(value) < 0 or len(set(value)) < len(value)):
+            raise ValueError("classes are numbers from 0 on, at least one, each named once")
+        return value
 
     @field_validator("style")
     @classmethod
@@ -88,7 +118,7 @@ class LabelNoise(Record):
 
     kind: Literal["uniform", "flip", "hierarchical"] = "uniform"
     strength: float = Field(ge=0, le=1)
-    seed: int = 1
+    seed: int = Field(default=1, ge=0, lt=2**32)
     trusted: float = Field(default=0.0, ge=0, lt=1)
     superclasses: tuple[int, ...] | None = None
 
@@ -96,4 +126,6 @@ class LabelNoise(Record):
 def check_name(name: str, what: str) -> None:
     """Refuse a name that cannot be part of a path of the workflow."""
     if not NAME.fullmatch(name):
-        raise ValueError(f"the {what} name '{name}' must be lower-case letters, digits and '_'")
+        raise ValueError(f"the {what} name {name[:NAME_LENGTH]!r} must be lower-case letters, digits and '_'")
+    if len(name) > NAME_LENGTH:
+        raise ValueError(f"the {what} name '{name[:20]}...' has {len(name)} characters; expected at most {NAME_LENGTH}")

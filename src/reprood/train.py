@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialised
@@ -30,8 +30,10 @@ from reprood.engine.seeds import derive_seed, seeded
 from reprood.engine.settings import read_settings
 from reprood.errors import ReproodError
 from reprood.files import atomic_path, canonical_json, file_lock, read_json, sha256_file, write_json
+from reprood.reading import explain
 
 RECORD = ("benchmark", "method", "seed", "suite_seed", "use", "settings", "backbone", "precision")
+LARGEST_OPTION = 4096  # of a network: no depth, width or stride is larger
 HISTORY = ("phase", "epoch", "lr", "train_loss")
 
 
@@ -56,12 +58,19 @@ def network(record: Mapping[str, Any], channels: int) -> nn.Module:
         For an unknown network or option.
     """
     options = dict(record["backbone"])
+    large = next((key for key, value in options.items() if isinstance(value, int) and value > LARGEST_OPTION), None)
+    if large is not None:
+        raise ReproodError(
+            f"{record['benchmark']}/{record['method']}: backbone.{large} is {options[large]}; expected at most "
+            f"{LARGEST_OPTION}."
+        )
     build = resolve.backbone(str(options.pop("name", "")))
     try:
         return build(channels, **options)
-    except TypeError as error:
+    except (TypeError, RuntimeError, MemoryError) as error:  # the last two: more memory than there is
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ReproodError(
-            f"{record['benchmark']}/{record['method']}: backbone {record['backbone']}: {error}; correct the options."
+            f"{record['benchmark']}/{record['method']}: backbone {record['backbone']}: {reason}; correct the options."
         ) from error
 
 
@@ -196,6 +205,28 @@ def _write(
         writer.writerows(history)
 
 
+class ModelRecord(BaseModel):
+    """What model.json must hold for the network to be built again and used; more may stand in it."""
+
+    benchmark: str
+    method: str
+    seed: int
+    use: str
+    backbone: dict[str, Any]
+    settings: dict[str, Any]
+    channels: int = Field(ge=1, le=3)
+    size: int = Field(ge=1, le=4096)
+    classes: int = Field(ge=1, le=1_000_000)
+    mean: tuple[FiniteFloat, ...]
+    std: tuple[Annotated[FiniteFloat, Field(gt=0)], ...]
+
+    @model_validator(mode="after")
+    def _one_a_channel(self) -> "ModelRecord":
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError("mean and std must hold one number a channel")
+        return self
+
+
 def load_model(folder: Path, device: torch.device | str) -> tuple[nn.Module, dict[str, Any], ModuleType, Any]:
     """A trained run's model in evaluation mode.
 
@@ -218,15 +249,23 @@ def load_model(folder: Path, device: torch.device | str) -> tuple[nn.Module, dic
         When files are missing or do not fit together.
     """
     meta: dict[str, Any] = read_json(folder / "model.json")
+    try:
+        ModelRecord.model_validate(meta)
+    except ValidationError as error:
+        raise explain(error, str(folder / "model.json")) from error
     module = resolve.method(meta["use"])
     config = parse_config(meta)
     with seeded(0):
         model: nn.Module = module.build(config, network(meta, meta["channels"]), meta["classes"])
     path = folder / "model.safetensors"
     try:
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        tensors = load_file(path)
+        wrong = next((name for name, value in tensors.items() if not bool(torch.isfinite(value).all())), None)
+        if wrong is not None:
+            raise RuntimeError(f"{wrong} holds NaN or infinite numbers")
+        model.load_state_dict(tensors)
+    except (OSError, SafetensorError, RuntimeError, ValueError, TypeError, KeyError, MemoryError) as error:
+        reason = "; ".join(line.strip() for line in str(error).splitlines()[:2]) or type(error).__name__
         raise ReproodError(
             f"{path} is not a model of {folder / 'model.json'} ({reason}); train the run again."
         ) from error

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from reprood.data.bounds import array_header, fits, whole_numbers
 from reprood.errors import ReproodError
 from reprood.files import atomic_path, canonical_json, read_json, sha256_bytes, sha256_file, write_json
 
@@ -62,6 +64,8 @@ def save_split(
     """
     images = np.ascontiguousarray(images)
     labels = np.ascontiguousarray(labels, dtype=np.int64)
+    if images.ndim == 4 and 0 in images.shape[1:]:
+        raise ReproodError(f"{folder}: images have the shape {images.shape} and no pixels; check the source.")
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
         raise ReproodError(
             f"{folder}: images have type {images.dtype} and shape {images.shape}; expected uint8 [N, H, W, 1 or 3]."
@@ -107,6 +111,64 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             )
 
 
+def read_array(path: Path, mmap: bool = False) -> np.ndarray:
+    """An .npy file; never objects, and never more than is there.
+
+    Raises
+    ------
+    ReproodError
+        When it is no such file.
+    """
+    try:
+        with open(path, "rb") as stream:
+            array_header(stream, path.stat().st_size)
+        array: np.ndarray = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        return array
+    except (ValueError, OSError, EOFError) as error:
+        raise ReproodError(
+            f"{path} is no array file, or it holds objects, which are never loaded ({error}); write it with numpy.save."
+        ) from error
+
+
+def array_of(data: bytes, where: str) -> np.ndarray:
+    """The same for the content of a member of an archive."""
+    try:
+        array_header(io.BytesIO(data), len(data))
+        return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
+    except (ValueError, OSError, EOFError) as error:
+        raise ReproodError(f"{where} is no array, or it holds objects, which are never loaded ({error}).") from error
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz archive by name, by the same rules.
+
+    Raises
+    ------
+    ReproodError
+        When it is no such archive, has a name twice, or would not fit into memory.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            items = archive.infolist()
+            names = [item.filename.removesuffix(".npy") for item in items]
+            doubled = next((name for name in names if names.count(name) > 1), None)
+            if doubled is not None:
+                raise ReproodError(f"{path} has the array '{doubled}' twice; it is not used.")
+            fits(sum(item.file_size for item in items), str(path))
+            for item in items:  # before anything is unpacked
+                with archive.open(item) as stream:
+                    array_header(stream, item.file_size)  # type: ignore[arg-type]
+            return {
+                name: array_of(archive.read(item), f"{path}: {name}") for name, item in zip(names, items, strict=True)
+            }
+    except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        # RuntimeError: encrypted, or an unknown compression
+        raise ReproodError(
+            f"{path} is no array archive, or it holds objects, which are never loaded ({error}); write it with "
+            "numpy.savez."
+        ) from error
+
+
 def load_split(folder: Path) -> Split:
     """Read a split; images are memory-mapped, nothing that is loaded can run code.
 
@@ -120,15 +182,25 @@ def load_split(folder: Path) -> Split:
     if missing:
         raise ReproodError(f"{folder} lacks {', '.join(missing)}; run the data stage (snakemake --cores all).")
     meta = read_json(folder / "meta.json")
+    if not isinstance(meta, dict) or not isinstance(meta.get("content"), str):
+        raise ReproodError(f"{folder}/meta.json is no record of a split; delete the folder and prepare it again.")
     try:
-        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-        labels = np.load(folder / "labels.npy", allow_pickle=False)
-        with np.load(folder / "extras.npz", allow_pickle=False) as archive:
-            extras = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        images = read_array(folder / "images.npy", mmap=True)
+        labels = whole_numbers(read_array(folder / "labels.npy"), f"{folder}/labels.npy")
+        extras = read_npz(folder / "extras.npz")
+    except ReproodError as error:
+        raise ReproodError(f"{error} An array cannot be read: delete the folder and prepare it again.") from error
+    if images.dtype != np.uint8 or images.ndim != 4:
         raise ReproodError(
-            f"{folder}: an array cannot be read ({error}); delete the folder and prepare it again."
-        ) from error
+            f"{folder}/images.npy has type {images.dtype} and {images.ndim} axes; expected uint8 [N, H, W, C]: delete "
+            "the folder and prepare it again."
+        )
+    short = next((name for name, array in extras.items() if array.shape[:1] != images.shape[:1]), None)
+    if short is not None:
+        raise ReproodError(
+            f"{folder}/extras.npz: {short} has the shape {extras[short].shape} for {len(images)} images; delete the "
+            "folder and prepare it again."
+        )
     if list(images.shape) != meta.get("shape") or len(labels) != len(images):
         raise ReproodError(
             f"{folder}: images have shape {list(images.shape)} and there are {len(labels)} labels, but meta.json says "

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from reprood.errors import ReproodError
 from reprood.reading import explain, read_yaml
-from reprood.records import NAME, Record
+from reprood.records import Line, Record, check_name
 
 Reader = Literal[
     "idx", "cifar_binary", "svhn_mat", "image_folder", "tiny_imagenet", "mvtec", "parquet", "npz", "npy", "npy_archive",
@@ -29,8 +29,8 @@ class Package(Record):
     """
 
     kind: Literal["debian", "wheel"]
-    name: str
-    version: str = ""
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._-]*$")  # an option or an address would steer the installer
+    version: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9+.:~_-]*)?$")
     member: str
 
 
@@ -53,9 +53,9 @@ class File(Record):
         Tried after the addresses.
     """
 
-    path: str = ""
+    path: str = Field(default="", max_length=1000)
     urls: tuple[str, ...] = ()
-    size: int | None = None
+    size: int | None = Field(default=None, ge=1)
     md5: str = Field(default="", pattern=r"^([0-9a-f]{32})?$")
     sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     content_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
@@ -64,8 +64,8 @@ class File(Record):
     @model_validator(mode="after")
     def _addresses(self) -> "File":
         for url in self.urls:
-            if not url.startswith(("http://", "https://")):
-                raise ValueError(f"'{url}' is no address; it must begin with https:// or http://")
+            if not url.startswith(("http://", "https://")) or not url.isprintable() or " " in url:
+                raise ValueError(f"'{url}' is no address; it must begin with https:// or http:// and hold no blank")
         return self
 
 
@@ -96,10 +96,10 @@ class DatasetEntry(Record):
     splits : dict of SplitEntry
     """
 
-    title: str
-    licence: str
+    title: Line
+    licence: Line
     citation: str = ""
-    homepage: str = ""
+    homepage: str = Field(default="", pattern=r"^(https?://[^\s\"'<>]+)?$")
     note: str = ""
     classes: tuple[str, ...] = ()
     size: int | None = Field(default=None, ge=8, le=1024)
@@ -111,11 +111,12 @@ class DatasetEntry(Record):
     @model_validator(mode="after")
     def _files_exist(self) -> "DatasetEntry":
         for name in self.files:
-            if "/" in name or name.startswith("."):
-                raise ValueError(f"the file name '{name}' must be a plain name; a place goes under 'path' or 'urls'")
+            if "/" in name or name.startswith((".", "-")) or not name.isprintable() or not 0 < len(name) <= 200:
+                raise ValueError(
+                    f"the file name '{name[:200]}' must be a plain name; a place goes under 'path' or 'urls'"
+                )
         for name in self.splits:
-            if not NAME.fullmatch(name):
-                raise ValueError(f"the split name '{name}' must be lower-case letters, digits and '_'")
+            check_name(name, "split")
         for name, split in self.splits.items():
             for file in split.files:
                 if file not in self.files:
@@ -133,8 +134,10 @@ def parse_entry(name: str, value: Any, where: str = "data set") -> DatasetEntry:
     ReproodError
         One sentence that names the entry and the key.
     """
-    if not NAME.fullmatch(name):
-        raise ReproodError(f"{where}: the data set name '{name}' must be lower-case letters, digits and '_'.")
+    try:
+        check_name(name, "data set")
+    except ValueError as error:
+        raise ReproodError(f"{where}: {error}.") from error
     try:
         return DatasetEntry.model_validate(value)
     except ValidationError as error:

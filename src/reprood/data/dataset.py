@@ -11,12 +11,14 @@ import numpy as np
 
 from reprood.data import folders, formats
 from reprood.data.arrays import save_split
+from reprood.data.bounds import plain_names
 from reprood.data.catalogue import DatasetEntry
 from reprood.data.download import Patience, Progress
 from reprood.data.generators import Drawn, generate
 from reprood.data.sources import Found, fetch
 from reprood.errors import ReproodError
 
+MOST_CLASSES = 1_000_000
 log = logging.getLogger(__name__)
 
 
@@ -41,10 +43,16 @@ def _read(entry: DatasetEntry, split: str, paths: Sequence[Path], dataset: str) 
     }
     try:
         return readers[record.reader]()
-    except (TypeError, IndexError) as error:
+    except (TypeError, IndexError, KeyError, AttributeError, ValueError, OverflowError) as error:
+        files = ", ".join(str(path) for path in paths)
         raise ReproodError(
             f"Data set {dataset}, split {split}: the reader {record.reader} does not fit its files or options "
-            f"({error}); correct the catalogue entry."
+            f"({str(error)[:200]}; files: {files or 'none'}); correct the catalogue entry."
+        ) from error
+    except MemoryError as error:
+        raise ReproodError(
+            f"Data set {dataset}, split {split}: the reader {record.reader} needs more memory than there is "
+            f"({str(error)[:200]}); check the files and options."
         ) from error
 
 
@@ -130,12 +138,22 @@ def prepare_dataset(
         )
         print(f"{name}: {file} from {found[-1].record['from']}", file=sys.stderr, flush=True)
     drawn = _read(entry, split, [one.path for one in found], name)
-    classes = list(entry.classes or drawn.classes)
+    where = f"Data set {name}, split {split}"
+    if found:
+        where += f" ({', '.join(str(one.path) for one in found)})"
+    if not drawn.images.size:
+        raise ReproodError(f"{where}: there are no images, or none with pixels: {drawn.images.shape}; check the files.")
+    classes = list(plain_names(entry.classes or drawn.classes, where))
+    most = int(drawn.labels.max(initial=-1))
+    if not classes and most > MOST_CLASSES:
+        row = int(np.argmax(drawn.labels))
+        raise ReproodError(
+            f"{where}: record {row} has label {most}; expected at most {MOST_CLASSES:,} where no 'classes' are named."
+        )
     odd = np.flatnonzero((drawn.labels < -1) | (drawn.labels >= (len(classes) or np.iinfo(np.int64).max)))
     if len(odd):
-        files = ", ".join(str(one.path) for one in found)
         raise ReproodError(
-            f"Data set {name}, split {split} ({files}): record {odd[0]} has label {drawn.labels[odd[0]]}, expected "
+            f"{where}: record {odd[0]} has label {drawn.labels[odd[0]]}, expected "
             f"{f'0 to {len(classes) - 1}' if classes else '0 or more'} (-1 = none); correct 'classes' in the "
             "catalogue, or the file."
         )

@@ -17,6 +17,20 @@ CHUNK = 1 << 18
 Progress = Callable[[int, int | None], None]
 
 
+# Addresses of servers only: a redirection must not lead to files of this machine or to other protocols.
+_opener = urllib.request.OpenerDirector()
+for _handler in (
+    urllib.request.ProxyHandler(),
+    urllib.request.HTTPHandler(),
+    urllib.request.HTTPSHandler(),
+    urllib.request.HTTPDefaultErrorHandler(),
+    urllib.request.HTTPRedirectHandler(),
+    urllib.request.HTTPErrorProcessor(),
+    urllib.request.UnknownHandler(),
+):
+    _opener.add_handler(_handler)
+
+
 class SourceFailed(Exception):
     """A source cannot give the file; the next one is tried. The message says why."""
 
@@ -71,10 +85,18 @@ def version_of(part: Path) -> Path:
     return part.with_name(f"{part.name}.version")
 
 
-def download(url: str, part: Path, *, patience: Patience | None = None, progress: Progress | None = None) -> None:
+def download(
+    url: str,
+    part: Path,
+    *,
+    patience: Patience | None = None,
+    progress: Progress | None = None,
+    most: int | None = None,
+) -> None:
     """Bring `url` to `part`; what `part` holds already is continued.
 
-    The server is asked to continue only the version that was begun (If-Range), when it told one.
+    The server is asked to continue only the version that was begun (If-Range), when it told one. A server that sends
+    more than `most` bytes is given up there.
 
     Raises
     ------
@@ -88,9 +110,13 @@ def download(url: str, part: Path, *, patience: Patience | None = None, progress
     while True:
         before = _size(part)
         try:
-            _request(url, part, patience, progress or (lambda done, total: None))
+            _request(url, part, patience, _until(most, progress or (lambda done, total: None)))
             version_of(part).unlink(missing_ok=True)
             return
+        except SourceFailed:
+            if most is not None and _size(part) > most:
+                _discard(part)  # no beginning of the file that was meant
+            raise
         except _Again as fault:
             if _size(part) - before >= patience.slow_bytes:
                 failed, pause = 0, patience.pause  # it goes on, piece by piece
@@ -100,6 +126,19 @@ def download(url: str, part: Path, *, patience: Patience | None = None, progress
                 raise SourceFailed(f"{fault} (tried {failed} times)") from fault
             time.sleep(pause)
             pause *= 2
+
+
+def _until(most: int | None, progress: Progress) -> Progress:
+    """The same report, which ends a transfer of more than `most` bytes."""
+
+    def report(done: int, total: int | None) -> None:
+        if most is not None and total is not None and total > most:
+            raise SourceFailed(f"it gives {total} bytes, expected {most}")
+        if most is not None and done > most:
+            raise SourceFailed(f"it gives more than the expected {most} bytes")
+        progress(done, total)
+
+    return report
 
 
 def _size(part: Path) -> int:
@@ -121,7 +160,7 @@ def _open(request: urllib.request.Request, patience: Patience) -> http.client.HT
 
     def ask() -> None:
         try:
-            answers.put(urllib.request.urlopen(request, timeout=patience.connect))
+            answers.put(_opener.open(request, timeout=patience.connect))
         except Exception as error:  # raised again below, in the thread that waits
             answers.put(error)
 

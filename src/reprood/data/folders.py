@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from reprood.data.archives import is_image, members
+from reprood.data.bounds import fits, whole_numbers
+from reprood.data.formats import text_of
 from reprood.data.generators import Drawn
 from reprood.data.prepare import Fit, decode, prepare_boxes, stack, to_array
 from reprood.errors import ReproodError
@@ -32,10 +34,12 @@ def image_folder(
     every : int
         Read each `every`-th name of the sorted list only: a fixed, small subset of a large set.
     """
+    if not isinstance(every, int) or every < 1:
+        raise ReproodError(f"{path}: the option every of image_folder is {every!r}; expected a number from 1 on.")
     prefix = f"{root.strip('/')}/" if root else ""
     chosen: set[str] | None = None
     if listing:
-        lists = [data.decode() for _, data in members(path, lambda name: name == listing)]
+        lists = [text_of(data, f"{path}: {listing}") for _, data in members(path, lambda name: name == listing)]
         if not lists:
             raise ReproodError(f"{path} has no member {listing}; check which archive it is.")
         chosen = {prefix + line.strip() for line in lists[0].splitlines() if line.strip()}
@@ -55,6 +59,14 @@ def image_folder(
     if any(len(PurePosixPath(name.removeprefix(prefix)).parts) < 2 for name, _ in found):
         raise ReproodError(f"{path}: an image lies outside the class folders; move it, or set the option 'flat: true'.")
     classes = sorted(set(folders))
+    if path.is_dir() and chosen is None:
+        there = (file for file in (path / root.strip("/")).iterdir() if file.is_dir())
+        for empty in sorted(file.name for file in there if file.name not in classes):
+            if not empty.startswith((".", "__MACOSX")):
+                raise ReproodError(
+                    f"{path}: the class folder '{empty}' holds no images; remove it, or name the folder of the classes "
+                    "with the option 'root'."
+                )
     number = {name: i for i, name in enumerate(classes)}
     return Drawn(images, np.array([number[f] for f in folders], np.int64), classes=tuple(classes))
 
@@ -147,14 +159,15 @@ def tiny_imagenet(path: Path, part: str, channels: int = 3) -> Drawn:
     wnids: list[str] = []
     for name, data in members(path, lambda n: n.startswith(inside) or n in wanted):
         if name in wanted:
-            wnids = sorted(data.decode().split())
+            wnids = sorted(text_of(data, f"{path}: {name}").split())
         elif name.endswith(".txt"):
-            for line in data.decode().splitlines():
+            for line in text_of(data, f"{path}: {name}").splitlines():
                 fields = line.split("\t")
-                if len(fields) < 5:
+                box = _box(fields[-4:])
+                if len(fields) < 5 or box is None:
                     raise ReproodError(f"{path}: {name} has the line '{line[:60]}'; expected a name and a box.")
                 own = PurePosixPath(name).name.removesuffix("_boxes.txt")
-                notes[fields[0]] = (own if part == "train" else fields[1], [float(v) for v in fields[-4:]])
+                notes[fields[0]] = (own if part == "train" else fields[1], box)
         elif is_image(name):
             pictures[PurePosixPath(name).name] = to_array(decode(data, f"{path}: {name}"), channels)
     if not pictures or not wnids:
@@ -166,6 +179,27 @@ def tiny_imagenet(path: Path, part: str, channels: int = 3) -> Drawn:
     labels = np.array([wnids.index(notes[name][0]) for name in names], np.int64)
     boxes = np.array([notes[name][1] for name in names], np.float32)
     return Drawn(stack((pictures[n] for n in names), str(path)), labels, {"boxes": boxes}, tuple(wnids))
+
+
+def _box(values: object) -> list[float] | None:
+    """Four finite numbers, or None."""
+    if not isinstance(values, list | tuple) or len(values) != 4:
+        return None
+    try:
+        box = [float(value) for value in values]
+    except (TypeError, ValueError):
+        return None
+    return box if np.isfinite(box).all() else None
+
+
+def _bytes_of(image: object, where: str) -> bytes:
+    """The encoded bytes of a cell."""
+    data = image.get("bytes") if isinstance(image, dict) else image
+    if data is None:
+        raise ReproodError(f"{where} has no image bytes.")
+    if not isinstance(data, bytes):
+        raise ReproodError(f"{where}: the column 'image' holds {type(data).__name__}; expected encoded bytes.")
+    return data
 
 
 def parquet(path: Path, channels: int, size: int | None) -> Drawn:
@@ -184,29 +218,30 @@ def parquet(path: Path, channels: int, size: int | None) -> Drawn:
                 f"{path} has the columns {', '.join(schema.names)}; expected 'image' with encoded bytes."
             )
         if "label" in schema.names and not types.is_integer(schema.field("label").type):
-            raise ReproodError(f"{path}: 'label' is {schema.field('label').type}; expected whole numbers.")
+            raise ReproodError(f"{path}: 'label' is {schema.field('label').type} and must be whole numbers.")
+        if size is not None:
+            fits(file.metadata.num_rows * size * size * channels, f"{path}: {file.metadata.num_rows:,} images")
         columns = [name for name in ("image", "label", "bbox") if name in schema.names]
         images, labels, boxes, row = [], [], [], 0
         for batch in file.iter_batches(batch_size=1024, columns=columns):
             for record in batch.to_pylist():
-                image = record["image"]
-                data = image["bytes"] if isinstance(image, dict) else image
-                if data is None:
-                    raise ReproodError(f"{path}: record {row} has no image bytes.")
-                picture = decode(data, f"{path}: record {row}")
+                where = f"{path}: record {row}"
+                picture = decode(_bytes_of(record["image"], where), where)
                 images.append(to_array(picture, channels, size))
                 labels.append(record.get("label", -1))
                 if "bbox" in columns:
-                    if record["bbox"] is None or len(record["bbox"]) != 4:
+                    ends = _box(record["bbox"])
+                    if ends is None:
                         raise ReproodError(f"{path}: record {row} has no bbox of 4 numbers (x0, y0, x1, y1).")
-                    box = np.asarray([record["bbox"]], np.float32)
+                    box = np.asarray([ends], np.float32)
                     boxes.append(box[0] if size is None else prepare_boxes(box, picture.height, picture.width, size)[0])
                 row += 1
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         raise ReproodError(f"{path} is no readable parquet file ({error}).") from error
-    names = (schema.metadata or {}).get(b"class_names", b"").decode()
+    names = text_of((schema.metadata or {}).get(b"class_names", b""), f"{path}: class_names")
     classes = tuple(line for line in names.split("\n") if line)
-    numbers = np.array([-1 if label is None else label for label in labels], np.int64)
+    given = [-1 if label is None else label for label in labels]
+    numbers = whole_numbers(np.array(given), f"{path}: label") if given else np.zeros(0, np.int64)
     if classes and len(numbers) and numbers.max() >= len(classes):
         bad = int(np.argmax(numbers >= len(classes)))
         raise ReproodError(f"{path}: record {bad} has label {numbers[bad]}, and there are {len(classes)} classes.")

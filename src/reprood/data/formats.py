@@ -4,17 +4,18 @@ Every reader gives `Drawn` (images, labels, extras, class names) and names the f
 damaged. Nothing here can run code: no pickles, archives are read member by member.
 """
 
-import gzip
-import io
 import math
 import re
-import zipfile
+import struct
 import zlib
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
-from reprood.data.archives import DAMAGED, members
+from reprood.data.archives import DAMAGED, members, unpacked
+from reprood.data.arrays import array_of, read_array, read_npz
+from reprood.data.bounds import SINGLE, whole_numbers
 from reprood.data.generators import Drawn
 from reprood.errors import ReproodError
 
@@ -22,11 +23,9 @@ IDX_UINT8 = 0x08
 
 
 def _uncompressed(path: Path) -> bytes:
-    data = path.read_bytes()
-    if not data.startswith(b"\x1f\x8b"):
-        return data
     try:
-        return gzip.decompress(data)
+        with closing(unpacked(path, SINGLE)) as stream:
+            return stream.read()
     except DAMAGED as error:
         raise ReproodError(f"{path} is damaged ({error}); delete it, so that it is fetched again.") from error
 
@@ -65,6 +64,20 @@ def idx(images: Path, labels: Path) -> Drawn:
     return Drawn(pixels[..., None], numbers.astype(np.int64))
 
 
+def text_of(data: bytes, where: str) -> str:
+    """UTF-8 text.
+
+    Raises
+    ------
+    ReproodError
+        When it is none.
+    """
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ReproodError(f"{where} is no text in UTF-8 ({error.reason}); check which file it is.") from error
+
+
 def cifar_binary(path: Path, pattern: str, names_file: str, label_bytes: int = 1) -> Drawn:
     """CIFAR-10/100's binary archive: records of label bytes and 3,072 pixels, planes first; the last label is used.
 
@@ -79,11 +92,19 @@ def cifar_binary(path: Path, pattern: str, names_file: str, label_bytes: int = 1
     label_bytes : int
         1 (CIFAR-10) or 2 (CIFAR-100: coarse, fine).
     """
+    if label_bytes not in (1, 2):
+        raise ReproodError(
+            f"{path}: the option label_bytes is {label_bytes!r}; expected 1 (CIFAR-10) or 2 (CIFAR-100)."
+        )
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ReproodError(f"{path}: the option pattern '{pattern}' is no regular expression ({error}).") from error
     parts: dict[str, bytes] = {}
     names: tuple[str, ...] = ()
     for name, data in members(path, lambda n: bool(re.fullmatch(pattern, Path(n).name)) or Path(n).name == names_file):
         if Path(name).name == names_file:
-            names = tuple(line for line in data.decode().split("\n") if line.strip())
+            names = tuple(line for line in text_of(data, f"{path}: {name}").split("\n") if line.strip())
         else:
             parts[name] = data
     if not parts:
@@ -116,9 +137,13 @@ def svhn_mat(path: Path) -> Drawn:
 
     try:
         content = loadmat(path, variable_names=["X", "y"])
-        images, labels = content["X"], content["y"].ravel().astype(np.int64)
-    except (MatReadError, ValueError, KeyError, NotImplementedError, OSError, TypeError) as error:
+        images, labels = content["X"], content["y"]
+    except (
+        MatReadError, ValueError, KeyError, IndexError, NotImplementedError, OSError, TypeError, AttributeError,
+        OverflowError, MemoryError, RecursionError, zlib.error, struct.error,
+    ) as error:  # fmt: skip
         raise ReproodError(f"{path} is no SVHN file with X and y ({error}); fetch it again.") from error
+    labels = whole_numbers(labels, f"{path}: y")
     if images.ndim != 4 or images.shape[:3] != (32, 32, 3) or images.shape[3] != len(labels):
         raise ReproodError(
             f"{path}: X has shape {images.shape} and y has {len(labels)} values; expected [32, 32, 3, N]."
@@ -141,20 +166,10 @@ def _images(array: np.ndarray, where: str) -> np.ndarray:
     return array
 
 
-def _load(path: Path, mmap: bool = False) -> np.ndarray:
-    try:
-        loaded = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ReproodError(
-            f"{path} is no array file, or it holds objects, which are never loaded ({error})."
-        ) from error
-    return np.asarray(loaded)
-
-
 def npy(images: Path, labels: Path | None = None) -> Drawn:
     """An array of images [N, H, W(, C)] and one of labels [N]."""
-    pixels = _images(_load(images, mmap=True), str(images))
-    numbers = np.full(len(pixels), -1, np.int64) if labels is None else _load(labels).astype(np.int64).ravel()
+    pixels = _images(read_array(images, mmap=True), str(images))
+    numbers = np.full(len(pixels), -1, np.int64) if labels is None else whole_numbers(read_array(labels), str(labels))
     if len(numbers) != len(pixels):
         raise ReproodError(f"{labels} has {len(numbers)} labels for {len(pixels)} images of {images}.")
     return Drawn(pixels, numbers)
@@ -162,16 +177,13 @@ def npy(images: Path, labels: Path | None = None) -> Drawn:
 
 def npz(path: Path, images: str = "images", labels: str = "labels") -> Drawn:
     """An archive with an array of images and, maybe, one of labels, under the given names."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if images not in archive.files:
-                raise ReproodError(f"{path} has no array '{images}'; it has: {', '.join(archive.files)}.")
-            pixels = _images(archive[images], f"{path}: {images}")
-            numbers = archive[labels].astype(np.int64).ravel() if labels in archive.files else np.full(len(pixels), -1)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ReproodError(
-            f"{path} is no array archive, or it holds objects, which are never loaded ({error})."
-        ) from error
+    arrays = read_npz(path)
+    if images not in arrays:
+        raise ReproodError(f"{path} has no array '{images}'; it has: {', '.join(arrays)}.")
+    pixels = _images(arrays[images], f"{path}: {images}")
+    numbers = np.full(len(pixels), -1)
+    if labels in arrays:
+        numbers = whole_numbers(arrays[labels], f"{path}: {labels}")
     if len(numbers) != len(pixels):
         raise ReproodError(f"{path}: {len(numbers)} labels for {len(pixels)} images.")
     return Drawn(pixels, numbers.astype(np.int64))
@@ -181,16 +193,11 @@ def npy_archive(path: Path, images: str, labels: str) -> Drawn:
     """Two .npy members of an archive, the form of CIFAR-10-C: 5 severities x 10,000 images one after the other."""
     found = {}
     for name, data in members(path, {images, labels}.__contains__):
-        try:
-            found[name] = np.load(io.BytesIO(data), allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise ReproodError(
-                f"{path}: {name} is no array, or it holds objects, which are never loaded ({error})."
-            ) from error
+        found[name] = array_of(data, f"{path}: {name}")
     for name in (images, labels):
         if name not in found:
             raise ReproodError(f"{path} has no member {name}; check which archive it is.")
-    pixels, numbers = _images(found[images], images), found[labels].astype(np.int64)
+    pixels, numbers = _images(found[images], images), whole_numbers(found[labels], f"{path}: {labels}")
     if len(pixels) % 5 or len(numbers) != len(pixels):
         raise ReproodError(
             f"{path}: {images} has {len(pixels)} images and {labels} {len(numbers)} labels; expected 5 equal parts."
@@ -201,10 +208,16 @@ def npy_archive(path: Path, images: str, labels: str) -> Drawn:
 def digits_csv(path: Path) -> Drawn:
     """A CSV file of digits: 784 pixels (0..255) and the label in each row."""
     try:
-        table = np.loadtxt(_uncompressed(path).decode().splitlines(), delimiter=",", dtype=np.float64)
+        lines = _uncompressed(path).decode().split()
+        if not lines:
+            raise ValueError("it has no rows")
+        table = np.loadtxt(lines, delimiter=",", dtype=np.float64)
     except ValueError as error:
         raise ReproodError(f"{path} is no table of numbers ({error}); fetch it again.") from error
-    if table.ndim != 2 or table.shape[1] != 785 or table.min() < 0 or table.max() > 255:
+    table = np.atleast_2d(table)
+    if table.shape[1] != 785:
         raise ReproodError(f"{path} has shape {table.shape}; expected rows of 784 pixels in 0..255 and a label.")
+    if not (np.isfinite(table).all() and table.min() >= 0 and table.max() <= 255 and (table == table.round()).all()):
+        raise ReproodError(f"{path} has other values than whole pixels in 0..255 and whole labels; fetch it again.")
     images = table[:, :784].astype(np.uint8).reshape(-1, 28, 28, 1)
     return Drawn(images, table[:, 784].astype(np.int64), classes=tuple("0123456789"))

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from reprood.data.bounds import fits
 from reprood.errors import ReproodError
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -221,7 +222,16 @@ def generate(name: str, seed: int, options: dict[str, Any]) -> Drawn:
     """
     if name not in GENERATORS:
         raise ReproodError(f"There is no generator '{name}'; known: {', '.join(GENERATORS)}.")
+    limits = {"count": (1, 10_000_000), "size": (8, 1024), "channels": (1, 3)}
+    for key, (low, high) in limits.items():
+        value = options.get(key, low)
+        if not isinstance(value, int) or not low <= value <= high:
+            raise ReproodError(f"Generator '{name}': {key} is {value!r}; expected a whole number from {low} to {high}.")
+    if seed < 0:
+        raise ReproodError(f"Generator '{name}': seed is {seed}; expected 0 or more.")
+    size = options.get("size", 28)
+    fits(8 * options.get("count", 1) * size * size * options.get("channels", 1), f"Generator '{name}': its images")
     try:
         return GENERATORS[name](np.random.Generator(np.random.PCG64(seed)), **options)
-    except TypeError as error:
+    except (TypeError, ValueError, IndexError, ZeroDivisionError) as error:
         raise ReproodError(f"Generator '{name}': {error}; check its options in the catalogue.") from error

@@ -1,6 +1,8 @@
 """The one decode-and-resize rule: every image of a benchmark, in- or out-of-distribution, goes through it."""
 
 import io
+import struct
+import zlib
 from collections.abc import Iterable
 from typing import Literal
 
@@ -12,19 +14,37 @@ from reprood.errors import ReproodError
 RULE = "grey by ITU-R 601, shorter side by antialiased bilinear, centre crop; nothing when the size fits"
 
 
+FORMS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")  # others may start a program (PostScript) or hold many images
+LONGEST = 200  # times the shorter side
+UNREADABLE = (
+    OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError,
+    MemoryError, RecursionError, NotImplementedError, struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
+
+
 def decode(data: bytes, where: str) -> Image.Image:
     """Decode one encoded image to 8 bits a channel (16-bit grey is divided by 256); orientation tags are ignored.
 
     Raises
     ------
     ReproodError
-        When the bytes are no image, or one of more than 16 bits; `where` names the record.
+        When the bytes are no image of a known form, or one of more than 16 bits; `where` names the record.
     """
     try:
-        image = Image.open(io.BytesIO(data))
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMS)
         image.load()
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ReproodError(f"{where} is not a readable image ({error}); fetch the file again.") from error
+    except UnidentifiedImageError as error:
+        raise ReproodError(
+            f"{where} is not a readable image (none of {', '.join(FORMS)}); convert it or fetch the file again."
+        ) from error
+    except UNREADABLE as error:
+        reason = str(error) or type(error).__name__
+        raise ReproodError(f"{where} is not a readable image ({reason}); fetch the file again.") from error
+    if max(image.size) > LONGEST * min(image.size):
+        raise ReproodError(
+            f"{where} has {image.width} x {image.height} pixels; one side may be at most {LONGEST} times the other: "
+            "cut it or leave it out."
+        )
     if image.mode.startswith("I;16"):  # Pillow would cut everything above 255 to white
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):

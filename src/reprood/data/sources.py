@@ -1,17 +1,16 @@
 """The chain of sources for a file: own path, local mirrors, official addresses, packages. Checked before use."""
 
-import bz2
-import gzip
 import hashlib
 import logging
-import lzma
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from reprood.data.archives import DAMAGED
+from reprood.data.archives import DAMAGED, plain_files, unpacked
+from reprood.data.bounds import SINGLE
 from reprood.data.catalogue import DatasetEntry, File
 from reprood.data.download import (
     NoAnswer,
@@ -73,7 +72,7 @@ def fetch(
     file = entry.files[name]
     if file.path:
         path = Path(file.path).expanduser()
-        if not path.exists():
+        if not _exists(path):
             raise ReproodError(f"Data set {dataset}: {path} does not exist; correct 'path' of {name} in the catalogue.")
         try:
             return _checked(path, file, name, downloads / dataset, "path", "the user's own path")
@@ -116,6 +115,13 @@ def fetch(
         f"Data set {dataset}: no source has {name}: {tried}. Put the file into a folder as {dataset}/{name} and name "
         "that folder under 'mirrors' in config/config.yaml."
     )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _describe(kind: str) -> str:
@@ -168,7 +174,7 @@ def _from_url(
     continued = part.exists()
     log.info("asking %s", url)
     try:
-        download(url, part, patience=patience, progress=progress(name) if progress else None)
+        download(url, part, patience=patience, progress=progress(name) if progress else None, most=file.size)
     except NoAnswer:
         silent.add(host)
         raise
@@ -178,7 +184,7 @@ def _from_url(
         if not continued:
             raise
     # what was continued did not fit what came now: once more from the beginning
-    download(url, part, patience=patience, progress=progress(name) if progress else None)
+    download(url, part, patience=patience, progress=progress(name) if progress else None, most=file.size)
     return _kept(part, name, file, own, kind)
 
 
@@ -197,7 +203,10 @@ def _kept(part: Path, name: str, file: File, own: Path, kind: str) -> Found:
 def _notes(own: Path) -> dict[str, Any]:
     """Digests recorded at first use."""
     path = own / "digests.json"
-    return dict(read_json(path)) if path.is_file() else {}
+    notes = read_json(path) if path.is_file() else {}
+    if not isinstance(notes, dict) or not all(isinstance(note, dict) for note in notes.values()):
+        raise ReproodError(f"{path} is no record of digests; delete it, and the files are recorded again.")
+    return notes
 
 
 def _note(own: Path, name: str, sha256: str, kind: str) -> None:
@@ -211,7 +220,7 @@ def _note(own: Path, name: str, sha256: str, kind: str) -> None:
 def tree_digest(folder: Path) -> tuple[str, int]:
     """SHA-256 over names and contents of a folder's files, and their size in bytes."""
     digest, size = hashlib.sha256(), 0
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in plain_files(folder):
         digest.update(f"{path.relative_to(folder).as_posix()} {sha256_file(path)}\n".encode())
         size += path.stat().st_size
     return digest.hexdigest(), size
@@ -219,17 +228,8 @@ def tree_digest(folder: Path) -> tuple[str, int]:
 
 def content_digest(path: Path) -> str:
     """SHA-256 of a file's content after taking off gzip, bzip2 or xz."""
-    with open(path, "rb") as stream:
-        head = stream.read(6)
-    opener: Any = open
-    if head.startswith(b"\x1f\x8b"):
-        opener = gzip.open
-    elif head.startswith(b"BZh"):
-        opener = bz2.open
-    elif head.startswith(b"\xfd7zXZ\x00"):
-        opener = lzma.open
     digest = hashlib.sha256()
-    with opener(path, "rb") as stream:
+    with closing(unpacked(path, SINGLE)) as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -237,6 +237,8 @@ def content_digest(path: Path) -> str:
 
 def _checked(path: Path, file: File, name: str, own: Path, kind: str, where: str) -> Found:
     """Compare with the catalogue's size and digests, else with those of the first use."""
+    if not path.is_file() and not path.is_dir():
+        raise SourceFailed("it is neither a file nor a folder")
     if path.is_dir():
         sha256, size = tree_digest(path)
     else:
