@@ -18,7 +18,7 @@ import typer
 from reprood import cli_publish
 from reprood.cli_data import data_app
 from reprood.cli_report import report_app
-from reprood.cli_shared import Out, parse, pin_threads
+from reprood.cli_shared import Out, parse_record, pin_threads, suite_of, validated
 from reprood.errors import ReproodError
 from reprood.outputs import MODEL_FILES, STUDY_FILES, of_runs, of_splits, within
 from reprood.sums import whole
@@ -39,6 +39,7 @@ for verb in (cli_publish.publish, cli_publish.verify, cli_publish.compare):
     app.command()(verb)
 
 JOBS = ("data", "train", "predict", "study", "evaluate", "audit", "examples", "report")  # verbs that the workflow runs
+LONGEST = 1200  # characters of a message
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
 Device = Annotated[str, typer.Option("--device", envvar="REPROOD_DEVICE", help="auto, cpu or cuda.")]
 
@@ -64,7 +65,7 @@ def train(
     pin_threads(threads)
     from reprood.lease import one_gpu
 
-    record = parse(settings, "--settings")
+    record = parse_record(settings, "--settings", "benchmark", "method", "seed")
     name = "/".join(str(record[key]) for key in ("benchmark", "method", "seed"))
     reads = of_splits(data, ("train", "validation", "test", *record.get("auxiliary", ())))
     with whole(reads, within(out, MODEL_FILES)), one_gpu(device):
@@ -96,7 +97,7 @@ def predict(
     pin_threads(threads)
     from reprood.lease import one_gpu
 
-    record = parse(settings, "--settings")
+    record = parse_record(settings, "--settings", "splits", "detectors")
     reads = [*of_splits(data, record["splits"]), *within(run, MODEL_FILES[:2])]
     with whole(reads, [out]), one_gpu(device):
         from reprood.predict import predict_run
@@ -126,7 +127,7 @@ def study(
     pin_threads(threads)
     from reprood.lease import one_gpu
 
-    record = parse(settings, "--settings")
+    record = parse_record(settings, "--settings", "name", "use", "set", "seeds", "benchmark", "methods", "suite_seed")
     jobs = [(record["benchmark"], method, seed) for method in record["methods"] for seed in record["seeds"]]
     reads = of_runs(runs, jobs, *MODEL_FILES[:2])
     if record["benchmark"]:
@@ -151,10 +152,10 @@ def evaluate_run_command(
     from reprood.config import Benchmark
     from reprood.evaluate.table import evaluate_run
 
-    record = parse(spec, "--spec")
+    record = parse_record(spec, "--spec", "name")
     name = record.pop("name")
     with whole([predictions], [out]):
-        evaluate_run(predictions, Benchmark.model_validate(record), name, method, seed, out)
+        evaluate_run(predictions, validated(Benchmark, record, "--spec"), name, method, seed, out)
 
 
 @evaluate_app.command("collect")
@@ -172,9 +173,12 @@ def evaluate_collect(
     pin_threads(1)
     from reprood.evaluate.collect import collect, write_summaries
 
+    pairs = [pair.partition("=") for pair in baseline or []]
+    if not all(name and equals and method for name, equals, method in pairs):
+        raise ReproodError(f"--baseline is {baseline}; expected BENCHMARK=METHOD.")
     parts = part or []
     with whole(metrics, [parquet, csv, summary, *parts]):
-        collect(metrics, parquet, csv, summary, dict(pair.split("=", 1) for pair in baseline or []))
+        collect(metrics, parquet, csv, summary, {name: method for name, _, method in pairs})
         write_summaries(summary, parts)
 
 
@@ -190,11 +194,8 @@ def audit(
     pin_threads(1)
     from reprood.audit.papers import load_papers
     from reprood.audit.verdicts import audit as judge
-    from reprood.config import Suite
 
-    record = parse(suite, "--suite")
-    record.pop("name")
-    chosen = Suite.model_validate(record)
+    chosen = suite_of(suite)
     reads = of_runs(runs, chosen.jobs(), "predictions.parquet", "metrics.csv", "model.json")
     reads += [studies / study / "values.csv" for study in chosen.studies]
     with whole(reads, [out]):
@@ -212,7 +213,7 @@ def examples(
     from reprood.examples import draw_examples
 
     with whole(of_splits(data, ("train",)), [out]):
-        draw_examples(parse(settings, "--settings"), data / "train", out)
+        draw_examples(parse_record(settings, "--settings"), data / "train", out)
 
 
 @app.command("list")
@@ -324,6 +325,21 @@ def _lacks_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or any(words in told for words in MEMORY)
 
 
+def printable(text: str) -> str:
+    """A message as one line of at most 1,200 characters without control characters: names in it may be anybody's."""
+    line = "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 6]} [...]."
+
+
+def of_the_system(error: OSError) -> str:
+    """What the operating system refused, as a sentence."""
+    name = error.filename if isinstance(error.filename, str) else "a file"
+    if error.errno in DISK:
+        what = f"{error.strerror} ({name})"
+        return f"{what}; free some space or make it writable, then give the same command again."
+    return f"{name}: {error.strerror or error}; check the path and who may read or write it."
+
+
 def main() -> None:
     """Entry point: a user's mistake is one sentence on standard error and status 1."""
     if not sys.stderr.isatty() and sys.argv[1:2] and sys.argv[1] in JOBS:
@@ -331,12 +347,9 @@ def main() -> None:
     try:
         app()
     except ReproodError as mistake:
-        sys.exit(f"error: {mistake}")
+        sys.exit(f"error: {printable(str(mistake))}")
     except OSError as error:
-        if error.errno not in DISK:
-            raise
-        where = f"{error.strerror} ({error.filename or 'a file'})"
-        sys.exit(f"error: {where}; free some space or make it writable, then give the same command again.")
+        sys.exit(f"error: {printable(of_the_system(error))}")
     except (MemoryError, RuntimeError) as error:
         if not _lacks_memory(error):
             raise

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from reprood.cli_shared import Out, parse, pin_threads
+from reprood.cli_shared import Out, parse, parse_record, pin_threads, validated
 from reprood.errors import ReproodError
 from reprood.outputs import SPLIT_FILES, of_splits, within
 from reprood.sums import whole
@@ -64,15 +64,16 @@ def data_split(
     from reprood.data.benchmark import prepare_split
     from reprood.records import LabelNoise, Preparation, Source
 
-    record = parse(spec, "--spec")
+    record = parse_record(spec, "--spec", "source", "preparation", "role", "label_noise")
+    noise = record["label_noise"]
     with whole(within(source, SPLIT_FILES), within(out, SPLIT_FILES)):
         prepare_split(
-            Source.model_validate(record["source"]),
-            Preparation.model_validate(record["preparation"]),
+            validated(Source, record["source"], "--spec: source"),
+            validated(Preparation, record["preparation"], "--spec: preparation"),
             source,
             out,
             role=record["role"],
-            noise=None if record["label_noise"] is None else LabelNoise.model_validate(record["label_noise"]),
+            noise=None if noise is None else validated(LabelNoise, noise, "--spec: label_noise"),
         )
 
 
@@ -89,9 +90,9 @@ def data_lint(
     from reprood.data.lint import lint_benchmark
     from reprood.files import write_json
 
-    record = parse(spec, "--spec")
+    record = parse_record(spec, "--spec", "name")
     record.pop("name")
-    benchmark = Benchmark.model_validate(record)
+    benchmark = validated(Benchmark, record, "--spec")
     splits = benchmark.splits()
     with whole(of_splits(folder, splits), [out]):
         write_json(out, lint_benchmark({name: load_split(folder / name) for name in splits}, benchmark))
@@ -109,4 +110,4 @@ def data_corrupt(
     from reprood.corrupt import make_corrupted
 
     with whole(within(test, SPLIT_FILES), within(out, SPLIT_FILES)):
-        make_corrupted(test, Corruptions.model_validate(parse(spec, "--spec")), out)
+        make_corrupted(test, validated(Corruptions, parse(spec, "--spec"), "--spec"), out)

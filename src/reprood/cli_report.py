@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from reprood.cli_shared import Out, parse, pin_threads
+from reprood.cli_shared import Out, pin_threads, suite_of
+from reprood.errors import ReproodError
 from reprood.outputs import STUDY_FILES, of_runs, of_splits
 from reprood.sums import whole
 
@@ -13,12 +14,12 @@ report_app = typer.Typer(no_args_is_help=True, help="Figures, tables, notebook a
 
 
 def _results(suite: str, benchmark: str, runs: Path) -> Any:
-    from reprood.config import Suite
     from reprood.report.results import BenchmarkResults
 
-    record = parse(suite, "--suite")
-    record.pop("name")
-    return BenchmarkResults(benchmark, Suite.model_validate(record), runs)
+    found = suite_of(suite)
+    if benchmark not in found.benchmarks:
+        raise ReproodError(f"There is no benchmark '{benchmark}' in --suite; known: {', '.join(found.benchmarks)}.")
+    return BenchmarkResults(benchmark, found, runs)
 
 
 SuiteText = Annotated[str, typer.Option("--suite", help="The suite as JSON.")]
@@ -108,13 +109,10 @@ def report_pages(
     """Write OUT/index.html and the pages of papers, benchmarks, studies, data and environment."""
     pin_threads(1)
     from reprood.audit.papers import load_papers
-    from reprood.config import Suite
     from reprood.kinds import page_names
     from reprood.report.pages import write_report
 
-    record = parse(suite, "--suite")
-    record.pop("name")
-    chosen, claimed = Suite.model_validate(record), load_papers(sorted(papers.glob("*.yaml")))
+    chosen, claimed = suite_of(suite), load_papers(sorted(papers.glob("*.yaml")))
     jobs = list(chosen.jobs())
     benchmarks = list(dict.fromkeys(benchmark for benchmark, _, _ in jobs))
     reads = of_runs(runs, jobs, "predictions.parquet", "metrics.csv", "history.csv", "run.json", "model.json")

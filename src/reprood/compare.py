@@ -7,11 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from reprood.compare_numbers import Numbers, compare_numbers
-from reprood.errors import ReproodError
 from reprood.evaluate.table import read_metrics
+from reprood.report.claims import KEY, read_verdicts
 from reprood.verify import opened
-
-KEY = ["paper", "claim", "benchmark"]
 
 
 @dataclass(frozen=True)
@@ -55,13 +53,7 @@ class Comparison:
 
 
 def _verdicts(folder: Path) -> pd.DataFrame:
-    path = folder / "results" / "verdicts.csv"
-    if not path.is_file():
-        raise ReproodError(f"{path} does not exist; give two published releases (or checkouts with results).")
-    table = pd.read_csv(path)
-    lacking = [name for name in (*KEY, "verdict", "effect", "low", "high") if name not in table]
-    if lacking:
-        raise ReproodError(f"{path} lacks the columns {', '.join(lacking)}; it is no file of verdicts.")
+    table = read_verdicts(folder / "results" / "verdicts.csv")
     table["benchmark"] = table["benchmark"].fillna("")
     table.index = pd.Index([f"{p}/{c}" + (f" on {b}" if b else "") for p, c, b in table[KEY].itertuples(index=False)])
     return table

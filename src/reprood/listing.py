@@ -5,7 +5,6 @@ from pathlib import Path
 
 from reprood import resolve
 from reprood.config import load_suite
-from reprood.errors import ReproodError
 from reprood.workflow import Plan
 
 Row = tuple[str, ...]
@@ -103,22 +102,18 @@ def check(suite: str, root: Path) -> list[str]:
     """
     import json
 
-    from reprood.train import parse_config
+    from reprood.engine.settings import read_settings
+    from reprood.train import network, parse_config
 
     plan = Plan({"suite": suite}, root)
     lines = []
     for benchmark, method in dict.fromkeys((b, m) for b, m, _ in plan.jobs):
         settings = json.loads(plan.train_parameters(benchmark, method, 0))
         config = parse_config(settings)
-        options = dict(settings["backbone"])
-        build = resolve.backbone(options.pop("name"))
-        try:
-            network = build(plan.benchmark(benchmark).preparation.channels, **options)
-        except TypeError as error:
-            raise ReproodError(
-                f"{benchmark}/{method}: backbone {settings['backbone']}: {error}; remove or correct the option."
-            ) from error
-        count = sum(p.numel() for p in network.parameters())
+        built = network(settings, plan.benchmark(benchmark).preparation.channels)
+        count = sum(parameter.numel() for parameter in built.parameters())
         epochs = config.training.epochs
         lines.append(f"{benchmark}/{method}: {settings['backbone']['name']}, {count:,} parameters, {epochs} epochs")
+    for name, study in plan.suite.studies.items():
+        read_settings(resolve.study(study.use).Config, study.set, f"study {name}")
     return lines

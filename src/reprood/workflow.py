@@ -85,12 +85,14 @@ class Plan:
                     f"known: {', '.join(resolve.methods())}."
                 )
         for name, study in self.suite.studies.items():
+            _reasonable(study.set, f"{where}: study {name}")
             if study.use not in resolve.studies():
                 raise ReproodError(
                     f"{where}: study {name}: there is no module '{study.use}' in reprood.studies; "
                     f"known: {', '.join(resolve.studies())}."
                 )
         for benchmark, method, _ in self.jobs:
+            _reasonable(self._layers(benchmark, method), f"{where}: {benchmark}/{method}")
             backbone = self.backbone(benchmark, method).get("name")
             if backbone not in resolve.backbones():
                 raise ReproodError(
@@ -390,11 +392,34 @@ class Plan:
         return 1 if device == "cuda" or devices_for(device) else 0
 
 
+LARGEST = 1e9  # of a number in the settings
+
+
+def _reasonable(value: Any, where: str, key: str = "") -> None:
+    """Refuse numbers that no setting has: a slip that would train for years.
+
+    Raises
+    ------
+    ReproodError
+        One sentence that names the key.
+    """
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _reasonable(inner, where, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _reasonable(inner, where, key)
+    elif isinstance(value, int | float) and abs(value) > LARGEST:
+        raise ReproodError(f"{where}: {key} is {value:.3g}; no setting is larger than {LARGEST:g}: correct it.")
+
+
 def layered(*settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings over settings; a layer that names another network leaves no option of the one below."""
     backbone: dict[str, Any] = {}
     for layer in settings:
         own = layer.get("backbone") or {}
+        if not isinstance(own, Mapping):
+            raise ReproodError(f"The setting backbone is {own!r}; expected a mapping with the name of a network.")
         other = "name" in own and own["name"] != backbone.get("name")
         backbone = dict(own) if other else merged(backbone, own)
     found = merged(*settings)

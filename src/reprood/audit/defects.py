@@ -123,7 +123,7 @@ def load_defects(path: Path) -> tuple[Defect, ...]:
         One sentence that names the file and the key, or the id that is used twice.
     """
     try:
-        found = TypeAdapter(tuple[Defect, ...]).validate_python(tuple(read_yaml(path) or ()))
+        found = TypeAdapter(tuple[Defect, ...]).validate_python(read_yaml(path) or ())
     except ValidationError as error:
         raise explain(error, str(path)) from error
     ids = [defect.id for defect in found]

@@ -10,6 +10,7 @@ import numpy as np
 from reprood.audit.papers import LOCALISATION, OPEN_SET, PLAIN, SEGMENTATION, Claim, Paper
 from reprood.conditions import matching
 from reprood.config import Benchmark
+from reprood.errors import ReproodError
 from reprood.evaluate.localised import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.metrics import METRICS
@@ -139,7 +140,15 @@ class BenchmarkEvidence:
         return closed
 
     def _model(self, method: str) -> dict[str, Any]:
-        return dict(read_json(self.folder(method, self.seeds[method][0]) / "model.json"))
+        path = self.folder(method, self.seeds[method][0]) / "model.json"
+        model = read_json(path)
+        for key in ("settings", "backbone"):
+            if not isinstance(model, dict) or not isinstance(model.get(key), dict):
+                raise ReproodError(f"{path} lacks '{key}'; train the run again.")
+        training = model["settings"].get("training") or {}
+        if not isinstance(training, dict) or not isinstance(training.get("epochs", 1), int):
+            raise ReproodError(f"{path}: settings.training.epochs is no whole number; train the run again.")
+        return dict(model)
 
     def epochs(self, method: str) -> int | None:
         """Epochs of the method's training."""

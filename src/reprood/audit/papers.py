@@ -7,9 +7,10 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 
 from reprood.conditions import is_condition
-from reprood.config import Benchmark, Record, explain, read_yaml
+from reprood.config import Benchmark, Line, Record, explain, read_yaml
 from reprood.errors import ReproodError
 from reprood.evaluate.metrics import METRICS
+from reprood.records import check_name
 
 Source = Literal["paper", "repository", "issue", "recalled"]
 Kind = Literal["difference", "non_inferior", "equivalent", "ordering", "signs", "equals"]
@@ -49,7 +50,7 @@ class Arm(Record):
         Names of the same thing in suites that need another one, for instance trained by this paper's recipe.
     """
 
-    means: str
+    means: Line
     also: tuple[str, ...] = ()
 
 
@@ -101,12 +102,12 @@ class Published(Record):
     """
 
     id: str
-    where: str
-    setting: str
-    method: str
-    metric: str
+    where: Line
+    setting: Line
+    method: Line
+    metric: Line
     value: float
-    unit: str = "%"
+    unit: Line = "%"
     source: Source
     measured_by: str = ""
     score: str = "-"
@@ -178,7 +179,7 @@ class Claim(Record):
     """
 
     id: str
-    statement: str
+    statement: Line
     exploratory: bool = False
     kind: Kind
     metric: str
@@ -242,10 +243,10 @@ class Paper(Record):
     """One paper: `config/papers/<id>.yaml`."""
 
     id: str
-    name: str = ""
-    title: str
-    authors: str
-    venue: str
+    name: Line = ""
+    title: Line
+    authors: Line
+    venue: Line
     year: int
     arxiv: str = ""
     code: str = ""
@@ -267,6 +268,8 @@ class Paper(Record):
             doubled = sorted({i for i in ids if ids.count(i) > 1})
             if doubled:
                 raise ValueError(f"{what}: the id '{doubled[0]}' is used twice")
+            for name in ids:
+                check_name(name, f"{what} id")
         known = {p.id for p in self.published}
         for claim in self.claims:
             for name in claim.published:

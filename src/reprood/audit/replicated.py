@@ -10,6 +10,7 @@ from reprood.audit.evidence import BenchmarkEvidence, Part
 from reprood.audit.papers import Claim
 from reprood.errors import ReproodError
 from reprood.evaluate.resample import Replicates
+from reprood.records import plain_line
 
 
 class FamilyEvidence:
@@ -131,8 +132,17 @@ def read_study(path: Path) -> pd.DataFrame:
     columns = ["study", "arm", "seed", "metric", "value"]
     try:
         table = pd.read_csv(path, keep_default_na=False, dtype=str)[columns]
-        return table.astype({"seed": "int64", "value": "float64"})
+        table = table.astype({"seed": "int64", "value": "float64"})
     except FileNotFoundError as error:
         raise ReproodError(f"{path} does not exist; run the study first.") from error
-    except (KeyError, ValueError, pd.errors.ParserError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, pd.errors.ParserError) as error:
         raise ReproodError(f"{path} is not a table of a study ({error}); run the study again.") from error
+    if not np.isfinite(table["value"]).all():
+        raise ReproodError(f"{path} holds a value that is not finite; run the study again.")
+    for name in ("study", "arm", "metric"):
+        for cell in table[name].unique():
+            try:
+                plain_line(cell)
+            except ValueError as error:
+                raise ReproodError(f"{path}: {name} {cell[:40]!r}: {error}; run the study again.") from error
+    return table

@@ -24,6 +24,7 @@ COLUMNS = ("benchmark", "method", "seed", "split", "score", "metric", "value", "
 TYPES = {"seed": "int64", "value": "float64", "n": "int64", "n_ood": "int64"}
 NO_SCORE = "-"
 GATE = "gate"
+CELL = r"-|[A-Za-z0-9][A-Za-z0-9_./-]*"  # a name in a table of metrics; a beginning with = + @ would be a formula
 
 
 def classification_rows(test: pd.DataFrame) -> list[dict[str, Any]]:
@@ -226,8 +227,18 @@ def read_metrics(path: Path) -> pd.DataFrame:
     """
     try:
         # As text first: pandas' own reading of decimal numbers may differ from the written ones in the last bit.
-        return pd.read_csv(path, keep_default_na=False, dtype=str)[list(COLUMNS)].astype(TYPES)
+        table = pd.read_csv(path, keep_default_na=False, dtype=str)[list(COLUMNS)].astype(TYPES)
     except FileNotFoundError as error:
         raise ReproodError(f"{path} does not exist; run the evaluate stage first.") from error
-    except (KeyError, ValueError, pd.errors.ParserError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, pd.errors.ParserError) as error:
         raise ReproodError(f"{path} is not a table of metrics ({error}); run the evaluate stage again.") from error
+    for name in ("benchmark", "method", "split", "score", "metric"):
+        odd = table.loc[~table[name].str.fullmatch(CELL), name]
+        if len(odd):
+            raise ReproodError(
+                f"{path}, line {odd.index[0] + 2}: {name} is {odd.iloc[0][:40]!r}; expected letters, digits and ._/-, "
+                "beginning with a letter or digit; run the evaluate stage again."
+            )
+    if np.isinf(table["value"]).any() or (table[["seed", "n", "n_ood"]] < 0).any(axis=None):
+        raise ReproodError(f"{path} holds an infinite value or a negative count; run the evaluate stage again.")
+    return table

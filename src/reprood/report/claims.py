@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,7 @@ from reprood.audit.papers import ANY, Claim, Paper, unit
 from reprood.audit.reasons import points, signed
 from reprood.audit.verdicts import INCONCLUSIVE, NOT_JUDGED
 from reprood.config import Suite
+from reprood.errors import ReproodError
 from reprood.report import words
 
 ORDER = (
@@ -26,6 +28,45 @@ ASKED = {
     "signs": "against {second}, {first} has {pattern}",
     "equals": "{first} has the published {metric} within {margin}",
 }
+
+
+KEY = ["paper", "claim", "benchmark"]
+NUMBERS = ("effect", "low", "high")
+
+
+def read_verdicts(path: Path) -> pd.DataFrame:
+    """A file of verdicts.
+
+    Raises
+    ------
+    ReproodError
+        When it is missing, no table, lacks a column, holds an unknown verdict or text for a number, or a claim twice.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"published_source": str, **dict.fromkeys((*KEY, "verdict"), str)})
+    except FileNotFoundError as error:
+        raise ReproodError(
+            f"{path} does not exist; give two published releases (or checkouts with results)."
+        ) from error
+    except (ValueError, pd.errors.ParserError) as error:
+        raise ReproodError(f"{path} is no table of verdicts ({error}); run the audit again.") from error
+    lacking = [name for name in (*KEY, "verdict", *NUMBERS) if name not in table]
+    if lacking:
+        raise ReproodError(f"{path} lacks the columns {', '.join(lacking)}; it is no file of verdicts.")
+    for name in NUMBERS:
+        try:
+            table[name] = table[name].astype(float)
+        except (ValueError, TypeError) as error:
+            raise ReproodError(
+                f"{path}: {name} holds something that is no number ({error}); run the audit again."
+            ) from error
+    unknown = sorted(set(table["verdict"].fillna("")) - set(ORDER))
+    if unknown:
+        raise ReproodError(f"{path}: there is no verdict {unknown[0][:40]!r}; known: {', '.join(ORDER)}.")
+    if table.duplicated(KEY).any():
+        first = table[table.duplicated(KEY)].iloc[0]
+        raise ReproodError(f"{path} has the claim {first['paper']}/{first['claim']} twice; run the audit again.")
+    return table
 
 
 def overall(verdicts: pd.DataFrame) -> dict[str, int]:

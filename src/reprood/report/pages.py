@@ -12,12 +12,13 @@ from reprood.audit.defects import load_defects
 from reprood.audit.papers import Paper
 from reprood.audit.replicated import read_study
 from reprood.config import Suite
-from reprood.files import atomic_path, read_json
+from reprood.files import atomic_path
 from reprood.kinds import ASSETS, figures_of, tables_of
 from reprood.report import words
-from reprood.report.claims import overall, shown
+from reprood.report.claims import overall, read_verdicts, shown
 from reprood.report.forms import Cell, Table
 from reprood.report.provenance import data_of, machines_of, runs_of, sources_of
+from reprood.report.records import LintRecord, checked
 from reprood.report.results import BenchmarkResults
 from reprood.report.robustness import robustness_table
 from reprood.report.tables import (
@@ -101,7 +102,7 @@ def _benchmark(results: BenchmarkResults, data: Path, figures: Path) -> dict[str
         ],
         "runs": runs_of(results),
         "data": data_of(results, data),
-        "lint": read_json(data / "benchmarks" / results.name / "lint.json"),
+        "lint": checked(data / "benchmarks" / results.name / "lint.json", LintRecord),
     }
 
 
@@ -208,7 +209,7 @@ def write_report(
     notebooks : sequence of str
         Links to rendered notebooks.
     """
-    table = pd.read_csv(verdicts, keep_default_na=True, dtype={"published_source": str, "benchmark": str})
+    table = read_verdicts(verdicts)
     names = list(dict.fromkeys(benchmark for benchmark, _, _ in suite.jobs()))
     results = [BenchmarkResults(name, suite, runs) for name in names]
     benchmarks = [_benchmark(one, data, figures) for one in results]

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reprood.files import read_json, sha256_file
+from reprood.files import sha256_file
+from reprood.report.records import ModelRecord, SplitRecord, checked
 from reprood.report.results import BenchmarkResults
 
 
@@ -14,7 +15,7 @@ def runs_of(results: BenchmarkResults) -> list[dict[str, Any]]:
     for method in results.methods:
         for seed in results.seeds(method):
             facts = results.facts(method, seed)
-            model = read_json(results.folder(method, seed) / "model.json")
+            model = checked(results.folder(method, seed) / "model.json", ModelRecord)
             told = results.predictions(method)[results.seeds(method).index(seed)].facts
             phases = facts["phases"]
             found.append(
@@ -52,7 +53,7 @@ def data_of(results: BenchmarkResults, data: Path) -> list[dict[str, Any]]:
     """One record a split: data set, role, source, licence and content hash."""
     found = []
     for split in results.benchmark.splits():
-        meta = read_json(data / "benchmarks" / results.name / split / "meta.json")
+        meta = checked(data / "benchmarks" / results.name / split / "meta.json", SplitRecord)
         files = meta["source"]["files"]
         kind = "drawn here" if not files else ", ".join(sorted({f["from"] for f in files}))
         status = ", ".join(sorted({f["digest_status"] for f in files})) or "generated"

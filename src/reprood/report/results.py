@@ -10,15 +10,40 @@ import pandas as pd
 
 from reprood.conditions import matching
 from reprood.config import Benchmark, Suite
+from reprood.errors import ReproodError
 from reprood.evaluate.bootstrap import Interval, contrast
 from reprood.evaluate.localised import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.resample import Scores, replicate_detection, replicate_errors
 from reprood.evaluate.table import GATE, Predictions, groups, load_predictions, read_metrics
-from reprood.files import read_json
+from reprood.report.records import RunRecord, checked
 from reprood.report.style import colour_of, line_of, places
 
 REPLICATES = 200
+HISTORY = ("phase", "epoch", "lr", "train_loss")
+
+
+def read_history(path: Path) -> pd.DataFrame:
+    """A run's history.csv.
+
+    Raises
+    ------
+    ReproodError
+        When it is missing, no table, lacks a column, or a measured column holds text.
+    """
+    try:
+        table = pd.read_csv(path, skipinitialspace=True)
+    except FileNotFoundError as error:
+        raise ReproodError(f"{path} does not exist; train the run again.") from error
+    except (ValueError, pd.errors.ParserError) as error:
+        raise ReproodError(f"{path} is not a table ({error}); train the run again.") from error
+    lacking = [name for name in HISTORY if name not in table]
+    if lacking:
+        raise ReproodError(f"{path} lacks the columns {', '.join(lacking)}; train the run again.")
+    for name in table.columns.difference(["phase"]):
+        if not pd.api.types.is_numeric_dtype(table[name]) or (len(table) and np.isinf(table[name]).any()):
+            raise ReproodError(f"{path}: the column {name} must hold finite numbers; train the run again.")
+    return table
 
 
 @dataclass(frozen=True)
@@ -77,7 +102,7 @@ class BenchmarkResults:
 
     def history(self, method: str) -> list[pd.DataFrame]:
         """history.csv of each seed."""
-        return [pd.read_csv(self.folder(method, seed) / "history.csv") for seed in self.seeds(method)]
+        return [read_history(self.folder(method, seed) / "history.csv") for seed in self.seeds(method)]
 
     @cached_property
     def _loaded(self) -> dict[str, list[Predictions]]:
@@ -190,4 +215,5 @@ class BenchmarkResults:
 
     def facts(self, method: str, seed: int) -> dict[str, Any]:
         """run.json of a run."""
-        return dict(read_json(self.folder(method, seed) / "run.json"))
+        path = self.folder(method, seed) / "run.json"
+        return checked(path, RunRecord)

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from reprood import resolve
 from reprood.audit.replicated import read_study
+from reprood.data.arrays import read_npz
 from reprood.errors import ReproodError
 from reprood.report.style import save
 
@@ -22,6 +21,12 @@ def draw_study(use: str, folder: Path, svg: Path, png: Path) -> None:
     path = folder / "arrays.npz"
     if not path.is_file():
         raise ReproodError(f"{path} does not exist; run the study first.")
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    save(draw(read_study(folder / "values.csv"), arrays), svg, png)
+    rows, arrays = read_study(folder / "values.csv"), read_npz(path)
+    try:
+        figure = draw(rows, arrays)
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        raise ReproodError(
+            f"{folder}: values.csv and arrays.npz are not those of the study {use} ({type(error).__name__}: {error}); "
+            "run it again."
+        ) from error
+    save(figure, svg, png)

@@ -24,6 +24,7 @@ ID_COLOUR, OOD_COLOURS = "#0072B2", {"near": "#D55E00", "far": "#E69F00", "noise
 PATH, DIGITS = re.compile(r' d="[^"]*"'), re.compile(r"(\.\d\d)\d+")
 RULES: Any = {
     "svg.hashsalt": "reprood",
+    "text.parse_math": False,  # a '$' in a label is a dollar
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",
     "font.size": 8,

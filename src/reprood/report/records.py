@@ -1,0 +1,89 @@
+"""What the report needs of the records that runs and data leave: checked, so that a damaged one is named."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
+
+from reprood.files import read_json
+from reprood.reading import explain
+
+
+class Phase(BaseModel):
+    """A phase of a training."""
+
+    seconds: FiniteFloat = Field(ge=0)
+    images: FiniteFloat = Field(ge=0)
+
+
+class RunRecord(BaseModel):
+    """run.json."""
+
+    device: str
+    threads: int
+    precision: str
+    versions: dict[str, str]
+    data: dict[str, str]
+    phases: tuple[Phase, ...]
+
+
+class Network(BaseModel):
+    """The network of a run."""
+
+    name: str
+
+
+class ModelRecord(BaseModel):
+    """model.json."""
+
+    backbone: Network
+    parameters: int = Field(ge=0)
+    settings: dict[str, Any]
+
+
+class FileRecord(BaseModel):
+    """A file of a data set."""
+
+    digest_status: str
+    origin: str = Field(alias="from")
+
+
+class Files(BaseModel):
+    """Where a split came from."""
+
+    files: tuple[FileRecord, ...]
+
+
+class SplitRecord(BaseModel):
+    """meta.json of a benchmark's split."""
+
+    title: str
+    split: str
+    licence: str
+    content: str
+    count: int = Field(ge=1)
+    source: Files
+    classes: tuple[str, ...] = ()
+
+
+class LintRecord(BaseModel):
+    """lint.json."""
+
+    duplicates: dict[str, int]
+    overlaps: dict[str, int]
+
+
+def checked(path: Path, form: type[BaseModel]) -> dict[str, Any]:
+    """A JSON record as it is, when it has what `form` asks for; more may stand in it.
+
+    Raises
+    ------
+    ReproodError
+        When it is missing, is no JSON, or lacks something; names the file and the key.
+    """
+    record = read_json(path)
+    try:
+        form.model_validate(record)
+    except ValidationError as error:
+        raise explain(error, str(path)) from error
+    return dict(record)
