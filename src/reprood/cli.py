@@ -17,9 +17,11 @@ import typer
 
 from reprood import cli_publish
 from reprood.cli_data import data_app
+from reprood.cli_offload import offload_app
 from reprood.cli_report import report_app
 from reprood.cli_shared import Out, parse_record, pin_threads, suite_of, validated
 from reprood.errors import ReproodError
+from reprood.offload.adopt import VARIABLE as OFFLOADED
 from reprood.outputs import MODEL_FILES, STUDY_FILES, of_runs, of_splits, within
 from reprood.sums import whole
 
@@ -35,6 +37,7 @@ evaluate_app = typer.Typer(no_args_is_help=True, help="Compute metrics from stor
 app.add_typer(data_app, name="data")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(report_app, name="report")
+app.add_typer(offload_app, name="offload")
 for verb in (cli_publish.publish, cli_publish.verify, cli_publish.compare):
     app.command()(verb)
 
@@ -66,6 +69,12 @@ def train(
     from reprood.lease import one_gpu
 
     record = parse_record(settings, "--settings", "benchmark", "method", "seed")
+    if delivery := os.environ.get(OFFLOADED):
+        from reprood.offload.adopt import adopt_training
+
+        with whole([], within(out, MODEL_FILES)):
+            adopt_training(Path(delivery), settings, record, code, out)
+        return
     name = "/".join(str(record[key]) for key in ("benchmark", "method", "seed"))
     reads = of_splits(data, ("train", "validation", "test", *record.get("auxiliary", ())))
     with whole(reads, within(out, MODEL_FILES)), one_gpu(device):
@@ -98,6 +107,12 @@ def predict(
     from reprood.lease import one_gpu
 
     record = parse_record(settings, "--settings", "splits", "detectors")
+    if delivery := os.environ.get(OFFLOADED):
+        from reprood.offload.adopt import adopt_prediction
+
+        with whole(within(run, MODEL_FILES[:2]), [out]):
+            adopt_prediction(Path(delivery), settings, run, out)
+        return
     reads = [*of_splits(data, record["splits"]), *within(run, MODEL_FILES[:2])]
     with whole(reads, [out]), one_gpu(device):
         from reprood.predict import predict_run

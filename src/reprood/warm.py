@@ -242,10 +242,10 @@ def _fork(asker: socket.socket, listening: socket.socket, run: Callable[[], None
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv[:] = request["arguments"]
-    os._exit(_status(run))
+    os._exit(status_of(run))
 
 
-def _status(run: Callable[[], None]) -> int:
+def status_of(run: Callable[[], None]) -> int:
     """What the command ends with, as the interpreter would tell it; exit handlers are run."""
     import atexit
     import traceback
