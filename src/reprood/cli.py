@@ -10,8 +10,9 @@ import hashlib
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,6 +53,21 @@ def _state_key(settings: str, code: str) -> str:
     return hashlib.sha256(f"{code} {settings}".encode()).hexdigest()[:16]
 
 
+def _together(record: dict[str, Any], device: str) -> bool:
+    """Whether this is one of several processes of a training; becomes them if the environment asks for it."""
+    from reprood.lease import visible_gpus
+    from reprood.parallel import launch
+
+    if launch.world() > 1:
+        launch.refuse(record, device, len(visible_gpus()))
+        return True
+    if launch.wanted() > 1:
+        if record.get("use") in launch.METHODS:
+            launch.become_group(launch.wanted())
+        print(f"The method {record.get('use')} is trained in one process.", file=sys.stderr)
+    return False
+
+
 @app.command()
 def train(
     settings: Annotated[str, typer.Option(help="The run's settings as JSON.")],
@@ -76,11 +92,17 @@ def train(
             adopt_training(Path(delivery), settings, record, code, out)
         return
     name = "/".join(str(record[key]) for key in ("benchmark", "method", "seed"))
+    together = _together(record, device)
     reads = of_splits(data, ("train", "validation", "test", *record.get("auxiliary", ())))
-    with whole(reads, within(out, MODEL_FILES)), one_gpu(device):
-        from reprood.train import train_run
+    writes = within(out, MODEL_FILES) if os.environ.get("RANK", "0") == "0" else []  # of several, the first writes
+    with whole(reads, writes), one_gpu(device):
+        start: Callable[..., None]
+        if together:
+            from reprood.parallel.training import train_together as start
+        else:
+            from reprood.train import train_run as start
 
-        train_run(
+        start(
             record,
             data=data,
             out=out,

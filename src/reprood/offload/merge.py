@@ -143,7 +143,7 @@ def merge(
         if new:
             done = snakemake(
                 root,
-                ["--quiet", "all", "--cores", "1", *[name for job in new for name in job.files], *options],
+                ["--quiet", "all", "--cores", "4", *[name for job in new for name in job.files], *options],
                 **{VARIABLE: str(delivery.resolve())},
             )
             if done.returncode:

@@ -15,7 +15,7 @@ from reprood.offload.child import STOPPED, start
 from reprood.offload.jobs import WEIGHTS, Done, Job, done_of, record_path
 from reprood.offload.schedule import Estimates, in_order, waiting
 
-SHORT = {"train": 5.0, "predict": 15.0}  # seconds; with less left, none is started
+LEAST = {"train": 5.0, "predict": 15.0}  # seconds; with less left, none is started
 LOOK = 0.1  # seconds between two looks at the processes
 
 
@@ -87,6 +87,7 @@ class Runner:
         self.estimates = Estimates((by_identity[i], d.seconds) for i, d in self.ended.items() if d.status == "done")
         self.running: list[Running] = []
         self.interrupted = False
+        self.least = dict(LEAST)
 
     def next_jobs(self, order: str) -> list[Job]:
         """What could start now, in order."""
@@ -135,7 +136,7 @@ class Runner:
         if left == float("inf"):
             return True
         guess = self.estimates.seconds(job) if job.kind == "predict" else None
-        return left > (SHORT[job.kind] if guess is None else max(guess, 1.0))
+        return left > (self.least[job.kind] if guess is None else max(guess, 1.0))
 
     def _stop(self, grace: float) -> None:
         """Ask the trainings for a checkpoint, end the predictions, and end whatever has not ended after `grace`."""
