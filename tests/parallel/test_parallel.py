@@ -55,8 +55,8 @@ def test_shares_are_even_and_whole() -> None:
 
 
 def test_what_is_not_trained_in_several_processes(monkeypatch) -> None:
-    with pytest.raises(ReproodError, match="method dias is not trained in several processes"):
-        launch.refuse({"use": "dias"}, "cpu", 0)
+    with pytest.raises(ReproodError, match="method hood is not trained in several processes"):
+        launch.refuse({"use": "hood"}, "cpu", 0)
     with pytest.raises(ReproodError, match="compiled network"):
         launch.refuse({"use": "erm", "compile": True}, "cpu", 0)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")

@@ -1,14 +1,28 @@
 """Whether and how a training is done in several processes; no torch."""
 
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from reprood.errors import ReproodError
+from reprood.warm import KILL_WITH_PARENT
 
 VARIABLE = "REPROOD_PROCESSES"  # how many processes the workflow's trainings are to have
-METHODS = ("erm", "cutmix")
+METHODS = (
+    "cnc",
+    "csi",
+    "cutmix",
+    "cutpaste",
+    "dias",
+    "erm",
+    "oe",
+    "resmooth",
+    "ss_one_class",
+    "ss_ood",
+)
 
 
 def world() -> int:
@@ -52,6 +66,12 @@ def refuse(settings: Mapping[str, Any], device: str, gpus: int) -> None:
         raise ReproodError("A compiled network is not shared out to processes; leave `compile` out.")
     if device != "cpu" and 0 < gpus < local_world():
         raise ReproodError(f"{local_world()} processes and {gpus} GPUs: start one process a GPU, or use --device cpu.")
+
+
+def die_with_launcher() -> None:
+    """A process of a group ends when torchrun is killed, which starts its processes in sessions of their own."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(KILL_WITH_PARENT, signal.SIGKILL)
 
 
 def become_group(count: int) -> None:

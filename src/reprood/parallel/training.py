@@ -19,7 +19,7 @@ import reprood.train
 from reprood.engine.device import resolve_device
 from reprood.files import read_json, sha256_file, write_json
 from reprood.parallel.backbone import sharing
-from reprood.parallel.launch import world
+from reprood.parallel.launch import die_with_launcher, world
 
 
 def train_together(settings: Mapping[str, Any], *, out: Path, state: Path, device: str, **options: Any) -> None:
@@ -31,6 +31,7 @@ def train_together(settings: Mapping[str, Any], *, out: Path, state: Path, devic
         As `train_run`.
     """
     backend = "nccl" if resolve_device(device).type == "cuda" else "gloo"
+    die_with_launcher()
     own_group = not dist.is_initialized()
     if own_group:
         dist.init_process_group(backend)
