@@ -133,6 +133,9 @@ def whole(reads: Iterable[Path], writes: Iterable[Path]) -> Iterator[None]:
     """
     require_whole(reads)
     written = list(writes)
+    if not written:
+        yield
+        return
     folder = Path(os.path.commonpath([path.parent for path in written]))
     names = [path.relative_to(folder).as_posix() for path in written]
     if (folder / SUMS).exists():
