@@ -2,6 +2,7 @@
 
 import math
 import os
+import tokenize
 from collections.abc import Iterable
 from typing import BinaryIO
 
@@ -14,6 +15,11 @@ UNPACKED = 4 << 30  # bytes that any archive may unpack to,
 SINGLE = 256 << 20  # or any compressed file,
 RATIO = 200  # and this many times its own size
 NAME = 200  # characters of a class name
+# What numpy's reader of headers, which looks at them as Python source, may raise besides ValueError.
+UNPARSABLE = (
+    SyntaxError, TypeError, RecursionError, MemoryError, OverflowError, LookupError, AttributeError,
+    tokenize.TokenError,
+)  # fmt: skip
 
 
 def gib(size: int) -> str:
@@ -96,7 +102,7 @@ def array_header(stream: BinaryIO, size: int) -> tuple[tuple[int, ...], np.dtype
         raise ValueError(f"version {version} of the format is not read")
     try:
         shape, _, kind = readers[version](stream)
-    except (SyntaxError, TypeError, RecursionError, MemoryError, OverflowError, KeyError) as error:
+    except UNPARSABLE as error:
         raise ValueError(f"its header cannot be understood: {type(error).__name__}") from error
     if kind.hasobject:
         raise ValueError("it holds objects")
