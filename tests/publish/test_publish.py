@@ -25,7 +25,7 @@ from reprood.files import canonical_json
 from reprood.kinds import figures_of, tables_of
 from reprood.publish.bill import bill_of, locked
 from reprood.publish.build import build_release
-from reprood.publish.contents import METADATA, ROOT_FILES, SIGNATURE, SUITE, SUMS
+from reprood.publish.contents import CODE, METADATA, ROOT_FILES, SIGNATURE, SUITE, SUMS
 from reprood.publish.seal import write_sums
 from reprood.report.draw import draw_benchmark
 from reprood.report.plots import write_plots
@@ -351,6 +351,20 @@ def test_what_is_missing_is_told_before_anything_is_written(checkout, tmp_path):
 
 
 # --- comparison, bill, imports ---
+
+
+def test_pages_of_other_code_are_not_held_against_a_release(copy):
+    """Tables and pages are compared only by the code that wrote them; numbers and verdicts always."""
+    page = copy / "reports" / "index.html"
+    page.write_text(page.read_text().replace("<h1", "<h1 class='older'", 1))
+    record = json.loads((copy / CODE).read_text())
+    (copy / CODE).write_text(json.dumps({**record, "templates": "0" * 16, "revision": "abc"}))
+    found = {check.name: check for check in verify(copy)}
+    assert found["pages follow from the results"].holds is None
+    assert "1 files differ, but other code wrote them (revision abc)" in found["pages follow from the results"].found[0]
+    assert found["tables follow from the results"].holds is True
+    (copy / CODE).write_text(json.dumps(record))
+    assert {check.name: check for check in verify(copy)}["pages follow from the results"].holds is False
 
 
 def test_two_releases_are_compared(release, copy):

@@ -12,7 +12,19 @@ from reprood.audit.papers import load_papers
 from reprood.errors import ReproodError
 from reprood.files import read_json, sha256_file, write_json
 from reprood.publish.bill import bill_of
-from reprood.publish.contents import BILL, DEPOSIT, METADATA, SIGNATURE, SUITE, SUMS, copied, figures, suite_record
+from reprood.publish.contents import (
+    BILL,
+    CODE,
+    DEPOSIT,
+    METADATA,
+    SIGNATURE,
+    SUITE,
+    SUMS,
+    copied,
+    figures,
+    suite_record,
+    written_by,
+)
 from reprood.publish.crate import describe
 from reprood.publish.seal import sign, sums_of, write_sums
 from reprood.report.pages import write_report
@@ -90,6 +102,7 @@ def build_release(
     )
     software = version("reprood")
     write_json(made / BILL, bill_of(made / "requirements.lock", software))
+    write_json(made / CODE, {"revision": revision, **written_by()})
     write_json(made / DEPOSIT, deposit(release, name, record.title, record.note, software, date))
     runs = {f"{b}/{m}/{s}": read_json(made / "runs" / b / m / str(s) / "run.json") for b, m, s in record.jobs()}
     told = {path: (digest, (made / path).stat().st_size) for path, digest in sums_of(made).items() if path != METADATA}

@@ -1,10 +1,13 @@
 """What a published release holds, and where: the paths of a checkout, so that its commands work there too."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from reprood.config import Suite
+from reprood.files import sha256_file
+from reprood.fingerprint import PACKAGE, code_hash
 from reprood.kinds import figures_of, tables_of
 
 METADATA = "ro-crate-metadata.json"
@@ -13,6 +16,7 @@ SIGNATURE = f"{SUMS}.sig"
 SUITE = "config/suite.json"
 BILL = "bill-of-materials.json"
 DEPOSIT = "deposit.json"
+CODE = "code.json"
 RUN_FILES = ("predictions.parquet", "metrics.csv", "history.csv", "run.json", "model.json")
 RESULTS = ("metrics.csv", "metrics.parquet", "summary.json", "verdicts.csv", "plots.csv")
 ROOT_FILES = (
@@ -55,6 +59,16 @@ def figures(suite: Suite, root: Path) -> list[str]:
     names += [f"reports/figures/studies/{name}.svg" for name in suite.studies]
     drawn = [name for name in names if (root / name).is_file()]
     return [name for name in drawn if "<image" not in (root / name).read_text(encoding="utf-8")]
+
+
+def written_by() -> dict[str, str]:
+    """Fingerprints of the code that writes the tables and pages of a release, and of the pages' templates."""
+    templates = sorted((PACKAGE / "report" / "templates").iterdir())
+    return {
+        "tables": code_hash("reprood.report.tables"),
+        "pages": code_hash("reprood.report.pages"),
+        "templates": hashlib.sha256("".join(sha256_file(path) for path in templates).encode()).hexdigest()[:16],
+    }
 
 
 def suite_record(text: Mapping[str, Any]) -> tuple[str, Suite]:

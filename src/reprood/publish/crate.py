@@ -29,6 +29,7 @@ NAMES = {
     "bill-of-materials.json": "Software bill of materials (CycloneDX)",
     "requirements.lock": "Locked dependencies with hashes",
     "config/suite.json": "The suite as it was run",
+    "code.json": "Revision and fingerprints of the code that wrote this",
     "deposit.json": "Metadata for a deposit",
     "CITATION.cff": "How to cite the software",
     "LICENSE": "Licence",
