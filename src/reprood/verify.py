@@ -358,8 +358,6 @@ def _written(folder: Path, wrong: list[str], parts: tuple[str, ...]) -> Check:
     told, here = read_json(folder / CODE), written_by()
     if wrong and any(told.get(part) != here[part] for part in parts):
         revision = told.get("revision") or "unknown"
-        text = (
-            f"{len(wrong)} files differ, but other code wrote them (revision {revision}); check them out with that one"
-        )
+        text = f"{len(wrong)} files differ, but other code wrote them (revision {revision}); verify with that revision"
         return Check("", None, (text,))
     return Check("", not wrong, tuple(wrong))
