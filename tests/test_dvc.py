@@ -223,8 +223,8 @@ def s3_server(tmp_path):
         wait_for_port(ports["s3"], process)
         yield f"http://127.0.0.1:{ports['s3']}", "tester", secret
     finally:
-        process.terminate()
-        process.wait(30)
+        process.kill()  # it would take its time to leave its cluster of one
+        process.wait()
 
 
 def test_over_s3(versioned, s3_server, tmp_path):

@@ -11,6 +11,8 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,10 +29,12 @@ import slurm  # noqa: E402
 
 from checkout import Checkout  # noqa: E402
 
-ON_SLURM = ("--workflow-profile", "profiles/slurm", "--cores", "2", "--resources", "mem_mb=7500", "gpu=1",
+ON_SLURM = ("--workflow-profile", "profiles/slurm", "--cores", "2", "--resources", "mem_mb=8000", "gpu=1",
             "--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "20")  # fmt: skip
-SMALL = ("--groups", "train=score", "--group-components", "score=10")
+SMALL = ("--groups", "train=score", "--group-components", "score=10", "--set-resources", "train:runtime=30",
+         "predict:runtime=10", "evaluate:runtime=5")  # fmt: skip
 RUN = "runs/long/erm/{seed}"
+EPOCHS = 600  # of the long training: about a minute on an idle core
 EVIDENCE = (".safetensors", ".parquet", ".csv", ".npz", ".npy")  # what holds no times
 
 
@@ -57,7 +61,6 @@ class Snakemake:
     def __init__(self, checkout: Checkout, suite: str, *arguments: str) -> None:
         self.checkout = checkout
         self.log = checkout.folder / "snakemake.log"
-        self.since = time.strftime("%Y-%m-%dT%H:%M:%S")
         command = ["snakemake", *ON_SLURM, *arguments, "--config", f"suite={suite}", "checkpoint_seconds=1"]
         with open(self.log, "a") as stream:
             self.process = subprocess.Popen(
@@ -130,12 +133,13 @@ def compare(one: Path, other: Path, *parts: str) -> int:
     return len(first)
 
 
-def accounting(since: str, *, all_states: bool = True) -> str:
-    """The accounting lines of the jobs that were submitted since a moment (not of their steps)."""
+def accounting(main: Snakemake, *options: str) -> str:
+    """The accounting lines of all jobs that Snakemake has submitted in a checkout (by default not of their steps)."""
     time.sleep(3)
-    fields = "JobID%6,State%14,ExitCode,NodeList%8,ReqCPUS%7,ReqMem,Timelimit%12,AllocTRES%38,Elapsed,Comment%46"
-    duplicates = ("--duplicates",) if all_states else ()
-    return slurm.call("sacct", "-X", *duplicates, "--starttime", since, "--endtime", "now", f"--format={fields}")
+    runs = ",".join(re.findall(r"SLURM run ID: (\S+)", main.log.read_text()))
+    fields = "JobID%6,State%14,ExitCode,NodeList%8,ReqCPUS%7,ReqMem,Timelimit%12,AllocTRES%46,Elapsed,Comment%46"
+    options = options or ("-X", f"--format={fields}")
+    return slurm.call("sacct", "--duplicates", "--name", runs, "--starttime", "now-1day", *options) if runs else ""
 
 
 def warm_servers(folder: Path) -> Iterator[str]:
@@ -166,21 +170,32 @@ def suite(work: Path) -> None:
     assert there.plan() == {}, "something would run again on the local machine"
     assert not warm, f"a warm server was started: {warm}"
     say(f"suite: {seconds:.0f} s on Slurm; {same} result files agree bit for bit")
-    say(accounting(main.since))
-    say(slurm.call("sacct", "--starttime", main.since, "--format=JobID%9,State,Elapsed,TotalCPU,MaxRSS"))
+    say(accounting(main))
+    say(accounting(main, "--format=JobID%9,State,Elapsed,TotalCPU,MaxRSS"))
 
 
-def reference(work: Path, epochs: int) -> Path:
+def reference(work: Path) -> Path:
     """The long training without any disturbance, on this machine."""
-    checkout = Checkout(work / f"undisturbed{epochs}")
-    name = long_suite(checkout.folder, epochs)
-    checkout.snakemake(RUN.format(seed=0) + "/metrics.csv", suite=name)
-    return checkout.folder
+    folder = work / "undisturbed"
+    checkout = Checkout(folder, fill=not folder.exists())  # a finished one is used again
+    checkout.snakemake(RUN.format(seed=0) + "/metrics.csv", suite=long_suite(folder, EPOCHS))
+    return folder
+
+
+def prepared(work: Path, scenario: str) -> Checkout:
+    """A checkout that has the data already, so that its first Slurm job is a training."""
+    folder = work / "prepared"
+    source = Checkout(folder, fill=not folder.exists())
+    source.snakemake("data/benchmarks/long/lint.json", "--until", "lint_benchmark", suite=long_suite(folder, EPOCHS))
+    checkout = Checkout(work / scenario)
+    for part in ("data", ".snakemake/metadata"):
+        shutil.copytree(folder / part, checkout.folder / part)
+    return checkout
 
 
 def failing(work: Path) -> None:
     """A job that fails once is tried again; one that always fails ends with its own sentence."""
-    checkout = Checkout(work / "failing")
+    checkout = prepared(work, "failing")
     name = long_suite(checkout.folder, 2)
     code = (
         "from pathlib import Path; import sys; from snakemake.common.configfile import load_configfile as load\n"
@@ -194,12 +209,12 @@ def failing(work: Path) -> None:
     with open(state / "lock", "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # as if somebody trained the same run
         main = Snakemake(checkout, name, RUN.format(seed=0) + "/model.safetensors")
-        slurm.wait_for("the failure", lambda: "FAILED" in accounting(main.since), 240)
+        slurm.wait_for("the failure", lambda: "FAILED" in accounting(main), 240)
     text = main.wait()
     assert "Another process is training long/erm/0" in text
     assert "Trying to restart job" in text
     say("failing: the first try failed with its sentence in Snakemake's output, the second one succeeded")
-    say(accounting(main.since))
+    say(accounting(main))
 
     name = long_suite(checkout.folder, 2, lr=1e30)
     main = Snakemake(checkout, name, RUN.format(seed=1) + "/model.safetensors")
@@ -207,15 +222,14 @@ def failing(work: Path) -> None:
     sentence = next(line for line in text.splitlines() if "long/erm/1" in line and "error:" in line)
     assert not (checkout.folder / RUN.format(seed=1) / "model.safetensors").exists()
     say(f"failing: after two tries Snakemake ends with an error and shows: {sentence.strip()}")
-    say(accounting(main.since))
+    say(accounting(main))
 
 
 def preempted(work: Path) -> None:
     """Requeued, preempted and cancelled in mid-epoch, the training ends in the same bits."""
-    epochs = 900
-    undisturbed = reference(work, epochs)
-    checkout = Checkout(work / "preempted")
-    name = long_suite(checkout.folder, epochs)
+    undisturbed = reference(work)
+    checkout = prepared(work, "preempted")
+    name = long_suite(checkout.folder, EPOCHS)
     main = Snakemake(checkout, name, RUN.format(seed=0) + "/metrics.csv")
     reached = []
     job = main.job("rule_train")
@@ -250,15 +264,14 @@ def finish(what: str, undisturbed: Path, checkout: Checkout, reached: list[int],
     assert phases[0]["resumed"] == len(reached), phases
     say(f"{what} after epochs {reached}; it went on {len(reached)} times from its checkpoint; {same} files of the run")
     say("agree bit for bit with a training that nothing disturbed")
-    say(accounting(main.since))
+    say(accounting(main))
 
 
 def node(work: Path) -> None:
     """The node dies: Slurm starts the training again on another one; Snakemake just waits."""
-    epochs = 900
-    undisturbed = reference(work, epochs)
-    checkout = Checkout(work / "node")
-    name = long_suite(checkout.folder, epochs)
+    undisturbed = reference(work)
+    checkout = prepared(work, "node")
+    name = long_suite(checkout.folder, EPOCHS)
     main = Snakemake(checkout, name, RUN.format(seed=0) + "/metrics.csv")
     job = main.job("rule_train")
     reached = [wait_for_epoch(checkout, 100, main)]
@@ -280,10 +293,9 @@ def node(work: Path) -> None:
 
 def killed(work: Path) -> None:
     """The machine on which Snakemake runs dies, and the jobs are cancelled: the same command finishes."""
-    epochs = 900
-    undisturbed = reference(work, epochs)
-    checkout = Checkout(work / "killed")
-    name = long_suite(checkout.folder, epochs)
+    undisturbed = reference(work)
+    checkout = prepared(work, "killed")
+    name = long_suite(checkout.folder, EPOCHS)
     target = RUN.format(seed=0) + "/metrics.csv"
     main = Snakemake(checkout, name, target)
     job = main.job("rule_train")
@@ -313,8 +325,8 @@ def given_devices() -> Iterator[tuple[str, str, str]]:
 
 def gpus(work: Path) -> None:
     """Three trainings with a GPU each, at the same time: two on one node with different devices, one on another."""
-    checkout = Checkout(work / "gpus")
-    name = long_suite(checkout.folder, 900)
+    checkout = prepared(work, "gpus")
+    name = long_suite(checkout.folder, EPOCHS)
     targets = [RUN.format(seed=seed) + "/model.safetensors" for seed in (0, 1, 2)]
     main = Snakemake(checkout, name, "--set-resources", "train:gpu=1", "--", *targets)
     seen: set[tuple[str, str, str]] = set()
@@ -331,7 +343,7 @@ def gpus(work: Path) -> None:
     assert devices == [("reprood1", "0"), ("reprood1", "1"), ("reprood2", "0")], devices
     main.wait()
     say(f"gpus: three trainings at once, on {devices}")
-    say(accounting(main.since))
+    say(accounting(main))
 
 
 SCENARIOS: dict[str, Callable[[Path], None]] = {

@@ -122,6 +122,10 @@ def test_groups_fit_a_node(name, planned, groups):
         for key in ("mem_mb", "_cores"):
             assert 0 < asked[key] <= limits[key], (group, key)
         assert asked.get("gpu", 0) <= limits["gpu"]
+        # The Snakemake inside of the job knows the cores and not the memory limit: were memory the narrower one, it
+        # would ask `srun` for more cores than the job has, which Slurm refuses.
+        largest = max(job["mem_mb"] for rule in rules for job in planned[rule])
+        assert limits["mem_mb"] >= node["cores"] * largest, group
         if group in components:
             assert asked["runtime"] <= 24 * 60, group
 
