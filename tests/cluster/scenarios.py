@@ -2,8 +2,8 @@
 
     python tests/cluster/slurm.py run python tests/cluster/scenarios.py FOLDER [SCENARIO...]
 
-FOLDER is a scratch folder. Scenarios: suite, failing, preempted, node, killed, gpus; all of them by default. Each
-prints what was checked and the accounting lines of its jobs. The Python that runs this needs `reprood[cluster]`.
+FOLDER is a scratch folder. Scenarios: suite, failing, group, preempted, node, killed, gpus; all of them by default.
+Each prints what was checked and the accounting lines of its jobs. The Python that runs this needs `reprood[cluster]`.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ ON_SLURM = ("--workflow-profile", "profiles/slurm", "--cores", "2", "--resources
 SMALL = ("--groups", "train=score", "--group-components", "score=10", "--set-resources", "train:runtime=30",
          "predict:runtime=10", "evaluate:runtime=5")  # fmt: skip
 RUN = "runs/long/erm/{seed}"
-EPOCHS = 600  # of the long training: about a minute on an idle core
+EPOCHS = 300  # of the long training: half a minute on an idle core
 EVIDENCE = (".safetensors", ".parquet", ".csv", ".npz", ".npy")  # what holds no times
 
 
@@ -84,7 +84,7 @@ class Snakemake:
             found[:] = [row.split("|")[0] for row in rows if target in row.split("|")[1]]
             return bool(found)
 
-        slurm.wait_for(f"the job of {target}", running, 240)
+        slurm.wait_for(f"the job of {target}", running, 900)
         return found[0]
 
     def still_there(self) -> None:
@@ -113,7 +113,7 @@ def wait_for_epoch(checkout: Checkout, epoch: int, main: Snakemake, seed: int = 
         reached = int(str(beat.get("epoch", 0)))
         return reached >= epoch and any((checkout.folder / f"state/train/long/erm/{seed}").rglob("*.checkpoint"))
 
-    slurm.wait_for(f"epoch {epoch}", passed, 300)
+    slurm.wait_for(f"epoch {epoch}", passed, 600)
     return reached
 
 
@@ -225,6 +225,31 @@ def failing(work: Path) -> None:
     say(accounting(main))
 
 
+def group(work: Path) -> None:
+    """A member of a group fails: what the others have finished stays, and only what is missing runs again."""
+    checkout = prepared(work, "group")
+    name = long_suite(checkout.folder, 2)
+    path = checkout.folder / name
+    text = yaml.safe_load(path.read_text())
+    text["methods"]["broken"] = {"use": "erm", "label": "Broken", "set": {"training": {"lr": 1e30}}}
+    text["runs"][0]["methods"].append("broken")
+    path.write_text(yaml.safe_dump(text, sort_keys=False))
+    targets = [f"runs/long/{method}/0/metrics.csv" for method in ("erm", "broken")]
+    main = Snakemake(checkout, name, *SMALL, "--retries", "0", "--", *targets)
+    output = main.wait(fails=True)
+    assert "long/broken/0" in output
+    assert "the training diverged" in output
+    kept = [target for target in targets if (checkout.folder / target).exists()]
+    assert kept == targets[:1], kept
+    text["methods"]["broken"]["set"]["training"]["lr"] = 0.01
+    path.write_text(yaml.safe_dump(text, sort_keys=False))
+    again = checkout.plan(*targets, suite=name)
+    assert again == {"train": 1, "predict": 1, "evaluate": 1}, again
+    Snakemake(checkout, name, *SMALL, "--", *targets).wait()
+    say("group: the good member's files stayed; after the correction only the other one ran")
+    say(accounting(main))
+
+
 def preempted(work: Path) -> None:
     """Requeued, preempted and cancelled in mid-epoch, the training ends in the same bits."""
     undisturbed = reference(work)
@@ -233,19 +258,19 @@ def preempted(work: Path) -> None:
     main = Snakemake(checkout, name, RUN.format(seed=0) + "/metrics.csv")
     reached = []
     job = main.job("rule_train")
-    reached.append(wait_for_epoch(checkout, 60, main))
+    reached.append(wait_for_epoch(checkout, 30, main))
     slurm.call("scontrol", "requeue", job)
     slurm.wait_for("the requeue", lambda: training_of(job) != "RUNNING", 30)
 
     assert main.job("rule_train") == job
-    reached.append(wait_for_epoch(checkout, reached[-1] + 150, main))
+    reached.append(wait_for_epoch(checkout, reached[-1] + 60, main))
     node = slurm.call("squeue", "-h", "-j", job, "-o", "%N").strip()
     urgent = ("sbatch", "--parsable", "-p", "urgent", "-w", node, "--exclusive", "--mem=0", "-o", "/dev/null")
     slurm.call(*urgent, "--wrap", "sleep 5")
     slurm.wait_for("the preemption", lambda: training_of(job) != "RUNNING", 60)
 
     assert main.job("rule_train") == job
-    reached.append(wait_for_epoch(checkout, reached[-1] + 150, main))
+    reached.append(wait_for_epoch(checkout, reached[-1] + 60, main))
     slurm.call("scancel", job)
     main.wait()
     finish("preempted: requeued, preempted by an urgent job and cancelled", undisturbed, checkout, reached, main)
@@ -274,7 +299,7 @@ def node(work: Path) -> None:
     name = long_suite(checkout.folder, EPOCHS)
     main = Snakemake(checkout, name, RUN.format(seed=0) + "/metrics.csv")
     job = main.job("rule_train")
-    reached = [wait_for_epoch(checkout, 100, main)]
+    reached = [wait_for_epoch(checkout, 60, main)]
     dead = slurm.call("squeue", "-h", "-j", job, "-o", "%N").strip()
     killed = slurm.kill_node(dead)
     assert killed >= 4, f"only {killed} processes were killed"
@@ -299,7 +324,7 @@ def killed(work: Path) -> None:
     target = RUN.format(seed=0) + "/metrics.csv"
     main = Snakemake(checkout, name, target)
     job = main.job("rule_train")
-    reached = [wait_for_epoch(checkout, 100, main)]
+    reached = [wait_for_epoch(checkout, 60, main)]
     os.killpg(main.process.pid, signal.SIGKILL)
     main.process.wait()
     slurm.call("scancel", job)
@@ -338,7 +363,7 @@ def gpus(work: Path) -> None:
         seen.update(given_devices())
         return len(seen) == 3 and all(beat and int(str(beat["epoch"])) > 1 for beat in beats)
 
-    slurm.wait_for("three trainings at once", three, 300)
+    slurm.wait_for("three trainings at once", three, 600)
     devices = sorted((node, device) for _, node, device in seen)
     assert devices == [("reprood1", "0"), ("reprood1", "1"), ("reprood2", "0")], devices
     main.wait()
@@ -347,8 +372,8 @@ def gpus(work: Path) -> None:
 
 
 SCENARIOS: dict[str, Callable[[Path], None]] = {
-    "suite": suite, "failing": failing, "preempted": preempted, "node": node, "killed": killed, "gpus": gpus,
-}  # fmt: skip
+    scenario.__name__: scenario for scenario in (suite, failing, group, preempted, node, killed, gpus)
+}
 
 
 def main(arguments: list[str]) -> None:
