@@ -6,6 +6,7 @@ FOLDER is a scratch folder. Scenarios: suite, failing, group, preempted, node, k
 Each prints what was checked and the accounting lines of its jobs. The Python that runs this needs `reprood[cluster]`.
 """
 
+import atexit
 import contextlib
 import fcntl
 import hashlib
@@ -31,8 +32,8 @@ from checkout import Checkout  # noqa: E402
 
 ON_SLURM = ("--workflow-profile", "profiles/slurm", "--cores", "2", "--resources", "mem_mb=8000", "gpu=1",
             "--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "20")  # fmt: skip
-SMALL = ("--groups", "train=score", "--group-components", "score=10", "--set-resources", "train:runtime=30",
-         "predict:runtime=10", "evaluate:runtime=5")  # fmt: skip
+SMALL = ("--cores", "1", "--groups", "train=score", "--group-components", "score=10", "--set-resources",
+         "train:runtime=30", "predict:runtime=10", "evaluate:runtime=5")  # fmt: skip
 RUN = "runs/long/erm/{seed}"
 EPOCHS = 300  # of the long training: half a minute on an idle core
 EVIDENCE = (".safetensors", ".parquet", ".csv", ".npz", ".npy")  # what holds no times
@@ -66,6 +67,7 @@ class Snakemake:
             self.process = subprocess.Popen(
                 command, cwd=checkout.folder, env=checkout.env, stdout=stream, stderr=stream, start_new_session=True
             )
+        atexit.register(self.process.kill)  # a scenario that fails leaves none behind
 
     def wait(self, *, fails: bool = False, seconds: float = 1800) -> str:
         """Its output, once it has ended as expected."""
