@@ -6,6 +6,7 @@ from reprood.conditions import conditions
 from reprood.config import Benchmark
 
 ASSETS = ("report.css", "report.js")
+OF_DATA = ("hardest", "maps", "boxes")  # figures that show test images
 
 
 def page_names(papers: Sequence[str], benchmarks: Sequence[str], studies: Sequence[str]) -> list[str]:
@@ -25,13 +26,13 @@ def page_names(papers: Sequence[str], benchmarks: Sequence[str], studies: Sequen
 
 def figures_of(benchmark: Benchmark) -> tuple[str, ...]:
     """Kinds of figures, in the order of the page."""
-    names = ["curves"]
-    if not benchmark.family:
-        names.insert(0, "examples")
+    names = ["leaderboard", *([] if benchmark.family else ["examples"]), "curves"]
     if "detection" in benchmark.evaluations:
-        names += ["auroc", "roc", "histograms"]
+        names += ["auroc", "roc", "histograms", "hardest"]
     if "segmentation" in benchmark.evaluations:
         names.append("maps")
+    if "localisation" in benchmark.evaluations:
+        names.append("boxes")
     if conditions(benchmark):
         names.append("robustness")
     return tuple(names)
@@ -39,11 +40,11 @@ def figures_of(benchmark: Benchmark) -> tuple[str, ...]:
 
 def tables_of(benchmark: Benchmark) -> tuple[str, ...]:
     """Kinds of tables, in the order of the page."""
-    names = []
+    names = ["leaderboard"]
     if "classification" in benchmark.evaluations:
         names.append("classification")
     if "detection" in benchmark.evaluations:
-        names.append("detection")
+        names += ["detection", "hardest"]
     if "open_set" in benchmark.evaluations:
         names.append("open_set")
     if "segmentation" in benchmark.evaluations:

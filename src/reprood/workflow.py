@@ -16,7 +16,7 @@ from reprood.detectors.names import FITTED_ON_TRAIN
 from reprood.errors import ReproodError
 from reprood.files import canonical_json
 from reprood.fingerprint import PACKAGE, code_hash
-from reprood.kinds import figures_of, page_names, tables_of
+from reprood.kinds import OF_DATA, figures_of, page_names, tables_of
 from reprood.lease import devices_for
 from reprood.outputs import MODEL_FILES as MODEL_FILES
 from reprood.outputs import SPLIT_FILES as SPLIT_FILES
@@ -334,7 +334,7 @@ class Plan:
         """What the figures and tables of a benchmark are drawn from."""
         files = self.runs("predictions.parquet", "metrics.csv", "history.csv", benchmark=benchmark)
         kinds = self.figures(benchmark)
-        if "maps" in kinds:
+        if any(kind in OF_DATA for kind in kinds):
             files += self.data_files(benchmark, ["test", *self.benchmark(benchmark).ood])
         return files + ([f"runs/{benchmark}/examples.npz"] if "examples" in kinds else [])
 

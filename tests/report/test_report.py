@@ -71,7 +71,8 @@ def results(folder):
 def pages(folder, results):
     figures = folder / "reports" / "figures"
     for kind in KINDS:
-        make_figure(kind, results, figures / "toy" / f"{kind}.svg", figures / "toy" / f"{kind}.png")
+        toy = figures / "toy"
+        make_figure(kind, results, toy / f"{kind}.svg", toy / f"{kind}.png", folder / "data")
     audit(fabricate.suite(), [PAPER], folder / "runs", folder / "studies", folder / "verdicts.csv")
     written = write_report(
         fabricate.suite(),
@@ -89,9 +90,9 @@ def pages(folder, results):
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_figures_are_the_same_bytes_twice(results, tmp_path, kind):
+def test_figures_are_the_same_bytes_twice(folder, results, tmp_path, kind):
     for name in ("a", "b"):
-        make_figure(kind, results, tmp_path / f"{name}.svg", tmp_path / f"{name}.png")
+        make_figure(kind, results, tmp_path / f"{name}.svg", tmp_path / f"{name}.png", folder / "data")
     for form in ("svg", "png"):
         assert (tmp_path / f"a.{form}").read_bytes() == (tmp_path / f"b.{form}").read_bytes()
     svg = (tmp_path / "a.svg").read_text()
@@ -136,13 +137,13 @@ def test_a_benchmark_without_ood_sets_has_a_page(folder, results, tmp_path, page
     text = (tmp_path / "benchmarks" / "toy.html").read_text()
     assert "<h2>Classification</h2>" in text
     assert "<h2>Detection</h2>" not in text
-    assert len(read(text).images) == 2
+    assert len(read(text).images) == 3
 
 
 def test_unknown_figure_and_table(results, tmp_path):
-    with pytest.raises(ReproodError, match="known: examples"):
+    with pytest.raises(ReproodError, match="known: leaderboard"):
         make_figure("pie", results, tmp_path / "a.svg", tmp_path / "a.png")
-    with pytest.raises(ReproodError, match="known: classification"):
+    with pytest.raises(ReproodError, match="known: leaderboard"):
         write_table("pie", results, tmp_path / "a")
 
 

@@ -14,7 +14,10 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from reprood.errors import ReproodError
 from reprood.evaluate.metrics import rank
 from reprood.report import words
+from reprood.report.boxes import boxes
+from reprood.report.hardest import hardest_images
 from reprood.report.heat_maps import heat_maps
+from reprood.report.leaderboard import standings
 from reprood.report.results import BenchmarkResults
 from reprood.report.robustness import robustness
 from reprood.report.style import ID_COLOUR, OOD_COLOURS, new_figure, notice, save
@@ -187,10 +190,15 @@ def examples(results: BenchmarkResults) -> Figure:
 
 
 KINDS: dict[str, Callable[[BenchmarkResults], Figure]] = {
-    function.__name__: function for function in (examples, curves, auroc, roc, histograms, robustness)
+    "leaderboard": standings,
+    **{function.__name__: function for function in (examples, curves, auroc, roc, histograms, robustness)},
 }
-WITH_DATA: dict[str, Callable[[BenchmarkResults, Path], Figure]] = {"maps": heat_maps}
-DETECTION = ("auroc", "roc", "histograms")
+WITH_DATA: dict[str, Callable[[BenchmarkResults, Path], Figure]] = {
+    "maps": heat_maps,
+    "hardest": hardest_images,
+    "boxes": boxes,
+}
+DETECTION = ("auroc", "roc", "histograms", "hardest")
 
 
 def make_figure(kind: str, results: BenchmarkResults, svg: Path, png: Path, data: Path = Path("data")) -> None:
@@ -203,12 +211,11 @@ def make_figure(kind: str, results: BenchmarkResults, svg: Path, png: Path, data
     ReproodError
         For an unknown kind; the known ones are listed.
     """
-    if kind in WITH_DATA:
-        save(WITH_DATA[kind](results, data), svg, png)
-        return
-    if kind not in KINDS:
+    if kind not in KINDS and kind not in WITH_DATA:
         raise ReproodError(f"There is no figure '{kind}'; known: {', '.join([*KINDS, *WITH_DATA])}.")
     if kind in DETECTION and not results.detects:
         save(notice("This benchmark has no OOD sets."), svg, png)
+    elif kind in WITH_DATA:
+        save(WITH_DATA[kind](results, data), svg, png)
     else:
         save(KINDS[kind](results), svg, png)

@@ -1,11 +1,14 @@
 """A table's four forms: records for the page, CSV, Markdown and LaTeX (booktabs)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from reprood.evaluate.bootstrap import Interval
 from reprood.files import atomic_path
+from reprood.report import words
 
 LATEX = str.maketrans(
     {
@@ -30,12 +33,15 @@ class Cell:
         What sorting uses.
     best : bool
         Best of its column.
+    group : str
+        Letters of the groups of rows that it was not told apart from; may be empty.
     """
 
     text: str
     interval: str = ""
     value: float | None = None
     best: bool = False
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,18 +54,40 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
 
+def measured(metric: str, found: Interval, group: str = "") -> Cell:
+    """A metric's mean with its interval, in percent."""
+    value, low, high = (words.percent(metric, v) for v in (found.estimate, found.low, found.high))
+    low, high = max(low, 0.0), min(high, 100.0)  # a t interval may reach beyond the metric's range
+    return Cell(words.number(value), words.interval(low, high), value, group=group)
+
+
+def plain(metric: str, values: Sequence[float]) -> Cell:
+    """A metric's mean over seeds in percent; a dash when there is none."""
+    if not len(values):
+        return Cell("–")
+    value = words.percent(metric, float(sum(values) / len(values)))
+    return Cell(words.number(value), "", value)
+
+
 def frame(table: Table) -> pd.DataFrame:
-    """The table as text, intervals in columns of their own."""
+    """The table as text, intervals and groups in columns of their own."""
     columns: dict[str, list[str]] = {}
     for place, head in enumerate(table.head):
         columns[head] = [row[place].text.replace("−", "-").replace("–", "") for row in table.rows]
         if any(row[place].interval for row in table.rows):
             columns[f"{head}, 95 % interval"] = [row[place].interval.replace("−", "-") for row in table.rows]
+        if any(row[place].group for row in table.rows):
+            columns[f"{head}, group"] = [row[place].group for row in table.rows]
     return pd.DataFrame(columns)
 
 
 def _joined(cell: Cell) -> str:
-    return f"{cell.text} {cell.interval}".strip()
+    return " ".join(part for part in (cell.text, cell.interval, cell.group) if part)
+
+
+def _latex_cell(cell: Cell) -> str:
+    raised = rf"\textsuperscript{{{cell.group.translate(LATEX)}}}" if cell.group else ""
+    return f"{cell.text.translate(LATEX)}{raised} {cell.interval.translate(LATEX)}".strip()
 
 
 def _numeric(table: Table) -> list[bool]:
@@ -77,7 +105,7 @@ def markdown(table: Table) -> str:
 
 def latex(table: Table) -> str:
     """A booktabs table in a table environment."""
-    rows = [" & ".join(_joined(cell).translate(LATEX) for cell in row) + r" \\" for row in table.rows]
+    rows = [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in table.rows]
     return "\n".join(
         [
             "% needs \\usepackage{booktabs}",

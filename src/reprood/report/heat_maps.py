@@ -3,30 +3,15 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reprood.data.arrays import load_split
 from reprood.evaluate.maps import stored_maps
+from reprood.report.pictures import picture, shown_rows
 from reprood.report.results import BenchmarkResults
 from reprood.report.style import new_figure, notice
 
 GOOD, BAD = 2, 8  # images with and without a defect that are shown
-
-
-def shown_rows(labels: np.ndarray, count: int) -> np.ndarray:
-    """Rows of `count` images, of every label in turn, in order."""
-    by_label = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    turns = [rows[turn] for turn in range(max(map(len, by_label))) for rows in by_label if turn < len(rows)]
-    return np.sort(np.array(turns[:count], dtype=int))
-
-
-def _picture(axis: Axes, image: np.ndarray) -> None:
-    axis.imshow(image[..., 0] if image.shape[2] == 1 else image, cmap="gray", vmin=0, vmax=255)
-    axis.set(xticks=[], yticks=[])
-    axis.grid(visible=False)
-    for spine in axis.spines.values():
-        spine.set_visible(False)
 
 
 def heat_maps(results: BenchmarkResults, data: Path) -> Figure:
@@ -52,7 +37,7 @@ def heat_maps(results: BenchmarkResults, data: Path) -> Figure:
         maps = None if method is None else stored_maps(results.predictions(method)[0], splits)
         for column, row in enumerate(rows):
             axis = axes[line, column]
-            _picture(axis, images[column])
+            picture(axis, images[column])
             if maps is not None:
                 low, high = np.quantile(maps.levels, 0.5), maps.levels.max()
                 axis.imshow(maps.levels[row], cmap="inferno", vmin=low, vmax=high, alpha=0.65)

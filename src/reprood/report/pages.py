@@ -16,7 +16,10 @@ from reprood.files import atomic_path
 from reprood.kinds import ASSETS, figures_of, tables_of
 from reprood.report import words
 from reprood.report.claims import overall, read_verdicts, shown
+from reprood.report.families import family
 from reprood.report.forms import Cell, Table
+from reprood.report.hardest import hardest_table
+from reprood.report.leaderboard import leaderboard
 from reprood.report.provenance import data_of, machines_of, runs_of, sources_of
 from reprood.report.records import LintRecord, checked
 from reprood.report.results import BenchmarkResults
@@ -24,7 +27,6 @@ from reprood.report.robustness import robustness_table
 from reprood.report.tables import (
     classification,
     detection,
-    family,
     localisation,
     matrix,
     open_set,
@@ -36,6 +38,11 @@ from reprood.report.tables import (
 TEMPLATES = Path(__file__).parent / "templates"
 SIZE = re.compile(r'<svg[^>]*? width="([0-9.]+)pt" height="([0-9.]+)pt"')
 CAPTIONS = {
+    "leaderboard": (
+        "Who can be told apart",
+        "Means over seeds with 95 % intervals. A bar joins methods that were not told apart; it has a dot at each of "
+        "them, and those that it passes by are not in the group. The letters are those of the table.",
+    ),
     "examples": ("What training sees", "The same training images as each method changes them."),
     "curves": (
         "Training curves",
@@ -46,6 +53,17 @@ CAPTIONS = {
     "robustness": (
         "Under changed conditions",
         "Top-1 error on changed copies of the test set; a dot a seed, a bar at their mean.",
+    ),
+    "hardest": (
+        "Hardest images",
+        "Above: ID test images that the leading method rejects most confidently in every seed, with their class; "
+        "below: OOD images that it accepts so, with their set. Percent of the ID test images that score lower, mean "
+        "over seeds.",
+    ),
+    "boxes": (
+        "Where methods see the object",
+        "Test images, every class in turn; solid, blue: the true box; dashed, orange: the box of the class activation "
+        "map of the predicted class. First seed. Below each image: overlap (IoU) of the two.",
     ),
     "maps": (
         "Where images are anomalous",
@@ -62,11 +80,13 @@ CAPTIONS = {
 
 
 TABLES = {
+    "leaderboard": leaderboard,
     "classification": classification,
     "robustness": robustness_table,
     "localisation": localisation,
     "segmentation": segmentation,
     "open_set": open_set,
+    "hardest": hardest_table,
 }
 
 
@@ -76,6 +96,7 @@ def _figure(path: str, title: str, text: str, about: str, folder: Path) -> dict[
         size = SIZE.search(stream.read(1000))
     width, height = (round(float(size[i]) * 4 / 3) for i in (1, 2)) if size else (960, 540)
     return {
+        "kind": Path(path).name,
         "title": title,
         "text": text,
         "alt": f"{title}: {about}. {text}",

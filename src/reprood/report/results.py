@@ -1,5 +1,6 @@
 """What a report is made of: a benchmark's runs, their histories, predictions and metrics, and the suite's record."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from reprood.errors import ReproodError
 from reprood.evaluate.bootstrap import Interval, contrast
 from reprood.evaluate.localised import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
-from reprood.evaluate.resample import Scores, replicate_detection, replicate_errors
+from reprood.evaluate.resample import Replicates, Scores, replicate_detection, replicate_errors
 from reprood.evaluate.table import GATE, Predictions, groups, load_predictions, read_metrics
 from reprood.report.records import RunRecord, checked
 from reprood.report.style import colour_of, line_of, places
@@ -159,50 +160,77 @@ class BenchmarkResults:
         return line_of(self._places[method])
 
     @cached_property
-    def _intervals(self) -> dict[tuple[str, ...], Interval]:
+    def _replicates(self) -> dict[tuple[str, ...], Replicates]:
         return {}
+
+    def _kept(self, key: tuple[str, ...], make: Callable[[np.random.Generator], Replicates]) -> Replicates:
+        """Replicates are made once; equal generators draw the same test samples for all methods."""
+        if key not in self._replicates:
+            self._replicates[key] = make(np.random.default_rng(0))
+        return self._replicates[key]
+
+    def detection_replicates(self, method: str, metric: str, split: str, score: str) -> Replicates:
+        """Mean over the OOD sets that `split` means, of every seed, on the data and on resampled test samples."""
+        members = (split,) if split in self.benchmark.ood else groups(self.benchmark)[split]
+
+        def make(generator: np.random.Generator) -> Replicates:
+            arm = [
+                Scores(
+                    p.split("test")[f"score_{score}"].to_numpy(),
+                    {name: p.split(name)[f"score_{score}"].to_numpy() for name in members},
+                )
+                for p in self.predictions(method)
+            ]
+            return replicate_detection([arm], metric, generator, REPLICATES)
+
+        return self._kept((method, metric, score, *members), make)
+
+    def error_replicates(self, method: str, split: str = "test") -> Replicates:
+        """Top-1 error in percent of every seed, mean over the conditions that `split` means."""
+        names = (split,) if split == "test" else matching(self.benchmark, split)
+
+        def make(generator: np.random.Generator) -> Replicates:
+            wrong = [
+                np.mean([(p.split(name)["label_rank"] > 0).to_numpy() for name in names], axis=0)
+                for p in self.predictions(method)
+            ]
+            return replicate_errors([100.0 * np.stack(wrong)], generator, REPLICATES)
+
+        return self._kept((method, "top1_error", "-", *names), make)
+
+    def localisation_replicates(self, method: str, metric: str) -> Replicates:
+        """A localisation error in percent of every seed."""
+
+        def make(generator: np.random.Generator) -> Replicates:
+            wrong = [100.0 * localisation_outcomes(p.split("test"))[metric] for p in self.predictions(method)]
+            return replicate_errors([np.stack(wrong)], generator, REPLICATES)
+
+        return self._kept((method, metric), make)
+
+    def segmentation_replicates(self, method: str, metric: str) -> Replicates:
+        """A metric of the anomaly maps of every seed."""
+
+        def make(generator: np.random.Generator) -> Replicates:
+            maps = [stored_maps(p, ("test", *self.benchmark.ood)) for p in self.predictions(method)]
+            return replicate_segmentation([maps], metric, generator, REPLICATES)
+
+        return self._kept((method, metric), make)
 
     def detection_interval(self, method: str, metric: str, split: str, score: str) -> Interval:
         """Mean over seeds and OOD sets with its bootstrap interval."""
-        key = (method, metric, split, score)
-        if key not in self._intervals:
-            self._intervals[key] = self._detection_interval(*key)
-        return self._intervals[key]
-
-    def _detection_interval(self, method: str, metric: str, split: str, score: str) -> Interval:
-        members = (split,) if split in self.benchmark.ood else groups(self.benchmark)[split]
-        arm = [
-            Scores(
-                p.split("test")[f"score_{score}"].to_numpy(),
-                {name: p.split(name)[f"score_{score}"].to_numpy() for name in members},
-            )
-            for p in self.predictions(method)
-        ]
-        generator = np.random.default_rng(0)
-        return contrast(replicate_detection([arm], metric, generator, REPLICATES), [1.0], generator)
+        return interval_of(self.detection_replicates(method, metric, split, score))
 
     def error_interval(self, method: str, split: str = "test") -> Interval:
         """Top-1 error in percent, mean over seeds (and over the conditions that `split` means), with its interval."""
-        names = (split,) if split == "test" else matching(self.benchmark, split)
-        wrong = [
-            np.mean([(p.split(name)["label_rank"] > 0).to_numpy() for name in names], axis=0)
-            for p in self.predictions(method)
-        ]
-        generator = np.random.default_rng(0)
-        return contrast(replicate_errors([100.0 * np.stack(wrong)], generator, REPLICATES), [1.0], generator)
+        return interval_of(self.error_replicates(method, split))
 
     def localisation_interval(self, method: str, metric: str) -> Interval:
         """A localisation error in percent, mean over seeds, with its interval."""
-        wrong = [100.0 * localisation_outcomes(p.split("test"))[metric] for p in self.predictions(method)]
-        generator = np.random.default_rng(0)
-        return contrast(replicate_errors([np.stack(wrong)], generator, REPLICATES), [1.0], generator)
+        return interval_of(self.localisation_replicates(method, metric))
 
     def segmentation_interval(self, method: str, metric: str) -> Interval:
         """A metric of the anomaly maps, mean over seeds, with its interval."""
-        names = ("test", *self.benchmark.ood)
-        maps = [stored_maps(p, names) for p in self.predictions(method)]
-        generator = np.random.default_rng(0)
-        return contrast(replicate_segmentation([maps], metric, generator, REPLICATES), [1.0], generator)
+        return interval_of(self.segmentation_replicates(method, metric))
 
     def mapping(self) -> list[str]:
         """Methods whose runs have anomaly maps."""
@@ -217,3 +245,8 @@ class BenchmarkResults:
         """run.json of a run."""
         path = self.folder(method, seed) / "run.json"
         return checked(path, RunRecord)
+
+
+def interval_of(found: Replicates) -> Interval:
+    """The interval of one method's mean over seeds."""
+    return contrast(found, [1.0], np.random.default_rng(0))

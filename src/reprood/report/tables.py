@@ -8,27 +8,21 @@ import pandas as pd
 
 from reprood.audit.papers import SOURCE_WORDS, Paper, Published
 from reprood.errors import ReproodError
-from reprood.evaluate.bootstrap import Interval
 from reprood.report import words
-from reprood.report.forms import Cell, Table, write_forms
+from reprood.report.forms import Cell, Table, measured, plain, write_forms
+from reprood.report.groups import grouped
+from reprood.report.hardest import hardest_table
+from reprood.report.leaderboard import leaderboard
 from reprood.report.results import BenchmarkResults
 from reprood.report.robustness import robustness_table
 
 # published under these names; measured as the complement of ours
 COMPLEMENTS = {"tnr95": "fpr95_id_positive", "detection_accuracy": "detection_error"}
 
-
-def _measured(metric: str, found: Interval) -> Cell:
-    value, low, high = (words.percent(metric, v) for v in (found.estimate, found.low, found.high))
-    low, high = max(low, 0.0), min(high, 100.0)  # a t interval may reach beyond the metric's range
-    return Cell(words.number(value), words.interval(low, high), value)
-
-
-def _plain(metric: str, values: Sequence[float]) -> Cell:
-    if not len(values):
-        return Cell("–")
-    value = words.percent(metric, float(sum(values) / len(values)))
-    return Cell(words.number(value), "", value)
+GROUPED = (
+    "Letters: among the methods with one score, those that share a letter were not told apart (see the leaderboard; "
+    "Holm's correction over the pairs of one score); no letters where there are too few seeds."
+)
 
 
 def classification(results: BenchmarkResults) -> Table:
@@ -39,10 +33,10 @@ def classification(results: BenchmarkResults) -> Table:
         rows.append(
             (
                 Cell(results.label(method)),
-                _measured("top1_error", results.error_interval(method)),
+                measured("top1_error", results.error_interval(method)),
                 Cell(words.number(best), "", best),
-                _plain("top5_error", results.values(method, "top5_error").tolist()),
-                _plain("ece15", results.values(method, "ece15").tolist()),
+                plain("top5_error", results.values(method, "top5_error").tolist()),
+                plain("ece15", results.values(method, "ece15").tolist()),
                 Cell(str(len(results.seeds(method))), "", float(len(results.seeds(method)))),
             )
         )
@@ -61,6 +55,7 @@ def classification(results: BenchmarkResults) -> Table:
 def detection(results: BenchmarkResults) -> Table:
     """Every method x score: AUROC on natural sets with interval, both FPR@95 conventions, each OOD set's AUROC."""
     natural = results.natural
+    groups = _groups(results)
     rows = []
     for method in results.methods:
         if not results.passed(method):
@@ -73,13 +68,17 @@ def detection(results: BenchmarkResults) -> Table:
                 (
                     Cell(results.label(method)),
                     Cell(words.score(score)),
-                    _measured("auroc", results.detection_interval(method, "auroc", natural, score)),
-                    _plain("auroc", results.values(method, "auroc", "mean_all", score).tolist()),
-                    _plain("fpr95_id_positive", results.values(method, "fpr95_id_positive", natural, score).tolist()),
-                    _plain("fpr95_ood_positive", results.values(method, "fpr95_ood_positive", natural, score).tolist()),
-                    _plain("aupr_out", results.values(method, "aupr_out", natural, score).tolist()),
+                    measured(
+                        "auroc",
+                        results.detection_interval(method, "auroc", natural, score),
+                        groups.get((method, score), ""),
+                    ),
+                    plain("auroc", results.values(method, "auroc", "mean_all", score).tolist()),
+                    plain("fpr95_id_positive", results.values(method, "fpr95_id_positive", natural, score).tolist()),
+                    plain("fpr95_ood_positive", results.values(method, "fpr95_ood_positive", natural, score).tolist()),
+                    plain("aupr_out", results.values(method, "aupr_out", natural, score).tolist()),
                     *(
-                        _plain("auroc", results.values(method, "auroc", n, score).tolist())
+                        plain("auroc", results.values(method, "auroc", n, score).tolist())
                         for n in results.benchmark.ood
                     ),
                 )
@@ -94,7 +93,7 @@ def detection(results: BenchmarkResults) -> Table:
         "Detection of OOD images, mean over seeds, 95 % intervals over test samples and seeds. FPR@95 (ID positive): "
         "share of OOD images accepted when 95 % of ID images are; (OOD positive): share of ID images rejected when "
         "95 % of OOD images are. "
-        "AUPR depends on the ratio of ID to OOD images."
+        f"AUPR depends on the ratio of ID to OOD images. {GROUPED}"
     )
     return Table("detection", caption, head, tuple(rows))
 
@@ -103,12 +102,27 @@ def _blanks(results: BenchmarkResults) -> tuple[Cell, ...]:
     return (Cell("–"),) * len(results.benchmark.ood)
 
 
+def _groups(results: BenchmarkResults) -> dict[tuple[str, str], str]:
+    """The letters of each method and score: methods that one score does not tell apart share a letter."""
+    found: dict[tuple[str, str], str] = {}
+    for score in dict.fromkeys(s for m in results.detecting for s in results.scores(m)):
+        methods = [method for method in results.detecting if score in results.scores(method)]
+        values = [results.detection_replicates(method, "auroc", results.natural, score) for method in methods]
+        order = sorted(range(len(methods)), key=lambda row, at=values: (-float(at[row].observed[0].mean()), row))  # type: ignore[misc]
+        letters = grouped([values[row] for row in order]).letters
+        found |= {(methods[row], score): text for row, text in zip(order, letters, strict=True)}
+    return found
+
+
 def matrix(results: BenchmarkResults) -> Table:
     """AUROC of every method (rows) by every score (columns), the best method of each score marked; for the page."""
     split = results.natural
     scores = list(dict.fromkeys(s for m in results.detecting for s in results.scores(m)))
+    groups = _groups(results)
     cells = {
-        (method, score): _measured("auroc", results.detection_interval(method, "auroc", split, score))
+        (method, score): measured(
+            "auroc", results.detection_interval(method, "auroc", split, score), groups[method, score]
+        )
         for method in results.detecting
         for score in results.scores(method)
     }
@@ -121,7 +135,8 @@ def matrix(results: BenchmarkResults) -> Table:
     )
     caption = (
         f"AUROC, %, {words.split(split)}: every method by every score, mean over seeds, 95 % intervals over test "
-        "samples and seeds. Bold: the highest value of a score. A dash: the score does not apply to the network."
+        "samples and seeds. Bold: the highest value of a score. A dash: the score does not apply to the network. "
+        f"{GROUPED}"
     )
     return Table("matrix", caption, ("method", *(words.score(score) for score in scores)), rows)
 
@@ -135,14 +150,14 @@ def _beside(number: Published, paper: Paper, results: BenchmarkResults) -> Cell:
     if method is None or not values:
         return Cell("–")
     if metric == "top1_error":
-        return _measured(metric, results.error_interval(method, number.split))
+        return measured(metric, results.error_interval(method, number.split))
     if metric in ("localisation_error", "gt_localisation_error"):
-        return _measured(metric, results.localisation_interval(method, metric))
+        return measured(metric, results.localisation_interval(method, metric))
     if metric in ("pixel_auroc", "au_pro"):
-        return _measured(metric, results.segmentation_interval(method, metric))
+        return measured(metric, results.segmentation_interval(method, metric))
     if metric == "auroc":
-        return _measured(metric, results.detection_interval(method, metric, number.split, number.score))
-    cell = _plain(metric, values)
+        return measured(metric, results.detection_interval(method, metric, number.split, number.score))
+    cell = plain(metric, values)
     if number.metric in COMPLEMENTS and cell.value is not None:
         return Cell(words.number(100 - cell.value), "", 100 - cell.value)
     return cell
@@ -181,7 +196,7 @@ def localisation(results: BenchmarkResults) -> Table:
     for method in results.methods:
         cells = [Cell(results.label(method))]
         for metric in ("localisation_error", "gt_localisation_error"):
-            cells.append(_measured(metric, results.localisation_interval(method, metric)))
+            cells.append(measured(metric, results.localisation_interval(method, metric)))
         iou = 100 * float(results.values(method, "mean_iou").mean())
         rows.append((*cells, Cell(words.number(iou), "", iou)))
     head = ("method", words.METRICS["localisation_error"], words.METRICS["gt_localisation_error"], "mean IoU, %")
@@ -198,7 +213,7 @@ def segmentation(results: BenchmarkResults) -> Table:
     rows = [
         (
             Cell(results.label(method)),
-            *(_measured(metric, results.segmentation_interval(method, metric)) for metric in ("pixel_auroc", "au_pro")),
+            *(measured(metric, results.segmentation_interval(method, metric)) for metric in ("pixel_auroc", "au_pro")),
         )
         for method in results.mapping()
     ]
@@ -219,7 +234,7 @@ def open_set(results: BenchmarkResults) -> Table:
         for score in results.scores(method) if results.passed(method) else ():
             for name in results.benchmark.ood:
                 found = {m: results.values(method, m, name, score).tolist() for m in ("auroc", "oscr", "macro_f")}
-                cells = [_plain(metric, values) for metric, values in found.items()]
+                cells = [plain(metric, values) for metric, values in found.items()]
                 rows.append(
                     (
                         Cell(results.label(method)),
@@ -237,20 +252,6 @@ def open_set(results: BenchmarkResults) -> Table:
         "that the benchmark states, for scores that are probabilities."
     )
     return Table("open_set", caption, head, tuple(rows))
-
-
-def family(title: str, members: Sequence[BenchmarkResults]) -> Table:
-    """AUROC of every method's own score on each member of a family, and their mean; for the page."""
-    rows = []
-    for method in members[0].methods:
-        cells = [Cell(members[0].label(method)), Cell(words.score(members[0].headline(method)))]
-        values = [100 * one.values(method, "auroc", "mean_all", one.headline(method)).mean() for one in members]
-        for value in (sum(values) / len(values), *values):
-            cells.append(Cell(words.number(float(value)), "", float(value)))
-        rows.append(tuple(cells))
-    names = [one.benchmark.member.replace("_", " ") for one in members]
-    caption = f"{title}: AUROC, %, of each method's own score; mean over seeds, by member."
-    return Table("family", caption, ("method", "score", "mean of all members", *names), tuple(rows))
 
 
 def study_table(values: pd.DataFrame, title: str) -> Table:
@@ -272,8 +273,10 @@ def study_table(values: pd.DataFrame, title: str) -> Table:
 
 
 KINDS: dict[str, Callable[[BenchmarkResults], Table]] = {
+    "leaderboard": leaderboard,
     "classification": classification,
     "detection": detection,
+    "hardest": hardest_table,
     "robustness": robustness_table,
     "localisation": localisation,
     "open_set": open_set,

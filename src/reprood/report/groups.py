@@ -1,0 +1,124 @@
+"""Which rows of a leaderboard cannot be told apart: paired tests, Holm's correction, a compact letter display."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from string import ascii_lowercase
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprood.audit.decide import LEVEL, holm
+from reprood.evaluate.bootstrap import contrast
+from reprood.evaluate.resample import Replicates
+
+LEAST_SEEDS = 3  # a method with fewer is not grouped: too little is known of how its trainings differ
+
+Booleans = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Rows that cannot be told apart.
+
+    Attributes
+    ----------
+    groups : tuple of tuples of int
+        Rows of each group, ascending. Two rows are in a common group exactly when they were not told apart.
+    letters : tuple of str
+        One text a row: a letter for each of its groups; empty for a row that was not compared.
+    pairs : int
+        Comparisons for which was corrected.
+    """
+
+    groups: tuple[tuple[int, ...], ...]
+    letters: tuple[str, ...]
+    pairs: int
+
+
+def told_apart(found: Sequence[Replicates], trainings: Sequence[Hashable] | None = None) -> Booleans:
+    """Which of several rows differ, over all pairs corrected by Holm's method at 5 %.
+
+    Parameters
+    ----------
+    found : sequence of Replicates
+        One a row, of a single method each, all on the same resampled test samples (from equal generators).
+    trainings : sequence, optional
+        Rows with equal names are of the same trained models; see `evaluate.bootstrap.contrast`.
+
+    Returns
+    -------
+    bool array [n, n]
+        Symmetric; False on the diagonal.
+    """
+    pairs = list(combinations(range(len(found)), 2))
+    names = list(range(len(found))) if trainings is None else list(trainings)
+    p = []
+    for i, j in pairs:
+        both = Replicates(
+            [found[i].observed[0], found[j].observed[0]],
+            [found[i].resampled[0], found[j].resampled[0]],
+            found[i].n_id,
+            found[i].n_ood,
+        )
+        gap = contrast(both, [1.0, -1.0], np.random.default_rng(0), LEVEL, trainings=[names[i], names[j]])
+        p.append(min(1.0, 2 * min(gap.above(0.0), gap.below(0.0))))
+    different = np.zeros((len(found), len(found)), dtype=bool)
+    for (i, j), adjusted in zip(pairs, holm(p), strict=True):
+        different[i, j] = different[j, i] = adjusted <= 1 - LEVEL
+    return different
+
+
+def alike(different: Booleans) -> list[tuple[int, ...]]:
+    """Groups of rows such that two rows are in a common group exactly when they do not differ.
+
+    Each group is one that no further row fits in, grown from the first pair that no group holds yet, in order of rows;
+    groups that the others make superfluous are left out. Differing need not be transitive: a row may be in several.
+
+    Parameters
+    ----------
+    different : bool array [n, n]
+        Symmetric; False on the diagonal.
+    """
+    n = len(different)
+    pending = [(i, j) for i in range(n) for j in range(i, n) if not different[i, j]]
+    found: list[tuple[int, ...]] = []
+    while pending:
+        # a row by itself comes last: it has a group of its own only when it differs from all others
+        pair = next((pair for pair in pending if pair[0] < pair[1]), pending[0])
+        group = set(pair)
+        for row in range(n):
+            if not different[row, sorted(group)].any():
+                group.add(row)
+        found.append(tuple(sorted(group)))
+        pending = [(i, j) for i, j in pending if not {i, j} <= group]
+    for group_rows in reversed(found[:]):
+        rest = [set(other) for other in found if other is not group_rows]
+        inside = [{i, j} for i in group_rows for j in group_rows]
+        if all(any(both <= other for other in rest) for both in inside):
+            found.remove(group_rows)
+    return sorted(found)
+
+
+def names_of(count: int) -> list[str]:
+    """Letters for some groups; numbers when letters do not suffice."""
+    return list(ascii_lowercase[:count]) if count <= len(ascii_lowercase) else [str(n + 1) for n in range(count)]
+
+
+def letters_of(groups: Sequence[Sequence[int]], n: int) -> list[str]:
+    """The letters of each of `n` rows, the first group's first; numbers have blanks between them."""
+    names = names_of(len(groups))
+    between = "" if len(groups) <= len(ascii_lowercase) else " "
+    return [between.join(name for name, group in zip(names, groups, strict=True) if row in group) for row in range(n)]
+
+
+def grouped(found: Sequence[Replicates], trainings: Sequence[Hashable] | None = None) -> Grouping:
+    """Compare all rows that have at least three seeds; see `told_apart` and `alike`."""
+    chosen = [row for row, one in enumerate(found) if len(one.observed[0]) >= LEAST_SEEDS]
+    if len(chosen) < 2:
+        return Grouping((), ("",) * len(found), 0)
+    names = None if trainings is None else [trainings[row] for row in chosen]
+    groups = tuple(
+        tuple(chosen[row] for row in group) for group in alike(told_apart([found[row] for row in chosen], names))
+    )
+    return Grouping(groups, tuple(letters_of(groups, len(found))), len(chosen) * (len(chosen) - 1) // 2)

@@ -1,0 +1,83 @@
+"""The leaderboard as a table and as a figure in the manner of critical-difference diagrams."""
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from reprood.report import words
+from reprood.report.boards import Board, boards, judged
+from reprood.report.forms import Cell, Table, measured
+from reprood.report.groups import names_of
+from reprood.report.results import BenchmarkResults
+from reprood.report.style import new_figure, notice
+
+NOTHING = "No method passed the accuracy gate, and nothing else is measured here."
+ROW = 0.165  # inches
+
+
+def leaderboard(results: BenchmarkResults) -> Table:
+    """Every method by everything that is ranked: mean, interval, and the letters of its groups."""
+    found = boards(results)
+    scored = {m: s for one in found for m, s in zip(one.methods, one.scores, strict=True) if s != "-"}
+    ranked = list(dict.fromkeys(method for one in found for method in one.methods))
+    rows = []
+    for method in ranked:
+        cells = [Cell(results.label(method))]
+        if scored:
+            cells.append(Cell(words.score(scored[method]) if method in scored else "–"))
+        rows.append((*cells, *(_cell(one, method) for one in found)))
+    head = ("method", *(("score",) if scored else ()), *(one.title for one in found))
+    if not found:
+        return Table("leaderboard", NOTHING, head, ())
+    caption = (
+        f"Methods in the order of {found[0].title}: means over seeds with 95 % intervals over test samples and seeds. "
+    )
+    if scored:
+        caption += "AUROC is that of a method's own score, or of MSP. "
+    return Table("leaderboard", caption + judged(found, results.label), head, tuple(rows))
+
+
+def _cell(one: Board, method: str) -> Cell:
+    if method not in one.methods:
+        return Cell("–")
+    row = one.methods.index(method)
+    return measured(one.metric, one.intervals[row], one.grouping.letters[row])
+
+
+def standings(results: BenchmarkResults) -> Figure:
+    """A panel for everything that is ranked: means with intervals, and a bar for each group of methods.
+
+    A bar has a dot at each method of its group: others that it passes by are not in it.
+    """
+    found = boards(results)
+    if not found:
+        return notice(NOTHING)
+    heights = [ROW * len(one.methods) + 0.5 for one in found]
+    figure = new_figure(7.2, sum(heights))
+    parts = figure.subfigures(len(found), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, one in zip(parts, found, strict=True):
+        _panel(part, one, results)
+    return figure
+
+
+def _panel(part: Figure, one: Board, results: BenchmarkResults) -> None:
+    groups = one.grouping.groups
+    wide = max(len(groups), 1)
+    left, right = part.subplots(1, 2, sharey=True, width_ratios=[28, 1 + wide])
+    for row, (method, found) in enumerate(zip(one.methods, one.intervals, strict=True)):
+        value, low, high = (words.percent(one.metric, v) for v in (found.estimate, found.low, found.high))
+        left.plot([max(low, 0.0), min(high, 100.0)], [row, row], color=results.colour(method), lw=1.1)
+        left.plot([value], [row], "o", ms=3.6, mew=0, color=results.colour(method))
+    names = [
+        results.label(method) + (f" ({words.score(score)})" if score != "-" else "")
+        for method, score in zip(one.methods, one.scores, strict=True)
+    ]
+    left.set_yticks(range(len(names)), names, fontsize=7)
+    left.set_ylim(len(names) - 0.5, -0.5)
+    left.set_title(one.title, loc="left")
+    left.grid(axis="y", visible=False)
+    right.set_xlim(-1, wide)
+    right.set_axis_off()
+    right.xaxis.set_major_locator(NullLocator())
+    for column, (letter, rows) in enumerate(zip(names_of(len(groups)), groups, strict=True)):
+        right.plot([column] * len(rows), rows, "-o", color="#444444", lw=1.4, ms=3.2, mew=0)
+        right.annotate(letter, (column, rows[0]), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=7)
