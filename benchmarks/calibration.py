@@ -121,7 +121,7 @@ def draw(rows: list[tuple[str, dict]], path: Path) -> None:
     """Coverage and false claims by setting, with what they should be."""
     from reprood.report.style import new_figure, save
 
-    figure = new_figure(7.2, 3.0)
+    figure = new_figure(9.6, 3.8)
     left, right = figure.subplots(1, 2, sharey=True)
     places = np.arange(len(rows))
     for axis, names, nominal in (
@@ -132,11 +132,13 @@ def draw(rows: list[tuple[str, dict]], path: Path) -> None:
             values = [100 * row[name] for _, row in rows]
             axis.plot(values, places + 0.12 * (k - len(names) / 2), "o", ms=4, label=name.replace("_", " "))
         axis.axvline(nominal, color="#888888", lw=0.8, ls="--")
+        axis.tick_params(labelsize=7)
         axis.set_yticks(places, [name for name, _ in rows])
         axis.legend(fontsize=6, loc="best")
-    left.set(xlabel="coverage of the 95 % interval, %", xlim=(80, 100))
-    right.set(xlabel="claims that are not true and are supported, %")
-    right.set_xscale("symlog", linthresh=10)
+    left.set(xlim=(80, 100))
+    left.set_xlabel("coverage of the 95 % interval, %", fontsize=7)
+    right.set(xlim=(-1, 52))
+    right.set_xlabel("untrue claims that are decided, %", fontsize=7)
     left.invert_yaxis()
     save(figure, path, path.with_suffix(".png"))
 
