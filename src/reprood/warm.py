@@ -93,9 +93,12 @@ def _ask(server: socket.socket) -> int:
     """Send what is to be done and wait for its status; a fork that was killed kills its asker in the same way."""
     request = {"arguments": sys.argv, "folder": str(Path.cwd()), "environment": dict(os.environ)}
     data = json.dumps(request).encode()
-    socket.send_fds(server, [len(data).to_bytes(HEADER, "big")], [0, 1, 2])
-    server.sendall(data)
-    answer = server.recv(HEADER)
+    try:
+        socket.send_fds(server, [len(data).to_bytes(HEADER, "big")], [0, 1, 2])
+        server.sendall(data)
+        answer = server.recv(HEADER)
+    except ConnectionError:  # it died before it had read what it was asked
+        answer = b""
     if len(answer) < HEADER:
         print("error: the warm server has died; run the command again.", file=sys.stderr)
         return 1
@@ -133,16 +136,23 @@ def start(path: str) -> None:
 
 def serve(path: str) -> None:
     """Answer requests until standard input ends, which is when the process that started this one has ended."""
+    _die_with_parent(signal.SIGKILL)  # importing takes seconds in which nobody looks at standard input
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen(64)
         run = _import_everything()
+        _die_with_parent(0)
         try:
             _loop(listening, run)
         finally:
             Path(path).unlink(missing_ok=True)
+
+
+def _die_with_parent(number: int) -> None:
+    """Have the kernel send this signal when the parent dies; 0 for none."""
+    ctypes.CDLL(None).prctl(KILL_WITH_PARENT, number)
 
 
 def _import_everything() -> Callable[[], None]:
@@ -231,7 +241,7 @@ def _fork(asker: socket.socket, listening: socket.socket, run: Callable[[], None
         for stream in streams:
             os.close(stream)
         return child
-    ctypes.CDLL(None).prctl(KILL_WITH_PARENT, signal.SIGKILL)
+    _die_with_parent(signal.SIGKILL)
     listening.close()
     asker.close()
     for number, stream in enumerate(streams):
