@@ -24,6 +24,7 @@ from reprood.cli_shared import Out, parse_record, pin_threads, suite_of, validat
 from reprood.errors import ReproodError
 from reprood.offload.adopt import VARIABLE as OFFLOADED
 from reprood.outputs import MODEL_FILES, STUDY_FILES, of_runs, of_splits, within
+from reprood.printable import printable as printable
 from reprood.sums import whole
 
 app = typer.Typer(
@@ -39,11 +40,10 @@ app.add_typer(data_app, name="data")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(report_app, name="report")
 app.add_typer(offload_app, name="offload")
-for verb in (cli_publish.publish, cli_publish.verify, cli_publish.compare):
+for verb in (cli_publish.publish, cli_publish.verify, cli_publish.compare, cli_publish.supply):
     app.command()(verb)
 
 JOBS = ("data", "train", "predict", "study", "evaluate", "audit", "examples", "report")  # verbs that the workflow runs
-LONGEST = 1200  # characters of a message
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
 Device = Annotated[str, typer.Option("--device", envvar="REPROOD_DEVICE", help="auto, cpu or cuda.")]
 
@@ -360,12 +360,6 @@ def _lacks_memory(error: Exception) -> bool:
     """Python, numpy and pyarrow raise kinds of MemoryError, torch a RuntimeError that differs by device."""
     told = f"{type(error).__name__}: {error}"
     return isinstance(error, MemoryError) or any(words in told for words in MEMORY)
-
-
-def printable(text: str) -> str:
-    """A message as one line of at most 1,200 characters without control characters: names in it may be anybody's."""
-    line = "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 6]} [...]."
 
 
 def of_the_system(error: OSError) -> str:

@@ -70,7 +70,7 @@ def verify(
         print(checks[-1])
     failed = [one.name for one in checks if one.holds is False]
     if failed:
-        raise ReproodError(f"{len(failed)} of {len(checks)} checks do not hold: {'; '.join(failed)}.")
+        raise ReproodError(f"{path}: {len(failed)} of {len(checks)} checks do not hold: {'; '.join(failed)}.")
     print(f"All {sum(one.holds is True for one in checks)} checks hold.")
 
 
@@ -124,3 +124,45 @@ def compare(
     if table is not None:
         with atomic_path(table) as temporary:
             numbers.table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.10g")
+
+
+def supply(
+    lock: Annotated[Path, typer.Option(help="The lock.")] = Path("requirements.lock"),
+    advisories: Annotated[Path | None, typer.Option(help="OSV advisories: JSON file, folder or zip archive.")] = None,
+    licences: Annotated[Path | None, typer.Option(help="Write the list of licences here (Markdown).")] = None,
+) -> None:
+    """Check what the project stands on: hashes and versions of the lock, licences, known vulnerabilities.
+
+    Example: reprood supply --advisories osv-pypi.zip
+    """
+    from reprood.files import atomic_path
+    from reprood.printable import printable
+    from reprood.publish.supply import KINDS, check_environment, check_lock, page, read_advisories, vulnerable
+    from reprood.publish.supply import licences as licences_of
+
+    if not lock.is_file():
+        raise ReproodError(f"{lock} does not exist; give the lock with --lock.")
+    try:
+        text = lock.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ReproodError(f"{lock} is no text in UTF-8 ({error.reason}); make the lock anew (make lock).") from error
+    wrong = {"the lock": check_lock(text), "the environment": check_environment(text)}
+    packages = licences_of(text)
+    counts = {kind: sum(package.kind == kind for package in packages) for kind in KINDS}
+    print(f"{len(packages)} packages: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    if licences is not None:
+        with atomic_path(licences) as temporary:
+            temporary.write_text(page(packages), encoding="utf-8")
+    if advisories is None:
+        print("vulnerabilities: not checked, because no advisories were given (--advisories)")
+    else:
+        known = read_advisories(advisories)
+        wrong["known vulnerabilities"] = vulnerable(text, known)
+        print(f"vulnerabilities: looked up in {len(known)} advisories of {advisories}; others are not known here")
+    for what, found in wrong.items():
+        print(f"{what}: {'nothing found' if not found else ''}")
+        for line in found:
+            print(f"  {printable(line)}")
+    failed = [f"{len(found)} in {what}" for what, found in wrong.items() if found]
+    if failed:
+        raise ReproodError(f"{lock}: findings: {', '.join(failed)}; they are listed above.")

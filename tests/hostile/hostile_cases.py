@@ -1,9 +1,16 @@
 """All cases."""
 
+import hostile_crates
 import hostile_data
 import hostile_entries
 import hostile_records
 import hostile_settings
 
-CASES = [*hostile_data.CASES, *hostile_entries.CASES, *hostile_settings.CASES, *hostile_records.CASES]
+CASES = [
+    *hostile_data.CASES,
+    *hostile_entries.CASES,
+    *hostile_settings.CASES,
+    *hostile_records.CASES,
+    *hostile_crates.CASES,
+]
 KINDS = tuple(dict.fromkeys(case.kind for case in CASES))

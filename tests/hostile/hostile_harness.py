@@ -51,12 +51,15 @@ class Act:
         What must not exist afterwards.
     network : bool
         Whether it may connect to this machine.
+    programs : tuple of str
+        Programs that it may start.
     """
 
     run: Sequence[str] | Callable[[], object]
     folder: Path
     out: Path | None = None
     network: bool = False
+    programs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Watch:
 
     allowed: tuple[str, ...]
     network: bool
+    programs: tuple[str, ...]
     seen: list[str] = field(default_factory=list)
 
     def note(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -99,7 +103,7 @@ class Watch:
             for path in arguments[: 2 if event in ("os.rename", "os.link", "os.symlink") else 1]:
                 if isinstance(path, str | bytes):
                     self._inside(event, path)
-        elif event in RUNNING:
+        elif event in RUNNING and not (event == "subprocess.Popen" and arguments[0] in self.programs):
             self.seen.append(f"{event} {arguments[:2]!r}"[:300])
         elif event == "socket.connect" and not (self.network and str(arguments[1]).startswith("('127.0.0.1'")):
             self.seen.append(f"{event} {arguments[1]!r}")
@@ -151,7 +155,7 @@ def perform(act: Act, box: Path) -> Outcome:
     temporary.mkdir(exist_ok=True)
     before = Path.cwd(), sys.argv, sys.dont_write_bytecode, tempfile.tempdir
     # for a command that runs in the checkout itself, nothing but the temporary folder may be written
-    watch = Watch(tuple(f"{path}" for path in (box / "inside", temporary, "/dev/null")), act.network)
+    watch = Watch(tuple(f"{path}" for path in (box / "inside", temporary, "/dev/null")), act.network, act.programs)
     said = io.StringIO()
     status, begun = 0, time.monotonic()
     try:

@@ -5,10 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from reprood.config import Suite
+from reprood.errors import ReproodError
 from reprood.files import sha256_file
 from reprood.fingerprint import PACKAGE, code_hash
 from reprood.kinds import figures_of, tables_of
+from reprood.reading import explain
 
 METADATA = "ro-crate-metadata.json"
 SUMS = "SHA256SUMS"
@@ -72,7 +76,20 @@ def written_by() -> dict[str, str]:
 
 
 def suite_record(text: Mapping[str, Any]) -> tuple[str, Suite]:
-    """The name and the suite of `config/suite.json`."""
+    """The name and the suite of `config/suite.json`.
+
+    Raises
+    ------
+    ReproodError
+        When it is no such record, or its name is not one of a file.
+    """
+    if not isinstance(text, Mapping) or not isinstance(text.get("name"), str):
+        raise ReproodError(f"{SUITE} is no record of a suite with its name; publish the results again.")
     record = dict(text)
-    name = str(record.pop("name"))
-    return name, Suite.model_validate(record)
+    name = record.pop("name")
+    if not name.isprintable() or not name or "/" in name or name.startswith(".") or len(name) > 200:
+        raise ReproodError(f"{SUITE}: the name of the suite is {name[:40]!r}; expected a plain name.")
+    try:
+        return name, Suite.model_validate(record)
+    except ValidationError as error:
+        raise explain(error, SUITE) from error

@@ -24,6 +24,8 @@ def sums_of(folder: Path) -> dict[str, str]:
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
             raise ReproodError(f"{path} is a link; a release holds plain files only.")
+        if not path.is_file() and not path.is_dir():
+            raise ReproodError(f"{path} is neither a file nor a folder; a release holds plain files only.")
         if path.is_file() and name not in (SUMS, SIGNATURE):
             found[name] = sha256_file(path)
     return found

@@ -95,12 +95,17 @@ def _numeric(table: Table) -> list[bool]:
     return [any(row[place].value is not None for row in table.rows) for place in range(len(table.head))]
 
 
+def _no_markup(text: str) -> str:
+    """Markdown may hold HTML; a '<' of a name stays a '<'."""
+    return text.replace("<", "&lt;")
+
+
 def markdown(table: Table) -> str:
     """A pipe table with its caption below."""
     rule = ["---:" if numeric else "---" for numeric in _numeric(table)]
     rows = [list(table.head), rule, *([_joined(cell) for cell in row] for row in table.rows)]
-    lines = ["| " + " | ".join(text.replace("|", r"\|") for text in row) + " |" for row in rows]
-    return "\n".join([*lines, "", table.caption, ""])
+    lines = ["| " + " | ".join(_no_markup(text).replace("|", r"\|") for text in row) + " |" for row in rows]
+    return "\n".join([*lines, "", _no_markup(table.caption), ""])
 
 
 def latex(table: Table) -> str:
