@@ -78,8 +78,9 @@ def _spot(path: Path, count: int, seed: int) -> "Check":
     """Random runs made again, as a check."""
     import numpy as np
 
+    from reprood.publish.unpack import opened
     from reprood.spot import choose, spot_check
-    from reprood.verify import Check, opened
+    from reprood.verify import Check
 
     with opened(path) as folder:
         jobs = choose(folder, count, np.random.default_rng(seed))

@@ -1,6 +1,7 @@
 """Two published releases side by side: which verdicts and numbers changed, and whether by more than noise."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import pandas as pd
 
 from reprood.compare_numbers import Numbers, compare_numbers
 from reprood.evaluate.table import read_metrics
+from reprood.publish.unpack import opened
 from reprood.report.claims import KEY, read_verdicts
-from reprood.verify import opened
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,13 @@ def compare(first: Path, second: Path) -> Comparison:
     ReproodError
         When one has no verdicts or no metrics.
     """
-    with opened(first) as one, opened(second) as other:
+    with _results(first) as one, _results(second) as other:
         return _compare(one, other)
+
+
+def _results(path: Path) -> AbstractContextManager[Path]:
+    """A folder as it is (a checkout may hold links), an archive unpacked."""
+    return nullcontext(path) if path.is_dir() else opened(path)
 
 
 def _compare(first: Path, second: Path) -> Comparison:

@@ -5,15 +5,8 @@ these, every table and page from those, and compared with what the release state
 """
 
 import json
-import lzma
-import shutil
-import stat
-import struct
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -34,22 +27,16 @@ from reprood.kinds import tables_of
 from reprood.printable import printable
 from reprood.publish.contents import CODE, METADATA, SUITE, TABLE_FORMS, suite_record, written_by
 from reprood.publish.seal import check_signature, differences, read_sums, sums_of
+from reprood.publish.unpack import opened
 from reprood.reading import read_yaml
 from reprood.report.pages import write_report
 from reprood.report.results import BenchmarkResults
 from reprood.report.tables import write_table
 
-MOST = 2 << 30  # bytes that an unpacked release may have
-MANY = 200_000  # files of it
 # What reading a release may raise, whatever it holds; such a check does not hold.
 UNREADABLE = (
     ReproodError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
     MemoryError, AssertionError, pa.ArrowException, jinja2.TemplateError,
-)  # fmt: skip
-# What an archive of nonsense raises; RuntimeError: encrypted, NotImplementedError: an unknown compression.
-DAMAGED = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, NotImplementedError,
-    ValueError, OverflowError, LookupError, MemoryError,
 )  # fmt: skip
 SHOWN = 8  # findings of a check that are spelled out
 TOLERANCE = 1e-9  # relative; metrics computed on another machine may differ in the last bits
@@ -78,72 +65,6 @@ class Check:
         more = len(self.found) - SHOWN
         lines = [f"{mark:>13}  {self.name}", *(f"{'':>15}{printable(text)}" for text in self.found[:SHOWN])]
         return "\n".join([*lines, f"{'':>15}and {more} more"] if more > 0 else lines)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Path]:
-    """The folder of a release, unpacked into a temporary one when it is a zip archive.
-
-    Raises
-    ------
-    ReproodError
-        When it is neither, or the archive holds paths that lead outside, links, or more than 2 GiB.
-    """
-    if path.is_dir():
-        for inner in path.rglob("*"):
-            if inner.is_symlink() or not (inner.is_file() or inner.is_dir()):
-                what = "a link" if inner.is_symlink() else "neither a file nor a folder"
-                raise ReproodError(f"{inner} is {what}; a release holds plain files only, and this one is not opened.")
-        yield path
-        return
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        raise ReproodError(f"{path} is neither a folder nor a zip archive; give a published release.")
-    with tempfile.TemporaryDirectory(prefix="reprood-") as temporary:
-        try:
-            _unpack(path, Path(temporary))
-        except DAMAGED as error:
-            raise ReproodError(f"{path} is damaged ({error}); fetch the release again.") from error
-        except OSError as error:
-            if error.filename is None:  # a place that the archive names and does not have
-                raise ReproodError(f"{path} is damaged ({error}); fetch the release again.") from error
-            if not isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
-                raise
-            raise ReproodError(
-                f"{path} has a member that is a file and a folder; this archive is not opened."
-            ) from error
-        roots = [folder.parent for folder in Path(temporary).glob(f"**/{METADATA}")]
-        if not roots:
-            raise ReproodError(f"{path} holds no {METADATA}; this is no published release.")
-        yield min(roots, key=lambda folder: len(folder.parts))
-
-
-def _unpack(path: Path, temporary: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        if len(members) > MANY:
-            raise ReproodError(f"{path} has {len(members):,} members; at most {MANY:,} are opened.")
-        seen: set[str] = set()
-        for member in members:
-            if member.filename in seen:
-                raise ReproodError(f"{path} has the member {member.filename} twice; this archive is not opened.")
-            seen.add(member.filename)
-            name = PurePosixPath(member.filename)
-            if name.is_absolute() or ".." in name.parts or "\\" in member.filename:
-                raise ReproodError(f"{path}: the member {member.filename} leads outside; this archive is not opened.")
-            if stat.S_ISLNK(member.external_attr >> 16):
-                raise ReproodError(f"{path}: the member {member.filename} is a link; this archive is not opened.")
-        if sum(member.file_size for member in members) > MOST:
-            raise ReproodError(f"{path} would unpack to more than {MOST >> 30} GiB; this archive is not opened.")
-        for member in members:
-            target = temporary / member.filename
-            if member.is_dir():
-                target.mkdir(parents=True, exist_ok=True)
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(member) as source, open(target, "wb") as out:
-                shutil.copyfileobj(source, out)
-                if out.tell() > member.file_size:
-                    raise ReproodError(f"{path}: the member {member.filename} is larger than it says.")
 
 
 def verify(path: Path, signers: Path | None = None, say: Callable[[str], None] = lambda line: None) -> list[Check]:

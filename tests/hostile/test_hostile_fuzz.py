@@ -84,11 +84,11 @@ def _readers() -> dict[str, tuple[str, bytes, Callable[[Path], object]]]:
     from reprood.evaluate.predictions import load_predictions
     from reprood.evaluate.table import read_metrics
     from reprood.publish.seal import read_sums
+    from reprood.publish.unpack import opened
     from reprood.report.claims import read_verdicts
     from reprood.report.records import RunRecord, checked
     from reprood.report.results import read_history
     from reprood.train import load_model
-    from reprood.verify import opened
 
     def all_members(path: Path) -> None:
         for _ in members(path, lambda name: True):
