@@ -556,4 +556,4 @@ verdicts("a claim twice", (VERDICTS + VERDICTS.split("\n")[1] + "\n").encode(), 
 verdicts("a line that is too long", (VERDICTS + "a,b,c,d,1,2,3,4,5,6\n").encode())
 verdicts("an open quote", VERDICTS.replace("toy,c0", '"toy,c0').encode())
 verdicts("an unknown verdict", VERDICTS.replace("inconclusive", "<script>alert(1)</script>").encode(), "verdict")
-command(METRICS, "verdicts: none", ("verdicts.csv", "does not exist"), "compare", "nowhere", "nowhere")
+command(METRICS, "verdicts: none", ("nowhere does not exist", "published releases"), "compare", "nowhere", "nowhere")

@@ -25,7 +25,7 @@ from reprood.report.forms import Cell, Table, frame, latex, markdown
 from reprood.report.notebook import render
 from reprood.report.pages import TEMPLATES, write_report
 from reprood.report.plots import write_plots
-from reprood.report.results import BenchmarkResults
+from reprood.report.results import BenchmarkResults, read_history
 from reprood.report.tables import classification, detection, matrix, published, write_published, write_table
 
 DEFECTS = Path(__file__).parents[2] / "config" / "defects.yaml"
@@ -436,3 +436,12 @@ def test_a_pattern_of_signs_is_told(signs, text):
          "split": "mean_all", "better": "higher", "sides": sides}
     )  # fmt: skip
     assert stated(claim, "AUROC") == text
+
+
+def test_a_run_that_trained_nothing_has_an_empty_history(tmp_path):
+    path = tmp_path / "history.csv"
+    path.write_text("phase,epoch,lr,train_loss\n")
+    assert len(read_history(path)) == 0
+    path.write_text("phase,epoch,lr,train_loss\ntrain,one,0.1,2\n")
+    with pytest.raises(ReproodError, match="the column epoch must hold finite numbers"):
+        read_history(path)

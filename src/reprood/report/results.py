@@ -42,7 +42,9 @@ def read_history(path: Path) -> pd.DataFrame:
     if lacking:
         raise ReproodError(f"{path} lacks the columns {', '.join(lacking)}; train the run again.")
     for name in table.columns.difference(["phase"]):
-        if not pd.api.types.is_numeric_dtype(table[name]) or (len(table) and np.isinf(table[name]).any()):
+        if len(table) == 0:  # nothing was trained
+            table[name] = table[name].astype(float)
+        if not pd.api.types.is_numeric_dtype(table[name]) or np.isinf(table[name]).any():
             raise ReproodError(f"{path}: the column {name} must hold finite numbers; train the run again.")
     return table
 
