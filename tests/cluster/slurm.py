@@ -138,9 +138,9 @@ def up() -> None:
     """Start munge, MariaDB, slurmdbd, slurmctld and a slurmd for each node."""
     if os.geteuid() != 0:
         stop_with("needs root (it installs packages and starts system daemons).")
-    foreign = CONF / "slurm.conf"
-    if foreign.exists() and not foreign.read_text().startswith(MARK):
-        stop_with(f"{foreign} is not this script's; this machine belongs to a cluster, use that.")
+    present = CONF / "slurm.conf"
+    if present.exists() and not ours(present):
+        stop_with(f"{present} is not this script's; this machine belongs to a cluster, use that.")
     if (BASE / "started").exists():
         down()
     install()
@@ -155,6 +155,11 @@ def up() -> None:
             print(f"--- {path}", path.read_text(errors="replace")[-1500:], sep="\n", file=sys.stderr)
         down()
         raise
+
+
+def ours(path: Path) -> bool:
+    """Whether this script wrote a file."""
+    return path.exists() and path.read_text().startswith(MARK)
 
 
 def install() -> None:
@@ -284,6 +289,8 @@ def kill_node(node: str) -> int:
 
 def down() -> None:
     """Stop what was started, in the opposite order, and remove configuration and state."""
+    if not ours(CONF / "slurm.conf"):
+        return  # nothing of ours, and jobs of a real cluster are not ours to cancel
     call("scancel", "--me", check=False)
     time.sleep(1)
     for signal_sent in (signal.SIGTERM, signal.SIGKILL):
@@ -295,9 +302,8 @@ def down() -> None:
             while alive(pid, program) and time.monotonic() < stop:
                 time.sleep(0.1)
     for name in FILES:
-        path = CONF / name
-        if path.exists() and path.read_text().startswith(MARK):
-            path.unlink()
+        if ours(CONF / name):
+            (CONF / name).unlink()
     shutil.rmtree(BASE, ignore_errors=True)
 
 

@@ -145,6 +145,23 @@ def test_dry_run_with_the_profile(name, tmp_path):
     assert "profiles/default" not in text
 
 
+def test_the_cluster_for_tests_leaves_a_real_one_alone(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("slurm", ROOT / "tests/cluster/slurm.py")
+    slurm = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(slurm)
+    commands = []
+    monkeypatch.setattr(slurm, "CONF", tmp_path)
+    monkeypatch.setattr(slurm, "BASE", tmp_path / "base")
+    monkeypatch.setattr(slurm, "call", lambda *command, **_: commands.append(command) or "")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    (tmp_path / "slurm.conf").write_text("ClusterName=theirs\n")
+    with pytest.raises(SystemExit, match="belongs to a cluster"):
+        slurm.up()
+    slurm.down()
+    assert not commands
+    assert (tmp_path / "slurm.conf").read_text() == "ClusterName=theirs\n"
+
+
 # --- Kubernetes ---
 
 
