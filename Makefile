@@ -49,7 +49,7 @@ format: $(READY)
 # Versions data, checkpoints, results and Snakemake's records with DVC. Only a finished state is worth a snapshot.
 snapshot: $(READY)
 	@if [ -n "$$(ls -A .snakemake/locks 2>/dev/null)" ]; then \
-	  echo "make snapshot: Snakemake is running here (or was killed: snakemake --unlock); wait for it."; exit 1; fi
+	  echo "make snapshot: Snakemake is running here (or was killed: then snakemake -n removes its lock); wait for it."; exit 1; fi
 	@$(BIN)/snakemake -n 2>&1 | grep -q "Nothing to be done" || { \
 	  echo "make snapshot: something would re-run; run 'snakemake --cores all' first (see: snakemake -n)."; exit 1; }
 	$(BIN)/dvc commit --force reproduce

@@ -51,7 +51,7 @@ def report_draw(
     writes += [
         out / "tables" / benchmark / f"{kind}.{form}" for kind in tables_of(record) for form in ("csv", "md", "tex")
     ]
-    with whole(reads, writes):
+    with whole(reads, writes, at=out):
         draw_benchmark(results, data, out)
 
 
@@ -124,7 +124,7 @@ def report_pages(
         for split in chosen.benchmarks[name].splits()
     ]
     names = page_names([path.stem for path in sorted(papers.glob("*.yaml"))], benchmarks, list(chosen.studies))
-    with whole(reads, [out / name for name in names]):
+    with whole(reads, [out / name for name in names], at=out):
         write_report(
             chosen,
             claimed,

@@ -118,13 +118,15 @@ def require_whole(paths: Iterable[Path]) -> None:
 
 
 @contextmanager
-def whole(reads: Iterable[Path], writes: Iterable[Path]) -> Iterator[None]:
+def whole(reads: Iterable[Path], writes: Iterable[Path], *, at: Path | None = None) -> Iterator[None]:
     """Check what a job reads before it begins, and list what it wrote when it has ended well.
 
     Parameters
     ----------
     reads, writes : iterable of Path
-        Files. The list lies in the deepest folder that holds all of `writes`.
+        Files.
+    at : Path, optional
+        Where the list lies; by default the deepest folder that holds all of `writes`.
 
     Raises
     ------
@@ -132,11 +134,11 @@ def whole(reads: Iterable[Path], writes: Iterable[Path]) -> Iterator[None]:
         When a file that is read is not what its job wrote.
     """
     require_whole(reads)
-    written = list(writes)
+    written = [Path(os.path.abspath(path)) for path in writes]
     if not written:
         yield
         return
-    folder = Path(os.path.commonpath([path.parent for path in written]))
+    folder = Path(os.path.abspath(at) if at else os.path.commonpath([path.parent for path in written]))
     names = [path.relative_to(folder).as_posix() for path in written]
     if (folder / SUMS).exists():
         _change(folder, names, {})  # no list speaks of a file that is being written
