@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from reprood.conditions import conditions
 from reprood.config import Benchmark
 
+TABLE_FORMS = (".csv", ".md", ".tex")
 ASSETS = ("report.css", "report.js")
 OF_DATA = ("hardest", "maps", "boxes")  # figures that show test images
 
@@ -19,6 +20,7 @@ def page_names(papers: Sequence[str], benchmarks: Sequence[str], studies: Sequen
         "defects.html",
         *(f"assets/{name}" for name in ASSETS),
         *(f"papers/{name}.html" for name in papers),
+        *(f"tables/papers/{name}{form}" for name in papers for form in TABLE_FORMS),
         *(f"benchmarks/{name}.html" for name in benchmarks),
         *(f"studies/{name}.html" for name in studies),
     ]

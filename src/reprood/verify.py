@@ -23,9 +23,9 @@ from reprood.errors import ReproodError
 from reprood.evaluate.collect import collect
 from reprood.evaluate.table import evaluate_run, read_metrics
 from reprood.files import read_json, sha256_file
-from reprood.kinds import tables_of
+from reprood.kinds import TABLE_FORMS, tables_of
 from reprood.printable import printable
-from reprood.publish.contents import CODE, METADATA, SUITE, TABLE_FORMS, suite_record, written_by
+from reprood.publish.contents import CODE, METADATA, SUITE, suite_record, written_by
 from reprood.publish.seal import check_signature, differences, read_sums, sums_of
 from reprood.publish.unpack import opened
 from reprood.reading import read_yaml

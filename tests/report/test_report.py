@@ -21,12 +21,16 @@ from reprood.kinds import figures_of, page_names
 from reprood.report import words
 from reprood.report.claims import forest, stated
 from reprood.report.figures import make_figure
-from reprood.report.forms import Cell, Table, frame, latex, markdown
+from reprood.report.forms import Cell, Table, frame, latex, markdown, write_forms
+from reprood.report.hardest import hardest_table
+from reprood.report.leaderboard import leaderboard
 from reprood.report.notebook import render
 from reprood.report.pages import TEMPLATES, write_report
+from reprood.report.paper_page import provenance
 from reprood.report.plots import write_plots
+from reprood.report.provenance import runs_of
 from reprood.report.results import BenchmarkResults, read_history
-from reprood.report.tables import classification, detection, matrix, published, write_published, write_table
+from reprood.report.tables import classification, detection, matrix, published, write_table
 
 DEFECTS = Path(__file__).parents[2] / "config" / "defects.yaml"
 KINDS = figures_of(fabricate.suite().benchmarks["toy"])
@@ -85,7 +89,9 @@ def pages(folder, results):
         defects=DEFECTS,
         out=folder / "reports",
     )
-    assert sorted(written) == sorted(page_names(["toy"], ["toy"], []))
+    evidence = [name for name in written if name.startswith("evidence/")]
+    assert sorted(set(written) - set(evidence)) == sorted(page_names(["toy"], ["toy"], []))
+    assert len(evidence) == len(set(evidence)) == len(CLAIMS) + len(results.methods)
     return {name: (folder / "reports" / name).read_text() for name in written if name.endswith(".html")}
 
 
@@ -230,7 +236,7 @@ def test_published_numbers_stand_beside_what_corresponds(results, tmp_path):
     assert [cell.text for cell in measured[3:]] == ["–", "–"]
     assert measured[1].interval.startswith("[")
     assert table.rows[1][-1].text == "unverified citation"
-    write_published(PAPER, [results], tmp_path / "p")
+    write_forms(published(PAPER, [results]), tmp_path / "p")
     for form in ("csv", "md", "tex"):
         assert "unverified citation" in (tmp_path / f"p.{form}").read_text()
 
@@ -342,6 +348,9 @@ def test_every_cell_of_the_pages_is_that_of_the_tables(results, pages):
             re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in re.findall(r"<tr>(.*?)</tr>", body)
         ]
     tables = {
+        "toy-leaderboard": leaderboard(results),
+        "toy-hardest": hardest_table(results),
+        "provenance-toy": provenance(PAPER, [results], {"toy": {"runs": runs_of(results)}}),
         "toy-classification": classification(results),
         "toy-matrix": matrix(results),
         "toy-detection": detection(results),
@@ -351,8 +360,18 @@ def test_every_cell_of_the_pages_is_that_of_the_tables(results, pages):
     for name, table in tables.items():
         for shown, cells in zip(rows[name], table.rows, strict=True):
             for text, cell in zip(shown, cells, strict=True):
-                plain = html.unescape(re.sub(r"<[^>]+>", " ", text)).split()
-                assert plain == f"{cell.text} {cell.interval}".split()
+                words_alone = re.sub(r'<a class="rows".*?</a>|<span class="unseen">.*?</span>', "", text)
+                plain = html.unescape(re.sub(r"<[^>]+>", " ", words_alone)).split()
+                assert plain == f"{cell.text} {cell.group} {cell.interval}".split()
+
+
+def test_every_verdict_and_place_links_to_its_rows(folder, pages):
+    page = pages["papers/toy.html"]
+    assert page.count("../evidence/papers/toy/c") == len(CLAIMS)
+    links = re.findall(r'<a class="rows" href="\.\./([^"]+)"', pages["benchmarks/toy.html"])
+    assert links == [f"evidence/benchmarks/toy/{method}.csv" for method in ("good", "erm", "same", "broken")]
+    with open(folder / "reports" / links[0], newline="") as stream:
+        assert {row["method"] for row in csv.DictReader(stream)} == {"good"}
 
 
 def test_texts_cannot_become_markup(pages):

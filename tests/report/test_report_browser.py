@@ -30,7 +30,7 @@ CONTRAST = """
     return [255, 255, 255];
   };
   const low = [];
-  const texts = "p, td, th, a, dt, dd, li, h1, h2, h3, span, strong, caption, summary, label, small";
+  const texts = "p, td, th, a, dt, dd, li, h1, h2, h3, span, strong, caption, summary, label, small, sup";
   for (const node of document.querySelectorAll(texts)) {
     if (![...node.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()) || !node.offsetParent) continue;
     const a = light(numbers(getComputedStyle(node).color)), b = light(under(node));
@@ -132,7 +132,8 @@ def test_pages_can_be_read_in_both_themes_and_on_a_phone(report, browser, width,
 def test_everything_can_be_reached_with_the_keyboard(report, browser):
     folder, _ = report
     browser.open(folder / "benchmarks" / "toy.html")
-    reachable = "[...document.querySelectorAll('a, button, summary, input, .scroll')].every(node => node.tabIndex >= 0)"
+    parts = "a, button, summary, input, .scroll, .picture"
+    reachable = f"[...document.querySelectorAll('{parts}')].every(node => node.tabIndex >= 0)"
     assert browser.run(reachable)
     assert browser.run("document.querySelector('.skip').getAttribute('href')") == "#content"
     order = "[...document.querySelectorAll('h1, h2, h3')].map(h => Number(h.tagName[1]))"

@@ -7,7 +7,12 @@ rule audit:
         studies=plan.study_files("values.csv"),
         papers=plan.papers(),
     output:
-        "results/verdicts.csv",
+        report(
+            "results/verdicts.csv",
+            caption="../report/verdicts.rst",
+            category="Verdicts",
+            labels={"table": "verdicts"},
+        ),
     log:
         "logs/audit.log",
     group:

@@ -13,8 +13,9 @@ for name in plan.benchmarks:
             figures=[
                 report(
                     path,
-                    caption="../report/figure.rst",
+                    caption=f"../report/figure_{Path(path).stem}.rst",
                     category="Figures",
+                    subcategory=name,
                     labels={"benchmark": name, "figure": Path(path).stem},
                 )
                 for path in plan.figure_files(name)
@@ -23,8 +24,9 @@ for name in plan.benchmarks:
             tables=[
                 report(
                     path,
-                    caption="../report/table.rst",
+                    caption=f"../report/table_{Path(path).stem}.rst",
                     category="Tables",
+                    subcategory=name,
                     labels={"benchmark": name, "table": Path(path).stem},
                 )
                 for path in plan.table_files(name)
@@ -56,8 +58,9 @@ rule study_figure:
     output:
         svg=report(
             "reports/figures/studies/{study}.svg",
-            caption="../report/figure.rst",
+            caption="../report/figure_study.rst",
             category="Figures",
+            subcategory="studies",
             labels={"benchmark": "study", "figure": "{study}"},
         ),
         png="reports/figures/studies/{study}.png",
@@ -149,7 +152,23 @@ rule pages:
             category="Overview",
             labels={"page": "overview"},
         ),
-        [f"reports/{name}" for name in plan.pages() if name != "index.html"],
+        [
+            f"reports/{name}"
+            for name in plan.pages()
+            if name != "index.html" and not name.endswith(".csv")
+        ],
+        directory("reports/evidence"),
+        tables=[
+            report(
+                f"reports/{name}",
+                caption="../report/table_published.rst",
+                category="Tables",
+                subcategory="published numbers",
+                labels={"paper": Path(name).stem, "table": "published"},
+            )
+            for name in plan.pages()
+            if name.endswith(".csv")
+        ],
     log:
         "logs/report/pages.log",
     group:

@@ -11,7 +11,7 @@ from reprood.config import Suite
 from reprood.errors import ReproodError
 from reprood.files import sha256_file
 from reprood.fingerprint import PACKAGE, code_hash
-from reprood.kinds import figures_of, tables_of
+from reprood.kinds import TABLE_FORMS, figures_of, tables_of
 from reprood.reading import explain
 
 METADATA = "ro-crate-metadata.json"
@@ -32,7 +32,6 @@ ROOT_FILES = (
     "config/datasets.yaml",
     "config/defects.yaml",
 )
-TABLE_FORMS = (".csv", ".md", ".tex")
 
 
 def copied(name: str, suite: Suite, root: Path) -> list[str]:

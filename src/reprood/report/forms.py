@@ -1,7 +1,7 @@
 """A table's four forms: records for the page, CSV, Markdown and LaTeX (booktabs)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -35,6 +35,8 @@ class Cell:
         Best of its column.
     group : str
         Letters of the groups of rows that it was not told apart from; may be empty.
+    link : str
+        Where the rows of metrics behind it are, below the report's folder; may be empty.
     """
 
     text: str
@@ -42,6 +44,7 @@ class Cell:
     value: float | None = None
     best: bool = False
     group: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,12 @@ def plain(metric: str, values: Sequence[float]) -> Cell:
         return Cell("–")
     value = words.percent(metric, float(sum(values) / len(values)))
     return Cell(words.number(value), "", value)
+
+
+def linked(table: Table, links: Sequence[str]) -> Table:
+    """The table with a link in the first cell of each row."""
+    rows = tuple((replace(row[0], link=link), *row[1:]) for row, link in zip(table.rows, links, strict=True))
+    return replace(table, rows=rows)
 
 
 def frame(table: Table) -> pd.DataFrame:

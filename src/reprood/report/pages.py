@@ -6,20 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import pandas as pd
 
 from reprood.audit.defects import load_defects
 from reprood.audit.papers import Paper
 from reprood.audit.replicated import read_study
 from reprood.config import Suite
 from reprood.files import atomic_path
-from reprood.kinds import ASSETS, figures_of, tables_of
+from reprood.kinds import ASSETS, TABLE_FORMS, figures_of, tables_of
 from reprood.report import words
-from reprood.report.claims import overall, read_verdicts, shown
+from reprood.report.claims import overall, read_verdicts
+from reprood.report.evidence import write_evidence
 from reprood.report.families import family
-from reprood.report.forms import Cell, Table
+from reprood.report.forms import Cell, Table, write_forms
 from reprood.report.hardest import hardest_table
 from reprood.report.leaderboard import leaderboard
+from reprood.report.paper_page import paper_page
 from reprood.report.provenance import data_of, machines_of, runs_of, sources_of
 from reprood.report.records import LintRecord, checked
 from reprood.report.results import BenchmarkResults
@@ -30,7 +31,6 @@ from reprood.report.tables import (
     localisation,
     matrix,
     open_set,
-    published,
     segmentation,
     study_table,
 )
@@ -150,36 +150,6 @@ def _families(suite: Suite, results: Sequence[BenchmarkResults]) -> list[dict[st
     return found
 
 
-def _paper(
-    paper: Paper,
-    verdicts: pd.DataFrame,
-    suite: Suite,
-    results: Sequence[BenchmarkResults],
-    benchmarks: Sequence[Mapping[str, Any]],
-    studies: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    claims = {claim.id: claim for claim in paper.claims}
-    rows = verdicts[verdicts["paper"] == paper.id]
-    used = {claim.study for claim in paper.claims if claim.study}
-    judged = set(rows["benchmark"])
-    where = [one for one in results if {one.name, one.benchmark.family} & judged]
-    pictured = {
-        item["name"]: figure
-        for item in benchmarks
-        for figure in item["figures"]
-        if Path(figure["svg"]).stem == "examples"
-    }
-    return {
-        "paper": paper,
-        "counts": overall(rows),
-        "claims": [shown(row, claims[row["claim"]], paper, suite) for row in rows.to_dict("records")],
-        "published": published(paper, results),
-        "studies": [study for study in studies if study["record"].use in used],
-        "benchmarks": [(one.name, one.benchmark.title) for one in where],
-        "picture": next((pictured[one.name] for one in where if one.name in pictured), None),
-    }
-
-
 def _times(benchmarks: Sequence[Mapping[str, Any]]) -> Table:
     """Training time by benchmark and method."""
     rows = []
@@ -235,7 +205,7 @@ def write_report(
     results = [BenchmarkResults(name, suite, runs) for name in names]
     benchmarks = [_benchmark(one, data, figures) for one in results]
     analysed = [_study(name, suite, studies, figures) for name in suite.studies]
-    judged = [_paper(paper, table, suite, results, benchmarks, analysed) for paper in papers]
+    judged = [paper_page(paper, table, suite, results, benchmarks, analysed) for paper in papers]
     sources = sources_of(benchmarks)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -246,6 +216,8 @@ def write_report(
     )
     environment.globals.update(suite=suite, all_papers=papers, plural=words.plural)
     written: list[str] = []
+
+    evidence = write_evidence(judged, benchmarks, results, suite, studies, out)
 
     def write(name: str, template: str, **values: Any) -> None:
         root = "../" * name.count("/")
@@ -261,6 +233,7 @@ def write_report(
         benchmarks=benchmarks,
         families=_families(suite, results),
         studies=analysed,
+        machines=machines_of(benchmarks),
         runs=len(list(suite.jobs())),
         seconds=sum(run["seconds"] for benchmark in benchmarks for run in benchmark["runs"]),
         notebooks=notebooks,
@@ -273,12 +246,15 @@ def write_report(
         _write(out / "assets" / asset, (TEMPLATES / asset).read_text(encoding="utf-8"))
         written.append(f"assets/{asset}")
     for one in judged:
+        stem = f"tables/papers/{one['paper'].id}"
+        write_forms(one["published"], out / stem)
+        written.extend(f"{stem}{form}" for form in TABLE_FORMS)
         write(f"papers/{one['paper'].id}.html", "paper.html.j2", item=one)
     for one in benchmarks:
         write(f"benchmarks/{one['name']}.html", "benchmark.html.j2", item=one)
     for one in analysed:
         write(f"studies/{one['name']}.html", "study.html.j2", item=one)
-    return written
+    return written + evidence
 
 
 def _write(path: Path, text: str) -> None:

@@ -295,8 +295,3 @@ def write_table(kind: str, results: BenchmarkResults, stem: Path) -> None:
     if kind not in KINDS:
         raise ReproodError(f"There is no table '{kind}'; known: {', '.join(KINDS)}.")
     write_forms(KINDS[kind](results), stem)
-
-
-def write_published(paper: Paper, results: Sequence[BenchmarkResults], stem: Path) -> None:
-    """Write a paper's table of published and measured numbers: `<stem>.csv`, `.md` and `.tex`."""
-    write_forms(published(paper, results), stem)

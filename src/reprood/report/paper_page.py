@@ -1,0 +1,100 @@
+"""What a paper's page shows: claims with verdicts, numbers, curves, samples, and where all of it comes from."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from reprood.audit.papers import Paper
+from reprood.config import Suite
+from reprood.report import words
+from reprood.report.claims import overall, shown
+from reprood.report.forms import Cell, Table
+from reprood.report.results import BenchmarkResults
+from reprood.report.tables import published
+
+SAMPLES = ("examples", "boxes", "maps", "hardest")  # figures that show images
+
+
+def paper_page(
+    paper: Paper,
+    verdicts: pd.DataFrame,
+    suite: Suite,
+    results: Sequence[BenchmarkResults],
+    benchmarks: Sequence[Mapping[str, Any]],
+    studies: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Everything that the template of a paper's page needs; `benchmarks` and `studies` are those of their pages."""
+    claims = {claim.id: claim for claim in paper.claims}
+    rows = verdicts[verdicts["paper"] == paper.id]
+    used = {claim.study for claim in paper.claims if claim.study}
+    judged = set(rows["benchmark"])
+    where = [one for one in results if {one.name, one.benchmark.family} & judged]
+    records = {item["name"]: item for item in benchmarks}
+    chosen = [records[one.name] for one in _first_of_families(where)]
+    pictures = [figure for item in chosen for figure in item["figures"] if figure["kind"] == "examples"]
+    return {
+        "paper": paper,
+        "counts": overall(rows),
+        "claims": [shown(row, claims[row["claim"]], paper, suite) for row in rows.to_dict("records")],
+        "published": published(paper, results),
+        "studies": [study for study in studies if study["record"].use in used],
+        "benchmarks": [(one.name, one.benchmark.title) for one in where],
+        "picture": pictures[0] if pictures else None,
+        "curves": _figures(chosen, ("curves",)),
+        "samples": [one for one in _figures(chosen, SAMPLES) if one["figure"] not in pictures[:1]],
+        "provenance": provenance(paper, where, records),
+    }
+
+
+def _first_of_families(results: Sequence[BenchmarkResults]) -> list[BenchmarkResults]:
+    """Benchmarks, and of each family its first member: the others look alike and have pages of their own."""
+    first: dict[str, BenchmarkResults] = {}
+    for one in results:
+        first.setdefault(one.benchmark.family or one.name, one)
+    return list(first.values())
+
+
+def _figures(benchmarks: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {"benchmark": item["name"], "title": item["record"].title, "figure": figure}
+        for item in benchmarks
+        for figure in item["figures"]
+        if figure["kind"] in kinds
+    ]
+
+
+def provenance(
+    paper: Paper, results: Sequence[BenchmarkResults], records: Mapping[str, Mapping[str, Any]]
+) -> Table | None:
+    """The trainings behind a paper's claims, a row a benchmark and method; None when there are none."""
+    names = {name for arm, record in paper.arms.items() for name in (arm, *record.also)}
+    rows = []
+    for one in results:
+        for method in (method for method in one.methods if method in names):
+            runs = [run for run in records[one.name]["runs"] if run["method"] == method]
+            seconds = sum(run["seconds"] for run in runs)
+            rows.append(
+                (
+                    Cell(one.label(method)),
+                    Cell(one.name),
+                    Cell(", ".join(str(run["seed"]) for run in runs)),
+                    Cell(runs[0]["network"]),
+                    Cell(f"{runs[0]['parameters']:,}", "", float(runs[0]["parameters"])),
+                    Cell(runs[0]["epochs"] or "–"),
+                    Cell(", ".join(dict.fromkeys(f"{run['device']}, {run['precision']}" for run in runs))),
+                    Cell(words.number(seconds), "", float(seconds)),
+                    Cell(" ".join(run["data"] for run in runs[:1])),
+                    Cell(" ".join(run["predictions"] for run in runs)),
+                )
+            )
+    head = (
+        "method", "benchmark", "seeds", "network", "parameters", "epochs", "device, precision", "seconds",
+        "training data", "predictions",
+    )  # fmt: skip
+    caption = (
+        "The trainings on which the verdicts rest: seconds of all seeds together; hashes (the first 12 digits of "
+        "SHA-256) of the training data and of each seed's predictions. Settings, versions and files of every run are "
+        "on the pages of the benchmarks."
+    )
+    return Table("provenance", caption, head, tuple(rows)) if rows else None
