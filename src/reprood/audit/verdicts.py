@@ -26,8 +26,8 @@ REDUCED, PAPER = "reduced", "paper"
 INCONCLUSIVE, NOT_JUDGED = "inconclusive", "not judged at this scale"
 COLUMNS = (
     "paper", "claim", "statement", "exploratory", "kind", "benchmark", "metric", "split", "first", "second",
-    "value_first", "value_second", "effect", "low", "high", "level", "p", "p_strict", "p_holm", "margin", "better", "n_seeds",
-    "n", "n_ood", "scale", "verdict", "reason", "published_effect", "published_source",
+    "value_first", "value_second", "effect", "low", "high", "level", "p", "p_strict", "p_holm", "margin", "better",
+    "n_seeds", "n", "n_ood", "scale", "verdict", "reason", "published_effect", "published_source",
 )  # fmt: skip
 
 
