@@ -171,3 +171,68 @@ def test_package_copy_has_the_same_hash(tmp_path, monkeypatch):
         assert fingerprint.code_hash("reprood.evaluate.table") == before
     finally:
         fingerprint.forget()
+
+
+def toy(folder: Path) -> Path:
+    (folder / "toy").mkdir()
+    (folder / "toy" / "__init__.py").write_text("")
+    (folder / "toy" / "a.py").write_text("from toy import b\nx = 1\n")
+    (folder / "toy" / "b.py").write_text("y = 1\n")
+    return folder / "toy"
+
+
+def test_what_is_remembered_is_what_would_be_parsed(tmp_path, monkeypatch):
+    """Through edits, a new module, half an edit and a damaged file; a parse that was remembered is not done again."""
+    package, memory = toy(tmp_path), tmp_path / "state" / "fingerprints.json"
+    monkeypatch.setattr(fingerprint, "PACKAGE", package)
+    monkeypatch.setattr(fingerprint, "ROOT", tmp_path)
+
+    def asked(path: Path) -> str:
+        fingerprint.forget()
+        monkeypatch.setattr(fingerprint, "_known", {})
+        fingerprint.remembered(path)
+        return fingerprint.code_hash("toy.a")
+
+    def plain() -> str:
+        fingerprint.forget()
+        monkeypatch.setattr(fingerprint, "_known", {})
+        return fingerprint.code_hash("toy.a")
+
+    try:
+        first = asked(memory)
+        assert first == plain() == asked(memory)
+        (package / "b.py").write_text("y = 2\n")
+        assert asked(memory) == plain() != first
+        (package / "b.py").write_text("y = 1\n")
+        assert asked(memory) == first
+        (package / "a.py").write_text("from toy import b, c\nx = 1\n")
+        without = asked(memory)
+        (package / "c.py").write_text("z = 1\n")
+        assert asked(memory) == plain() != without
+        (package / "unused.py").write_text("def f(:\n")
+        assert asked(memory) == plain()
+        for damage in ('{"maker": 3}', "[", '{"maker": "x", "read": {}}', "{}", "null"):
+            memory.write_text(damage)
+            assert asked(memory) == plain()
+        parsed = []
+        monkeypatch.setattr(fingerprint, "meaning", lambda text: parsed.append(text) or "never")
+        (package / "unused.py").unlink()
+        asked(memory)
+        assert parsed == []
+        (package / "b.py").write_text("y = 3\n")
+        asked(memory)
+        assert parsed == [b"y = 3\n"]
+    finally:
+        fingerprint.forget()
+
+
+def test_nothing_is_lost_when_nothing_can_be_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprint, "PACKAGE", toy(tmp_path))
+    monkeypatch.setattr(fingerprint, "ROOT", tmp_path)
+    fingerprint.forget()
+    try:
+        (tmp_path / "file").write_text("")
+        fingerprint.remembered(tmp_path / "file" / "fingerprints.json")
+        assert len(fingerprint.code_hash("toy.a")) == 16
+    finally:
+        fingerprint.forget()

@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 from reprood.errors import ReproodError
+from reprood.fingerprint import remembered
 from reprood.presence import announce, started
 from reprood.sums import require_all_whole
 from reprood.warm import start
@@ -22,6 +23,7 @@ try:
         if note:
             print(f"reprood: {note}", file=sys.stderr)
         require_all_whole(Path(), plan.folders())
+    remembered(Path("state/fingerprints.json"))
 except ReproodError as mistake:
     sys.exit(f"reprood: error: {mistake}")
 
