@@ -62,14 +62,16 @@ def loader(images: np.ndarray, transform: Callable[[Image.Image], object], worke
     return epoch
 
 
-def batched(images: np.ndarray, augment: Callable[[Tensor, torch.Generator], Tensor]) -> Callable[[], int]:
+def batched(
+    images: np.ndarray, augment: Callable[[Tensor, torch.Generator], Tensor], batch: int = BATCH
+) -> Callable[[], int]:
     """One shuffled epoch over `uint8` images that lie in memory as [N, C, H, W]."""
     stored = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     generator = torch.Generator().manual_seed(0)
 
     def epoch() -> int:
         seen = 0
-        for rows in torch.randperm(len(stored), generator=generator).split(BATCH):  # type: ignore[no-untyped-call]
+        for rows in torch.randperm(len(stored), generator=generator).split(batch):  # type: ignore[no-untyped-call]
             seen += len(augment(stored.index_select(0, rows), generator))
         return seen
 
