@@ -62,7 +62,9 @@ class Snakemake:
     def __init__(self, checkout: Checkout, suite: str, *arguments: str) -> None:
         self.checkout = checkout
         self.log = checkout.folder / "snakemake.log"
-        command = ["snakemake", *ON_SLURM, *arguments, "--config", f"suite={suite}", "checkpoint_seconds=1"]
+        if arguments and not arguments[0].startswith("-"):
+            arguments = ("--", *arguments)  # targets only
+        command = ["snakemake", *ON_SLURM, "--config", f"suite={suite}", "checkpoint_seconds=1", *arguments]
         with open(self.log, "a") as stream:
             self.process = subprocess.Popen(
                 command, cwd=checkout.folder, env=checkout.env, stdout=stream, stderr=stream, start_new_session=True
