@@ -16,6 +16,7 @@ from reprood.errors import ReproodError
 
 FOLDER = Path(".snakemake/reprood")
 LOCKS = Path(".snakemake/locks")
+RECORDS = Path(".snakemake/metadata")
 STARTING = "starting"
 
 _held: dict[Path, int] = {}  # lock files of this process: closed, and so freed, by its end
@@ -75,6 +76,18 @@ def announce(folder: Path = FOLDER, locks: Path = LOCKS) -> str:
     shutil.rmtree(locks)
     locks.mkdir()
     return "a Snakemake that was killed in this folder left its lock; it was removed, and the run goes on."
+
+
+def drop_damaged_records(folder: Path = RECORDS) -> int:
+    """Remove records of Snakemake that are no longer text, on which it would stop; their jobs run again.
+
+    Records that are cut or otherwise no JSON are ignored by Snakemake itself. It writes ASCII, so that looking at
+    all of a large suite's takes a few tenths of a second.
+    """
+    damaged = [path for path in folder.rglob("*") if path.is_file() and not path.read_bytes().isascii()]
+    for path in damaged:
+        path.unlink()
+    return len(damaged)
 
 
 def started() -> None:

@@ -61,7 +61,7 @@ def results(folder: Path, reference: Reference, seed: int, cores: int) -> list[C
     changes = {"flipped bit": flip, "flipped bit, old time": lambda p, r: flip(p, r, True), "cut": cut}
     for kind, change in changes.items():
         count = Count(f"corrupted result: {kind}")
-        for name in RESULTS if kind == "flipped bit" else rng.sample(RESULTS, 6):
+        for name in RESULTS if kind == "flipped bit" else rng.sample(RESULTS, 4):
             path = place.folder / name
             shutil.copy2(path, place.folder.parent / "kept")
             change(path, rng)

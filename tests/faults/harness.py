@@ -49,7 +49,7 @@ def main() -> int:
     reader.add_argument("--cores", type=int, default=2)
     reader.add_argument("--only", nargs="+", choices=["kills", *FAULTS], help="some of the faults")
     reader.add_argument("--list", action="store_true", help="print the names of the faults")
-    reader.add_argument("--folder", type=Path, help="where to work; kept. Default: a temporary folder")
+    reader.add_argument("--folder", type=Path, help="where to work; kept, so that kills go on there")
     chosen = reader.parse_args()
     if chosen.list:
         print("\n".join(["kills", *FAULTS]))

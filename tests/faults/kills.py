@@ -1,5 +1,6 @@
 """Kill random jobs, Snakemake, its process group and its warm server at random moments; the same command goes on."""
 
+import json
 import os
 import random
 import shutil
@@ -56,17 +57,44 @@ def wait(process: subprocess.Popen, rng: random.Random) -> None:
         time.sleep(0.05)
 
 
+def _say_new(counts: list[Count], told: list[int], say: Callable[[str], None]) -> None:
+    """Losses are said when they are seen."""
+    for number, count in enumerate(counts):
+        for loss in count.losses[told[number] :]:
+            say(f"LOSS: {count.fault}: {loss}")
+        told[number] = len(count.losses)
+
+
 def random_kills(
     folder: Path, reference: Reference, kills: int, seed: int, cores: int, say: Callable[[str], None]
 ) -> list[Count]:
-    """The suite again and again, until `kills` kills have been brought about and what they left has been finished."""
-    rng = random.Random(seed)
+    """The suite again and again, until `kills` kills have been brought about and what they left has been finished.
+
+    What was counted lies beside the workplace, so that a harness that was stopped goes on, too.
+    """
+    ledger = folder.parent / "kills.json"
     counts = {name: Count(f"kill: {name}") for name in KINDS}
     finished = Count("suites finished after kills")
-    shutil.rmtree(folder, ignore_errors=True)
-    place, done = Workplace(folder, cores), 0
+    every = [*counts.values(), finished]
     touched: list[str] = []  # kinds of the faults since this workplace began
-    while done < kills or touched:
+    if ledger.exists():
+        known = json.loads(ledger.read_text())
+        touched = known["touched"]
+        for count, values in zip(every, known["counts"], strict=True):
+            vars(count).update(values)
+        say(f"goes on after {sum(count.times for count in counts.values())} kills")
+        place = Workplace(folder, cores, fill=False)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        place = Workplace(folder, cores)
+    told = [len(count.losses) for count in every]
+
+    def remember() -> None:
+        _say_new(every, told, say)
+        ledger.write_text(json.dumps({"touched": touched, "counts": [vars(count) for count in every]}))
+
+    while (done := sum(count.times for count in counts.values())) < kills or touched:
+        rng = random.Random(f"{seed} {done}")
         process, hit = place.start(settings=CHECKPOINTS), False
         while done < kills and process.poll() is None:
             wait(process, rng)
@@ -82,14 +110,12 @@ def random_kills(
             count = counts[name]
             count.times += 1
             say(f"{done}: {name}")
-            if target in ENDS and number == KILL:
-                place.end(process)
-                count.losses += [f"an orphan lived on ({left})" for left in gone(victims, 15)]
-            elif target in ENDS:
-                place.end(process, 300)  # it waits for its running jobs
-            else:
-                count.losses += [f"it lived on ({left})" for left in gone(victims, 15)]
-            counts[name].losses += wrong_so_far(reference.files, place.folder)
+            if target in ENDS:
+                place.end(process, 300)  # after SIGTERM it waits for its running jobs
+            if target not in ENDS or number == KILL:
+                count.losses += [f"it lived on ({left})" for left in gone(victims, 30)]
+            count.losses += wrong_so_far(reference.files, place.folder)
+            remember()
         end = place.end(process)
         if end.status == -99:
             finished.losses.append("Snakemake hung")
@@ -97,7 +123,7 @@ def random_kills(
             finished.losses.append(f"a traceback: {last_words(end)}")
         if end.status and not hit:
             finished.losses.append(f"without a new fault the command ended with {end.status}: {last_words(end)}")
-            say(finished.losses[-1])
+            remember()
             break
         if end.status == 0:
             wrong = place.compare(reference)
@@ -109,4 +135,6 @@ def random_kills(
             say(f"finished after {len(touched)} kills, {len(wrong)} differences")
             touched = []
             place.clear()
-    return [*counts.values(), finished]
+        remember()
+    ledger.unlink()
+    return every

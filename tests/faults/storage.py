@@ -8,7 +8,7 @@ from pathlib import Path
 from digest import wrong_so_far
 from workplace import Count, Reference, Workplace, last_words
 
-PART = ("runs/smoke_letters", "runs/smoke_objects")  # trained again here
+PART = ("runs/smoke_objects",)  # trained again here
 WORDS = ("No space left", "free some", "read-only", "Read-only")
 
 
@@ -38,7 +38,7 @@ def disk_full(folder: Path, reference: Reference, seed: int, cores: int) -> list
     runs, whole = Count("disk full: folder of the runs"), Count("disk full: the whole workplace")
     if os.geteuid():
         return [Count("disk full", note="left out: needs root")]
-    for size in ("64k", "400k", "900k"):
+    for size in ("64k", "300k"):
         place = Workplace.copy(reference, folder, cores)
         without(place)
         mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", place.folder / PART[0])
@@ -51,7 +51,7 @@ def disk_full(folder: Path, reference: Reference, seed: int, cores: int) -> list
         finally:
             subprocess.run(["umount", str(place.folder / PART[0])], check=True)
     used = sum(path.stat().st_blocks * 512 for path in reference.folder.rglob("*") if not path.is_symlink())
-    for spare in (-400_000, 300_000, 1_500_000):
+    for spare in (-400_000, 300_000):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         mount("-t", "tmpfs", "-o", "size=1G", "tmpfs", folder)

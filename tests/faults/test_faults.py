@@ -223,6 +223,17 @@ def test_processes_of_other_hosts_are_never_taken_for_dead(tmp_path):
     end(second)
 
 
+def test_damaged_records_of_snakemake_are_dropped(tmp_path):
+    good, bad = tmp_path / "good", tmp_path / "@long" / "bad"
+    bad.parent.mkdir()
+    good.write_text('{"rule": "train"}')
+    bad.write_bytes(b'{"rule": "tr\xe1in"}')
+    assert presence.drop_damaged_records(tmp_path) == 1
+    assert good.exists()
+    assert not bad.exists()
+    assert presence.drop_damaged_records(tmp_path) == 0
+
+
 def test_a_process_that_ends_leaves_no_mark(tmp_path):
     code = "from reprood import presence; presence.announce()"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)

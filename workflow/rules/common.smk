@@ -4,7 +4,7 @@ from pathlib import Path
 
 from reprood.errors import ReproodError
 from reprood.fingerprint import remembered
-from reprood.presence import announce, started
+from reprood.presence import announce, drop_damaged_records, started
 from reprood.sums import require_all_whole
 from reprood.warm import start
 from reprood.workflow import (
@@ -22,6 +22,13 @@ try:
         note = announce()
         if note:
             print(f"reprood: {note}", file=sys.stderr)
+        dropped = drop_damaged_records()
+        if dropped:
+            print(
+                f"reprood: {dropped} of Snakemake's records were damaged and are"
+                " removed; their jobs run again.",
+                file=sys.stderr,
+            )
         require_all_whole(Path(), plan.folders())
     remembered(Path("state/fingerprints.json"))
 except ReproodError as mistake:
