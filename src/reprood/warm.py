@@ -124,9 +124,10 @@ _started: list[subprocess.Popen[bytes]] = []  # whose standard input ends with t
 def start(path: str) -> None:
     """Start a server that lives as long as this process; requests wait until it has imported everything.
 
-    Only Linux can tell a process that its parent has died; elsewhere there is no server.
+    Only Linux can tell a process that its parent has died; elsewhere there is no server, and none where the
+    environment has an empty REPROOD_WARM.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or os.environ.get(VARIABLE) == "":
         return
     environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
     environment.pop(VARIABLE, None)

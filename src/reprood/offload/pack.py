@@ -20,7 +20,7 @@ from reprood.offload.archive import MIB, write_archive
 from reprood.offload.jobs import FORMAT, TRAINED, WEIGHTS, Job, chosen
 from reprood.offload.planned import DATA_RULES, dry_run, known_job
 from reprood.offload.pools import Pool
-from reprood.offload.wheels import distribution, download, imported
+from reprood.offload.wheels import distributions, download, imported
 from reprood.workflow import Plan, environment
 
 RUN = '''"""Work off this bundle: python run.py --budget SECONDS --out FOLDER (see --help)."""
@@ -213,7 +213,7 @@ def pack(
         "methods": methods,
         "nets": nets,
         "needs": needs,
-        "distributions": {name: distribution(name) for kind in needs.values() for name in kind},
+        "distributions": distributions(name for kind in needs.values() for name in kind),
         "packed_with": {"python": platform.python_version(), "versions": environment("torch", "numpy")},
     }
     with tempfile.TemporaryDirectory(dir=out.parent if out.parent.is_dir() else None) as scratch:

@@ -3,7 +3,7 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
@@ -33,9 +33,10 @@ def imported(*entries: str) -> list[str]:
     return sorted(tops - set(sys.stdlib_module_names) - {PACKAGE.name})
 
 
-def distribution(package: str) -> str:
-    """The distribution of an imported package, as pip names it."""
-    return packages_distributions().get(package, [package])[0]
+def distributions(packages: Iterable[str]) -> dict[str, str]:
+    """Imported package -> its distribution, as pip names it."""
+    known = packages_distributions()
+    return {package: known.get(package, [package])[0] for package in packages}
 
 
 def download(names: Sequence[str], folder: Path, python: str, platforms: Sequence[str]) -> dict[str, list[Path]]:
