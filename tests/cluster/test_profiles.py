@@ -63,7 +63,7 @@ def groups() -> dict[str, str]:
     found = {}
     for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")):
         for block in re.split(r"\n(?=\s*rule[ :])", path.read_text()):
-            rule, group = re.match(r"\s*rule ?(\w*):", block), re.search(r'group:\n\s+"(\w+)"', block)
+            rule, group = re.match(r"\s*rule ?(\w*):", block), re.search(r'group:\n\s+grouped\("(\w+)"\)', block)
             if rule:
                 found[rule[1] or "draw"] = group[1] if group else ""
     return found

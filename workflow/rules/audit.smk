@@ -16,7 +16,7 @@ rule audit:
     log:
         "logs/audit.log",
     group:
-        "report"
+        grouped("report")
     resources:
         mem_mb=4000,
         runtime=120,

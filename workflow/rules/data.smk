@@ -7,7 +7,7 @@ rule dataset:
     log:
         "logs/data/{dataset}/{split}.log",
     group:
-        "data"
+        grouped("data")
     resources:
         mem_mb=4000,
         runtime=240,
@@ -29,7 +29,7 @@ rule split:
     wildcard_constraints:
         split="(?!corrupted/)[a-z0-9_]+",  # made from the test split, by the next rule
     group:
-        "data"
+        grouped("data")
     resources:
         mem_mb=4000,
         runtime=60,
@@ -50,7 +50,7 @@ rule corrupted:
     log:
         "logs/data/benchmarks/{benchmark}/corrupted.log",
     group:
-        "data"
+        grouped("data")
     threads: 1
     resources:
         mem_mb=3000,
@@ -72,7 +72,7 @@ rule lint_benchmark:
     log:
         "logs/data/benchmarks/{benchmark}/lint.log",
     group:
-        "data"
+        grouped("data")
     resources:
         mem_mb=4000,
         runtime=60,

@@ -9,7 +9,7 @@ rule evaluate:
     log:
         "logs/evaluate/{benchmark}/{method}/{seed}.log",
     group:
-        "score"
+        grouped("score")
     resources:
         mem_mb=2000,
         runtime=60,
@@ -33,7 +33,7 @@ rule collect_metrics:
     log:
         "logs/evaluate/collect.log",
     group:
-        "report"
+        grouped("report")
     resources:
         mem_mb=2000,
         runtime=30,

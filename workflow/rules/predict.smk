@@ -11,7 +11,7 @@ rule predict:
     log:
         "logs/predict/{benchmark}/{method}/{seed}.log",
     group:
-        "score"
+        grouped("score")
     threads: 1
     resources:
         gpu=plan.gpus(),
@@ -35,7 +35,7 @@ rule examples:
     log:
         "logs/predict/{benchmark}/examples.log",
     group:
-        "data"
+        grouped("data")
     resources:
         mem_mb=3000,
         runtime=30,

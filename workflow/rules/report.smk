@@ -39,7 +39,7 @@ for name in plan.benchmarks:
         log:
             f"logs/report/draw/{name}.log",
         group:
-            "report"
+            grouped("report")
         resources:
             mem_mb=3000,
             runtime=30,
@@ -67,7 +67,7 @@ rule study_figure:
     log:
         "logs/report/figures/studies/{study}.log",
     group:
-        "report"
+        grouped("report")
     resources:
         mem_mb=2000,
         runtime=15,
@@ -88,7 +88,7 @@ rule plots:
     log:
         "logs/report/plots.log",
     group:
-        "report"
+        grouped("report")
     resources:
         mem_mb=2000,
         runtime=15,
@@ -112,7 +112,7 @@ rule notebook:
     log:
         "logs/report/notebooks/{notebook}.log",
     group:
-        "report"
+        grouped("report")
     resources:
         mem_mb=4000,
         runtime=60,
@@ -172,7 +172,7 @@ rule pages:
     log:
         "logs/report/pages.log",
     group:
-        "report"
+        grouped("report")
     resources:
         mem_mb=4000,
         runtime=30,
