@@ -60,15 +60,25 @@ def compare(task: str, ways: dict[str, Callable[[], int]], repeats: int) -> list
     ]
 
 
-def arguments(description: str, repeats: int) -> argparse.Namespace:
-    """Command line of a benchmark: --repeats, --threads, --json; pins the threads."""
+def parser_of(description: str, repeats: int) -> argparse.ArgumentParser:
+    """The options that every benchmark has: --repeats, --threads, --json."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--repeats", type=int, default=repeats, help=f"turns after the warm-up (default {repeats})")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (default 1)")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    return parser
+
+
+def options_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the command line and pin the threads."""
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     return options
+
+
+def arguments(description: str, repeats: int) -> argparse.Namespace:
+    """Command line of a benchmark without options of its own."""
+    return options_of(parser_of(description, repeats))
 
 
 def machine() -> str:
@@ -81,10 +91,10 @@ def machine() -> str:
     )
 
 
-def show(rows: Sequence[Row], json_file: Path | None) -> None:
+def show(rows: Sequence[Row], json_file: Path | None, unit: str = "images") -> None:
     """Print the rows as a Markdown table, and write them with the machine's description if asked."""
     print(f"\n{machine()}\n")
-    print("| task | way | images per CPU-second | lowest - highest | ratio |")
+    print(f"| task | way | {unit} per CPU-second | lowest - highest | ratio |")
     print("|---|---|---:|---:|---:|")
     for row in rows:
         spread = f"{row.lowest:,.0f} - {row.highest:,.0f}"
