@@ -362,7 +362,7 @@ paper("a list of a thousand million texts", CROWD.encode(), "more than 200,000 v
 paper("brackets nested 2,000 deep", b"title: " + b"[" * 2000 + b"]" * 2000, "nested too deeply")
 paper("another file's paper", dumped(GOOD_PAPER), "expected the file's name", file="other.yaml")
 for key in ("id", "title", "claims", "arms", "summary"):
-    paper(f"no {key}", dumped({k: v for k, v in GOOD_PAPER.items() if k != key}), key, "missing")
+    paper(f"without {key}", dumped({k: v for k, v in GOOD_PAPER.items() if k != key}), key, "missing")
 altered("an unknown key", "", {"colour": 1}, "colour", "not known")
 altered("an id with a path", "", {"id": "../bad"}, "expected the file's name")
 altered("a title that is a formula", "", {"title": "=1+1"}, "title", "formula")
