@@ -26,7 +26,7 @@ from reprood.report.hardest import hardest_table
 from reprood.report.leaderboard import leaderboard
 from reprood.report.notebook import render
 from reprood.report.pages import TEMPLATES, write_report
-from reprood.report.paper_page import provenance
+from reprood.report.paper_page import beside, provenance
 from reprood.report.plots import write_plots
 from reprood.report.provenance import runs_of
 from reprood.report.results import BenchmarkResults, read_history
@@ -234,6 +234,8 @@ def test_published_numbers_stand_beside_what_corresponds(results, tmp_path):
     false_positives = results.values("good", "fpr95_id_positive", "near_set", "msp").mean()
     assert measured[2].value == pytest.approx(100 - 100 * false_positives)
     assert [cell.text for cell in measured[3:]] == ["–", "–"]
+    assert beside(table).rows == table.rows[:3]
+    assert beside(published(PAPER, [])) is None
     assert measured[1].interval.startswith("[")
     assert table.rows[1][-1].text == "unverified citation"
     write_forms(published(PAPER, [results]), tmp_path / "p")
@@ -355,6 +357,7 @@ def test_every_cell_of_the_pages_is_that_of_the_tables(results, pages):
         "toy-matrix": matrix(results),
         "toy-detection": detection(results),
         "published-toy": published(PAPER, [results]),
+        "beside-toy": beside(published(PAPER, [results])),
     }
     assert rows.keys() == tables.keys()
     for name, table in tables.items():

@@ -51,12 +51,12 @@ def metric_rows(
     hashes : mapping
         See `hashes_of`.
     """
-    rows = results.metrics
-    chosen = (rows["method"] == method) & (rows["metric"] == metric)
-    rows = rows[chosen & rows["split"].isin(parts_of_split(results.benchmark, split))]
+    everything = results.rows[method]
+    rows = everything[everything["metric"] == metric]
+    rows = rows[rows["split"].isin(parts_of_split(results.benchmark, split))]
     rows = rows[rows["score"].str.startswith(score[:-1]) if score.endswith("*") else rows["score"] == score]
     rows = rows.assign(side=side)
-    gate = results.metrics[(results.metrics["method"] == method) & (results.metrics["metric"] == GATE)]
+    gate = everything[everything["metric"] == GATE]
     rows = pd.concat([rows, gate[gate["value"] == 0].assign(side=side)])
     runs = [(results.name, method, int(seed)) for seed in rows["seed"]]
     rows = rows.assign(

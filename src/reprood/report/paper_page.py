@@ -1,6 +1,7 @@
 """What a paper's page shows: claims with verdicts, numbers, curves, samples, and where all of it comes from."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -33,11 +34,13 @@ def paper_page(
     records = {item["name"]: item for item in benchmarks}
     chosen = [records[one.name] for one in _first_of_families(where)]
     pictures = [figure for item in chosen for figure in item["figures"] if figure["kind"] == "examples"]
+    numbers = published(paper, results)
     return {
         "paper": paper,
         "counts": overall(rows),
         "claims": [shown(row, claims[row["claim"]], paper, suite) for row in rows.to_dict("records")],
-        "published": published(paper, results),
+        "published": numbers,
+        "beside": beside(numbers),
         "studies": [study for study in studies if study["record"].use in used],
         "benchmarks": [(one.name, one.benchmark.title) for one in where],
         "picture": pictures[0] if pictures else None,
@@ -45,6 +48,12 @@ def paper_page(
         "samples": [one for one in _figures(chosen, SAMPLES) if one["figure"] not in pictures[:1]],
         "provenance": provenance(paper, where, records),
     }
+
+
+def beside(table: Table) -> Table | None:
+    """The published numbers beside which something was measured here; None when there are none."""
+    rows = tuple(row for row in table.rows if any(cell.text != "–" for cell in row[5:-1]))
+    return replace(table, rows=rows) if rows else None
 
 
 def _first_of_families(results: Sequence[BenchmarkResults]) -> list[BenchmarkResults]:

@@ -126,10 +126,20 @@ class BenchmarkResults:
 
     def values(self, method: str, metric: str, split: str = "test", score: str = "-") -> np.ndarray:
         """A metric of each seed; empty when there is none."""
-        rows = self.metrics
-        chosen = (rows["method"] == method) & (rows["metric"] == metric)
-        chosen &= (rows["split"] == split) & (rows["score"] == score)
-        return rows.loc[chosen, "value"].to_numpy()
+        return np.array(self._values.get((method, metric, split, score), ()), dtype=np.float64)
+
+    @cached_property
+    def _values(self) -> dict[tuple[str, ...], list[float]]:
+        found: dict[tuple[str, ...], list[float]] = {}
+        keys = self.metrics[["method", "metric", "split", "score"]].itertuples(index=False, name=None)
+        for key, value in zip(keys, self.metrics["value"], strict=True):
+            found.setdefault(key, []).append(value)
+        return found
+
+    @cached_property
+    def rows(self) -> dict[str, pd.DataFrame]:
+        """The tidy metrics of each method."""
+        return {str(method): table for method, table in self.metrics.groupby("method", sort=False)}
 
     def passed(self, method: str) -> bool:
         """No seed failed the accuracy gate."""

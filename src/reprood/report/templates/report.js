@@ -22,10 +22,5 @@ for (const input of document.querySelectorAll("input[data-filter]")) {
     for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
   });
 }
-// On paper everything is shown: what is folded away, and pictures that were not scrolled to.
-const folded = [];
-window.addEventListener("beforeprint", () => {
-  for (const part of document.querySelectorAll("details:not([open])")) { folded.push(part); part.open = true; }
-  for (const image of document.images) image.loading = "eager";
-});
-window.addEventListener("afterprint", () => { for (const part of folded.splice(0)) part.open = false; });
+// On paper, pictures that were not scrolled to are shown, too.
+window.addEventListener("beforeprint", () => { for (const image of document.images) image.loading = "eager"; });
