@@ -1,5 +1,6 @@
 """The pages in a real browser: they load from a folder, sort, filter, fit a phone, and can be read in both themes."""
 
+import base64
 from itertools import pairwise
 from pathlib import Path
 
@@ -140,3 +141,19 @@ def test_everything_can_be_reached_with_the_keyboard(report, browser):
     levels = browser.run(order)
     assert levels[0] == 1
     assert all(b - a <= 1 for a, b in pairwise(levels))
+
+
+def test_on_paper_the_dark_theme_and_the_navigation_are_gone(report, browser):
+    folder, _ = report
+    browser.open(folder / "benchmarks" / "toy.html", dark=True)
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.ask("Emulation.setEmulatedMedia", media="print", features=dark)
+    assert browser.run("getComputedStyle(document.querySelector('nav.top')).display") == "none"
+    assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    styles = "[...document.querySelectorAll('.scroll')].map(node => getComputedStyle(node).overflowX)"
+    assert set(browser.run(styles)) == {"visible"}
+    assert browser.run(CONTRAST) == []
+    printed = browser.ask("Page.printToPDF", printBackground=False)["data"]
+    assert base64.b64decode(printed).startswith(b"%PDF-")
+    loading = "[...document.images].every(image => image.loading === 'eager')"
+    assert browser.run(loading), "pictures that were not scrolled to are printed, too"
