@@ -1,0 +1,26 @@
+// Sorting and filtering of tables; the pages are whole without it.
+for (const table of document.querySelectorAll("table.sortable")) {
+  const heads = [...table.querySelectorAll("thead th")], body = table.tBodies[0];
+  heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
+    const up = head.getAttribute("aria-sort") !== "ascending";
+    heads.forEach(h => h.removeAttribute("aria-sort"));
+    head.setAttribute("aria-sort", up ? "ascending" : "descending");
+    const value = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
+    const numeric = text => text.trim() === "" ? NaN : Number(text);
+    const rows = [...body.rows].sort((a, b) => {
+      const x = value(a), y = value(b), p = numeric(x), q = numeric(y);
+      if (Number.isNaN(p) !== Number.isNaN(q)) return Number.isNaN(p) ? 1 : -1;  // a dash stands last either way
+      return (Number.isNaN(p) ? x.localeCompare(y) : p - q) * (up ? 1 : -1);
+    });
+    body.append(...rows);
+  }));
+}
+for (const input of document.querySelectorAll("input[data-filter]")) {
+  const body = document.getElementById(input.dataset.filter).tBodies[0];
+  input.addEventListener("input", () => {
+    const wanted = input.value.toLowerCase();
+    for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+  });
+}
+// On paper, pictures that were not scrolled to are shown, too.
+window.addEventListener("beforeprint", () => { for (const image of document.images) image.loading = "eager"; });

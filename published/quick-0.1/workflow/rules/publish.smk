@@ -1,0 +1,24 @@
+# On request only (`snakemake --cores all publish`): a release of a finished suite.
+
+
+rule publish:
+    input:
+        rules.all.input,
+        "LICENSE",
+        "CITATION.cff",
+        "requirements.lock",
+    output:
+        f"published/{plan.settings.release}/SHA256SUMS",
+    log:
+        "logs/publish.log",
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        code=code("reprood.publish.build"),
+        settings=suite_parameters,
+        suite=plan.settings.suite,
+        release=plan.settings.release,
+        sign=plan.signing_option(),
+    shell:
+        "reprood publish --suite {params.suite:q} --release {params.release:q} {params.sign} > {log} 2>&1"

@@ -1,0 +1,187 @@
+# Stage 6, report: figures, tables, notebook and the page, from stored results.
+
+
+# One rule a benchmark draws all of its figures and tables: reading the results costs more than drawing.
+for name in plan.benchmarks:
+
+    rule:
+        name:
+            f"draw_{name}"
+        input:
+            plan.drawing_inputs(name),
+        output:
+            figures=[
+                report(
+                    path,
+                    caption=f"../report/figure_{Path(path).stem}.rst",
+                    category="Figures",
+                    subcategory=name,
+                    labels={"benchmark": name, "figure": Path(path).stem},
+                )
+                for path in plan.figure_files(name)
+            ],
+            pictures=[str(Path(p).with_suffix(".png")) for p in plan.figure_files(name)],
+            tables=[
+                report(
+                    path,
+                    caption=f"../report/table_{Path(path).stem}.rst",
+                    category="Tables",
+                    subcategory=name,
+                    labels={"benchmark": name, "table": Path(path).stem},
+                )
+                for path in plan.table_files(name)
+            ],
+            forms=[
+                str(Path(path).with_suffix(ending))
+                for path in plan.table_files(name)
+                for ending in (".md", ".tex")
+            ],
+        log:
+            f"logs/report/draw/{name}.log",
+        group:
+            grouped("report")
+        resources:
+            mem_mb=3000,
+            runtime=30,
+        params:
+            code=code("reprood.report.draw"),
+            settings=plan.suite_parameters(),
+            environment=environment("matplotlib", "numpy"),
+            benchmark=name,
+        shell:
+            "reprood report draw {params.benchmark} --suite {params.settings:q} --out reports > {log} 2>&1"
+
+
+rule study_figure:
+    input:
+        expand("results/studies/{{study}}/{name}", name=STUDY_FILES),
+    output:
+        svg=report(
+            "reports/figures/studies/{study}.svg",
+            caption="../report/figure_study.rst",
+            category="Figures",
+            subcategory="studies",
+            labels={"benchmark": "study", "figure": "{study}"},
+        ),
+        png="reports/figures/studies/{study}.png",
+    log:
+        "logs/report/figures/studies/{study}.log",
+    group:
+        grouped("report")
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        code=drawing_code,
+        settings=drawing_parameters,
+        environment=environment("matplotlib", "numpy"),
+    shell:
+        "reprood report study-figure {params.settings} --folder results/studies/{wildcards.study}"
+        " --svg {output.svg} --png {output.png} > {log} 2>&1"
+
+
+rule plots:
+    input:
+        "results/metrics.csv",
+    output:
+        "results/plots.csv",
+    log:
+        "logs/report/plots.log",
+    group:
+        grouped("report")
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        code=code("reprood.report.plots"),
+    shell:
+        "reprood report plots --metrics {input} --out {output} > {log} 2>&1"
+
+
+rule notebook:
+    input:
+        notebook="notebooks/{notebook}.ipynb",
+        metrics="results/metrics.parquet",
+        verdicts="results/verdicts.csv",
+        predictions=plan.runs("predictions.parquet"),
+        examples=plan.examples(),
+        made=plan.made_files(),
+        data=report_data,
+    output:
+        "reports/notebooks/{notebook}.html",
+    log:
+        "logs/report/notebooks/{notebook}.log",
+    group:
+        grouped("report")
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        code=code(
+            "reprood.report.notebook",
+            "reprood.evaluate.table",
+            "reprood.audit.verdicts",
+            "reprood.data.arrays",
+            "reprood.data.styles",
+        ),
+        environment=environment("matplotlib", "nbconvert"),
+    shell:
+        "reprood report notebook {input.notebook} --out {output} > {log} 2>&1"
+
+
+rule pages:
+    input:
+        page_figures,
+        report_data,
+        plan.study_files("values.csv"),
+        plan.runs(
+            "predictions.parquet",
+            "metrics.csv",
+            "history.csv",
+            "run.json",
+            "model.json",
+        ),
+        verdicts="results/verdicts.csv",
+        papers=plan.papers(),
+        defects="config/defects.yaml",
+        templates=plan.templates(),
+    output:
+        report(
+            "reports/index.html",
+            caption="../report/page.rst",
+            category="Overview",
+            labels={"page": "overview"},
+        ),
+        [
+            f"reports/{name}"
+            for name in plan.pages()
+            if name != "index.html" and not name.endswith(".csv")
+        ],
+        directory("reports/evidence"),
+        tables=[
+            report(
+                f"reports/{name}",
+                caption="../report/table_published.rst",
+                category="Tables",
+                subcategory="published numbers",
+                labels={"paper": Path(name).stem, "table": "published"},
+            )
+            for name in plan.pages()
+            if name.endswith(".csv")
+        ],
+    log:
+        "logs/report/pages.log",
+    group:
+        grouped("report")
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        code=code("reprood.report.pages"),
+        settings=suite_parameters,
+        environment=environment("jinja2", "numpy"),
+    shell:
+        "reprood report pages --suite {params.settings:q} --papers config/papers --verdicts {input.verdicts}"
+        " --defects {input.defects}"
+        " --notebook notebooks/explore.html --notebook notebooks/anatomy.html --notebook notebooks/gallery.html"
+        " --out reports > {log} 2>&1"
