@@ -47,7 +47,7 @@ wildcard_constraints:
 
 
 def grouped(name):
-    """The group of a rule where groups are used: Snakemake takes 30 s to sort those of 10,000 jobs for a local plan."""
+    """The group, on clusters only: Snakemake takes 30 s to sort those of 10,000 jobs for a local plan."""
 
     def group(wildcards):
         return None if workflow.local_exec else name
