@@ -1,0 +1,277 @@
+"""How cost grows with images, classes, seeds, OOD sets and methods: CPU seconds, one plot each, log-log slopes.
+
+A slope of 1 is proportional, of 2 quadratic; it is fitted to the larger half of the sizes. What is quadratic by nature
+says so in its name.
+
+Run: python benchmarks/growth.py [--repeats N] [--folder docs] [--json FILE] [--small]
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from measure import machine, options_of, parser_of
+from workflow import synthetic
+
+from reprood import fingerprint
+from reprood.config import Suite
+from reprood.detectors import knn, logits, mahalanobis
+from reprood.detectors.table import Known, Stored, score_all
+from reprood.evaluate.predictions import Predictions
+from reprood.evaluate.resample import Scores, replicate_detection, replicate_metrics
+from reprood.evaluate.table import metrics_of
+from reprood.report.style import colours, new_figure, save
+from reprood.workflow import Plan
+
+ROOT = Path(__file__).resolve().parent.parent
+REPLICATES = 200
+Task = Callable[[int], Callable[[], object]]  # a size -> what is measured at it
+
+
+@dataclass(frozen=True)
+class Curve:
+    """CPU seconds of one task over sizes, and the slope of its larger half."""
+
+    axis: str
+    task: str
+    sizes: list[int]
+    seconds: list[float]
+    slope: float
+
+
+def generator_of() -> np.random.Generator:
+    """The same draws for every size."""
+    return np.random.default_rng(0)
+
+
+def features_of(count: int, width: int = 128) -> torch.Tensor:
+    """Rectified features, float32."""
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(0)).clamp_(min=0)
+
+
+# --- evaluate
+
+
+def benchmark_of(sets: int, seeds: int = 1, methods: int = 1) -> Suite:
+    """A suite whose benchmark has this many OOD sets."""
+    record = synthetic((1, methods, seeds))
+    outlier = {"dataset": "letters", "split": "test", "limit": 40, "shift": "far"}
+    record["benchmarks"]["b0"]["ood"] = {f"set{number}": outlier for number in range(sets)}  # type: ignore[index]
+    return Suite.model_validate(record)
+
+
+def evaluated(images: int, sets: int = 3, scores: int = 2) -> Callable[[], object]:
+    """The metrics of one run: so many images in each split, so many OOD sets and scores."""
+    generator = generator_of()
+    splits = ["validation", "test", *(f"set{number}" for number in range(sets))]
+    columns: dict[str, object] = {
+        "split": np.repeat(splits, images),
+        "row": np.tile(np.arange(images), len(splits)),
+        "label": np.repeat([0, 0, *[-1] * sets], images),
+        "prediction": np.zeros(images * len(splits), int),
+        "label_rank": np.repeat([0, 0, *[-1] * sets], images),
+    }
+    columns |= {f"score_{name}": generator.random(images * len(splits)) for name in ("msp", "energy", "knn")[:scores]}
+    facts = {"benchmark": "b0", "method": "m0", "seed": 0, "fitted": {}, "skipped": {}, "native": []}
+    found, record = Predictions(pd.DataFrame(columns), facts), benchmark_of(sets).benchmarks["b0"]
+    return lambda: metrics_of(found, record)
+
+
+def arms(count: int, seeds: int, sets: int = 3, images: int = 400) -> list[list[Scores]]:
+    """Methods with runs, for the bootstrap."""
+    generator = generator_of()
+    names = [f"set{number}" for number in range(sets)]
+    return [
+        [
+            Scores(generator.normal(1, 1, images), {name: generator.normal(0, 1, images) for name in names})
+            for _ in range(seeds)
+        ]
+        for _ in range(count)
+    ]
+
+
+def resampled(methods: int = 2, seeds: int = 3, sets: int = 3) -> Callable[[], object]:
+    """Paired resamplings of all methods, seeds and OOD sets at once."""
+    found = arms(methods, seeds, sets)
+    return lambda: replicate_detection(found, "auroc", generator_of(), REPLICATES)
+
+
+def bootstrapped(images: int) -> Callable[[], object]:
+    """Resamplings of one run on one set."""
+    generator = generator_of()
+    scores = generator.normal(1, 1, images), generator.normal(0, 1, images)
+    return lambda: replicate_metrics(*scores, ("auroc",), generator_of(), REPLICATES)
+
+
+# --- detectors
+
+
+def scored(images: int, classes: int = 10, sets: int = 1) -> Callable[[], object]:
+    """All stored-output detectors but KNN on all sets."""
+    outputs = features_of(images)
+    head = torch.randn(classes, 128, generator=torch.Generator().manual_seed(1)), torch.zeros(classes)
+    stored = Stored(outputs @ head[0].T, outputs)
+    known = Known(stored, torch.arange(images) % classes, stored, head)
+    detectors: dict[str, dict[str, object]] = {"msp": {}, "energy": {}, "mahalanobis": {}, "react": {}}
+    splits = {f"set{number}": stored for number in range(sets)}
+    return lambda: score_all(detectors, known, splits)
+
+
+def fitted(classes: int) -> Callable[[], object]:
+    """Class means and shared covariance of 20,000 images."""
+    features, labels = features_of(20_000), torch.arange(20_000) % classes
+    return lambda: mahalanobis.fit(features, labels, classes)
+
+
+def of_logits(classes: int) -> Callable[[], object]:
+    """MSP and energy of 5,000 images."""
+    values = torch.randn(5000, classes, generator=torch.Generator().manual_seed(0))
+    return lambda: (logits.msp(values), logits.energy(values, 1.0))
+
+
+def neighbours(queries: int, bank: int) -> Callable[[], object]:
+    """K-nearest neighbours."""
+    first, second = features_of(queries), features_of(bank)
+    return lambda: knn.score(first, second, 10)
+
+
+# --- the plan
+
+
+def planned(benchmarks: int = 2, methods: int = 4, seeds: int = 2, sets: int = 3) -> Callable[[], object]:
+    """Read a suite and answer all that Snakemake asks about its trainings and predictions."""
+    fingerprint.remembered(Path(tempfile.gettempdir()) / "reprood-benchmark-fingerprints.json")
+    record = synthetic((benchmarks, methods, seeds))
+    outlier = {"dataset": "letters", "split": "test", "limit": 40, "shift": "far"}
+    for benchmark in record["benchmarks"].values():  # type: ignore[attr-defined]
+        benchmark["ood"] = {f"set{number}": outlier for number in range(sets)}
+
+    def ask() -> object:
+        with tempfile.TemporaryDirectory() as name:
+            path = Path(name) / "suite.yaml"
+            path.write_text(yaml.dump(record, Dumper=yaml.CSafeDumper), encoding="utf-8")
+            plan = Plan({"suite": str(path)}, ROOT)
+            for benchmark, method, seed in plan.jobs:
+                plan.train_parameters(benchmark, method, seed)
+                plan.predict_parameters(benchmark, method)
+                plan.code_of(benchmark, method, "reprood.train")
+                plan.data_files(benchmark, plan.predicted_splits(benchmark, method))
+                plan.benchmark_parameters(benchmark)
+            return plan
+
+    return ask
+
+
+AXES: dict[str, tuple[list[int], dict[str, Task]]] = {
+    "images": (
+        [500, 1000, 2000, 4000, 8000, 16000],
+        {
+            "metrics of a run": evaluated,
+            "bootstrap of an AUROC": bootstrapped,
+            "MSP, energy, Mahalanobis, ReAct": scored,
+            "KNN, bank of 4,000": lambda images: neighbours(images, 4000),
+            "KNN, bank grows, too (quadratic)": lambda images: neighbours(images, images),
+        },
+    ),
+    "classes": (
+        [10, 30, 100, 300, 1000],
+        {
+            "MSP and energy": of_logits,
+            "Mahalanobis: fit": fitted,
+            "MSP, energy, Mahalanobis, ReAct": lambda classes: scored(5000, classes),
+        },
+    ),
+    "seeds": (
+        [1, 2, 4, 8, 16, 32],
+        {
+            "plan of 8 methods": lambda seeds: planned(seeds=seeds),
+            "bootstrap of a difference": lambda seeds: resampled(seeds=seeds),
+        },
+    ),
+    "ood_sets": (
+        [1, 2, 4, 8, 16, 32],
+        {
+            "metrics of a run": lambda sets: evaluated(1000, sets),
+            "bootstrap of a difference": lambda sets: resampled(sets=sets),
+            "MSP, energy, Mahalanobis, ReAct": lambda sets: scored(1000, sets=sets),
+            "plan of 8 methods": lambda sets: planned(sets=sets),
+        },
+    ),
+    "methods": (
+        [2, 4, 8, 16, 32, 64],
+        {
+            "plan": lambda methods: planned(methods=methods),
+            "bootstrap of all": lambda methods: resampled(methods=methods),
+        },
+    ),
+}
+
+
+def seconds(function: Callable[[], object], repeats: int) -> float:
+    """CPU seconds of one call: the least of some turns, each long enough for the clock."""
+    function()
+    found = []
+    for _ in range(repeats):
+        calls, started = 0, time.process_time()
+        while time.process_time() - started < 0.02:
+            function()
+            calls += 1
+        found.append((time.process_time() - started) / calls)
+    return min(found)
+
+
+def slope(sizes: list[int], spent: list[float]) -> float:
+    """Of the larger half, on logarithms."""
+    half = len(sizes) // 2
+    return float(np.polyfit(np.log(sizes[half:]), np.log(spent[half:]), 1)[0])
+
+
+def draw(axis: str, found: list[Curve], folder: Path) -> None:
+    """One plot: time against size, a line of slope 1 beside it."""
+    figure = new_figure(4.6, 3.0)
+    plot = figure.subplots()
+    for name, colour in colours([curve.task for curve in found]).items():
+        curve = next(one for one in found if one.task == name)
+        plot.loglog(curve.sizes, curve.seconds, "o-", ms=3, color=colour, label=f"{name}: {curve.slope:.2f}")
+    sizes = np.array(found[0].sizes, float)
+    least = min(curve.seconds[0] for curve in found)
+    plot.loglog(sizes, least * sizes / sizes[0], "--", color="#888888", lw=0.8, label="proportional: 1")
+    plot.set(xlabel=axis.replace("_", " ").replace("ood", "OOD"), ylabel="CPU seconds")
+    plot.legend(fontsize=6)
+    with tempfile.TemporaryDirectory() as name:
+        save(figure, folder / f"growth_{axis}.svg", Path(name) / "unused.png")
+
+
+def main() -> None:
+    parser = parser_of(__doc__ or "", repeats=3)
+    parser.add_argument("--folder", type=Path, help="write a plot of each axis into this folder")
+    parser.add_argument("--small", action="store_true", help="three small sizes, to see that it runs")
+    options = options_of(parser)
+    curves = []
+    print(
+        f"\n{machine()}\n\n| grows | task | sizes | CPU s, smallest | CPU s, largest | slope |\n"
+        "|---|---|---|---:|---:|---:|"
+    )
+    for axis, (sizes, tasks) in AXES.items():
+        chosen = sizes[:3] if options.small else sizes
+        for name, task in tasks.items():
+            spent = [seconds(task(size), options.repeats) for size in chosen]
+            curves.append(Curve(axis, name, chosen, spent, slope(chosen, spent)))
+            row = f"{chosen[0]:,} to {chosen[-1]:,} | {spent[0]:.4f} | {spent[-1]:.4f} | {curves[-1].slope:.2f}"
+            print(f"| {axis.replace('_', ' ')} | {name} | {row} |", flush=True)
+        if options.folder is not None:
+            draw(axis, [curve for curve in curves if curve.axis == axis], options.folder)
+    if options.json is not None:
+        content = {"machine": machine(), "curves": [asdict(curve) for curve in curves]}
+        options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
