@@ -1,6 +1,7 @@
 """One restrained style for all figures; files are byte-identical from run to run."""
 
 import io
+import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -21,7 +22,9 @@ PALETTE = (
 )  # fmt: skip
 ID_COLOUR, OOD_COLOURS = "#0072B2", {"near": "#D55E00", "far": "#E69F00", "noise": "#999999", "style": "#009E73"}
 
-PATH, DIGITS = re.compile(r' d="[^"]*"'), re.compile(r"(\.\d\d)\d+")
+PLACE = re.compile(r' (?:d|x|y|width|height)="[^"]*"|translate\([^)]*\)')
+NUMBER = re.compile(r"-?\d+\.\d{3,}")
+CLIP = re.compile(r'(?<=id=")p[0-9a-f]{10}(?=")|(?<=url\(#)p[0-9a-f]{10}(?=\))')
 RULES: Any = {
     "svg.hashsalt": "reprood",
     "text.parse_math": False,  # a '$' in a label is a dollar
@@ -94,14 +97,26 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, svg: Path, png: Path) -> None:
-    """Write a figure as SVG and PNG without dates or versions in them, and close it.
-
-    Coordinates of SVG paths are cut to hundredths of a point: the files are a third smaller.
-    """
+    """Write a figure as SVG and PNG without dates or versions in them, and close it."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     with atomic_path(svg) as temporary:
-        temporary.write_text(PATH.sub(lambda path: DIGITS.sub(r"\1", path[0]), text.getvalue()), encoding="utf-8")
+        temporary.write_text(settled(text.getvalue()), encoding="utf-8")
     with atomic_path(png) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
     plt.close(figure)
+
+
+def settled(svg: str) -> str:
+    """An SVG text without what differs from run to run: the last bits of a layout, which its solver does not settle.
+
+    Coordinates are cut to hundredths of a point (the files are a third smaller), in such a way that round
+    numbers do not lie on the edge; names of clipping rectangles, which are hashes of all bits, become numbers.
+    """
+    names: dict[str, str] = {}
+
+    def cut(number: re.Match[str]) -> str:
+        return f"{math.floor(100 * float(number[0]) + 0.37) / 100:.2f}"
+
+    text = PLACE.sub(lambda place: NUMBER.sub(cut, place[0]), svg)
+    return CLIP.sub(lambda name: names.setdefault(name[0], f"clip{len(names)}"), text)
