@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from measure import machine, options_of, parser_of
 from workflow import synthetic
 
@@ -235,7 +236,7 @@ def slope(sizes: list[int], spent: list[float]) -> float:
 
 def draw(axis: str, found: list[Curve], folder: Path) -> None:
     """One plot: time against size, a line of slope 1 beside it."""
-    figure = new_figure(4.6, 3.0)
+    figure = new_figure(6.4, 2.8)
     plot = figure.subplots()
     for name, colour in colours([curve.task for curve in found]).items():
         curve = next(one for one in found if one.task == name)
@@ -243,8 +244,15 @@ def draw(axis: str, found: list[Curve], folder: Path) -> None:
     sizes = np.array(found[0].sizes, float)
     least = min(curve.seconds[0] for curve in found)
     plot.loglog(sizes, least * sizes / sizes[0], "--", color="#888888", lw=0.8, label="proportional: 1")
+    for ticks, places in ((plot.xaxis, found[0].sizes), (plot.yaxis, [10.0**power for power in range(-4, 3)])):
+        ticks.set_major_locator(FixedLocator(places))
+        ticks.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ticks.set_minor_formatter(NullFormatter())
+    plot.minorticks_off()
     plot.set(xlabel=axis.replace("_", " ").replace("ood", "OOD"), ylabel="CPU seconds")
-    plot.legend(fontsize=6)
+    plot.legend(
+        fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1), title="slope of the larger half", title_fontsize=7
+    )
     with tempfile.TemporaryDirectory() as name:
         save(figure, folder / f"growth_{axis}.svg", Path(name) / "unused.png")
 

@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -189,4 +190,9 @@ def code(*entries: str) -> Callable[[Any], str]:
 
 def environment(*packages: str) -> str:
     """Public versions of the packages a result depends on, as one text."""
-    return "; ".join(f"{package} {version(package).split('+')[0]}" for package in packages)
+    return "; ".join(f"{package} {_version(package)}" for package in packages)
+
+
+@cache
+def _version(package: str) -> str:
+    return version(package).split("+")[0]

@@ -161,7 +161,7 @@ def _patches(images: Tensor, boxes: Boxes, generator: Generator, strength: float
     place = (
         (rows[:, :, None] * images.shape[3] + columns[:, None, :]).flatten(1)[:, None].expand(-1, images.shape[1], -1)
     )
-    cut = images.flatten(2).gather(2, place).unflatten(2, (height, width))
+    cut = images.flatten(2).gather(2, place).view(*images.shape[:2], height, width)
     corner = torch.zeros_like(boxes.row)
     inside = Boxes(corner, corner, boxes.height, boxes.width)
     return random_jitter(cut, generator, strength, inside.mask(height, width)), inside

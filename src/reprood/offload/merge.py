@@ -150,6 +150,10 @@ def merge(
             if done.returncode:
                 raise ReproodError(f"Snakemake could not take the results over: {last_words(done)}")
         begun = _checkpoints(found.begun, delivery, root)
+        left = [job for job in found.begun if job.kind == "train" and job not in begun]
+        found.notes += [
+            f"{job.name} was stopped there; it is begun or done here, or its checkpoint was left out" for job in left
+        ]
         return Merged(tuple(new), tuple(here), tuple(begun), (*found.notes, *found.refused))
 
 

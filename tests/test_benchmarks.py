@@ -1,0 +1,77 @@
+"""The speed measurements run: smallest sizes, so that a changed function does not leave them behind."""
+
+import importlib
+import math
+from pathlib import Path
+
+import pytest
+
+from reprood.config import Suite
+
+FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """A script of the folder as a module."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module
+
+
+def whole(rows, ways: int) -> None:
+    assert len(rows) == ways
+    assert all(row.images_per_cpu_second > 0 and row.ratio > 0 for row in rows)
+    assert rows[0].ratio == 1
+
+
+def test_pasted_input(benchmark):
+    pasted = benchmark("pasted_input")
+    whole(pasted.cutmix(128, 32, 1), 2)
+    whole(pasted.cutpaste(32, 64, ((2, 5), (8, 20)), 1), 2)
+
+
+def test_detection(benchmark):
+    detection = benchmark("detection")
+    whole(detection.passes(50, 1, 1), 2)
+    whole(detection.neighbours(300, 120, 16, 1), 2)  # compares the answers, too
+    whole(detection.distances(60, 8, 1), 3)
+
+
+def test_metrics(benchmark):
+    metrics = benchmark("metrics")
+    whole(metrics.kernel(2000, True, 1, {}), 4)  # compares the answers, too
+    whole(metrics.bootstrap(200, 40, 5, 1), 4)
+
+
+def test_growth(benchmark, tmp_path):
+    growth = benchmark("growth")
+    assert math.isclose(growth.slope([1, 2, 4, 8], [5.0, 5.0, 6.0, 24.0]), 2.0)
+    curves = []
+    for axis in ("ood_sets", "methods"):
+        sizes, tasks = growth.AXES[axis]
+        name, task = next(iter(tasks.items()))
+        spent = [growth.seconds(task(size), 1) for size in sizes[:4]]
+        curves.append(growth.Curve(axis, name, sizes[:4], spent, growth.slope(sizes[:4], spent)))
+        growth.draw(axis, curves[-1:], tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        f"growth_{axis}.svg" for axis in ("ood_sets", "methods")
+    )
+
+
+def test_precision(benchmark):
+    precision = benchmark("precision")
+    train, test, outliers = precision.digits()
+    problem = precision.problem_of(train, test)
+    training = precision.Training(epochs=1, batch_size=64, lr=0.05, augment="none")
+    model, losses = precision.trained(problem, training, 0, precision.EAGER)
+    assert precision.outcome(model, losses, test, outliers, problem).loss == losses[-1]
+    assert precision.recorded(train, test)["bf16"]["precision"] == "bf16"
+
+
+def test_workflow(benchmark):
+    workflow = benchmark("workflow")
+    for jobs, shape in workflow.SHAPES.items():
+        runs = len(tuple(Suite.model_validate(workflow.synthetic(shape)).jobs()))
+        assert 0.7 * jobs < 3 * runs < 1.1 * jobs
+    costs = list(workflow.fingerprints(1))
+    assert costs[0].cpu > costs[1].cpu > costs[2].cpu > 0
