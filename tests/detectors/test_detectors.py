@@ -77,6 +77,22 @@ def test_odin_without_temperature_and_step_is_msp(world: tuple[Toy, Known, dict[
     assert torch.equal(odin.odin(model, images, known.std, 1.0, 0.0), logits.msp(model(images)))
 
 
+@pytest.mark.parametrize("percentile", [0, 10, 85.3, 90, 99.9, 100])
+@pytest.mark.parametrize("rows", [1, 2, 7, 333])
+def test_react_threshold_is_numpys_percentile(rows: int, percentile: float) -> None:
+    features = torch.randn(rows, 5, generator=torch.Generator().manual_seed(rows)).clamp_(min=0)
+    assert react.threshold(features, percentile) == np.percentile(features.double().numpy(), percentile)
+
+
+def test_react_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features, weight = torch.rand((11, 4), generator=generator).double(), torch.rand((3, 4), generator=generator)
+    before, whole = features.clone(), react.score(features, weight, torch.zeros(3), 0.5)
+    monkeypatch.setattr(react, "ROWS", 3)
+    assert torch.allclose(react.score(features, weight, torch.zeros(3), 0.5), whole, rtol=1e-14)
+    assert torch.equal(features, before)
+
+
 def test_react_without_limit_is_energy() -> None:
     features, weight, bias = normal(20, WIDTH).relu(), normal(CLASSES, WIDTH, seed=1), normal(CLASSES, seed=2)
     expected = logits.energy(features.double() @ weight.double().T + bias.double())

@@ -202,7 +202,7 @@ def bookkeeping(folder: Path, reference: Reference, seed: int, cores: int) -> li
         count.times += 1
         end = place.run()
         if end.status and end.sentences and not end.defect:  # a list that cannot be right: what it says is done
-            for path in (place.folder / "runs").rglob("SHA256SUMS"):
+            for path in sorted((place.folder / "runs").rglob("SHA256SUMS")):
                 if name.startswith("a list") and str(path.relative_to(place.folder)) in end.text:
                     shutil.rmtree(path.parent)
             for path in (place.folder / "results" / "SHA256SUMS",):

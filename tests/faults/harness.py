@@ -68,9 +68,13 @@ def main() -> int:
     for name, bring_about in FAULTS.items():
         if chosen.only is None or name in chosen.only:
             say(name)
-            counts += bring_about(folder / "place", reference, chosen.seed, chosen.cores)
-            for loss in [loss for count in counts for loss in count.losses]:
-                say(f"LOSS: {loss}")
+            new = bring_about(folder / "place", reference, chosen.seed, chosen.cores)
+            for count in new:
+                told = f"{count.times} times, {count.healed} went on, {count.said} told what to do"
+                say(f"{count.fault}: {told} {count.note}")
+                for loss in count.losses:
+                    say(f"LOSS: {loss}")
+            counts += new
     if chosen.only is None or "kills" in chosen.only:
         counts += random_kills(folder / "place", reference, chosen.kills, chosen.seed, chosen.cores, say)
     print(table(counts))

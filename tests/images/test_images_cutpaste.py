@@ -81,6 +81,17 @@ def test_each_change_is_pillows(change: int) -> None:
         np.testing.assert_array_equal(as_image(found), expected)
 
 
+@pytest.mark.parametrize("red", [0, 1, 77, 128, 254, 255])
+def test_hue_of_every_green_and_blue_is_pillows(red: int) -> None:
+    levels = torch.arange(256, dtype=torch.uint8)
+    green, blue = torch.meshgrid(levels, levels, indexing="ij")
+    images = torch.stack((torch.full_like(green, red), green, blue))[None]
+    for shift in (-0.5, -0.1, 0.003, 0.0, 0.3):
+        expected = tv.adjust_hue(Image.fromarray(as_image(images)), shift)
+        found = jitter.adjust_hue(images, torch.tensor([shift], dtype=torch.float64))
+        np.testing.assert_array_equal(as_image(found), np.asarray(expected))
+
+
 def test_jitter_of_grey_images_is_pillows() -> None:
     image = np.random.default_rng(0).integers(0, 256, (16, 16)).astype(np.uint8)
     factors = torch.tensor([[1.07, 0.93, 1.5, 0.2]], dtype=torch.float64)
@@ -197,6 +208,21 @@ def test_sources_and_boxes() -> None:
     assert torch.equal(found[1], source[1])  # the whole image
     assert boxes.mask(16, 16).sum((1, 2)).tolist() == [15, 256, 1]
     assert bool(boxes.mask(16, 16)[0, 1:6, 4:7].all())
+
+
+def test_a_bound_on_the_canvas_changes_nothing() -> None:
+    images, source, draws = noise(16), noise(16, seed=1), generator(2)
+    height, width = (torch.randint(1, 20, (16,), generator=draws) for _ in range(2))
+    row, column = (torch.randint(0, 12, (16,), generator=draws) for _ in range(2))
+    top, left = (torch.randint(-8, 36, (16,), generator=draws) for _ in range(2))  # many hang over the border
+    degrees = 180 * torch.rand(16, generator=draws) - 90
+    boxes = Boxes(row, column, height, width)
+    sizes = cutpaste.turned_canvas(height, width, degrees)[:2]
+    canvas = int(sizes[0].max()), int(sizes[1].max())
+    whole = cutpaste.paste(images, source, boxes, degrees, top, left)
+    assert canvas < (32, 32)
+    assert not torch.equal(whole, images)
+    assert torch.equal(cutpaste.paste(images, source, boxes, degrees, top, left, canvas), whole)
 
 
 def test_aspect_laws() -> None:

@@ -91,7 +91,15 @@ def turned_canvas(height: Tensor, width: Tensor, degrees: Tensor) -> tuple[Tenso
     return rows.to(torch.int64), columns.to(torch.int64), table
 
 
-def paste(images: Tensor, source: Tensor, boxes: Boxes, degrees: Tensor, top: Tensor, left: Tensor) -> Tensor:
+def paste(
+    images: Tensor,
+    source: Tensor,
+    boxes: Boxes,
+    degrees: Tensor,
+    top: Tensor,
+    left: Tensor,
+    canvas: tuple[int, int] | None = None,
+) -> Tensor:
     """Put a turned patch of `source` into each image; what hangs over the border is lost.
 
     Parameters
@@ -104,6 +112,8 @@ def paste(images: Tensor, source: Tensor, boxes: Boxes, degrees: Tensor, top: Te
         Turn of the patch, counter-clockwise; 0: as it is.
     top, left : int64 Tensor [B]
         Where the upper left corner of the turned patch's canvas comes to lie.
+    canvas : (int, int), optional
+        Rows and columns that no turned patch's canvas exceeds: only so much of an image is looked at.
 
     Returns
     -------
@@ -111,8 +121,11 @@ def paste(images: Tensor, source: Tensor, boxes: Boxes, degrees: Tensor, top: Te
     """
     count, channels, height, width = images.shape
     canvas_rows, canvas_columns, table = turned_canvas(boxes.height, boxes.width, degrees)
-    down = (torch.arange(height, device=images.device) - top[:, None])[:, :, None]
-    across = (torch.arange(width, device=images.device) - left[:, None])[:, None, :]
+    rows_seen, columns_seen = (min(given) for given in zip(canvas or (height, width), (height, width), strict=True))
+    first_row, first_column = top.clamp(0, height - rows_seen), left.clamp(0, width - columns_seen)
+    seen_rows = first_row[:, None] + torch.arange(rows_seen, device=images.device)
+    seen_columns = first_column[:, None] + torch.arange(columns_seen, device=images.device)
+    down, across = (seen_rows - top[:, None])[:, :, None], (seen_columns - left[:, None])[:, None, :]
     on_canvas = (down >= 0) & (down < canvas_rows.view(-1, 1, 1))
     on_canvas = on_canvas & (across >= 0) & (across < canvas_columns.view(-1, 1, 1))
     entry = table.view(count, 6, 1, 1).unbind(1)
@@ -122,8 +135,11 @@ def paste(images: Tensor, source: Tensor, boxes: Boxes, degrees: Tensor, top: Te
     shown &= (columns >= 0) & (columns < boxes.width.view(-1, 1, 1))
     place = (rows + boxes.row.view(-1, 1, 1)) * source.shape[3] + columns + boxes.column.view(-1, 1, 1)
     place = torch.where(shown, place, 0).view(count, 1, -1).expand(count, channels, -1)
-    pixels = source.flatten(2).gather(2, place).view_as(images)
-    return torch.where(shown[:, None], pixels, images)
+    pixels = source.flatten(2).gather(2, place)
+    seen = (seen_rows[:, :, None] * width + seen_columns[:, None, :]).view(count, 1, -1).expand(count, channels, -1)
+    flat = images.flatten(2)
+    pixels = torch.where(shown.view(count, 1, -1), pixels, flat.gather(2, seen))
+    return flat.scatter(2, seen, pixels).view_as(images)
 
 
 def _between(draws: Tensor, bounds: Bounds) -> Tensor:
@@ -144,6 +160,10 @@ def log_aspects(draws: Tensor, coins: Tensor, bounds: Bounds, law: Law) -> Tenso
 def _corners(draws: Tensor, free: Tensor) -> Tensor:
     """Whole numbers uniform in 0 .. max(free, 1) - 1 from draws [B] in [0, 1): the floor of U(0, free)."""
     return (draws * free.clamp(min=0)).floor().to(torch.int64)
+
+
+def _largest(rows: Tensor, columns: Tensor) -> tuple[int, int]:
+    return int(rows.max()), int(columns.max())
 
 
 def _patches(images: Tensor, boxes: Boxes, generator: Generator, strength: float) -> tuple[Tensor, Boxes]:
@@ -197,8 +217,10 @@ def random_cutpaste(
     boxes = Boxes(_corners(draws[3], free[0]), _corners(draws[4], free[1]), *sizes)
     corner = torch.stack((_corners(draws[5], free[0]), _corners(draws[6], free[1])))
     top, left = corner.to(images.device, non_blocking=True)
+    upright = torch.zeros(len(images))
+    canvas = _largest(*turned_canvas(*sizes, upright)[:2])
     source, cut = _patches(images, boxes, generator, strength)
-    return paste(images, source, cut, torch.zeros(len(images), device=images.device), top, left)
+    return paste(images, source, cut, upright.to(images.device), top, left, canvas)
 
 
 def random_scar(
@@ -244,4 +266,5 @@ def random_scar(
     corner = torch.stack((_corners(draws[5], rows - canvas_rows), _corners(draws[6], columns - canvas_columns)))
     top, left = corner.to(images.device, non_blocking=True)
     source, cut = _patches(images, boxes, generator, strength)
-    return paste(images, source, cut, angle.to(images.device, non_blocking=True), top, left)
+    turned = angle.to(images.device, non_blocking=True)
+    return paste(images, source, cut, turned, top, left, _largest(canvas_rows, canvas_columns))

@@ -5,6 +5,8 @@ after each of the four changes the pixels are whole numbers again, so the result
 floating point. Images are uint8 [B, C, H, W] with one or three channels; saturation and hue do nothing to grey images.
 """
 
+from functools import cache
+
 import torch
 from torch import Generator, Tensor
 
@@ -38,9 +40,12 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 def adjust_contrast(images: Tensor, factor: Tensor, region: Tensor | None = None) -> Tensor:
     """Stretch images uint8 [B, C, H, W] by `factor` [B] about their mean luma, taken over `region` (bool [B, H, W])."""
-    luma = grey_levels(images).to(torch.float64)
-    weight = torch.ones_like(luma) if region is None else region.to(torch.float64)
-    mean = (luma * weight).sum((1, 2)) / weight.sum((1, 2))
+    luma = grey_levels(images)
+    if region is None:
+        total, pixels = luma.sum((1, 2), dtype=torch.int64), torch.tensor(luma[0].numel(), device=luma.device)
+    else:
+        total, pixels = (luma * region).sum((1, 2), dtype=torch.int64), region.sum((1, 2))
+    mean = total.double() / pixels
     return _mixed(images, (mean + 0.5).floor().view(-1, 1, 1, 1), factor)
 
 
@@ -49,41 +54,85 @@ def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
     return _mixed(images, grey_levels(images)[:, None], factor)
 
 
+@cache
+def _hue_tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Pillow's hue and saturation, which come from few enough numbers to be listed.
+
+    Returns
+    -------
+    hues : uint8 Tensor [6 * 2^16]
+        At code << 16 | spread << 8 | largest - middle; the code is twice the first largest channel, and one more when
+        the channel behind it (red behind blue) is the smallest.
+    shares : float32 Tensor [2^16]
+        Saturation in 0..1 at value << 8 | spread.
+    lows : uint8 Tensor [2^16]
+        The smallest channel that Pillow makes of this value and saturation.
+    """
+    code, spread, below = torch.meshgrid(torch.arange(6), torch.arange(256), torch.arange(256), indexing="ij")
+    one = torch.ones(code.shape)
+    middle = below.float() / spread.float().clamp(min=1)
+    behind_smallest = code % 2 == 1  # its distance from the largest is the whole spread
+    behind, before = torch.where(behind_smallest, one, middle), torch.where(behind_smallest, middle, one)
+    # Distances of green and blue from red; of blue and red from green; of red and green from blue. Single and double
+    # precision in turn, as in Pillow.
+    turns = torch.stack(
+        (
+            before - behind,
+            (2 + before.double() - behind.double()).float(),
+            (4 + before.double() - behind.double()).float(),
+        )
+    )
+    hue = turns.gather(0, (code // 2)[None])[0]
+    hue = torch.remainder(hue.double() / 6 + 1, 1).float()
+    hues = (hue.double() * 255).to(torch.int64).to(torch.uint8)
+    value, spread = torch.meshgrid(torch.arange(256), torch.arange(256), indexing="ij")
+    share = ((spread.float() / value.float().clamp(min=1)).double() * 255).to(torch.int64).clamp_(0, 255).float() / 255
+    lows = (value.float() * (1 - share) + 0.5).floor().to(torch.uint8)
+    return tuple(table.flatten().to(device) for table in (hues, share, lows))  # type: ignore[return-value]
+
+
 def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
     """Turn the hue of images uint8 [B, 3, H, W] by `shift` [B], a part of the colour circle in [-0.5, 0.5].
 
     By way of 8-bit HSV with truncated hue and saturation, as Pillow has it.
     """
-    levels = images.to(torch.float32)
-    red, green, blue = levels.unbind(1)
-    value = levels.amax(1)
-    spread = value - levels.amin(1)
-    some = spread.clamp(min=1)
-    from_red, from_green, from_blue = ((value - channel) / some for channel in (red, green, blue))
-    hue = torch.where(
-        red == value,
-        from_blue - from_green,
-        torch.where(
-            green == value,
-            (2 + from_red.double() - from_blue.double()).float(),
-            (4 + from_green.double() - from_red.double()).float(),
-        ),
-    )
-    hue = torch.remainder(hue.double() / 6 + 1, 1).float()  # single and double precision in turn, as in Pillow
-    steps = (shift.double() * 255).to(torch.int64).view(-1, 1, 1)
-    turned = ((hue.double() * 255).to(torch.int64) + steps) % 256
-    share = ((spread / value.clamp(min=1)).double() * 255).to(torch.int64).clamp_(0, 255).float() / 255
-    place = turned.float() * 6 / 255
-    sector = place.floor()
-    part = place - sector
-    low, falling, rising = (
-        (value * (1 - amount) + 0.5).floor() for amount in (share, share * part, share * (1 - part))
-    )
-    sixth = sector.to(torch.int64) % 6
-    table = torch.stack((value, low, falling, rising))  # of each sector and channel: which of these
-    which = torch.tensor([[0, 2, 1, 1, 3, 0], [3, 0, 0, 2, 1, 1], [1, 1, 3, 0, 0, 2]], device=images.device)
-    outcome = torch.stack([table.gather(0, which[channel][sixth][None])[0] for channel in range(3)], 1)
-    return torch.where((spread > 0)[:, None], outcome, levels).clamp_(0, 255).to(torch.uint8)
+    hues, shares, lows = _hue_tables(images.device)
+    red, green, blue = images.unbind(1)
+    value, least = images.amax(1), images.amin(1)
+    middle = red ^ green ^ blue ^ value ^ least
+    # Choices are made with masks of bits: torch.where is ten times slower for bytes on a CPU.
+    from_red = _bits(red == value)
+    from_green = _bits(green == value) & ~from_red
+    behind = (_bits(green == least) & from_red) | (_bits(blue == least) & from_green)
+    behind |= _bits(red == least) & ~(from_red | from_green)
+    code = (behind & 1) | (from_green & 2) | (~(from_red | from_green) & 4)
+    spread = value - least
+    place = code.to(torch.int32).mul_(256).add_(spread).mul_(256).add_(value - middle)
+    steps = ((shift.double() * 255).to(torch.int64) % 256).to(torch.uint8)
+    hue = hues.index_select(0, place.view(-1)).view_as(value) + steps.view(-1, 1, 1)  # modulo 256
+    place = value.to(torch.int32).mul_(256).add_(spread).view(-1)
+    share, low = shares.index_select(0, place).view_as(value), lows.index_select(0, place).view_as(value)
+    sixths = hue.float() * 6 / 255
+    sector = sixths.floor()
+    part = sixths - sector
+    whole = sector.to(torch.uint8)
+    whole *= whole != 6
+    part = ((~whole & 1) - part).abs_()  # rising in even sectors, falling in odd ones
+    between = (value * (1 - share * part) + 0.5).floor_().to(torch.uint8)
+    half, next_half = whole >> 1, (whole + 1) >> 1
+    next_half *= next_half != 3
+    grey = _bits(spread == 0)
+    outcome = []
+    for channel, level in enumerate((red, green, blue)):
+        largest, smallest = _bits(next_half == channel), _bits(half == (channel + 1) % 3)
+        made = (value & largest) | (low & smallest) | (between & ~(largest | smallest))
+        outcome.append((level & grey) | (made & ~grey))
+    return torch.stack(outcome, 1)
+
+
+def _bits(condition: Tensor) -> Tensor:
+    """255 where true, 0 elsewhere, uint8."""
+    return condition.to(torch.uint8).neg_()
 
 
 def jitter(images: Tensor, factors: Tensor, order: Tensor, region: Tensor | None = None) -> Tensor:
