@@ -424,10 +424,11 @@ def test_notebook_is_stored_without_outputs():
 def test_notebook_is_run_and_its_errors_are_said(tmp_path):
     from nbformat.v4 import new_code_cell, new_notebook
 
-    nbformat.write(new_notebook(cells=[new_code_cell("print(6 * 7)")]), tmp_path / "a.ipynb")
+    slow = "import sys, time\nfor word in ('six', 'seven'):\n    print(word, flush=True)\n    time.sleep(0.5)\nprint(6 * 7)"
+    nbformat.write(new_notebook(cells=[new_code_cell(slow)]), tmp_path / "a.ipynb")
     render(tmp_path / "a.ipynb", tmp_path / "a.html")
     text = (tmp_path / "a.html").read_text()
-    assert "42" in text
+    assert "<pre>six\nseven\n42\n</pre>" in text  # one output, although it came in three pieces
     assert not re.search(r'(src|href)="https?://', text)
     nbformat.write(new_notebook(cells=[new_code_cell("1 / 0")]), tmp_path / "b.ipynb")
     with pytest.raises(ReproodError, match="a cell failed: ZeroDivisionError"):

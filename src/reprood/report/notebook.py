@@ -26,7 +26,8 @@ def render(notebook: Path, out: Path) -> None:
         content = library.read(notebook, as_version=4)
     except (OSError, library.reader.NotJSONError, library.ValidationError) as error:
         raise ReproodError(f"{notebook} is not a readable notebook ({error}).") from error
-    runner = make_runner(timeout=600, kernel_name="python3", resources={})
+    # What one cell prints is one output, whenever the kernel happens to send it.
+    runner = make_runner(timeout=600, kernel_name="python3", resources={}, coalesce_streams=True)
     try:
         runner.preprocess(content, {"metadata": {"path": str(notebook.parent.resolve())}})
     except CellExecutionError as error:
