@@ -9,7 +9,7 @@ from digest import wrong_so_far
 from workplace import Count, Reference, Workplace, last_words
 
 PART = ("runs/smoke_objects",)  # trained again here
-WORDS = ("No space left", "free some", "read-only", "Read-only")
+WORDS = ("No space left", "free some", "read-only", "Read-only", "Write-protected")  # the last is Snakemake's
 
 
 def without(place: Workplace, *more: str) -> None:

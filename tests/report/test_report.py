@@ -424,7 +424,7 @@ def test_notebook_is_stored_without_outputs():
 def test_notebook_is_run_and_its_errors_are_said(tmp_path):
     from nbformat.v4 import new_code_cell, new_notebook
 
-    slow = "import sys, time\nfor word in ('six', 'seven'):\n    print(word, flush=True)\n    time.sleep(0.5)\nprint(6 * 7)"
+    slow = "import time\nfor word in ('six', 'seven'):\n    print(word, flush=True)\n    time.sleep(0.5)\nprint(6 * 7)"
     nbformat.write(new_notebook(cells=[new_code_cell(slow)]), tmp_path / "a.ipynb")
     render(tmp_path / "a.ipynb", tmp_path / "a.html")
     text = (tmp_path / "a.html").read_text()
