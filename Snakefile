@@ -31,6 +31,9 @@ report: "workflow/report/workflow.rst"
 
 
 onstart:
+    note = set_back(Path()) if alone() else ""
+    if note:
+        print(f"reprood: {note}", file=sys.stderr)
     started()
     if workflow.local_exec and not workflow.touch:
         start(plan.warm_socket)

@@ -353,7 +353,8 @@ def _tell(begun: float) -> None:
 
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-MEMORY = ("OutOfMemoryError", "can't allocate memory", "out of memory", "Cannot allocate memory")
+PRIMITIVE = "could not create a primitive"  # all that oneDNN says; nearly always it lacks memory
+MEMORY = ("OutOfMemoryError", "can't allocate memory", "out of memory", "Cannot allocate memory", PRIMITIVE)
 
 
 def _lacks_memory(error: Exception) -> bool:

@@ -78,6 +78,18 @@ def announce(folder: Path = FOLDER, locks: Path = LOCKS) -> str:
     return "a Snakemake that was killed in this folder left its lock; it was removed, and the run goes on."
 
 
+def alone(folder: Path = FOLDER) -> bool:
+    """Whether no other process works here, after `announce`."""
+    for path in folder.glob("*.*"):
+        if path.resolve() in _held:
+            continue
+        handle = _lock(path, wait=False) if path.name.rpartition(".")[0] == socket.gethostname() else None
+        if handle is None:
+            return False
+        os.close(handle)
+    return True
+
+
 def drop_damaged_records(folder: Path = RECORDS) -> int:
     """Remove records of Snakemake that are no longer text, on which it would stop; their jobs run again.
 

@@ -147,26 +147,18 @@ def whole(reads: Iterable[Path], writes: Iterable[Path], *, at: Path | None = No
             left.unlink(missing_ok=True)
     yield
     made = {name: path for name, path in zip(names, written, strict=True) if path.is_file()}
-    _keep_order(list(made.values()))
+    _mark_newest()
     if made:
         _change(folder, names, {name: sha256_file(path) for name, path in made.items()})
 
 
-def _keep_order(paths: Sequence[Path]) -> None:
-    """What is written later is newer, also when the clock has gone backwards.
-
-    Snakemake compares the contents only of those inputs that are newer than what was made of them.
-    """
+def _mark_newest() -> None:
+    """Note that something is as new as now, so that a clock that goes back is seen (`reprood.clock`)."""
     with file_lock(NEWEST):
-        newest = NEWEST.stat().st_mtime_ns if NEWEST.stat().st_size else 0
-        now = time.time_ns()
-        if now <= newest:
-            now = newest + 1_000_000
-            for path in paths:
-                os.utime(path, ns=(now, now))
-        if not newest:
+        if not NEWEST.stat().st_size:
             NEWEST.write_text("The time of this file is that of the newest result.\n", encoding="utf-8")
-        os.utime(NEWEST, ns=(now, now))
+        elif NEWEST.stat().st_mtime_ns < (now := time.time_ns()):
+            os.utime(NEWEST, ns=(now, now))
 
 
 # --- all of a checkout

@@ -1,6 +1,7 @@
 """The short form of the harness: what is damaged is not used, what is left behind is told from what is held."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from reprood import presence, sums
+from reprood.clock import set_back
 from reprood.errors import ReproodError
 from reprood.files import sha256_file
 from reprood.sums import SUMS, damaged, read_list, require_all_whole, stated, whole
@@ -147,18 +149,34 @@ def test_a_list_that_is_none_is_said(place):
         stated(Path("runs/a/model"))
 
 
-def test_later_is_newer_also_when_the_clock_goes_back(place):
-    """Snakemake reads only inputs that are newer than what was made of them."""
+def test_a_clock_that_went_back(place):
+    """What was newer stays newer, and nothing is in the future any more."""
     day = 86_400
-    for path in (Path("runs/a/model"), Path("state/newest")):
-        os.utime(path, (time.time() + day, time.time() + day))
-    before = Path("runs/a/model").stat().st_mtime_ns
     with whole([Path("runs/a/model")], [Path("runs/a/predictions")]):
         Path("runs/a/predictions").write_text("x")
-    first = Path("runs/a/predictions").stat().st_mtime_ns
-    with whole([], [Path("runs/a/metrics")]):
-        Path("runs/a/metrics").write_text("x")
-    assert before < first < Path("runs/a/metrics").stat().st_mtime_ns
+    assert set_back(Path()) == ""
+    now = time.time()
+    for seconds, name in enumerate(("runs/a/model", "runs/a/predictions", "state/newest")):
+        os.utime(name, (now + day + seconds, now + day + seconds))
+    (place / "config").mkdir()
+    os.symlink("/nowhere", place / "config/link")
+    assert re.search(r"the clock stands 864\d\d s before the newest result; all", set_back(Path()))
+    times = [Path(name).stat().st_mtime for name in ("runs/a/model", "runs/a/predictions", "state/newest")]
+    assert times[-1] <= time.time()
+    assert np.allclose(np.diff(times), 1, atol=0.01)
+    assert set_back(Path()) == ""
+    assert damaged(Path(), quick=True) == []
+
+
+def test_the_newest_time_is_noted(place):
+    for number in range(2):
+        with whole([], [Path(f"runs/a/{number}")]):
+            Path(f"runs/a/{number}").write_text("x")
+    first = Path("state/newest").stat().st_mtime_ns
+    os.utime("state/newest", (1e9, 1e9))
+    with whole([], [Path("runs/a/3")]):
+        Path("runs/a/3").write_text("x")
+    assert Path("state/newest").stat().st_mtime_ns >= first
 
 
 SNAKEMAKE = """

@@ -2,9 +2,10 @@
 import sys
 from pathlib import Path
 
+from reprood.clock import set_back
 from reprood.errors import ReproodError
 from reprood.fingerprint import remembered
-from reprood.presence import announce, drop_damaged_records, started
+from reprood.presence import alone, announce, drop_damaged_records, started
 from reprood.sums import require_all_whole
 from reprood.warm import start
 from reprood.workflow import (
