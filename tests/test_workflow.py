@@ -203,6 +203,29 @@ def test_a_new_seed_runs_only_the_new_seed(edited):
     assert plan["train"] == len(METHODS)
 
 
+def test_a_setting_is_seen_beside_a_new_ood_set(edited):
+    """The linter runs for the new set; no job above a training may hide what else has changed."""
+    edited.edit(
+        "config/suites/smoke.yaml",
+        "    gate:",
+        "      gaussian: {dataset: gaussian_noise, split: test, limit: 50, shift: noise}\n    gate:",
+    )
+    edited.edit(
+        "config/suites/smoke.yaml", "{use: cutmix, label: CutMix}", "{use: cutmix, label: CutMix, set: {alpha: 0.5}}"
+    )
+    plan = edited.plan()
+    assert plan["lint_benchmark"] == 1
+    assert plan["train"] == len(SEEDS)
+
+
+def test_new_training_data_made_by_an_earlier_call_are_seen(edited):
+    """As after a kill between the data stage and the linter."""
+    edited.edit("config/suites/smoke.yaml", "5], limit: 240}", "5], limit: 200}")
+    edited.snakemake("data/benchmarks/smoke_letters/train/images.npy")
+    plan = edited.plan("runs/smoke_letters/erm/0/metrics.csv")
+    assert {"lint_benchmark", "train", "predict", "evaluate"} <= set(plan)
+
+
 def test_a_new_ood_set_trains_nothing(edited):
     edited.edit(
         "config/suites/smoke.yaml",

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from reprood.sums import FOLDERS, NEWEST
 
-PARTS = (*FOLDERS, "state", "config", "notebooks")  # whatever a rule reads or writes
+SOURCES = ("config", "notebooks", "src", "workflow", "Snakefile", "LICENSE", "CITATION.cff", "requirements.lock")
+PARTS = (*FOLDERS, "state", *SOURCES)  # whatever a rule reads or writes
 TOLERANCE = 1.0  # seconds; smaller differences pass before the first job ends
 MARGIN = 10.0  # seconds; Snakemake touches results when their job has ended and noted the time
 

@@ -220,7 +220,7 @@ def failing(work: Path) -> None:
     say("failing: the first try failed with its sentence in Snakemake's output, the second one succeeded")
     say(accounting(main))
 
-    name = long_suite(checkout.folder, 2, lr=1e30)
+    name = long_suite(checkout.folder, 2, lr=1e9)
     main = Snakemake(checkout, name, RUN.format(seed=1) + "/model.safetensors")
     text = main.wait(fails=True)
     sentence = next(line for line in text.splitlines() if "long/erm/1" in line and "error:" in line)
@@ -235,7 +235,7 @@ def group(work: Path) -> None:
     name = long_suite(checkout.folder, 2)
     path = checkout.folder / name
     text = yaml.safe_load(path.read_text())
-    text["methods"]["broken"] = {"use": "erm", "label": "Broken", "set": {"training": {"lr": 1e30}}}
+    text["methods"]["broken"] = {"use": "erm", "label": "Broken", "set": {"training": {"lr": 1e9}}}
     text["runs"][0]["methods"].append("broken")
     path.write_text(yaml.safe_dump(text, sort_keys=False))
     targets = [f"runs/long/{method}/0/metrics.csv" for method in ("erm", "broken")]

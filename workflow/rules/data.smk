@@ -6,6 +6,7 @@ rule dataset:
         split_files("data/{dataset}/{split}"),
     log:
         "logs/data/{dataset}/{split}.log",
+    priority: 10
     group:
         grouped("data")
     resources:
@@ -28,6 +29,7 @@ rule split:
         "logs/data/benchmarks/{benchmark}/{split}.log",
     wildcard_constraints:
         split="(?!corrupted/)[a-z0-9_]+",  # made from the test split, by the next rule
+    priority: 10
     group:
         grouped("data")
     resources:
@@ -71,6 +73,7 @@ rule lint_benchmark:
         "data/benchmarks/{benchmark}/lint.json",
     log:
         "logs/data/benchmarks/{benchmark}/lint.log",
+    priority: 10
     group:
         grouped("data")
     resources:

@@ -3,7 +3,8 @@
 
 rule evaluate:
     input:
-        "runs/{benchmark}/{method}/{seed}/predictions.parquet",
+        predictions="runs/{benchmark}/{method}/{seed}/predictions.parquet",
+        lint="data/benchmarks/{benchmark}/lint.json",
     output:
         "runs/{benchmark}/{method}/{seed}/metrics.csv",
     log:
@@ -18,7 +19,7 @@ rule evaluate:
         settings=evaluate_parameters,
         environment=environment("numpy"),
     shell:
-        "reprood evaluate run --spec {params.settings:q} --predictions {input}"
+        "reprood evaluate run --spec {params.settings:q} --predictions {input.predictions}"
         " --method {wildcards.method} --seed {wildcards.seed} --out {output} > {log} 2>&1"
 
 
