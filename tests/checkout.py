@@ -59,7 +59,7 @@ class Checkout:
 
     def plan(self, *arguments: str, suite: str = "smoke") -> dict[str, int]:
         """Jobs by rule that a dry run announces."""
-        done = self.run("snakemake", "-n", "--quiet", "rules", *arguments, "--config", f"suite={suite}", check=False)
+        done = self.run("snakemake", "-n", *arguments, "--quiet", "rules", "--config", f"suite={suite}", check=False)
         text = done.stdout + done.stderr
         assert done.returncode == 0, text
         if "Nothing to be done" in text:
