@@ -14,12 +14,13 @@ import torch
 from torch import Generator, Tensor
 
 from reprood.errors import ReproodError
-from reprood.images.jitter import random_jitter
+from reprood.images.jitter import draw_jitter, jitter
 
 Law = Literal["log", "intervals"]
 Bounds = tuple[float, float]
 
 FIXED = 1 << 16
+TOGETHER = 2**17  # pixels of patches that are jittered in one canvas
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,8 @@ def _patches(images: Tensor, boxes: Boxes, generator: Generator, strength: float
     """
     if strength == 0:
         return images, boxes.to(images.device)
-    height, width = int(boxes.height.max()), int(boxes.width.max())
+    heights, widths, by_height = boxes.height, boxes.width, boxes.height.argsort(stable=True)
+    height, width = int(heights.max()), int(widths.max())
     boxes = boxes.to(images.device)
     rows = (boxes.row[:, None] + torch.arange(height, device=images.device)).clamp(max=images.shape[2] - 1)
     columns = (boxes.column[:, None] + torch.arange(width, device=images.device)).clamp(max=images.shape[3] - 1)
@@ -184,7 +186,16 @@ def _patches(images: Tensor, boxes: Boxes, generator: Generator, strength: float
     cut = images.flatten(2).gather(2, place).view(*images.shape[:2], height, width)
     corner = torch.zeros_like(boxes.row)
     inside = Boxes(corner, corner, boxes.height, boxes.width)
-    return random_jitter(cut, generator, strength, inside.mask(height, width)), inside
+    factors, order = draw_jitter(len(images), generator, strength)
+    jittered = torch.zeros_like(cut)
+    groups = min(8, 1 + cut[:, 0].numel() // TOGETHER)
+    for some in by_height.chunk(groups):  # patches of like heights share a smaller canvas
+        size = int(heights[some].max()), int(widths[some].max())
+        rows = some.to(images.device, non_blocking=True)
+        part = cut.index_select(0, rows)[:, :, : size[0], : size[1]]
+        mask = inside.mask(*size).index_select(0, rows)
+        jittered[rows, :, : size[0], : size[1]] = jitter(part, factors[some], order[some], mask)
+    return jittered, inside
 
 
 def random_cutpaste(

@@ -14,6 +14,7 @@ from reprood.errors import ReproodError
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 CHANGES = 4
+AT_ONCE = 2**16  # pixels of a channel that one change takes at a time on a CPU: what it makes stays in a cache
 GREY = (19595, 38470, 7471)  # ITU-R 601 in units of 2^-16
 
 
@@ -159,29 +160,35 @@ def jitter(images: Tensor, factors: Tensor, order: Tensor, region: Tensor | None
             f"8-bit colour jitter takes uint8 images of 1 or 3 channels, and got {images.dtype} with {images.shape[1]}."
         )
     changes = (BRIGHTNESS, CONTRAST) if images.shape[1] == 1 else (BRIGHTNESS, CONTRAST, SATURATION, HUE)
+    at_once = max(1, AT_ONCE // images[0, 0].numel()) if images.device.type == "cpu" else len(images)
+    images = images.clone()
     for place in range(CHANGES):
         for change in changes:
-            rows = (order[:, place] == change).nonzero().squeeze(1)
-            if len(rows) == 0:
-                continue
-            amount = factors[rows, change].to(images.device, non_blocking=True)
-            rows = rows.to(images.device, non_blocking=True)
-            some = images.index_select(0, rows)
-            if change == CONTRAST:
-                changed = adjust_contrast(some, amount, None if region is None else region.index_select(0, rows))
-            else:
-                changed = {BRIGHTNESS: adjust_brightness, SATURATION: adjust_saturation, HUE: adjust_hue}[change](
-                    some, amount
-                )
-            images = images.index_copy(0, rows, changed)
+            every = (order[:, place] == change).nonzero().squeeze(1)
+            for rows in torch.split(every, at_once) if len(every) else ():
+                amount = factors[rows, change].to(images.device, non_blocking=True)
+                rows = rows.to(images.device, non_blocking=True)
+                some = images.index_select(0, rows)
+                if change == CONTRAST:
+                    changed = adjust_contrast(some, amount, None if region is None else region.index_select(0, rows))
+                else:
+                    changed = {BRIGHTNESS: adjust_brightness, SATURATION: adjust_saturation, HUE: adjust_hue}[change](
+                        some, amount
+                    )
+                images.index_copy_(0, rows, changed)
     return images
 
 
-def random_jitter(images: Tensor, generator: Generator, strength: float, region: Tensor | None = None) -> Tensor:
-    """`jitter` with factors uniform in 1 -/+ `strength`, hue in -/+ `strength`, and a random order for each image."""
+def draw_jitter(count: int, generator: Generator, strength: float) -> tuple[Tensor, Tensor]:
+    """Factors [count, 4] uniform in 1 -/+ `strength`, hue in -/+ `strength`, and a random order [count, 4]."""
     if not 0 <= strength <= 0.5:
         raise ReproodError(f"Colour jitter got the strength {strength}; it takes 0 to 0.5.")
-    draws = torch.rand((2, len(images), CHANGES), generator=generator, device=generator.device, dtype=torch.float64)
+    draws = torch.rand((2, count, CHANGES), generator=generator, device=generator.device, dtype=torch.float64)
     factors = (2 * draws[0] - 1) * strength
     factors[:, :HUE] += 1
-    return jitter(images, factors, draws[1].argsort(1), region)
+    return factors, draws[1].argsort(1)
+
+
+def random_jitter(images: Tensor, generator: Generator, strength: float, region: Tensor | None = None) -> Tensor:
+    """`jitter` with the factors and orders of `draw_jitter`."""
+    return jitter(images, *draw_jitter(len(images), generator, strength), region)
