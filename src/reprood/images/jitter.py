@@ -160,7 +160,7 @@ def jitter(images: Tensor, factors: Tensor, order: Tensor, region: Tensor | None
             f"8-bit colour jitter takes uint8 images of 1 or 3 channels, and got {images.dtype} with {images.shape[1]}."
         )
     changes = (BRIGHTNESS, CONTRAST) if images.shape[1] == 1 else (BRIGHTNESS, CONTRAST, SATURATION, HUE)
-    at_once = max(1, AT_ONCE // images[0, 0].numel()) if images.device.type == "cpu" else len(images)
+    at_once = max(1, AT_ONCE // (images.shape[2] * images.shape[3])) if images.device.type == "cpu" else len(images)
     images = images.clone()
     for place in range(CHANGES):
         for change in changes:
