@@ -225,6 +225,11 @@ def test_a_bound_on_the_canvas_changes_nothing() -> None:
     assert torch.equal(cutpaste.paste(images, source, boxes, degrees, top, left, canvas), whole)
 
 
+@pytest.mark.parametrize("paste", [cutpaste.random_cutpaste, cutpaste.random_scar])
+def test_no_images(paste) -> None:
+    assert paste(noise(0), generator()).shape == (0, 3, 32, 32)
+
+
 def test_aspect_laws() -> None:
     draws = torch.rand((2, 20000), generator=generator(), dtype=torch.float64)
     logs = cutpaste.log_aspects(draws[0], draws[1], (0.3, 1 / 0.3), "log")

@@ -222,6 +222,8 @@ def random_cutpaste(
         Of the colour jitter of the patch.
     """
     height, width = images.shape[2:]
+    if not len(images):
+        return images
     draws = torch.rand((7, len(images)), generator=generator, device=generator.device, dtype=torch.float64)
     sizes = rectangle_sizes(_between(draws[0], area), log_aspects(draws[1], draws[2], aspect, law), height, width)
     free = height - sizes[0], width - sizes[1]
@@ -267,6 +269,8 @@ def random_scar(
         raise ReproodError(
             f"Scars of {width[1]} x {height[1]} pixels do not fit into {columns} x {rows}; cut smaller ones."
         )
+    if not len(images):
+        return images
     draws = torch.rand((7, len(images)), generator=generator, device=generator.device, dtype=torch.float64)
     across, down = (_between(draw, bounds).round().clamp(min=1) for draw, bounds in zip(draws, (width, height)))
     row, column = _corners(draws[2], rows - down), _corners(draws[3], columns - across)
