@@ -220,10 +220,14 @@ def test_a_setting_is_seen_beside_a_new_ood_set(edited):
 
 def test_new_training_data_made_by_an_earlier_call_are_seen(edited):
     """As after a kill between the data stage and the linter."""
-    edited.edit("config/suites/smoke.yaml", "5], limit: 240}", "5], limit: 200}")
-    edited.snakemake("data/benchmarks/smoke_letters/train/images.npy")
+    images, suite = "data/benchmarks/smoke_letters/train/images.npy", "config/suites/smoke.yaml"
+    edited.edit(suite, "5], limit: 240}", "5], limit: 200}")
+    edited.snakemake(images)
     plan = edited.plan("runs/smoke_letters/erm/0/metrics.csv")
+    edited.edit(suite, "5], limit: 200}", "5], limit: 240}")
+    edited.snakemake(images)
     assert {"lint_benchmark", "train", "predict", "evaluate"} <= set(plan)
+    assert edited.plan() == {}  # the data are what they were
 
 
 def test_a_new_ood_set_trains_nothing(edited):
