@@ -214,6 +214,13 @@ def test_latex_survives_every_special_character():
     assert markdown(table).splitlines()[1] == "| --- | ---: |"
 
 
+def test_columns_of_texts_are_told_from_columns_of_numbers():
+    number, missing, text = Cell("1.0", "", 1.0), Cell("–"), Cell("a word")
+    rows = ((text, text, number, missing, missing), (text, missing, text, number, missing))
+    assert Table("t", "", tuple("abcde"), rows).texts == (True, True, False, False, False)
+    assert Table("t", "", ("a", "b"), ()).texts == (False, False)
+
+
 def test_matrix_marks_the_highest_of_each_score(results):
     table = matrix(results)
     assert table.head == ("method", "MSP", "own")

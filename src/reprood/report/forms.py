@@ -56,6 +56,14 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
 
+    @property
+    def texts(self) -> tuple[bool, ...]:
+        """For each column: does it hold texts and no number? Such columns start at the left."""
+        return tuple(
+            all(cell.value is None for cell in column) and any(cell.text != "–" for cell in column)
+            for column in zip(*self.rows, strict=True)
+        ) or (False,) * len(self.head)
+
 
 def measured(metric: str, found: Interval, group: str = "") -> Cell:
     """A metric's mean with its interval, in percent."""
