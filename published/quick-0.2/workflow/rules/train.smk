@@ -1,0 +1,26 @@
+# Stage 2, train: one run = benchmark x method x seed.
+
+
+rule train:
+    input:
+        # Not the linter's report: a new OOD set would re-train everything, and `ancient` would hide every other change
+        # of a training for as long as that report is to be made (Snakemake asks no job below one that runs).
+        # The linter goes before trainings by its priority, and nothing that it refuses is evaluated.
+        train_data,
+    output:
+        expand("runs/{{benchmark}}/{{method}}/{{seed}}/{name}", name=MODEL_FILES),
+    log:
+        "logs/train/{benchmark}/{method}/{seed}.log",
+    threads: 1
+    resources:
+        gpu=plan.gpus(),
+        mem_mb=3000,
+        runtime=1440,
+    params:
+        code=train_code,
+        settings=train_parameters,
+        environment=environment("torch", "numpy"),
+    shell:
+        "reprood train --settings {params.settings:q} --data data/benchmarks/{wildcards.benchmark}"
+        " --code {params.code} --threads {threads}"
+        " --out runs/{wildcards.benchmark}/{wildcards.method}/{wildcards.seed} > {log} 2>&1"
