@@ -57,12 +57,11 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
     @property
-    def texts(self) -> tuple[bool, ...]:
-        """For each column: does it hold texts and no number? Such columns start at the left."""
+    def numbers(self) -> tuple[str, ...]:
+        """Heads of the columns that hold a number: these stand at the right in every form, texts at the left."""
         return tuple(
-            all(cell.value is None for cell in column) and any(cell.text != "–" for cell in column)
-            for column in zip(*self.rows, strict=True)
-        ) or (False,) * len(self.head)
+            head for place, head in enumerate(self.head) if any(row[place].value is not None for row in self.rows)
+        )
 
 
 def measured(metric: str, found: Interval, group: str = "") -> Cell:
@@ -107,11 +106,6 @@ def _latex_cell(cell: Cell) -> str:
     return f"{cell.text.translate(LATEX)}{raised} {cell.interval.translate(LATEX)}".strip()
 
 
-def _numeric(table: Table) -> list[bool]:
-    """Which columns hold numbers."""
-    return [any(row[place].value is not None for row in table.rows) for place in range(len(table.head))]
-
-
 def _no_markup(text: str) -> str:
     """Markdown may hold HTML; a '<' of a name stays a '<'."""
     return text.replace("<", "&lt;")
@@ -119,7 +113,7 @@ def _no_markup(text: str) -> str:
 
 def markdown(table: Table) -> str:
     """A pipe table with its caption below."""
-    rule = ["---:" if numeric else "---" for numeric in _numeric(table)]
+    rule = ["---:" if head in table.numbers else "---" for head in table.head]
     rows = [list(table.head), rule, *([_joined(cell) for cell in row] for row in table.rows)]
     lines = ["| " + " | ".join(_no_markup(text).replace("|", r"\|") for text in row) + " |" for row in rows]
     return "\n".join([*lines, "", _no_markup(table.caption), ""])
@@ -133,7 +127,7 @@ def latex(table: Table) -> str:
             "% needs \\usepackage{booktabs}",
             r"\begin{table}",
             rf"\caption{{{table.caption.translate(LATEX)}}}",
-            rf"\begin{{tabular}}{{{''.join('r' if numeric else 'l' for numeric in _numeric(table))}}}",
+            rf"\begin{{tabular}}{{{''.join('r' if head in table.numbers else 'l' for head in table.head)}}}",
             r"\toprule",
             " & ".join(head.translate(LATEX) for head in table.head) + r" \\",
             r"\midrule",
