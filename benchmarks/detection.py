@@ -25,7 +25,7 @@ from reprood.detectors.table import DETECTORS, Known, Stored, score_all
 from reprood.engine.seeds import seeded
 from reprood.nets import wrn
 from reprood.nets.classifier import Classifier
-from reprood.predict import forward_pass
+from reprood.predict.run import forward_pass
 
 CLASSES = 10
 DETECTED: dict[str, dict[str, object]] = {

@@ -21,15 +21,15 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from measure import machine, options_of, parser_of
 from workflow import synthetic
 
-from reprood import fingerprint
-from reprood.config import Suite
+from reprood.pipeline import fingerprint
+from reprood.config.suite import Suite
 from reprood.detectors import knn, logits, mahalanobis
 from reprood.detectors.table import Known, Stored, score_all
 from reprood.evaluate.predictions import Predictions
 from reprood.evaluate.resample import Scores, replicate_detection, replicate_metrics
 from reprood.evaluate.table import metrics_of
 from reprood.report.style import colours, new_figure, save
-from reprood.workflow import Plan
+from reprood.pipeline.plan import Plan
 
 ROOT = Path(__file__).resolve().parent.parent
 REPLICATES = 200
@@ -162,7 +162,7 @@ def planned(benchmarks: int = 2, methods: int = 4, seeds: int = 2, sets: int = 3
             for benchmark, method, seed in plan.jobs:
                 plan.train_parameters(benchmark, method, seed)
                 plan.predict_parameters(benchmark, method)
-                plan.code_of(benchmark, method, "reprood.train")
+                plan.code_of(benchmark, method, "reprood.train.run")
                 plan.data_files(benchmark, plan.predicted_splits(benchmark, method))
                 plan.benchmark_parameters(benchmark)
             return plan

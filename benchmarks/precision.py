@@ -39,7 +39,7 @@ from reprood.evaluate.metrics import detection_metrics
 from reprood.images.augment import normalise
 from reprood.nets import wrn
 from reprood.nets.classifier import Classifier
-from reprood.train import train_run
+from reprood.train.run import train_run
 
 KNOWN = 8
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from reprood.images.augment import normalise, random_crop, random_flip, to_float
-from reprood.images.simclr import simclr_view
+from reprood.methods.csi.simclr import simclr_view
 
 BATCH = 128
 

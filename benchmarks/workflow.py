@@ -31,8 +31,8 @@ import pyarrow.parquet as pq
 import yaml
 from measure import machine
 
-from reprood import fingerprint
-from reprood.files import canonical_json
+from reprood.pipeline import fingerprint
+from reprood.core.files import canonical_json
 from reprood.warm import VARIABLE, start
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,15 +51,15 @@ SETTLE = Path(__file__).resolve().parent / "settle.py"
 SHAPES = {100: (3, 3, 3), 1000: (8, 8, 5), 10000: (20, 16, 10)}  # jobs -> benchmarks, methods, seeds
 MODULES = {  # what a command of each stage imports
     "nothing (Python)": "sys",
-    "the command line": "reprood.cli",
+    "the command line": "reprood.cli.main",
     "data": "reprood.data.benchmark",
     "evaluate": "reprood.evaluate.table",
     "audit": "reprood.audit.verdicts",
     "report: figures": "reprood.report.draw",
     "report: pages": "reprood.report.pages",
-    "train (torch)": "reprood.train",
-    "predict (torch)": "reprood.predict",
-    "the plan (inside Snakemake)": "reprood.workflow",
+    "train (torch)": "reprood.train.run",
+    "predict (torch)": "reprood.predict.run",
+    "the plan (inside Snakemake)": "reprood.pipeline.plan",
     "Snakemake itself": "snakemake.cli",
 }
 
@@ -224,7 +224,7 @@ def fingerprints(repeats: int) -> Iterator[Cost]:
 
     def ask() -> None:
         for name in names:
-            fingerprint.code_hash("reprood.train", f"reprood.methods.{name}", "reprood.nets.wrn")
+            fingerprint.code_hash("reprood.train.run", f"reprood.methods.{name}", "reprood.nets.wrn")
 
     def cost(what: str, prepare: bool, memory: Path | None) -> Cost:
         spent, walls = [], []
@@ -282,7 +282,7 @@ def server(folder: Path) -> Iterator[str]:
 
 def overhead(repeats: int) -> Iterator[Cost]:
     """`reprood evaluate run` on 1,000 samples: by itself, and as a fork of the warm server, in turn."""
-    from reprood.config import Suite
+    from reprood.config.suite import Suite
 
     suite = Suite.model_validate(synthetic((1, 1, 1)))
     record = suite.benchmarks["b0"].model_dump(mode="json", exclude={"settings", "detectors"})

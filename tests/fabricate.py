@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprood.config import Suite
+from reprood.config.suite import Suite
 from reprood.data.arrays import save_split
 from reprood.evaluate.table import evaluate_run
-from reprood.files import canonical_json, write_json
+from reprood.core.files import canonical_json, write_json
 
 SUITE = {
     "title": "Fabricated <b>suite</b>",

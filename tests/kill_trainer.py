@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from reprood.train import train_run
+from reprood.train.run import train_run
 
 
 def attempt(record: dict, data: Path, out: Path, state: Path) -> int:

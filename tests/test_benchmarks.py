@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reprood.config import Suite
+from reprood.config.suite import Suite
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 

@@ -5,8 +5,8 @@ import copy
 import pytest
 import yaml
 
-from reprood.config import Benchmark, Settings, Suite, load_settings, load_suite, merged, read_yaml, suite_path
-from reprood.errors import ReproodError
+from reprood.config.suite import Benchmark, Settings, Suite, load_settings, load_suite, merged, read_yaml, suite_path
+from reprood.core.errors import ReproodError
 
 SUITE = {
     "title": "Toy",

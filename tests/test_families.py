@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import golden_files
-from reprood.config import Benchmark, Suite, load_suite
+from reprood.config.suite import Benchmark, Suite, load_suite
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITES = sorted(path.stem for path in (ROOT / "config" / "suites").glob("*.yaml"))

@@ -7,8 +7,8 @@ import textwrap
 
 import pytest
 
-from reprood.errors import ReproodError
-from reprood.files import atomic_path, canonical_json, file_lock, read_json, sha256_bytes, sha256_file, write_json
+from reprood.core.errors import ReproodError
+from reprood.core.files import atomic_path, canonical_json, file_lock, read_json, sha256_bytes, sha256_file, write_json
 
 
 def test_atomic_path_replaces_only_on_success(tmp_path):
@@ -71,7 +71,7 @@ def test_hashes(tmp_path):
 def test_a_lock_excludes_and_is_freed_when_its_holder_is_killed(tmp_path):
     program = textwrap.dedent("""
         import sys, time
-        from reprood.files import file_lock
+        from reprood.core.files import file_lock
         with file_lock(sys.argv[1]):
             print("held", flush=True)
             time.sleep(60)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reprood import fingerprint
+from reprood.pipeline import fingerprint
 
 PACKAGE = fingerprint.PACKAGE
 
@@ -99,8 +99,8 @@ def test_closure_follows_relative_and_nested_imports(tmp_path, monkeypatch):
 
 
 ENTRIES = [
-    "reprood.train",
-    "reprood.predict",
+    "reprood.train.run",
+    "reprood.predict.run",
     "reprood.data.dataset",
     "reprood.data.benchmark",
     "reprood.data.lint",
@@ -131,12 +131,12 @@ def test_closure_agrees_with_an_independent_import_graph():
 
 TORCH_FREE = [m for m in modules() if m.split(".")[1:2] and m.split(".")[1] in ("data", "evaluate", "audit", "report")]
 TORCH_FREE += [
-    "reprood.workflow",
-    "reprood.config",
-    "reprood.cli",
-    "reprood.fingerprint",
-    "reprood.watch",
-    "reprood.lease",
+    "reprood.pipeline.plan",
+    "reprood.config.suite",
+    "reprood.cli.main",
+    "reprood.pipeline.fingerprint",
+    "reprood.cli.watch",
+    "reprood.core.gpus",
 ]
 
 
@@ -156,8 +156,8 @@ def test_a_method_does_not_depend_on_its_siblings():
         others = {m for m in modules() if m.startswith("reprood.methods.")} - {f"reprood.methods.{name}"}
         shared = {m for m in fingerprint.closure(f"reprood.methods.{name}") if m in others}
         assert not shared & {"reprood.methods.cutmix", "reprood.methods.godin"}, (name, shared)
-    assert not any(m.startswith("reprood.methods.") for m in fingerprint.closure("reprood.train"))
-    assert not any(m.startswith(("reprood.methods.", "reprood.report")) for m in fingerprint.closure("reprood.predict"))
+    assert not any(m.startswith("reprood.methods.") for m in fingerprint.closure("reprood.train.run"))
+    assert not any(m.startswith(("reprood.methods.", "reprood.report")) for m in fingerprint.closure("reprood.predict.run"))
 
 
 def test_package_copy_has_the_same_hash(tmp_path, monkeypatch):

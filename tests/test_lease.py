@@ -5,8 +5,8 @@ import os
 import threading
 import time
 
-from reprood.lease import devices_for, leased, lock_folder, one_gpu, visible_gpus
-from reprood.watch import duration, heartbeats, table
+from reprood.core.gpus import devices_for, leased, lock_folder, one_gpu, visible_gpus
+from reprood.cli.watch import duration, heartbeats, table
 
 
 def test_without_devices_nothing_is_leased(tmp_path):
@@ -54,7 +54,7 @@ def test_lease_makes_the_device_the_only_visible_one(tmp_path, monkeypatch):
 def test_watch_shows_running_and_stalled_trainings(tmp_path):
     from rich.console import Console
 
-    from reprood.files import write_json
+    from reprood.core.files import write_json
 
     beat = {"run": "b/m/0", "phase": "train", "epoch": 3, "epochs": 9, "loss": 0.5, "seconds_left": 3700}
     write_json(tmp_path / "a.json", {**beat, "time": 1000.0, "images_per_second": 900.0})
@@ -85,7 +85,7 @@ def test_devices_of_other_machines_and_other_slurm_jobs_are_other_devices(monkey
 
 def test_a_slurm_job_takes_the_gpu_it_was_given_and_no_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("reprood.lease.visible_gpus", lambda: os.environ.get("CUDA_VISIBLE_DEVICES", "0,1").split(","))
+    monkeypatch.setattr("reprood.core.gpus.visible_gpus", lambda: os.environ.get("CUDA_VISIBLE_DEVICES", "0,1").split(","))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     assert devices_for("auto") == ["0", "1"]

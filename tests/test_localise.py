@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from reprood.engine.seeds import seeded
-from reprood.errors import ReproodError
-from reprood.localise import activation_maps, boxes_of, localise
+from reprood.core.errors import ReproodError
+from reprood.predict.localise import activation_maps, boxes_of, localise
 from reprood.nets import densenet, pyramidnet, resnet, wrn
 from reprood.nets.classifier import Classifier
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reprood.errors import ReproodError
-from reprood.files import read_json
-from reprood.schemas import schemas
-from reprood.workflow import Plan, environment
+from reprood.core.errors import ReproodError
+from reprood.core.files import read_json
+from reprood.pipeline.schemas import schemas
+from reprood.pipeline.plan import Plan, environment
 
 ROOT = Path(__file__).resolve().parent.parent
 SMOKE = yaml.safe_load((ROOT / "config" / "suites" / "smoke.yaml").read_text())
@@ -94,12 +94,12 @@ def test_how_to_run_is_no_parameter(tmp_path):
 
 def test_fingerprints_name_the_method_and_the_network(tmp_path):
     made = plan(tmp_path)
-    assert made.code_of("smoke_letters", "erm", "reprood.train") != made.code_of(
-        "smoke_letters", "cutmix", "reprood.train"
+    assert made.code_of("smoke_letters", "erm", "reprood.train.run") != made.code_of(
+        "smoke_letters", "cutmix", "reprood.train.run"
     )
     wide = plan(tmp_path, setting("settings", "backbone", value={"name": "resnet", "depth": 18}))
-    assert made.code_of("smoke_letters", "erm", "reprood.train") != wide.code_of(
-        "smoke_letters", "erm", "reprood.train"
+    assert made.code_of("smoke_letters", "erm", "reprood.train.run") != wide.code_of(
+        "smoke_letters", "erm", "reprood.train.run"
     )
 
 
@@ -112,7 +112,7 @@ def test_environment_has_public_versions():
 def test_schemas_are_up_to_date():
     for name, schema in schemas().items():
         stored = read_json(ROOT / "workflow" / "schemas" / name)
-        assert stored == json.loads(json.dumps(schema)), "run: python -m reprood.schemas"
+        assert stored == json.loads(json.dumps(schema)), "run: python -m reprood.pipeline.schemas"
 
 
 def test_lock_satisfies_the_project_and_holds_no_address():
@@ -152,7 +152,7 @@ def test_checking_needs_the_small_lock_only():
     assert small.items() <= whole.items()
     assert not {"torch", "snakemake", "dvc"} & set(small)
     code = (
-        "import sys, json, importlib.metadata as m, reprood.cli, reprood.verify, reprood.compare\n"
+        "import sys, json, importlib.metadata as m, reprood.cli.main, reprood.publish.verify, reprood.publish.compare\n"
         "known = m.packages_distributions()\n"
         "loaded = {name.split('.')[0] for name in sys.modules}\n"
         "print(json.dumps(sorted({known[name][0] for name in loaded if name in known})))"

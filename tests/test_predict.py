@@ -16,10 +16,10 @@ from reprood.data.arrays import load_split, save_split
 from reprood.detectors import logits as logit_scores
 from reprood.detectors import odin
 from reprood.detectors.table import DETECTORS
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.augment import normalise
-from reprood.predict import forward_pass, image_batches, predict_run, ranks
-from reprood.train import load_model, train_run
+from reprood.predict.run import forward_pass, image_batches, predict_run, ranks
+from reprood.train.run import load_model, train_run
 
 DETECTOR_OPTIONS = {**{name: {} for name in DETECTORS}, "knn": {"k": 5}}
 

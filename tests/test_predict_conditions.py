@@ -9,16 +9,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from reprood.config import Corruptions
-from reprood.corrupt import make_corrupted
+from reprood.config.suite import Corruptions
+from reprood.data.corrupt import make_corrupted
 from reprood.data.arrays import load_split, save_split
 from reprood.engine.seeds import seeded
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.evaluate.table import load_predictions
-from reprood.files import write_json
+from reprood.core.files import write_json
 from reprood.methods import erm
 from reprood.nets import wrn
-from reprood.predict import predict_run
+from reprood.predict.run import predict_run
 
 COUNT = 40
 ASKED = {
@@ -194,7 +194,7 @@ def test_a_model_of_one_class_has_no_softmax_score(folder: Path, tmp_path: Path)
 
 def test_logits_are_asked_with_the_suite_s_normalisation(folder: Path, table: pd.DataFrame) -> None:
     """The same images through the model by hand."""
-    from reprood.train import load_model
+    from reprood.train.run import load_model
 
     model, *_ = load_model(folder / "run", "cpu")
     images = torch.from_numpy(np.array(load_split(folder / "test").images[:, :, :, 0])).float()[:, None] / 255

@@ -9,9 +9,9 @@ import torch
 
 from reprood.data.arrays import Split
 from reprood.detectors.table import Stored
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.evaluate.map_codec import unpack_maps
-from reprood.predict_native import LEVELS, fit_native, map_columns, with_labels
+from reprood.predict.native import LEVELS, fit_native, map_columns, with_labels
 
 
 def stored(count: int, start: float = 0.0) -> Stored:

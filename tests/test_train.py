@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from reprood.errors import ReproodError
-from reprood.files import file_lock, sha256_file
-from reprood.train import load_model, parse_config, train_run
+from reprood.core.errors import ReproodError
+from reprood.core.files import file_lock, sha256_file
+from reprood.train.run import load_model, parse_config, train_run
 from tiny_problem import save_benchmark, settings
 
 FILES = ("history.csv", "model.json", "model.safetensors", "run.json")
@@ -104,7 +104,7 @@ def test_other_data_does_not_resume_an_old_state(tmp_path, caplog) -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("reprood.train._write", broken)
+        patch.setattr("reprood.train.run._write", broken)
         start(tmp_path, record, "third")
     assert (tmp_path / "state" / "third" / "train.checkpoint").exists()
     images, labels = arrays(96, 16, 1, 3, 9)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from reprood.config import load_suite
-from reprood.files import sha256_file
+from reprood.config.suite import load_suite
+from reprood.core.files import sha256_file
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1500)]
 

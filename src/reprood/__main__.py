@@ -1,6 +1,6 @@
 """`python -m reprood`, which torchrun needs; the command `reprood` does the same."""
 
-from reprood.cli import main
+from reprood.cli.main import main
 
 if __name__ == "__main__":
     main()

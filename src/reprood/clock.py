@@ -8,7 +8,7 @@ import os
 import time
 from pathlib import Path
 
-from reprood.sums import FOLDERS, NEWEST
+from reprood.core.checksums import FOLDERS, NEWEST
 
 SOURCES = ("config", "notebooks", "src", "workflow", "Snakefile", "LICENSE", "CITATION.cff", "requirements.lock")
 PARTS = (*FOLDERS, "state", *SOURCES)  # whatever a rule reads or writes

@@ -12,7 +12,7 @@ import shutil
 import socket
 from pathlib import Path
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 FOLDER = Path(".snakemake/reprood")
 LOCKS = Path(".snakemake/locks")

@@ -38,7 +38,7 @@ def main() -> None:
         sys.exit(_ask(asked))
     if path:
         _end_with(path)
-    from reprood.cli import main as run
+    from reprood.cli.main import main as run
 
     run()
 
@@ -164,13 +164,13 @@ def _import_everything() -> Callable[[], None]:
     import pandas  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
-    import reprood.corrupt
-    import reprood.examples
-    import reprood.predict
+    import reprood.data.corrupt
+    import reprood.train.examples
+    import reprood.predict.run
     import reprood.report.draw
-    import reprood.study
-    import reprood.train  # noqa: F401
-    from reprood.cli import main as run
+    import reprood.studies.run
+    import reprood.train.run  # noqa: F401
+    from reprood.cli.main import main as run
 
     gc.collect()
     gc.freeze()  # forks do not copy what the collector would touch

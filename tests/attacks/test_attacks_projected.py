@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from reprood.attacks.losses import cross_entropy, margin
 from reprood.attacks.projected import attack_labels, fgsm, gradient, pgd, project, start_noise
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from tiny_problem import Net
 
 NORMS = ("linf", "l2")

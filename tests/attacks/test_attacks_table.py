@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from reprood.attacks.options import Attack
 from reprood.attacks.projected import attack_labels, fgsm
 from reprood.attacks.table import run_attack
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 IMAGES = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 with_autoattack = pytest.mark.skipif(find_spec("pyautoattack") is None, reason="pyautoattack is not installed")

@@ -8,13 +8,13 @@ import pytest
 
 from reprood.audit.papers import Paper
 from reprood.audit.verdicts import audit
-from reprood.conditions import conditions, matching, summaries
-from reprood.config import Suite
-from reprood.errors import ReproodError
+from reprood.config.conditions import conditions, matching, summaries
+from reprood.config.suite import Suite
+from reprood.core.errors import ReproodError
 from reprood.evaluate.collect import collect
 from reprood.evaluate.table import evaluate_run, read_metrics
-from reprood.files import canonical_json, write_json
-from reprood.study import Findings, write_findings
+from reprood.core.files import canonical_json, write_json
+from reprood.studies.run import Findings, write_findings
 
 COUNT = 300
 SPLITS = {name: {"dataset": "d", "split": name} for name in ("train", "validation", "test")}

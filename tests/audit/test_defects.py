@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from reprood.audit.defects import CHECKS, load_defects
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 FILE = Path(__file__).parents[2] / "config" / "defects.yaml"
 SHOWN = {  # as found, right

@@ -203,9 +203,9 @@ def failing(work: Path) -> None:
     name = long_suite(checkout.folder, 2)
     code = (
         "from pathlib import Path; import sys; from snakemake.common.configfile import load_configfile as load\n"
-        "from reprood.cli import _state_key; from reprood.workflow import Plan\n"
+        "from reprood.cli.main import _state_key; from reprood.pipeline.plan import Plan\n"
         f"plan = Plan({{**load('config/config.yaml'), 'suite': {name!r}}}, Path.cwd())\n"
-        "print(_state_key(plan.train_parameters('long', 'erm', 0), plan.code_of('long', 'erm', 'reprood.train')))"
+        "print(_state_key(plan.train_parameters('long', 'erm', 0), plan.code_of('long', 'erm', 'reprood.train.run')))"
     )
     key = checkout.run(sys.executable, "-c", code).stdout.strip()
     state = checkout.folder / "state/train/long/erm/0" / key

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reprood.config import Benchmark, Outlier, Preparation, Source
+from reprood.config.suite import Benchmark, Outlier, Preparation, Source
 from reprood.data.arrays import load_split, save_split
 from reprood.data.benchmark import fixed_order, prepare_split, select_rows
 from reprood.data.lint import lint_benchmark
 from reprood.data.prepare import prepare_images
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 
 def rng(seed=0):

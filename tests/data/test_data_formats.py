@@ -16,7 +16,7 @@ from reprood.data.arrays import load_split, save_split
 from reprood.data.catalogue import load_catalogue, parse_entry
 from reprood.data.dataset import prepare_dataset
 from reprood.data.generators import GENERATORS, generate
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 RNG = np.random.default_rng(0)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reprood.data.label_noise import corrupt_labels, corruption_matrix, gold_rows
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 
 def test_one_draw_for_each_label_in_order() -> None:

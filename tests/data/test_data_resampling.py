@@ -6,7 +6,7 @@ from PIL import Image
 
 from reprood.data.prepare import prepare_images
 from reprood.data.resampling import mixed, shrink_naively, to_channels
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 
 def pictures(count: int, height: int, width: int, channels: int = 1) -> np.ndarray:

@@ -7,9 +7,9 @@ from golden_files import load
 from reprood.data.arrays import load_split, save_split
 from reprood.data.benchmark import prepare_split
 from reprood.data.label_noise import corrupt_labels, corruption_matrix, gold_rows
-from reprood.data.styles import STYLES, apply_style
-from reprood.errors import ReproodError
-from reprood.records import LabelNoise, Preparation, Source
+from reprood.images.styles import STYLES, apply_style
+from reprood.core.errors import ReproodError
+from reprood.config.records import LabelNoise, Preparation, Source
 
 KINDS = ("uniform", "flip", "hierarchical")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from reprood.detectors import knn, logits, mahalanobis, odin, react, vim
 from reprood.detectors.names import POST_HOC
 from reprood.detectors.table import DETECTORS, Known, Stored, parse_options, score_all
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 CLASSES, WIDTH, CHANNELS = 4, 12, 2
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from reprood.engine.adam import Adam
+from reprood.methods.dias.adam import Adam
 
 
 def make_net() -> nn.Module:

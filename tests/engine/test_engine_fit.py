@@ -13,7 +13,7 @@ from reprood.engine.fit import fit
 from reprood.engine.heartbeat import Progress
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.nets.classifier import Classifier
 from tiny_problem import Net, problem, run
 

@@ -64,7 +64,7 @@ def test_training_does_not_import_the_compiler() -> None:
     code = (
         "import sys, torch; from torch import nn; from reprood.engine.optimizers import SGD\n"
         "p = nn.Parameter(torch.ones(2)); p.grad = torch.ones(2)\n"
-        "import reprood.train\n"
+        "import reprood.train.run\n"
         "o = SGD([{'params': [p], 'weight_decay': 0.1}], 0.9, True); o.step(0.1); o.zero_grad()\n"
         "assert 'torch._dynamo' not in sys.modules"
     )

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from reprood.engine.batches import Batch
-from reprood.engine.second_stream import second_stream
+from reprood.methods.biamat.second_stream import second_stream
 from reprood.engine.training import Training
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from tiny_problem import run
 
 EMPTY = torch.zeros(0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.evaluate import bootstrap, resample
 from reprood.evaluate.bootstrap import bootstrap_difference, bootstrap_interval, contrast
 from reprood.evaluate.delong import delong

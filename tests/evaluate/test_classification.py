@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.evaluate.classification import expected_calibration_error, label_ranks, top_k_error
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import golden_files
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.evaluate.metrics import detection_metrics
 from reprood.evaluate.open_set import acceptance_threshold, answers_of, macro_f, oscr, replicate_open_set
 from reprood.evaluate.variants import arpl_metrics, arpl_oscr

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reprood.config import Benchmark
-from reprood.errors import ReproodError
+from reprood.config.suite import Benchmark
+from reprood.core.errors import ReproodError
 from reprood.evaluate.collect import collect
 from reprood.evaluate.metrics import METRICS, detection_metrics
 from reprood.evaluate.table import COLUMNS, evaluate_run, groups, load_predictions, read_metrics

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.evaluate.map_codec import LEVELS, pack_maps
 from reprood.evaluate.maps import METRICS, Maps, has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.predictions import Predictions

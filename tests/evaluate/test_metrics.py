@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sklearn_metrics
 
 import golden_files
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.evaluate import variants
 from reprood.evaluate.metrics import METRICS, detection_metrics, needed, rank
 

@@ -8,7 +8,7 @@ from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
 from golden_files import load
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.evaluate import segmentation
 from reprood.evaluate.segmentation import area_below, au_pro, pixel_auroc, pro_curve, regions
 

@@ -112,8 +112,8 @@ def clock(folder: Path, reference: Reference, seed: int, cores: int) -> list[Cou
 LIMITED = """
 import resource, sys
 import numpy, pandas, pyarrow.parquet, torch
-import reprood.predict, reprood.train
-from reprood.cli import main
+import reprood.predict.run, reprood.train.run
+from reprood.cli.main import main
 torch.nn.Conv2d(1, 1, 3)(torch.zeros(1, 1, 8, 8))
 used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize")) * 1024
 resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv.pop(1)) * 1000, resource.RLIM_INFINITY))

@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reprood import presence, sums
+from reprood import presence
+
+from reprood.core import checksums as sums
 from reprood.clock import set_back
-from reprood.errors import ReproodError
-from reprood.files import sha256_file
-from reprood.sums import SUMS, damaged, read_list, require_all_whole, stated, whole
+from reprood.core.errors import ReproodError
+from reprood.core.files import sha256_file
+from reprood.core.checksums import SUMS, damaged, read_list, require_all_whole, stated, whole
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from corruption import cut, flip
@@ -77,7 +79,7 @@ def test_a_command_refuses_a_damaged_file_in_one_sentence(place):
         "--out",
         "plots.csv",
     ]
-    command[1:3] = ["-c", "from reprood.cli import main; main()"]
+    command[1:3] = ["-c", "from reprood.cli.main import main; main()"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "error: results/metrics.csv is not what its job wrote" in done.stderr
@@ -130,7 +132,7 @@ def test_jobs_that_write_into_one_folder_lose_no_entry(tmp_path):
     program = textwrap.dedent("""
         import sys
         from pathlib import Path
-        from reprood.sums import whole
+        from reprood.core.checksums import whole
         for number in range(20):
             path = Path("results") / f"{sys.argv[1]}.{number}"
             with whole([], [path]):
@@ -265,11 +267,11 @@ def test_a_command_dies_with_the_snakemake_that_started_it(tmp_path):
         import os, sys, time
         from pathlib import Path
         from reprood import warm
-        import reprood.cli
+        import reprood.cli.main
         def work():
             Path("working").write_text(str(os.getpid()))
             time.sleep(60)
-        reprood.cli.main = work
+        reprood.cli.main.main = work
         warm.main()
     """)
     (tmp_path / "command.py").write_text(command)
@@ -301,7 +303,7 @@ def test_a_command_dies_with_the_snakemake_that_started_it(tmp_path):
 )
 def test_memory_and_disk_are_one_sentence(raised, words):
     code = (
-        "import sys; import reprood.cli as cli; sys.argv = ['reprood', 'data']\n"
+        "import sys; import reprood.cli.main as cli; sys.argv = ['reprood', 'data']\n"
         f"def broken(): raise {raised}\n"
         "cli.app = broken; cli.main()"
     )
@@ -312,7 +314,7 @@ def test_memory_and_disk_are_one_sentence(raised, words):
 
 
 def test_other_errors_keep_their_traceback():
-    code = "import reprood.cli as cli\ndef broken(): raise RuntimeError('a defect')\ncli.app = broken; cli.main()"
+    code = "import reprood.cli.main as cli\ndef broken(): raise RuntimeError('a defect')\ncli.app = broken; cli.main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "RuntimeError: a defect" in done.stderr

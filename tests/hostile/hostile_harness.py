@@ -20,12 +20,12 @@ from typing import Any
 
 import pytest
 
-import reprood.cli
-import reprood.predict
+import reprood.cli.main
+import reprood.predict.run
 import reprood.report.draw  # and matplotlib makes its folders
-import reprood.study
-import reprood.train  # before the hook: importing torch starts a program that lists libraries
-from reprood.errors import ReproodError
+import reprood.studies.run
+import reprood.train.run  # before the hook: importing torch starts a program that lists libraries
+from reprood.core.errors import ReproodError
 
 ROOT = Path(__file__).parents[2]
 MEMORY = 3 << 30  # bytes of address space that a case may take
@@ -178,15 +178,15 @@ def _call(run: Sequence[str] | Callable[[], object]) -> int:
         else:
             sys.argv = ["reprood", *run]
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(reprood.cli, "JOBS", ())  # what a job took is told at the end of the process
-                reprood.cli.main()
+                patch.setattr(reprood.cli.main, "JOBS", ())  # what a job took is told at the end of the process
+                reprood.cli.main.main()
     except SystemExit as end:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
             return 1
         return int(end.code or 0)
     except ReproodError as mistake:  # of a function: what the command line would say
-        print(f"error: {reprood.cli.printable(str(mistake))}", file=sys.stderr)
+        print(f"error: {reprood.cli.main.printable(str(mistake))}", file=sys.stderr)
         return 1
     except BaseException:
         traceback.print_exc(file=sys.stderr)

@@ -203,14 +203,14 @@ def good_model() -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from reprood import resolve
+    from reprood.methods import registry
     from reprood.engine.seeds import seeded
-    from reprood.train import network, parse_config
+    from reprood.train.run import network, parse_config
 
     folder = shelf() / "model"
     folder.mkdir()
     with seeded(0):
-        made = resolve.method("erm").build(parse_config(TRAIN_RECORD), network(TRAIN_RECORD, 1), 2)
+        made = registry.method("erm").build(parse_config(TRAIN_RECORD), network(TRAIN_RECORD, 1), 2)
     save_file({k: v.contiguous() for k, v in made.state_dict().items()}, folder / "model.safetensors")
     (folder / "model.json").write_text(json.dumps(TRAIN_RECORD))
     torch.manual_seed(0)

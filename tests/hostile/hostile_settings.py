@@ -288,7 +288,7 @@ place("missing file", lambda i: str(i / "missing.yaml"), "missing.yaml")
 def settings(name: str, values: Any, *words: str) -> None:
     def build(inside: Path) -> Act:
         def run() -> None:
-            from reprood.workflow import Plan
+            from reprood.pipeline.plan import Plan
 
             Plan(values, ROOT)
 

@@ -73,14 +73,14 @@ def _readers() -> dict[str, tuple[str, bytes, Callable[[Path], object]]]:
     """Name -> (name of the file, good content, what reads it)."""
     from reprood.audit.papers import load_papers
     from reprood.audit.replicated import read_study
-    from reprood.config import load_suite
+    from reprood.config.suite import load_suite
     from reprood.data import folders, formats
     from reprood.data.archives import DAMAGED, members
     from reprood.data.arrays import array_of, load_split, read_npz
     from reprood.data.download import SourceFailed
     from reprood.data.packages import deb_member
     from reprood.data.prepare import decode
-    from reprood.errors import ReproodError
+    from reprood.core.errors import ReproodError
     from reprood.evaluate.predictions import load_predictions
     from reprood.evaluate.table import read_metrics
     from reprood.publish.seal import read_sums
@@ -88,7 +88,7 @@ def _readers() -> dict[str, tuple[str, bytes, Callable[[Path], object]]]:
     from reprood.report.claims import read_verdicts
     from reprood.report.records import RunRecord, checked
     from reprood.report.results import read_history
-    from reprood.train import load_model
+    from reprood.train.run import load_model
 
     def all_members(path: Path) -> None:
         for _ in members(path, lambda name: True):
@@ -215,10 +215,10 @@ ANYTHING = st.recursive(
 @fuzzed
 @given(ANYTHING)
 def test_any_value_is_a_setting_or_refused(value):
-    from reprood.cli_shared import suite_of
-    from reprood.config import load_settings
+    from reprood.cli.options import suite_of
+    from reprood.config.suite import load_settings
     from reprood.data.catalogue import parse_entry
-    from reprood.errors import ReproodError
+    from reprood.core.errors import ReproodError
 
     for read in (
         lambda: parse_entry("x", value),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hostile_harness import ROOT, Act, perform
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.publish.bill import locked
 from reprood.publish.supply import (
     KINDS,

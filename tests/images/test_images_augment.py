@@ -14,8 +14,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.functional import to_tensor
 from torchvision.transforms.v2 import functional as reference
 
-from reprood.errors import ReproodError
-from reprood.images import augment, simclr
+from reprood.core.errors import ReproodError
+from reprood.images import augment
+from reprood.methods.csi import simclr
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
 

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.corruptions import blurs, pixels, sampling, weather
 from reprood.images.corruptions.batch import FUNCTIONS, ONE_SEVERITY, Draws, corrupt, corrupt_mixed
 from reprood.images.corruptions.names import CIFAR_C_NAMES, CNC_NAMES, NAMES

@@ -10,9 +10,10 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from golden_files import load
-from reprood.errors import ReproodError
-from reprood.images import cutpaste, jitter
-from reprood.images.cutpaste import Boxes
+from reprood.core.errors import ReproodError
+from reprood.methods.cutpaste import paste as cutpaste
+from reprood.methods.cutpaste import jitter
+from reprood.methods.cutpaste.paste import Boxes
 
 OPERATIONS = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
 

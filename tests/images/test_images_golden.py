@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import golden_files
-from reprood.images import augment, simclr
+from reprood.images import augment
+from reprood.methods.csi import simclr
 
 pytestmark = pytest.mark.golden
 

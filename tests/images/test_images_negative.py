@@ -9,8 +9,9 @@ import torch
 from PIL import Image, ImageFilter
 
 import golden_files
-from reprood.errors import ReproodError
-from reprood.images import negative, rotations
+from reprood.core.errors import ReproodError
+from reprood.images import rotations
+from reprood.methods.resmooth import negative
 from reprood.methods.cutmix import cutout_batch
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from reprood.errors import ReproodError
-from reprood.images.occlude import occlude
+from reprood.core.errors import ReproodError
+from reprood.predict.occlude import occlude
 
 
 def images() -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 import golden_files
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images import randaugment_ops as ops
 from reprood.images.randaugment import (
     HOOD_TABLE,

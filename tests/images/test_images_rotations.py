@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.rotations import rotate, rotated_batch, translate
 
 

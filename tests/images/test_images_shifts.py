@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from reprood.errors import ReproodError
-from reprood.images import shifts
+from reprood.core.errors import ReproodError
+from reprood.methods.csi import shifts
 
 
 def picture(count: int = 3, height: int = 5, width: int = 5, channels: int = 2) -> torch.Tensor:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from reprood.images.standardise import standardise_each
+from reprood.methods.biamat.standardise import standardise_each
 
 
 def pictures(count: int = 4, channels: int = 3, size: int = 5) -> torch.Tensor:

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from reprood.engine.problem import ImageSet, Problem
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.augment import normalise
-from reprood.methods import biamat as method
-from reprood.methods import biamat_step
-from reprood.methods.biamat import Config
-from reprood.methods.biamat_loss import (
+from reprood.methods.biamat import method
+from reprood.methods.biamat import step as biamat_step
+from reprood.methods.biamat.method import Config
+from reprood.methods.biamat.loss import (
     Answers,
     at_loss,
     at_objective,
@@ -26,9 +26,9 @@ from reprood.methods.biamat_loss import (
     trades_loss,
     trades_objective,
 )
-from reprood.methods.biamat_net import RobustNet, TwoHeads
-from reprood.methods.biamat_recipe import Recipe
-from reprood.methods.biamat_step import Ascent, at_step, gate, trades_step
+from reprood.methods.biamat.net import RobustNet, TwoHeads
+from reprood.methods.biamat.recipe import Recipe
+from reprood.methods.biamat.step import Ascent, at_step, gate, trades_step
 from tiny_problem import Net, image_set, problem, run
 
 SHORT = Recipe(epochs=3, batch_size=16, lr=0.05, crop_padding=1, drop_last=True, monitor_every=1)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 import golden_files
 from reprood.attacks.losses import cross_entropy, margin
 from reprood.attacks.projected import pgd
-from reprood.images.standardise import standardise_each
-from reprood.methods.biamat_loss import (
+from reprood.methods.biamat.standardise import standardise_each
+from reprood.methods.biamat.loss import (
     Answers,
     at_loss,
     at_objective,
@@ -19,9 +19,9 @@ from reprood.methods.biamat_loss import (
     gate_threshold,
     out_then_in,
 )
-from reprood.methods.biamat_net import RobustNet, TwoHeads
-from reprood.methods.biamat_recipe import Recipe, at_rate, bag_of_tricks_rate, trades_rate
-from reprood.methods.biamat_step import Ascent, trades_step
+from reprood.methods.biamat.net import RobustNet, TwoHeads
+from reprood.methods.biamat.recipe import Recipe, at_rate, bag_of_tricks_rate, trades_rate
+from reprood.methods.biamat.step import Ascent, trades_step
 from reprood.nets.wrn_leaky import Unit
 
 pytestmark = pytest.mark.golden
@@ -182,7 +182,7 @@ def vars_of(module: nn.Module) -> dict[str, Tensor]:
 
 
 def test_trades_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    from reprood.methods import biamat_step
+    from reprood.methods.biamat import step as biamat_step
 
     attacked: list[Tensor] = []
     inner = biamat_step.pgd

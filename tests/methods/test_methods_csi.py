@@ -13,16 +13,16 @@ from torch import Tensor
 
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.training import Training
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.augment import normalise
-from reprood.images.shifts import COUNTS, all_shifts
-from reprood.methods import csi as method
-from reprood.methods import csi_score
-from reprood.methods.csi import Config
-from reprood.methods.csi_loss import joint_labels, nt_xent, shift_cross_entropy, supervised_nt_xent
-from reprood.methods.csi_views import assembled, training_views, view_at_test
+from reprood.methods.csi.shifts import COUNTS, all_shifts
+from reprood.methods.csi import method
+from reprood.methods.csi import score as csi_score
+from reprood.methods.csi.method import Config
+from reprood.methods.csi.loss import joint_labels, nt_xent, shift_cross_entropy, supervised_nt_xent
+from reprood.methods.csi.views import assembled, training_views, view_at_test
 from reprood.nets import wrn
-from reprood.nets.contrastive import ContrastiveNet, marginalised
+from reprood.methods.csi.net import ContrastiveNet, marginalised
 from tiny_problem import Net, problem, run
 
 SHORT = Training(
@@ -391,7 +391,7 @@ def test_labelled_training_resumes_in_both_stages(shift, tmp_path: Path, monkeyp
     assert ("validation_marginalised_error" in rows[-1]) == (shift == "rotation")
     assert "validation_error" in rows[-1]
     resumed = run(tmp_path / "parts", checkpoint_seconds=0)
-    for stage in ("reprood.methods.csi.supervised_nt_xent", "reprood.methods.csi_linear.linear_loss"):
+    for stage in ("reprood.methods.csi.method.supervised_nt_xent", "reprood.methods.csi.linear.linear_loss"):
         with monkeypatch.context() as patch:
             patch.setattr(stage, killed_at_second(resolve_name(stage)))
             with pytest.raises(KeyboardInterrupt):

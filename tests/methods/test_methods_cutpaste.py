@@ -16,13 +16,13 @@ from torch.nn import functional
 from golden_files import load
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.training import Training
-from reprood.errors import ReproodError
-from reprood.methods import cutpaste as method
-from reprood.methods import cutpaste_density as density
-from reprood.methods import cutpaste_patches as patches
-from reprood.methods.cutpaste_net import CutPaste, projection_head
-from reprood.methods.cutpaste_scores import grad_cam, log_odds_normal, proxy_score, windows_features
-from reprood.methods.cutpaste_settings import OUTPUTS, Config
+from reprood.core.errors import ReproodError
+from reprood.methods.cutpaste import method
+from reprood.methods.cutpaste import density
+from reprood.methods.cutpaste import patches
+from reprood.methods.cutpaste.net import CutPaste, projection_head
+from reprood.methods.cutpaste.scores import grad_cam, log_odds_normal, proxy_score, windows_features
+from reprood.methods.cutpaste.settings import OUTPUTS, Config
 from reprood.nets import imagenet_resnet
 from reprood.nets.wrn import build as wrn
 from tiny_problem import Net, problem, run
@@ -284,7 +284,7 @@ def test_windows_features_and_maps_by_hand() -> None:
 
 
 def test_groups_of_windows_do_not_matter(monkeypatch) -> None:
-    from reprood.methods import cutpaste_scores
+    from reprood.methods.cutpaste import scores as cutpaste_scores
 
     config = settings(crop=8, stride=4)
     model = network(config)

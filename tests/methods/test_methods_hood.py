@@ -17,14 +17,14 @@ from reprood.data.arrays import save_split
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.evaluate import variants
 from reprood.evaluate.metrics import detection_metrics
 from reprood.images import randaugment as real
 from reprood.methods import hood
 from reprood.methods.hood import Config
 from reprood.methods.oe_loss import oe_loss
-from reprood.train import load_model, train_run
+from reprood.train.run import load_model, train_run
 from tiny_problem import Net, arrays, image_set, problem, run, save_benchmark, settings
 
 SHORT = Training(epochs=2, batch_size=16, lr=0.05, crop_padding=1, drop_last=True)

@@ -12,13 +12,13 @@ from torch.nn import functional
 
 from golden_files import load
 from reprood.engine.batches import make_inputs
-from reprood.engine.mixture import Mixture, fit_mixture
+from reprood.methods.resmooth.mixture import Mixture, fit_mixture
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.images.augment import normalise
-from reprood.methods import resmooth
-from reprood.methods.resmooth import Config, Smoothed
-from reprood.methods.resmooth_loss import (
+from reprood.methods.resmooth import method as resmooth
+from reprood.methods.resmooth.method import Config, Smoothed
+from reprood.methods.resmooth.loss import (
     distillation_loss,
     distillation_terms,
     loss_terms,

@@ -13,7 +13,7 @@ from torch.nn import functional
 from golden_files import load
 from reprood.engine.problem import Problem
 from reprood.engine.training import Training
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.rotations import rotated_batch
 from reprood.methods import ss_labels as method
 from reprood.methods.ss_labels import Config

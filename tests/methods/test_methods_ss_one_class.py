@@ -13,7 +13,7 @@ from torch.nn import functional
 from golden_files import load
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.training import Training
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.methods import ss_one_class as method
 from reprood.methods.ss_one_class import Config
 from tiny_problem import Net, problem, run

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.nets import densenet, pyramidnet, resnet, wrn
 from reprood.nets.classifier import Classifier
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 import golden_files
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.nets import cbam_resnet
 from reprood.nets.cbam_resnet import Attention, AttentiveBasic
 from reprood.nets.classifier import Classifier

@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.nets import imagenet_resnet, wrn
 from reprood.nets.imagenet_resnet import build, load_imagenet, load_torchvision, torchvision_name
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from reprood.engine.seeds import seeded
-from reprood.errors import ReproodError
-from reprood.nets.dcgan import Discriminator, Generator, sides
+from reprood.core.errors import ReproodError
+from reprood.methods.dias.dcgan import Discriminator, Generator, sides
 from reprood.nets.staged import Staged, Unit, build
 
 

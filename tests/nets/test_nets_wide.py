@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from golden_files import load
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.nets import wide
 from reprood.nets.classifier import Classifier
 

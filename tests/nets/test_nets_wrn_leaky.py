@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.nets import wrn_leaky
 from reprood.nets.classifier import Classifier
 from reprood.nets.wrn_leaky import SameConv3x3, Unit

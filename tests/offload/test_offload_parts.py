@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.offload import pack, planned
 from reprood.offload.archive import check, parts_of, unpack, write_archive
 from reprood.offload.jobs import Done, Job, chosen, difference, job_of

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from reprood.files import read_json, sha256_file
+from reprood.core.files import read_json, sha256_file
 from reprood.offload.child import STOPPED, Patience
-from reprood.train import train_run
+from reprood.train.run import train_run
 from tiny_problem import save_benchmark, settings
 
 TESTS = Path(__file__).resolve().parent.parent

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reprood.files import read_json, sha256_file
+from reprood.core.files import read_json, sha256_file
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(900)]
 

@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from reprood.files import read_json
+from reprood.core.files import read_json
 from reprood.offload.jobs import Job
 from reprood.offload.runner import Runner, make_slots
 from tiny_problem import settings
@@ -35,8 +35,8 @@ def jobs(data: Path) -> list[Job]:
 
 
 def main(folder: Path, seconds: float) -> None:
-    import reprood.predict
-    import reprood.train  # noqa: F401 - forks have them
+    import reprood.predict.run
+    import reprood.train.run  # noqa: F401 - forks have them
 
     out = folder / "out"
     visit = len(list((out / "visits").glob("*"))) + 1

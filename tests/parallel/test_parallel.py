@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from reprood.errors import ReproodError
-from reprood.files import read_json
+from reprood.core.errors import ReproodError
+from reprood.core.files import read_json
 from reprood.parallel import launch
 from reprood.parallel.collectives import shares
-from reprood.train import train_run
+from reprood.train.run import train_run
 from tiny_problem import save_benchmark, settings
 
 TESTS = Path(__file__).resolve().parent.parent

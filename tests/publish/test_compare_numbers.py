@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reprood.compare_numbers import compare_numbers
+from reprood.publish.compare_numbers import compare_numbers
 
 
 def metrics(**values: list[float]) -> pd.DataFrame:

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from reprood.evaluate.table import evaluate_run, read_metrics
-from reprood.files import read_json
+from reprood.core.files import read_json
 from reprood.publish.contents import SIGNATURE, SUITE, suite_record
 from reprood.publish.seal import check_signature, differences, read_sums, sums_of
-from reprood.spot import choose
-from reprood.verify import same_numbers
+from reprood.publish.rerun import choose
+from reprood.publish.verify import same_numbers
 
 PUBLISHED = Path(__file__).parents[2] / "published"
 RELEASES = sorted(path.parent for path in PUBLISHED.glob(f"*/{SIGNATURE}"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reprood.spot import Spot, choose
+from reprood.publish.rerun import Spot, choose
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(900)]
 

@@ -5,7 +5,7 @@ from toy_paper import CLAIMS, DEFECTS, KINDS, PAPER
 
 import fabricate
 from reprood.audit.verdicts import audit
-from reprood.kinds import page_names
+from reprood.report.contents import page_names
 from reprood.report.figures import make_figure
 from reprood.report.pages import write_report
 from reprood.report.results import BenchmarkResults

@@ -6,7 +6,7 @@ import pytest
 import fabricate
 from reprood.audit.papers import Paper
 from reprood.audit.verdicts import audit
-from reprood.files import sha256_file
+from reprood.core.files import sha256_file
 from reprood.report.boards import boards
 from reprood.report.evidence import board_rows, file_of, parts_of_split, verdict_rows
 from reprood.report.results import BenchmarkResults

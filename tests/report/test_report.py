@@ -12,7 +12,7 @@ from toy_paper import KINDS
 
 import fabricate
 from reprood.audit.papers import Claim
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.report.claims import forest, stated
 from reprood.report.figures import make_figure
 from reprood.report.notebook import render

@@ -7,7 +7,7 @@ import pytest
 from toy_paper import PAPER
 
 from reprood.audit.reasons import signed
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.report import words
 from reprood.report.figures import make_figure
 from reprood.report.forms import Cell, Table, frame, latex, markdown, write_forms

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import fabricate
 from reprood.audit.papers import Paper
-from reprood.kinds import figures_of
+from reprood.report.contents import figures_of
 
 DEFECTS = Path(__file__).parents[2] / "config" / "defects.yaml"
 KINDS = figures_of(fabricate.suite().benchmarks["toy"])

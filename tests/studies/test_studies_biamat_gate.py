@@ -10,12 +10,12 @@ from pydantic import ValidationError
 from torch import nn
 
 from reprood.engine.seeds import seeded
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.augment import normalise
-from reprood.methods import biamat
+from reprood.methods.biamat import method as biamat
 from reprood.report.studies.biamat_gate import draw
 from reprood.studies.biamat_gate import Config, confidences, measure
-from reprood.study import Given
+from reprood.studies.run import Given
 from tiny_problem import Net, image_set, problem
 
 

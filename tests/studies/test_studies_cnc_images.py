@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from reprood.engine.seeds import seeded
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.nets.classifier import Classifier
 from reprood.report.studies.cnc_images import draw
 from reprood.studies import cnc_images
 from reprood.studies.cnc_images import Config
-from reprood.study import Given
+from reprood.studies.run import Given
 from tiny_problem import Net, image_set, problem
 
 ARMS = ("source", "pbcc", "corruption", "cnc")

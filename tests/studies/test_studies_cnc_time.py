@@ -12,7 +12,7 @@ from reprood.nets.classifier import Classifier
 from reprood.report.studies.inference_time import draw
 from reprood.studies import inference_time
 from reprood.studies.inference_time import Config
-from reprood.study import Given
+from reprood.studies.run import Given
 from tiny_problem import Net, problem
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from golden_files import load
 from reprood.report.studies.cnc_toy import draw
 from reprood.studies import cnc_toy
 from reprood.studies.cnc_toy import ARMS, Config
-from reprood.study import Given
+from reprood.studies.run import Given
 
 SMALL = Config(points=60, hidden=(8, 8), steps=60, grid=24)
 

@@ -10,15 +10,15 @@ import torch
 
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.errors import ReproodError
-from reprood.methods import dias
-from reprood.methods.dias_net import Networks, StagedClassifier
-from reprood.nets.dcgan import Generator
+from reprood.core.errors import ReproodError
+from reprood.methods.dias import method as dias
+from reprood.methods.dias.net import Networks, StagedClassifier
+from reprood.methods.dias.dcgan import Generator
 from reprood.nets.staged import build
 from reprood.report.studies.dias_fakes import draw
 from reprood.studies import dias_fakes
 from reprood.studies.dias_fakes import Config, judge
-from reprood.study import Given
+from reprood.studies.run import Given
 from tiny_problem import image_set, problem
 
 METHOD = dias.Config(training=Training(epochs=2, batch_size=16, lr=0.05, crop_padding=1), gan_width=2, noise=5)

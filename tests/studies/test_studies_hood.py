@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.methods import erm, hood
 from reprood.nets.classifier import Classifier
 from reprood.report.studies.hood_mechanism import draw
 from reprood.studies import hood_mechanism
 from reprood.studies.hood_mechanism import Config, numbers, shuffled_hsic
-from reprood.study import Given
+from reprood.studies.run import Given
 from tiny_problem import Net, image_set, problem
 
 METRICS = {"hsic", "hsic_expected", "hsic_relative_gap", "pairing_spread", "kbar", "lbar", "norm_id", "norm_outlier"}

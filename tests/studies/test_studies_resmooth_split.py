@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from reprood.engine.mixture import bic_of_one, fit_mixture
+from reprood.methods.resmooth.mixture import bic_of_one, fit_mixture
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.methods import erm
 from reprood.nets.classifier import Classifier
 from reprood.report.studies.resmooth_split import draw
 from reprood.studies import resmooth_split
 from reprood.studies.resmooth_split import Config, Views, arm_of, split
-from reprood.study import Given
+from reprood.studies.run import Given
 from tiny_problem import Net, problem
 
 STRONG = ("n2_m28", "n1_m28", "n3_m28", "n2_m4", "n2_m16")

@@ -3,12 +3,12 @@ import sys
 from pathlib import Path
 
 from reprood.clock import set_back
-from reprood.errors import ReproodError
-from reprood.fingerprint import remembered
+from reprood.core.errors import ReproodError
+from reprood.pipeline.fingerprint import remembered
 from reprood.presence import alone, announce, drop_damaged_records, started
-from reprood.sums import require_all_whole
+from reprood.core.checksums import require_all_whole
 from reprood.warm import start
-from reprood.workflow import (
+from reprood.pipeline.plan import (
     MODEL_FILES,
     SPLIT_FILES,
     STUDY_FILES,
@@ -114,7 +114,7 @@ def train_data(wildcards):
 
 
 def train_code(wildcards):
-    return plan.code_of(wildcards.benchmark, wildcards.method, "reprood.train")
+    return plan.code_of(wildcards.benchmark, wildcards.method, "reprood.train.run")
 
 
 def train_parameters(wildcards):
@@ -134,7 +134,7 @@ def predict_data(wildcards):
 
 
 def predict_code(wildcards):
-    return plan.code_of(wildcards.benchmark, wildcards.method, "reprood.predict")
+    return plan.code_of(wildcards.benchmark, wildcards.method, "reprood.predict.run")
 
 
 def predict_parameters(wildcards):

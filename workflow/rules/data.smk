@@ -58,7 +58,7 @@ rule corrupted:
         mem_mb=3000,
         runtime=240,
     params:
-        code=code("reprood.corrupt"),
+        code=code("reprood.data.corrupt"),
         settings=corrupted_parameters,
         environment=environment("torch", "numpy", "pillow"),
     shell:

@@ -122,7 +122,7 @@ rule notebook:
             "reprood.evaluate.table",
             "reprood.audit.verdicts",
             "reprood.data.arrays",
-            "reprood.data.styles",
+            "reprood.images.styles",
         ),
         environment=environment("matplotlib", "nbconvert"),
     shell:

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from reprood.attacks.options import Norm
 from reprood.attacks.projected import Classify
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 TARGETS = 9  # classes that the targeted attacks try, where there are so many
 LEAST_CLASSES = 4  # the targeted loss compares with the third and fourth largest logit

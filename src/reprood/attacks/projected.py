@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from reprood.attacks.losses import LOSSES
 from reprood.attacks.options import Loss, Norm
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 Objective = Callable[[Tensor], Tensor]
 Classify = Callable[[Tensor], Tensor]

@@ -7,7 +7,7 @@ from reprood.attacks.autoattack import autoattack
 from reprood.attacks.losses import LOSSES
 from reprood.attacks.options import Attack
 from reprood.attacks.projected import Classify, attack_labels, fgsm
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 
 def run_attack(options: Attack, classify: Classify, images: Tensor, labels: Tensor, generator: Generator) -> Tensor:

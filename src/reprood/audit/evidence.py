@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from reprood.audit.papers import LOCALISATION, OPEN_SET, PLAIN, SEGMENTATION, Claim, Paper
-from reprood.conditions import matching
-from reprood.config import Benchmark
-from reprood.errors import ReproodError
+from reprood.config.conditions import matching
+from reprood.config.suite import Benchmark
+from reprood.core.errors import ReproodError
 from reprood.evaluate.localised import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.metrics import METRICS
@@ -25,7 +25,7 @@ from reprood.evaluate.table import (
     stored_answers,
     threshold_of,
 )
-from reprood.files import read_json
+from reprood.core.files import read_json
 
 REPLICATES = 1000
 

@@ -19,8 +19,8 @@ from reprood.audit.findings import absent, find, pieces
 from reprood.audit.papers import SOURCE_WORDS, Claim, Paper, unit
 from reprood.audit.reasons import explain, pattern
 from reprood.audit.replicated import FamilyEvidence, StudyEvidence
-from reprood.config import Suite
-from reprood.files import atomic_path
+from reprood.config.suite import Suite
+from reprood.core.files import atomic_path
 
 REDUCED, PAPER = "reduced", "paper"
 INCONCLUSIVE, NOT_JUDGED = "inconclusive", "not judged at this scale"

@@ -1,14 +1,14 @@
-"""The verbs of the data stage; see `reprood.cli`."""
+"""The verbs of the data stage; see `reprood.cli.main`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reprood.cli_shared import Out, parse, parse_record, pin_threads, validated
-from reprood.errors import ReproodError
-from reprood.outputs import SPLIT_FILES, of_splits, within
-from reprood.sums import whole
+from reprood.cli.options import Out, parse, parse_record, pin_threads, validated
+from reprood.core.errors import ReproodError
+from reprood.pipeline.outputs import SPLIT_FILES, of_splits, within
+from reprood.core.checksums import whole
 
 data_app = typer.Typer(no_args_is_help=True, help="Bring data sets and benchmarks into memory-mapped arrays.")
 
@@ -62,7 +62,7 @@ def data_split(
     """Select and prepare one split of a benchmark."""
     pin_threads(1)
     from reprood.data.benchmark import prepare_split
-    from reprood.records import LabelNoise, Preparation, Source
+    from reprood.config.records import LabelNoise, Preparation, Source
 
     record = parse_record(spec, "--spec", "source", "preparation", "role", "label_noise")
     noise = record["label_noise"]
@@ -85,10 +85,10 @@ def data_lint(
 ) -> None:
     """Refuse a benchmark whose splits overlap, are duplicated or were prepared differently."""
     pin_threads(1)
-    from reprood.config import Benchmark
+    from reprood.config.suite import Benchmark
     from reprood.data.arrays import load_split
     from reprood.data.lint import lint_benchmark
-    from reprood.files import write_json
+    from reprood.core.files import write_json
 
     record = parse_record(spec, "--spec", "name")
     record.pop("name")
@@ -106,8 +106,8 @@ def data_corrupt(
 ) -> None:
     """Make the corrupted copies of a benchmark's test split (imports torch)."""
     pin_threads(1)
-    from reprood.config import Corruptions
-    from reprood.corrupt import make_corrupted
+    from reprood.config.suite import Corruptions
+    from reprood.data.corrupt import make_corrupted
 
     with whole(within(test, SPLIT_FILES), within(out, SPLIT_FILES)):
         make_corrupted(test, validated(Corruptions, parse(spec, "--spec"), "--spec"), out)

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from reprood import resolve
-from reprood.config import load_suite
-from reprood.workflow import Plan
+from reprood.methods import registry
+from reprood.config.suite import load_suite
+from reprood.pipeline.plan import Plan
 
 Row = tuple[str, ...]
 Listing = tuple[Row, list[Row]]
@@ -49,8 +49,8 @@ def methods(root: Path) -> Listing:
     import ast
 
     rows: list[Row] = []
-    for name in resolve.methods():
-        tree = ast.parse((resolve.PACKAGE / "methods" / f"{name}.py").read_text(encoding="utf-8"))
+    for name in registry.methods():
+        tree = ast.parse(Path(str(source(registry.module_name("methods", name)))).read_text(encoding="utf-8"))
         title = (ast.get_docstring(tree) or "").split("\n")[0]
         arms = sorted(
             {key for s in _suites(root) for key, arm in load_suite(s, root).methods.items() if arm.use == name}
@@ -103,7 +103,7 @@ def check(suite: str, root: Path) -> list[str]:
     import json
 
     from reprood.engine.settings import read_settings
-    from reprood.train import network, parse_config
+    from reprood.train.run import network, parse_config
 
     plan = Plan({"suite": suite}, root)
     lines = []
@@ -115,5 +115,5 @@ def check(suite: str, root: Path) -> list[str]:
         epochs = config.training.epochs
         lines.append(f"{benchmark}/{method}: {settings['backbone']['name']}, {count:,} parameters, {epochs} epochs")
     for name, study in plan.suite.studies.items():
-        read_settings(resolve.study(study.use).Config, study.set, f"study {name}")
+        read_settings(registry.study(study.use).Config, study.set, f"study {name}")
     return lines

@@ -16,16 +16,16 @@ from typing import Annotated, Any
 
 import typer
 
-from reprood import cli_publish
-from reprood.cli_data import data_app
-from reprood.cli_offload import offload_app
-from reprood.cli_report import report_app
-from reprood.cli_shared import Out, parse_record, pin_threads, suite_of, validated
-from reprood.errors import ReproodError
+from reprood.cli import publish as cli_publish
+from reprood.cli.data import data_app
+from reprood.cli.offload import offload_app
+from reprood.cli.report import report_app
+from reprood.cli.options import Out, parse_record, pin_threads, suite_of, validated
+from reprood.core.errors import ReproodError
 from reprood.offload.adopt import VARIABLE as OFFLOADED
-from reprood.outputs import MODEL_FILES, STUDY_FILES, of_runs, of_splits, within
-from reprood.printable import printable as printable
-from reprood.sums import whole
+from reprood.pipeline.outputs import MODEL_FILES, STUDY_FILES, of_runs, of_splits, within
+from reprood.core.printable import printable as printable
+from reprood.core.checksums import whole
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,7 +55,7 @@ def _state_key(settings: str, code: str) -> str:
 
 def _together(record: dict[str, Any], device: str) -> bool:
     """Whether this is one of several processes of a training; becomes them if the environment asks for it."""
-    from reprood.lease import visible_gpus
+    from reprood.core.gpus import visible_gpus
     from reprood.parallel import launch
 
     if launch.world() > 1:
@@ -82,7 +82,7 @@ def train(
 ) -> None:
     """Train one run (benchmark x method x seed); a killed one goes on where it was."""
     pin_threads(threads)
-    from reprood.lease import one_gpu
+    from reprood.core.gpus import one_gpu
 
     record = parse_record(settings, "--settings", "benchmark", "method", "seed")
     if delivery := os.environ.get(OFFLOADED):
@@ -100,7 +100,7 @@ def train(
         if together:
             from reprood.parallel.training import train_together as start
         else:
-            from reprood.train import train_run as start
+            from reprood.train.run import train_run as start
 
         start(
             record,
@@ -126,7 +126,7 @@ def predict(
 ) -> None:
     """Run a trained model on every test split; write one row a sample with every score."""
     pin_threads(threads)
-    from reprood.lease import one_gpu
+    from reprood.core.gpus import one_gpu
 
     record = parse_record(settings, "--settings", "splits", "detectors")
     if delivery := os.environ.get(OFFLOADED):
@@ -137,7 +137,7 @@ def predict(
         return
     reads = [*of_splits(data, record["splits"]), *within(run, MODEL_FILES[:2])]
     with whole(reads, [out]), one_gpu(device):
-        from reprood.predict import predict_run
+        from reprood.predict.run import predict_run
 
         predict_run(
             run,
@@ -162,7 +162,7 @@ def study(
 ) -> None:
     """Carry out a study: an analysis that is not a benchmark (a toy problem, a mechanism, a timing)."""
     pin_threads(threads)
-    from reprood.lease import one_gpu
+    from reprood.core.gpus import one_gpu
 
     record = parse_record(settings, "--settings", "name", "use", "set", "seeds", "benchmark", "methods", "suite_seed")
     jobs = [(record["benchmark"], method, seed) for method in record["methods"] for seed in record["seeds"]]
@@ -170,7 +170,7 @@ def study(
     if record["benchmark"]:
         reads += of_splits(data / record["benchmark"], ("train", "validation", "test", *record["auxiliary"]))
     with whole(reads, within(out, STUDY_FILES)), one_gpu(device):
-        from reprood.study import run_study
+        from reprood.studies.run import run_study
 
         state = Path("state/study") / record["name"] / _state_key(settings, code)
         run_study(record, data=data, runs=runs, out=out, state=state, device=device, threads=threads)
@@ -186,7 +186,7 @@ def evaluate_run_command(
 ) -> None:
     """Metrics of one run from its predictions."""
     pin_threads(1)
-    from reprood.config import Benchmark
+    from reprood.config.suite import Benchmark
     from reprood.evaluate.table import evaluate_run
 
     record = parse_record(spec, "--spec", "name")
@@ -247,7 +247,7 @@ def examples(
 ) -> None:
     """Show what each method does to the same training images; written as arrays for the report."""
     pin_threads(1)
-    from reprood.examples import draw_examples
+    from reprood.train.examples import draw_examples
 
     with whole(of_splits(data, ("train",)), [out]):
         draw_examples(parse_record(settings, "--settings"), data / "train", out)
@@ -264,7 +264,7 @@ def list_command(
     from rich.console import Console
     from rich.table import Table
 
-    from reprood.listing import LISTS
+    from reprood.cli.list import LISTS
 
     if what not in LISTS:
         raise ReproodError(f"There is no list of '{what}'; choose one of {', '.join(LISTS)}.")
@@ -290,12 +290,12 @@ def check(
     Example: reprood check --suite quick
     """
     pin_threads(threads)
-    from reprood.listing import check as check_suite
+    from reprood.cli.list import check as check_suite
 
     for line in check_suite(suite, Path.cwd()):
         print(line)
     if trial:
-        from reprood.trial import trial as try_suite
+        from reprood.cli.trial import trial as try_suite
 
         for line in try_suite(suite, Path.cwd(), device):
             print(line, flush=True)
@@ -307,7 +307,7 @@ def watch(
     folder: Annotated[Path, typer.Option(help="Where the heartbeats are.")] = Path("logs/heartbeat"),
 ) -> None:
     """Show the running trainings: epoch, loss, speed, time left."""
-    from reprood.watch import watch as show
+    from reprood.cli.watch import watch as show
 
     show(folder, once=once)
 
@@ -319,7 +319,7 @@ def intact(
     ] = False,
 ) -> None:
     """Read every result in this checkout and say which are not what their jobs wrote (SHA256SUMS beside them)."""
-    from reprood.sums import damaged
+    from reprood.core.checksums import damaged
 
     found = damaged(Path())
     for name in found:
@@ -339,7 +339,7 @@ def intact(
 @app.command()
 def times(folder: Annotated[Path, typer.Option(help="Where the jobs' logs are.")] = Path("logs")) -> None:
     """Show what the finished jobs took, by kind and method: wall seconds and CPU-seconds."""
-    from reprood.times import table
+    from reprood.cli.times import table
 
     for line in table(folder):
         print(line)

@@ -1,11 +1,11 @@
-"""The verbs of work done on another machine; see `reprood.cli` and `docs/offload.md`."""
+"""The verbs of work done on another machine; see `reprood.cli.main` and `docs/offload.md`."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 offload_app = typer.Typer(
     no_args_is_help=True,
@@ -21,7 +21,7 @@ def _configuration(suite: str, more: list[str] | None) -> tuple[dict[str, Any], 
     """Snakemake's configuration, and what it has to be told for it."""
     import yaml
 
-    from reprood.config import read_yaml
+    from reprood.config.suite import read_yaml
 
     pairs = {"suite": suite}
     for pair in more or ():

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from reprood.config import Suite
+    from reprood.config.suite import Suite
 
 Form = TypeVar("Form", bound="BaseModel")
 Out = Annotated[Path, typer.Option("--out", help="What is written.")]
@@ -41,7 +41,7 @@ def validated(form: type[Form], value: Any, option: str) -> Form:
     """A record of an option; a mistake is one sentence."""
     from pydantic import ValidationError
 
-    from reprood.reading import explain
+    from reprood.core.yaml import explain
 
     try:
         return form.model_validate(value)
@@ -51,7 +51,7 @@ def validated(form: type[Form], value: Any, option: str) -> Form:
 
 def suite_of(text: str) -> "Suite":
     """The suite of the option `--suite`."""
-    from reprood.config import Suite
+    from reprood.config.suite import Suite
 
     record = parse_record(text, "--suite", "name")
     record.pop("name")

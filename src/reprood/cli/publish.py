@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reprood.cli_shared import pin_threads
-from reprood.errors import ReproodError
+from reprood.cli.options import pin_threads
+from reprood.core.errors import ReproodError
 
 if TYPE_CHECKING:
-    from reprood.verify import Check
+    from reprood.publish.verify import Check
 
 
 def publish(
@@ -25,11 +25,11 @@ def publish(
     pin_threads(1)
     import yaml
 
-    from reprood.config import suite_path
+    from reprood.config.suite import suite_path
     from reprood.publish.build import build_release, code_revision
-    from reprood.reading import read_yaml
-    from reprood.sums import require_all_whole
-    from reprood.workflow import Plan
+    from reprood.core.yaml import read_yaml
+    from reprood.core.checksums import require_all_whole
+    from reprood.pipeline.plan import Plan
 
     root = Path.cwd()
     config = read_yaml(root / "config" / "config.yaml") or {}
@@ -60,7 +60,7 @@ def verify(
     With --spot, random runs are trained and predicted again; this needs torch, and the release's data in this checkout.
     """
     pin_threads(1)
-    from reprood.verify import verify as check
+    from reprood.publish.verify import verify as check
 
     if not path.exists():
         raise ReproodError(f"{path} does not exist; give the folder or the zip archive of a release.")
@@ -79,8 +79,8 @@ def _spot(path: Path, count: int, seed: int) -> "Check":
     import numpy as np
 
     from reprood.publish.unpack import opened
-    from reprood.spot import choose, spot_check
-    from reprood.verify import Check
+    from reprood.publish.rerun import choose, spot_check
+    from reprood.publish.verify import Check
 
     with opened(path) as folder:
         jobs = choose(folder, count, np.random.default_rng(seed))
@@ -99,8 +99,8 @@ def compare(
     table: Annotated[Path | None, typer.Option(help="CSV file for every metric that differs.")] = None,
 ) -> None:
     """Compare two releases: which verdicts and numbers changed, and whether beyond noise."""
-    from reprood.compare import compare as against
-    from reprood.files import atomic_path
+    from reprood.publish.compare import compare as against
+    from reprood.core.files import atomic_path
 
     for path in (first, second):
         if not path.exists():
@@ -136,8 +136,8 @@ def supply(
 
     Example: reprood supply --advisories osv-pypi.zip
     """
-    from reprood.files import atomic_path
-    from reprood.printable import printable
+    from reprood.core.files import atomic_path
+    from reprood.core.printable import printable
     from reprood.publish.supply import KINDS, check_environment, check_lock, page, read_advisories, vulnerable
     from reprood.publish.supply import licences as licences_of
 

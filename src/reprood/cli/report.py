@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from reprood.cli_shared import Out, pin_threads, suite_of
-from reprood.errors import ReproodError
-from reprood.outputs import STUDY_FILES, of_runs, of_splits
-from reprood.sums import whole
+from reprood.cli.options import Out, pin_threads, suite_of
+from reprood.core.errors import ReproodError
+from reprood.pipeline.outputs import STUDY_FILES, of_runs, of_splits
+from reprood.core.checksums import whole
 
 report_app = typer.Typer(no_args_is_help=True, help="Figures, tables, notebook and page from results (no torch).")
 
@@ -36,7 +36,7 @@ def report_draw(
 ) -> None:
     """Draw all figures and write all tables of a benchmark: OUT/figures/BENCHMARK/ and OUT/tables/BENCHMARK/."""
     pin_threads(1)
-    from reprood.kinds import figures_of, tables_of
+    from reprood.report.contents import figures_of, tables_of
     from reprood.report.draw import draw_benchmark
 
     results = _results(suite, benchmark, runs)
@@ -109,7 +109,7 @@ def report_pages(
     """Write OUT/index.html and the pages of papers, benchmarks, studies, data and environment."""
     pin_threads(1)
     from reprood.audit.papers import load_papers
-    from reprood.kinds import page_names
+    from reprood.report.contents import page_names
     from reprood.report.pages import write_report
 
     chosen, claimed = suite_of(suite), load_papers(sorted(papers.glob("*.yaml")))

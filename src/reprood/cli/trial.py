@@ -16,8 +16,8 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from reprood import resolve
-from reprood.config import Benchmark
+from reprood.methods import registry
+from reprood.config.suite import Benchmark
 from reprood.detectors.table import Stored
 from reprood.engine.device import make_repeatable, resolve_device
 from reprood.engine.precision import resolve_precision
@@ -25,9 +25,9 @@ from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.training import Training
 from reprood.images.augment import normalise
-from reprood.predict_native import fit_native
-from reprood.train import network, parse_config
-from reprood.workflow import Plan
+from reprood.predict.native import fit_native
+from reprood.train.run import network, parse_config
+from reprood.pipeline.plan import Plan
 
 
 def shortened(config: BaseModel, batch: int) -> Any:
@@ -120,7 +120,7 @@ def trial(suite: str, root: Path, device: str = "auto", images: int = 16, batch:
             continue
         tried.add(key)
         begun = time.monotonic()
-        module, config = resolve.method(record["use"]), shortened(parse_config(record), batch)
+        module, config = registry.method(record["use"]), shortened(parse_config(record), batch)
         problem = random_problem(benchmark, record, classes, images)
         with tempfile.TemporaryDirectory() as state:
             run = Run(

@@ -5,7 +5,7 @@ A condition has a name like a path: `corrupted/<corruption>/<severity>`, `attack
 begin so.
 """
 
-from reprood.config import Benchmark
+from reprood.config.suite import Benchmark
 
 KINDS = ("corrupted", "attacked", "occluded")
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
-from reprood.data.styles import STYLES
+from reprood.images.styles import STYLES
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 NAME_LENGTH = 80  # names are joined to the names of files
@@ -58,7 +58,7 @@ class Source(Record):
     """Rows of a data set's split: which classes, and which part of a fixed class-stratified order.
 
     Two sources with the same data set, split and classes and with disjoint [skip, skip + limit) ranges are disjoint.
-    `style` names a fixed change of the images' style (`reprood.data.styles`), made after the preparation.
+    `style` names a fixed change of the images' style (`reprood.images.styles`), made after the preparation.
     `resample` "nearest" shrinks without antialiasing, so that artefacts show (`reprood.data.resampling`).
     `mixed` averages each image with the one a hundred rows before it (CSI's "Interp").
     `labelled` keeps the labels of an auxiliary set, for methods that learn from them.

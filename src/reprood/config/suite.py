@@ -16,18 +16,18 @@ from reprood.detectors.options import (
     ReactOptions,
     VimOptions,
 )
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.corruptions.names import CIFAR_C_NAMES, NAMES, SEVERITIES
-from reprood.reading import explain as explain
-from reprood.reading import merged as merged
-from reprood.reading import read_yaml as read_yaml
-from reprood.records import LabelNoise as LabelNoise
-from reprood.records import Line as Line
-from reprood.records import Outlier as Outlier
-from reprood.records import Preparation as Preparation
-from reprood.records import Record as Record
-from reprood.records import Source as Source
-from reprood.records import check_name
+from reprood.core.yaml import explain as explain
+from reprood.core.yaml import merged as merged
+from reprood.core.yaml import read_yaml as read_yaml
+from reprood.config.records import LabelNoise as LabelNoise
+from reprood.config.records import Line as Line
+from reprood.config.records import Outlier as Outlier
+from reprood.config.records import Preparation as Preparation
+from reprood.config.records import Record as Record
+from reprood.config.records import Source as Source
+from reprood.config.records import check_name
 
 RESERVED_SPLITS = ("train", "validation", "test")
 MADE_SPLITS = ("corrupted",)  # made from the test split

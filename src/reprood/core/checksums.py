@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from reprood.errors import ReproodError
-from reprood.files import atomic_path, file_lock, read_json, sha256_file, write_json
+from reprood.core.errors import ReproodError
+from reprood.core.files import atomic_path, file_lock, read_json, sha256_file, write_json
 
 SUMS = "SHA256SUMS"
 FOLDERS = ("data", "runs", "results", "reports")  # of a checkout

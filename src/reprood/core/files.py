@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from reprood.errors import ReproodError
-from reprood.files import file_lock
+from reprood.core.errors import ReproodError
+from reprood.core.files import file_lock
 
 
 def visible_gpus() -> list[str]:

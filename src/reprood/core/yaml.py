@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 
 def explain(error: ValidationError, where: str) -> ReproodError:

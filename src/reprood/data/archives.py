@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from reprood.data.bounds import MEMBER, UNPACKED, Bounded, gib, most_of
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 # What a damaged archive or compressed file raises while it is read.
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, struct.error)

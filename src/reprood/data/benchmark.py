@@ -10,9 +10,9 @@ from reprood.data.arrays import load_split, save_split
 from reprood.data.label_noise import corrupt_labels, gold_rows
 from reprood.data.prepare import RULE, prepare_boxes, prepare_images, prepare_masks
 from reprood.data.resampling import mixed, shrink_naively, to_channels
-from reprood.data.styles import apply_style
-from reprood.errors import ReproodError
-from reprood.records import LabelNoise, Preparation, Source
+from reprood.images.styles import apply_style
+from reprood.core.errors import ReproodError
+from reprood.config.records import LabelNoise, Preparation, Source
 
 
 def fixed_order(labels: np.ndarray, key: str) -> np.ndarray:

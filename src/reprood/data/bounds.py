@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 MEMBER = 1 << 30  # bytes of one file inside an archive, or of one compressed file, after unpacking
 UNPACKED = 4 << 30  # bytes that any archive may unpack to,

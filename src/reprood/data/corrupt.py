@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reprood.config import Corruptions
+from reprood.config.suite import Corruptions
 from reprood.data.arrays import load_split, save_split
 from reprood.engine.seeds import hashed_seed
 from reprood.images.corruptions.batch import corrupt

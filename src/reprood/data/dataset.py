@@ -16,7 +16,7 @@ from reprood.data.catalogue import DatasetEntry
 from reprood.data.download import Patience, Progress
 from reprood.data.generators import Drawn, generate
 from reprood.data.sources import Found, fetch
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 MOST_CLASSES = 1_000_000
 log = logging.getLogger(__name__)

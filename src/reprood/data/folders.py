@@ -12,7 +12,7 @@ from reprood.data.bounds import fits, whole_numbers
 from reprood.data.formats import text_of
 from reprood.data.generators import Drawn
 from reprood.data.prepare import Fit, decode, prepare_boxes, stack, to_array
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 
 def image_folder(

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from reprood.data.bounds import fits
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Families whose upper-case letters are complete and legible at 28 pixels.

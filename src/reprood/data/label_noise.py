@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 Kind = Literal["uniform", "flip", "hierarchical"]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from reprood.config import Benchmark
+from reprood.config.suite import Benchmark
 from reprood.data.arrays import Split
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 TOLERANCE = 0.01  # share of a split's images
 

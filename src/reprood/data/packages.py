@@ -12,7 +12,7 @@ from pathlib import Path
 from reprood.data.archives import DAMAGED
 from reprood.data.catalogue import Package
 from reprood.data.download import SourceFailed
-from reprood.files import atomic_path, file_lock
+from reprood.core.files import atomic_path, file_lock
 
 PIP_SECONDS = 180
 APT_SECONDS = 180

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 RULE = "grey by ITU-R 601, shorter side by antialiased bilinear, centre crop; nothing when the size fits"
 

@@ -8,7 +8,7 @@ same images tell the artefact from the content. No torch.
 import numpy as np
 from PIL import Image
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 MIXED_APART = 100  # CSI mixes images of consecutive test batches, which have so many
 

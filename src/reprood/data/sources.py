@@ -22,8 +22,8 @@ from reprood.data.download import (
     version_of,
 )
 from reprood.data.packages import from_package
-from reprood.errors import ReproodError
-from reprood.files import file_lock, read_json, sha256_file, write_json
+from reprood.core.errors import ReproodError
+from reprood.core.files import file_lock, read_json, sha256_file, write_json
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 BUDGET = 2**24  # similarities held at once: 64 MiB of float32
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from reprood.detectors import knn, logits, mahalanobis, odin, react, vim
 from reprood.detectors.options import EnergyOptions, KnnOptions, OdinOptions, Options, ReactOptions, VimOptions
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 Needs = Literal["logits", "features", "head", "gradient"]
 

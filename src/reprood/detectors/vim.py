@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from reprood.detectors.logits import energy, maxlogit
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 ROWS = 8192
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from reprood.files import atomic_path
+from reprood.core.files import atomic_path
 
 MAGIC = b"reprood checkpoint 1\n"
 DIGEST = 64

@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 
 def resolve_device(wanted: str) -> torch.device:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from reprood.engine.place import Place, float_tensors
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 CHECK_EVERY = 50
 DIVERGED = 1e4

@@ -11,7 +11,7 @@ from reprood.engine.batches import Batch
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.training import Training
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 Order = Literal["sequential", "random"]
 PER_IMAGE = 2  # outliers for each ID image, in Outlier Exposure and in HOOD

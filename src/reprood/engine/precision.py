@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 Precision = Literal["fp32", "bf16"]
 PRECISIONS = ("auto", "fp32", "bf16")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reprood.data.arrays import Split, load_split
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 Form = TypeVar("Form", bound=BaseModel)
 

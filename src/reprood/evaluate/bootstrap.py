@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.evaluate.metrics import Floats
 from reprood.evaluate.resample import Replicates, Scores, replicate_detection, replicate_errors
 

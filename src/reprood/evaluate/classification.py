@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 BINS = 15
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.evaluate.localisation import iou
 
 ENDS = ("x0", "y0", "x1", "y1")

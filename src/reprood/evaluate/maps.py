@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.evaluate.map_codec import LEVELS, unpack_maps
 from reprood.evaluate.predictions import Predictions
 from reprood.evaluate.resample import Replicates, draw_counts

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.evaluate.metrics import Floats, Integers, Workspace, rank
 from reprood.evaluate.resample import Replicates, draw_counts
 

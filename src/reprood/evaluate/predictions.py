@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reprood.data.bounds import fits
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 KEYS = ("split", "row", "label", "prediction", "label_rank")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.evaluate.metrics import METRICS, Floats, Integers, Ranking, Workspace, rank
 
 _CELLS = 2**15  # resampled samples handled at once: they stay in the cache

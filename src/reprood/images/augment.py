@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images import randaugment_ops as ops
 
 Change = Callable[[Tensor, float, Tensor, float | None], Tensor]

@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 # The box of `cutout`: the mean colour of ImageNet; on grey images its luma.
 CUTOUT_COLOUR = (125, 123, 114)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 
 def rotate(images: Tensor, quarter_turns: int | Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.methods import cutmix, erm
 from reprood.nets.classifier import Classifier
 

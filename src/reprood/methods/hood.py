@@ -22,7 +22,7 @@ from reprood.engine.problem import Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.augment import random_crop, random_flip
 from reprood.images.randaugment import HOOD_TABLE, randaugment
 from reprood.nets.classifier import Classifier

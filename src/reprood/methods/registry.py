@@ -1,7 +1,7 @@
 """From a name in the configuration to the module that implements it.
 
 The only place with dynamic imports: a static fingerprint cannot see through them, so what is resolved
-here is named as a fingerprint entry of its own (see `reprood.workflow`).
+here is named as a fingerprint entry of its own (see `reprood.pipeline.plan`).
 """
 
 import importlib
@@ -11,20 +11,27 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import nn
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def available(kind: str, marker: str) -> tuple[str, ...]:
-    """Names of the modules in `reprood/<kind>/` whose source has a top-level `def <marker>`."""
+    """Names of the modules `<name>.py` or `<name>/method.py` in `reprood/<kind>/` that have a `def <marker>`."""
     pattern = re.compile(rf"^def {marker}\(", re.MULTILINE)
-    files = sorted((PACKAGE / kind).glob("*.py"))
-    return tuple(path.stem for path in files if pattern.search(path.read_text(encoding="utf-8")))
+    names = {path.stem: path for path in (PACKAGE / kind).glob("*.py")}
+    names |= {path.parent.name: path for path in (PACKAGE / kind).glob("*/method.py")}
+    return tuple(name for name in sorted(names) if pattern.search(names[name].read_text(encoding="utf-8")))
+
+
+def module_name(kind: str, name: str) -> str:
+    """Return the full name of the module that implements `name`: a file or a folder of its own."""
+    folder = (PACKAGE / kind / name).is_dir()
+    return f"reprood.{kind.replace('/', '.')}.{name}" + (".method" if folder else "")
 
 
 def fits_on_train(method: str) -> bool:
@@ -55,7 +62,7 @@ def drawings() -> tuple[str, ...]:
 def _module(kind: str, name: str, known: tuple[str, ...]) -> ModuleType:
     if name not in known:
         raise ReproodError(f"There is no module '{name}' in reprood.{kind}; known: {', '.join(known)}.")
-    return importlib.import_module(f"reprood.{kind.replace('/', '.')}.{name}")
+    return importlib.import_module(module_name(kind, name))
 
 
 def method(name: str) -> ModuleType:

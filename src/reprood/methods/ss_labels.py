@@ -20,7 +20,7 @@ from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.rotations import rotated_batch
 from reprood.methods.ss_ood import RotationNet, rotation_loss
 

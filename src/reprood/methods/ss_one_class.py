@@ -25,7 +25,7 @@ from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.rotations import rotate, rotated_batch, translate
 from reprood.methods.oe_loss import uniform_cross_entropy
 from reprood.nets.classifier import width_of

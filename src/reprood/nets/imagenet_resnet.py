@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.nets.cbam_resnet import max_pool
 from reprood.nets.layers import global_pool, init_fan_out
 from reprood.nets.options import Options, read_options

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 
 class Options(BaseModel):

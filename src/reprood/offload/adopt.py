@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from reprood.errors import ReproodError
-from reprood.files import read_json, sha256_file, write_json
+from reprood.core.errors import ReproodError
+from reprood.core.files import read_json, sha256_file, write_json
 from reprood.offload.archive import copy
 from reprood.offload.jobs import TRAINED, Done, Job, done_of, job_of, record_path
 

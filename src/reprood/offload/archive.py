@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from reprood.errors import ReproodError
-from reprood.files import atomic_path, read_json, sha256_file
+from reprood.core.errors import ReproodError
+from reprood.core.files import atomic_path, read_json, sha256_file
 
 MANIFEST = "manifest.json"
 MIB = 2**20

@@ -61,13 +61,13 @@ def start(arguments: Sequence[str], folder: Path, log: Path, variables: Mapping[
 
 
 def _run() -> None:
-    import reprood.train
-    from reprood.cli import main
+    import reprood.train.run
+    from reprood.cli.main import main
 
-    train_run = reprood.train.train_run
+    train_run = reprood.train.run.train_run
 
     def patient(*args: Any, checkpoint_seconds: float, **options: Any) -> None:
         train_run(*args, checkpoint_seconds=Patience(checkpoint_seconds), **options)
 
-    reprood.train.train_run = patient  # type: ignore[assignment]  # the command line asks the module for it
+    reprood.train.run.train_run = patient  # type: ignore[assignment]  # the command line asks the module for it
     main()

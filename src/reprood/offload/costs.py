@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from reprood.engine.seeds import seeded
-from reprood.files import canonical_json, read_json
+from reprood.core.files import canonical_json, read_json
 from reprood.offload.jobs import Job
-from reprood.train import network, parse_config
+from reprood.train.run import network, parse_config
 
 BACKWARD = 3  # a training step is about three forward passes
 

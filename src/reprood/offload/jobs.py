@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reprood.files import canonical_json
+from reprood.core.files import canonical_json
 
 FORMAT = 1
 TRAINED = ("model.safetensors", "model.json", "history.csv", "run.json")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 ASK = """
 import json, sys, torch

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reprood.errors import ReproodError
-from reprood.files import read_json, sha256_file
+from reprood.core.errors import ReproodError
+from reprood.core.files import read_json, sha256_file
 from reprood.offload.adopt import VARIABLE
 from reprood.offload.archive import copy
 from reprood.offload.jobs import WEIGHTS, Done, Job, difference, done_of, job_of
 from reprood.offload.planned import DATA_RULES, dry_run, known_job, last_words, snakemake
 from reprood.offload.unpacked import results_of, take_over
 from reprood.warm import VARIABLE as WARM
-from reprood.workflow import Plan
+from reprood.pipeline.plan import Plan
 
 
 @dataclass(frozen=True)

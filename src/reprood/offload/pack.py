@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from reprood.data.arrays import FILES, load_split
-from reprood.errors import ReproodError
-from reprood.files import canonical_json, sha256_file
-from reprood.fingerprint import PACKAGE
+from reprood.core.errors import ReproodError
+from reprood.core.files import canonical_json, sha256_file
+from reprood.pipeline.fingerprint import PACKAGE
 from reprood.offload.archive import MIB, write_archive
 from reprood.offload.jobs import FORMAT, TRAINED, WEIGHTS, Job, chosen
 from reprood.offload.planned import DATA_RULES, dry_run, known_job
 from reprood.offload.pools import Pool
 from reprood.offload.wheels import distributions, download, imported
-from reprood.workflow import Plan, environment
+from reprood.pipeline.plan import Plan, environment
 
 RUN = '''"""Work off this bundle: python run.py --budget SECONDS --out FOLDER (see --help)."""
 
@@ -200,10 +200,10 @@ def pack(
     content = {"source": _sources(), "data": data, "checkpoints and models": _begun(jobs, root)}
     methods = sorted({plan.arm(job.method).use for job in jobs})
     nets = sorted({str(plan.backbone(job.benchmark, job.method)["name"]) for job in jobs})
-    modules = [*(f"reprood.methods.{name}" for name in methods), *(f"reprood.nets.{name}" for name in nets)]
+    modules = [*(registry.module_name("methods", name) for name in methods), *(f"reprood.nets.{name}" for name in nets)]
     needs = {
-        "train": sorted({*imported("reprood.train", *modules), "typer"}),
-        "predict": sorted({*imported("reprood.predict", *modules), "typer"}),
+        "train": sorted({*imported("reprood.train.run", *modules), "typer"}),
+        "predict": sorted({*imported("reprood.predict.run", *modules), "typer"}),
     }
     facts = {
         "format": FORMAT,

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reprood.errors import ReproodError
-from reprood.files import read_json
+from reprood.core.errors import ReproodError
+from reprood.core.files import read_json
 from reprood.offload.jobs import Job
-from reprood.workflow import Plan
+from reprood.pipeline.plan import Plan
 
 COMMAND = re.compile(r"^(?:Shell command:)?\s*reprood (train|predict) (.*)$", re.MULTILINE)
 RULE = re.compile(r"^(?:local)?rule (\w+):$", re.MULTILINE)
@@ -76,11 +76,11 @@ def known_job(plan: Plan, root: Path, kind: str, run: str, arguments: Sequence[s
     if kind == "train":
         settings = plan.train_parameters(benchmark, method, int(seed))
         splits = ["train", "validation", "test", *plan.benchmark(benchmark).auxiliary]
-        code = plan.code_of(benchmark, method, "reprood.train")
+        code = plan.code_of(benchmark, method, "reprood.train.run")
     else:
         settings = plan.predict_parameters(benchmark, method)
         splits = json.loads(settings)["splits"]
-        code = plan.code_of(benchmark, method, "reprood.predict")
+        code = plan.code_of(benchmark, method, "reprood.predict.run")
     folder = root / "data" / "benchmarks" / benchmark
     data = {split: str(read_json(folder / split / "meta.json").get("content")) for split in splits}
     return Job(kind, benchmark, method, int(seed), tuple(arguments), settings, code, data)

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from reprood.errors import ReproodError
-from reprood.files import read_json, sha256_file, write_json
+from reprood.core.errors import ReproodError
+from reprood.core.files import read_json, sha256_file, write_json
 from reprood.offload.child import STOPPED, start
 from reprood.offload.jobs import WEIGHTS, Done, Job, done_of, record_path
 from reprood.offload.schedule import Estimates, in_order, waiting

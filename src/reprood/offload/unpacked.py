@@ -8,8 +8,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reprood.errors import ReproodError
-from reprood.files import atomic_path, read_json, sha256_file
+from reprood.core.errors import ReproodError
+from reprood.core.files import atomic_path, read_json, sha256_file
 from reprood.offload.archive import copy, parts_of, unpack
 from reprood.offload.jobs import Job
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reprood.errors import ReproodError
-from reprood.files import file_lock, read_json, write_json
+from reprood.core.errors import ReproodError
+from reprood.core.files import file_lock, read_json, write_json
 from reprood.offload.archive import MIB, check, write_archive
 from reprood.offload.jobs import FORMAT, WEIGHTS, Job, chosen, job_of, record_path
 from reprood.offload.schedule import ORDERS
@@ -112,7 +112,7 @@ def _tell(jobs: list[Job], out: Path) -> None:
 def _work(
     bundle: Path, manifest: Mapping[str, Any], jobs: list[Job], asked: argparse.Namespace, begun: float, scratch: Path
 ) -> int:
-    from reprood.lease import visible_gpus
+    from reprood.core.gpus import visible_gpus
     from reprood.offload.machine import describe
     from reprood.offload.runner import Runner, make_slots
 
@@ -171,16 +171,16 @@ def _work(
 
 def _import(manifest: Mapping[str, Any], *, predict: bool) -> None:
     """Once for all jobs, which are forks of this process."""
-    import reprood.cli
-    import reprood.train
-    from reprood import resolve
+    import reprood.cli.main
+    import reprood.train.run
+    from reprood.methods import registry
 
     if predict:
-        import reprood.predict  # noqa: F401
+        import reprood.predict.run  # noqa: F401
     for name in manifest["methods"]:
-        resolve.method(name)
+        registry.method(name)
     for name in manifest["nets"]:
-        resolve.backbone(name)
+        registry.backbone(name)
     gc.collect()
     gc.freeze()
 

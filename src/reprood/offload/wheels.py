@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
-from reprood.errors import ReproodError
-from reprood.fingerprint import PACKAGE, closure, source
+from reprood.core.errors import ReproodError
+from reprood.pipeline.fingerprint import PACKAGE, closure, source
 
 CARRIED = ("pydantic", "typer", "safetensors")  # what images with torch mostly lack; small
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.parallel.collectives import gather, scatter, shares, sum_gradient, summed
 
 Norm = nn.BatchNorm1d | nn.BatchNorm2d

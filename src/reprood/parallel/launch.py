@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.warm import KILL_WITH_PARENT
 
 VARIABLE = "REPROOD_PROCESSES"  # how many processes the workflow's trainings are to have

@@ -15,15 +15,15 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-import reprood.train
+import reprood.train.run
 from reprood.engine.device import resolve_device
-from reprood.files import read_json, sha256_file, write_json
+from reprood.core.files import read_json, sha256_file, write_json
 from reprood.parallel.backbone import sharing
 from reprood.parallel.launch import die_with_launcher, world
 
 
 def train_together(settings: Mapping[str, Any], *, out: Path, state: Path, device: str, **options: Any) -> None:
-    """`reprood.train.train_run` in all processes of a group; run.json says how many there were.
+    """`reprood.train.run.train_run` in all processes of a group; run.json says how many there were.
 
     Raises
     ------
@@ -36,8 +36,8 @@ def train_together(settings: Mapping[str, Any], *, out: Path, state: Path, devic
     if own_group:
         dist.init_process_group(backend)
     rank = dist.get_rank()
-    original = reprood.train.network
-    reprood.train.network = sharing(original)
+    original = reprood.train.run.network
+    reprood.train.run.network = sharing(original)
     try:
         with tempfile.TemporaryDirectory() as scratch:
             # a place of its own: a checkpoint of another number of processes is not gone on from
@@ -47,7 +47,7 @@ def train_together(settings: Mapping[str, Any], *, out: Path, state: Path, devic
             if rank:
                 options = {**options, "heartbeat": None, "checkpoint_seconds": float("inf")}
             with _quiet() if rank else _as_it_is():
-                reprood.train.train_run(settings, out=own_out, state=own_state, device=device, **options)
+                reprood.train.run.train_run(settings, out=own_out, state=own_state, device=device, **options)
             hashes: list[Any] = [None] * dist.get_world_size()
             dist.all_gather_object(hashes, sha256_file(own_out / "model.safetensors"))
             if rank == 0:
@@ -55,7 +55,7 @@ def train_together(settings: Mapping[str, Any], *, out: Path, state: Path, devic
                 write_json(out / "run.json", {**read_json(out / "run.json"), "parallel": facts})
             dist.barrier()
     finally:
-        reprood.train.network = original
+        reprood.train.run.network = original
         if own_group:
             dist.destroy_process_group()
 

@@ -16,10 +16,10 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from reprood.errors import ReproodError
-from reprood.files import write_json
+from reprood.core.errors import ReproodError
+from reprood.core.files import write_json
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
 
 Read = tuple[str, tuple[str, ...]]  # the meaning of a source text, and the modules (or names in them) that it imports

@@ -5,14 +5,14 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from reprood import resolve
-from reprood.config import Arm, Benchmark, Source, load_settings, load_suite, merged
+from reprood.methods import registry
+from reprood.config.suite import Arm, Benchmark, Source, load_settings, load_suite, merged
 from reprood.data.catalogue import DatasetEntry, load_catalogue
 from reprood.detectors.names import FITTED_ON_TRAIN
-from reprood.errors import ReproodError
-from reprood.fingerprint import PACKAGE
-from reprood.kinds import OF_DATA, figures_of, page_names, tables_of
-from reprood.outputs import SPLIT_FILES
+from reprood.core.errors import ReproodError
+from reprood.pipeline.fingerprint import PACKAGE
+from reprood.report.contents import OF_DATA, figures_of, page_names, tables_of
+from reprood.pipeline.outputs import SPLIT_FILES
 
 Self = TypeVar("Self", bound="Layout")
 Asked = ParamSpec("Asked")
@@ -34,11 +34,11 @@ def once(question: Callable[Concatenate[Self, Asked], Answer]) -> Callable[Conca
 
 
 # The package's folders, read once a process.
-methods = cache(resolve.methods)
-backbones = cache(resolve.backbones)
-studies = cache(resolve.studies)
-drawings = cache(resolve.drawings)
-fits_on_train = cache(resolve.fits_on_train)
+methods = cache(registry.methods)
+backbones = cache(registry.backbones)
+studies = cache(registry.studies)
+drawings = cache(registry.drawings)
+fits_on_train = cache(registry.fits_on_train)
 
 
 class Layout:

@@ -10,13 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from reprood.files import canonical_json
-from reprood.fingerprint import code_hash
-from reprood.layout import Layout, layered, once
-from reprood.lease import devices_for
-from reprood.outputs import MODEL_FILES as MODEL_FILES
-from reprood.outputs import SPLIT_FILES as SPLIT_FILES
-from reprood.outputs import STUDY_FILES as STUDY_FILES
+from reprood.core.files import canonical_json
+from reprood.methods.registry import module_name
+from reprood.pipeline.fingerprint import code_hash
+from reprood.pipeline.layout import Layout, layered, once
+from reprood.core.gpus import devices_for
+from reprood.pipeline.outputs import MODEL_FILES as MODEL_FILES
+from reprood.pipeline.outputs import SPLIT_FILES as SPLIT_FILES
+from reprood.pipeline.outputs import STUDY_FILES as STUDY_FILES
 from reprood.warm import VARIABLE
 
 
@@ -89,7 +90,7 @@ class Plan(Layout):
     def example_code(self, benchmark: str) -> str:
         """Fingerprint of the drawing of examples and of every method's module."""
         uses = sorted({self.arm(method).use for method in self.methods_of(benchmark)})
-        return code_hash("reprood.examples", *(f"reprood.methods.{use}" for use in uses))
+        return code_hash("reprood.train.examples", *(module_name("methods", use) for use in uses))
 
     @once
     def predict_parameters(self, benchmark: str, method: str) -> str:
@@ -125,9 +126,9 @@ class Plan(Layout):
     def study_code(self, name: str) -> str:
         """Fingerprint of the study's module and of the methods whose models it is given."""
         study = self.suite.studies[name]
-        methods = sorted({f"reprood.methods.{self.arm(method).use}" for method in study.methods})
+        methods = sorted({module_name("methods", self.arm(method).use) for method in study.methods})
         networks = sorted({f"reprood.nets.{self.backbone(study.benchmark, m)['name']}" for m in study.methods})
-        return code_hash("reprood.study", f"reprood.studies.{study.use}", *methods, *networks)
+        return code_hash("reprood.studies.run", f"reprood.studies.{study.use}", *methods, *networks)
 
     def drawing_code(self, name: str) -> str:
         """Fingerprint of a study's figure."""
@@ -148,7 +149,7 @@ class Plan(Layout):
     def code_of(self, benchmark: str, method: str, *entries: str) -> str:
         """Fingerprint of the entries, the method's module and the network's module."""
         network = self.backbone(benchmark, method)["name"]
-        return code_hash(*entries, f"reprood.methods.{self.arm(method).use}", f"reprood.nets.{network}")
+        return code_hash(*entries, module_name("methods", self.arm(method).use), f"reprood.nets.{network}")
 
     @property
     def warm_socket(self) -> str:

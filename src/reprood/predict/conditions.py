@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from reprood.attacks.options import Attack
 from reprood.attacks.table import run_attack
-from reprood.config import Corruptions, Occlusion
+from reprood.config.suite import Corruptions, Occlusion
 from reprood.data.arrays import Split
 from reprood.engine.seeds import hashed_seed
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.augment import normalise
-from reprood.images.occlude import occlude
+from reprood.predict.occlude import occlude
 
 Counter = Callable[[int, str], None]
 

@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 THRESHOLD = 0.15  # of a map's maximum (CutMix, appendix B)
 

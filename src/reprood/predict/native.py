@@ -24,7 +24,7 @@ from reprood.data.arrays import Split
 from reprood.detectors.table import Stored
 from reprood.engine.problem import ImageSet
 from reprood.engine.seeds import hashed_seed
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.evaluate.map_codec import LEVELS, pack_maps
 
 Labelled = Callable[[], Iterator[tuple[Tensor, Tensor]]]

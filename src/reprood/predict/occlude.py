@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 
 def occlude(images: Tensor, side: int, where: str) -> Tensor:

@@ -23,13 +23,13 @@ from reprood.data.arrays import Split, load_split
 from reprood.detectors.names import FITTED_ON_TRAIN
 from reprood.detectors.table import Known, Stored, each_detector, parse_options
 from reprood.engine.device import make_repeatable, resolve_device
-from reprood.errors import ReproodError
-from reprood.files import atomic_path, canonical_json
+from reprood.core.errors import ReproodError
+from reprood.core.files import atomic_path, canonical_json
 from reprood.images.augment import normalise
-from reprood.localise import localise
-from reprood.predict_conditions import Asker, ask
-from reprood.predict_native import fit_native, map_columns, with_labels
-from reprood.train import load_model
+from reprood.predict.localise import localise
+from reprood.predict.conditions import Asker, ask
+from reprood.predict.native import fit_native, map_columns, with_labels
+from reprood.train.run import load_model
 
 BATCH = 250
 CORRUPTED = "corrupted"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from reprood.audit.papers import load_papers
-from reprood.errors import ReproodError
-from reprood.files import read_json, sha256_file, write_json
+from reprood.core.errors import ReproodError
+from reprood.core.files import read_json, sha256_file, write_json
 from reprood.publish.bill import bill_of
 from reprood.publish.contents import (
     BILL,

@@ -7,12 +7,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from reprood.config import Suite
-from reprood.errors import ReproodError
-from reprood.files import sha256_file
-from reprood.fingerprint import PACKAGE, code_hash
-from reprood.kinds import TABLE_FORMS, figures_of, tables_of
-from reprood.reading import explain
+from reprood.config.suite import Suite
+from reprood.core.errors import ReproodError
+from reprood.core.files import sha256_file
+from reprood.pipeline.fingerprint import PACKAGE, code_hash
+from reprood.report.contents import TABLE_FORMS, figures_of, tables_of
+from reprood.core.yaml import explain
 
 METADATA = "ro-crate-metadata.json"
 SUMS = "SHA256SUMS"

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.evaluate.table import evaluate_run, read_metrics
-from reprood.files import read_json, sha256_file
+from reprood.core.files import read_json, sha256_file
 from reprood.publish.contents import SUITE, suite_record
-from reprood.workflow import Plan
+from reprood.pipeline.plan import Plan
 
 SAME = ("versions", "device", "threads", "precision", "channels_last", "compile", "machine")
 FILES = ("history.csv", "predictions.parquet")
@@ -111,8 +111,8 @@ def _same_data(folder: Path, root: Path, suite: Path, benchmark: str) -> None:
 
 def _again(folder: Path, root: Path, plan: Plan, job: tuple[str, str, int]) -> Spot:
     try:
-        from reprood.predict import predict_run
-        from reprood.train import train_run
+        from reprood.predict.run import predict_run
+        from reprood.train.run import train_run
     except ImportError as error:
         raise ReproodError(f"Making runs again needs torch ({error}); install reprood[run].") from error
     benchmark, method, seed = job

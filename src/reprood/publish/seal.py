@@ -4,8 +4,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from reprood.errors import ReproodError
-from reprood.files import atomic_path, sha256_file
+from reprood.core.errors import ReproodError
+from reprood.core.files import atomic_path, sha256_file
 from reprood.publish.contents import SIGNATURE, SUMS
 
 NAMESPACE = "reprood"

@@ -16,7 +16,7 @@ from typing import Any
 from packaging.markers import InvalidMarker, Marker
 from packaging.version import InvalidVersion, Version
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.publish.bill import licence_of, locked
 
 DIGEST = re.compile(r"^\s+--hash=sha256:[0-9a-f]{64}(\s*\\)?$")

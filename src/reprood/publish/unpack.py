@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.publish.contents import METADATA
 
 MOST = 2 << 30  # bytes that an unpacked release may have

@@ -12,8 +12,8 @@ from reprood.audit.decide import STRICT
 from reprood.audit.papers import ANY, Claim, Paper, unit
 from reprood.audit.reasons import points, signed
 from reprood.audit.verdicts import INCONCLUSIVE, NOT_JUDGED
-from reprood.config import Suite
-from reprood.errors import ReproodError
+from reprood.config.suite import Suite
+from reprood.core.errors import ReproodError
 from reprood.report import words
 
 ORDER = (

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from reprood.kinds import figures_of, tables_of
+from reprood.report.contents import figures_of, tables_of
 from reprood.report.figures import make_figure
 from reprood.report.results import BenchmarkResults
 from reprood.report.tables import write_table

@@ -10,10 +10,10 @@ import pandas as pd
 from reprood.audit.evidence import Part, parts_of
 from reprood.audit.papers import Claim, Paper
 from reprood.audit.replicated import read_study
-from reprood.conditions import matching
-from reprood.config import Benchmark, Suite
+from reprood.config.conditions import matching
+from reprood.config.suite import Benchmark, Suite
 from reprood.evaluate.table import GATE, NO_SCORE, groups
-from reprood.files import atomic_path
+from reprood.core.files import atomic_path
 from reprood.report.boards import Board, boards
 from reprood.report.forms import linked
 from reprood.report.results import BenchmarkResults

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.evaluate.metrics import rank
 from reprood.report import words
 from reprood.report.boxes import boxes

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from reprood.evaluate.bootstrap import Interval
-from reprood.files import atomic_path
+from reprood.core.files import atomic_path
 from reprood.report import words
 
 LATEX = str.maketrans(

@@ -7,8 +7,8 @@ import nbformat
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CellExecutionError, ExecutePreprocessor
 
-from reprood.errors import ReproodError
-from reprood.files import atomic_path
+from reprood.core.errors import ReproodError
+from reprood.core.files import atomic_path
 
 
 def render(notebook: Path, out: Path) -> None:

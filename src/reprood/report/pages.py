@@ -10,9 +10,9 @@ import jinja2
 from reprood.audit.defects import load_defects
 from reprood.audit.papers import Paper
 from reprood.audit.replicated import read_study
-from reprood.config import Suite
-from reprood.files import atomic_path
-from reprood.kinds import ASSETS, TABLE_FORMS, figures_of, tables_of
+from reprood.config.suite import Suite
+from reprood.core.files import atomic_path
+from reprood.report.contents import ASSETS, TABLE_FORMS, figures_of, tables_of
 from reprood.report import words
 from reprood.report.claims import overall, read_verdicts
 from reprood.report.evidence import write_evidence

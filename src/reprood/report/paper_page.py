@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from reprood.audit.papers import Paper
-from reprood.config import Suite
+from reprood.config.suite import Suite
 from reprood.report import words
 from reprood.report.claims import overall, shown
 from reprood.report.forms import Cell, Table

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from reprood.evaluate.table import read_metrics
-from reprood.files import atomic_path
+from reprood.core.files import atomic_path
 
 
 def write_plots(metrics: Path, out: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reprood.files import sha256_file
+from reprood.core.files import sha256_file
 from reprood.report.records import ModelRecord, SplitRecord, checked
 from reprood.report.results import BenchmarkResults
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
-from reprood.files import read_json
-from reprood.reading import explain
+from reprood.core.files import read_json
+from reprood.core.yaml import explain
 
 
 class Phase(BaseModel):

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reprood.conditions import matching
-from reprood.config import Benchmark, Suite
-from reprood.errors import ReproodError
+from reprood.config.conditions import matching
+from reprood.config.suite import Benchmark, Suite
+from reprood.core.errors import ReproodError
 from reprood.evaluate.bootstrap import Interval, contrast
 from reprood.evaluate.localised import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reprood.conditions import summaries
+from reprood.config.conditions import summaries
 from reprood.report import words
 from reprood.report.forms import Cell, Table
 from reprood.report.results import BenchmarkResults

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from reprood import resolve
+from reprood.methods import registry
 from reprood.audit.replicated import read_study
 from reprood.data.arrays import read_npz
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.report.style import save
 
 
@@ -17,7 +17,7 @@ def draw_study(use: str, folder: Path, svg: Path, png: Path) -> None:
     ReproodError
         When the study has no drawing, or its results are missing.
     """
-    draw = resolve.drawing(use)
+    draw = registry.drawing(use)
     path = folder / "arrays.npz"
     if not path.is_file():
         raise ReproodError(f"{path} does not exist; run the study first.")

@@ -13,7 +13,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from reprood.files import atomic_path
+from reprood.core.files import atomic_path
 
 # Colour-blind safe: Okabe and Ito's eight, then Tol's muted ones. See `places`.
 PALETTE = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from reprood.audit.papers import SOURCE_WORDS, Paper, Published
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.report import words
 from reprood.report.forms import Cell, Table, measured, plain, write_forms
 from reprood.report.groups import grouped

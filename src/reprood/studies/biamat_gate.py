@@ -9,10 +9,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.augment import normalise
-from reprood.methods.biamat_loss import confidence
-from reprood.study import Findings, Given, Row
+from reprood.methods.biamat.loss import confidence
+from reprood.studies.run import Findings, Given, Row
 
 BATCH = 250
 BINS = 40

@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Generator, Tensor, nn
 
 from reprood.engine.problem import ImageSet, Problem
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.augment import normalise
 from reprood.images.corruptions.batch import corrupt_mixed
 from reprood.images.corruptions.names import CNC_NAMES
 from reprood.methods.cnc import Strengths, random_pbcc
-from reprood.study import Findings, Given, Row
+from reprood.studies.run import Findings, Given, Row
 
 BATCH = 250
 BINS = 30

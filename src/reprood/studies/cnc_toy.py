@@ -21,7 +21,7 @@ from torch.nn import functional
 from reprood.engine.seeds import seeded
 from reprood.evaluate.metrics import detection_metrics
 from reprood.methods.cnc import cnc_score
-from reprood.study import Findings, Given, Row
+from reprood.studies.run import Findings, Given, Row
 
 Arm = Literal["vanilla", "pbcc", "corruption", "r_cnc", "cnc"]
 ARMS: tuple[Arm, ...] = ("vanilla", "pbcc", "corruption", "r_cnc", "cnc")

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from reprood.engine.problem import ImageSet
-from reprood.methods import dias
-from reprood.methods.dias_net import Networks
-from reprood.study import Findings, Given, Row
+from reprood.methods.dias import method as dias
+from reprood.methods.dias.net import Networks
+from reprood.studies.run import Findings, Given, Row
 
 BINS = 40
 CHANCE = "chance"

@@ -14,9 +14,9 @@ from reprood.engine.batches import make_normalise
 from reprood.engine.outliers import outlier_set
 from reprood.engine.problem import Problem
 from reprood.engine.run import Run
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.methods import hood
-from reprood.study import Findings, Given, Row
+from reprood.studies.run import Findings, Given, Row
 
 FEATURE_BATCH = 250
 EXACT = "mean_over_pairings"

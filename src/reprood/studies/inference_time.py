@@ -16,7 +16,7 @@ from reprood.detectors import knn, logits, mahalanobis, odin
 from reprood.engine.problem import Problem
 from reprood.images.augment import normalise
 from reprood.methods import cnc, godin
-from reprood.study import Findings, Given, Row
+from reprood.studies.run import Findings, Given, Row
 
 Score = Callable[[Tensor], Tensor]
 FITTED = 2000  # training images on which Mahalanobis and nearest neighbours are fitted

@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from reprood.engine.batches import Inputs, make_inputs
-from reprood.engine.mixture import Mixture, bic_of_one, fit_mixture
+from reprood.methods.resmooth.mixture import Mixture, bic_of_one, fit_mixture
 from reprood.engine.problem import ImageSet
 from reprood.engine.training import Training
-from reprood.methods import resmooth
-from reprood.methods.resmooth import ID_THRESHOLD, log_losses
-from reprood.study import Findings, Given, Row
+from reprood.methods.resmooth import method as resmooth
+from reprood.methods.resmooth.method import ID_THRESHOLD, log_losses
+from reprood.studies.run import Findings, Given, Row
 
 BINS = 60
 

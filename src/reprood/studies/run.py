@@ -16,7 +16,7 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
-from reprood import resolve
+from reprood.methods import registry
 from reprood.data.arrays import write_npz
 from reprood.engine.device import make_repeatable, resolve_device
 from reprood.engine.precision import resolve_precision
@@ -24,9 +24,9 @@ from reprood.engine.problem import Problem, load_problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import derive_seed
 from reprood.engine.settings import read_settings
-from reprood.errors import ReproodError
-from reprood.files import atomic_path
-from reprood.train import load_model, network
+from reprood.core.errors import ReproodError
+from reprood.core.files import atomic_path
+from reprood.train.run import load_model, network
 
 COLUMNS = ("study", "arm", "seed", "metric", "value")
 
@@ -162,7 +162,7 @@ def run_study(
     """
     where = resolve_device(device)
     make_repeatable(where, threads)
-    module = resolve.study(settings["use"])
+    module = registry.study(settings["use"])
     config = read_settings(module.Config, settings["set"], f"study {settings['name']}")
     name, benchmark, seeds = settings["name"], settings["benchmark"], tuple(settings["seeds"])
     problem, models, configs = None, {}, {}

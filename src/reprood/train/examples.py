@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from reprood import resolve
+from reprood.methods import registry
 from reprood.data.arrays import load_split, write_npz
 from reprood.engine.problem import channel_statistics
 from reprood.engine.seeds import hashed_seed
-from reprood.files import atomic_path
+from reprood.core.files import atomic_path
 from reprood.images.augment import normalise
-from reprood.train import parse_config
+from reprood.train.run import parse_config
 
 COUNT = 10
 
@@ -36,7 +36,7 @@ def draw_examples(records: Mapping[str, Mapping[str, Any]], train: Path, out: Pa
     normalised = normalise(torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, 3, 1))), mean, std)
     shown = {"original": images}
     for name, record in records.items():
-        module = resolve.method(record["use"])
+        module = registry.method(record["use"])
         if not hasattr(module, "illustrate"):
             continue
         config = parse_config(record)

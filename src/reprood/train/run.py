@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialised
 from torch import nn
 
-from reprood import resolve
+from reprood.methods import registry
 from reprood.engine.device import device_name, make_repeatable, resolve_device
 from reprood.engine.machine import machine
 from reprood.engine.precision import resolve_precision
@@ -28,9 +28,9 @@ from reprood.engine.problem import Problem, load_problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import derive_seed, seeded
 from reprood.engine.settings import read_settings
-from reprood.errors import ReproodError
-from reprood.files import atomic_path, canonical_json, file_lock, read_json, sha256_file, write_json
-from reprood.reading import explain
+from reprood.core.errors import ReproodError
+from reprood.core.files import atomic_path, canonical_json, file_lock, read_json, sha256_file, write_json
+from reprood.core.yaml import explain
 
 RECORD = ("benchmark", "method", "seed", "suite_seed", "use", "settings", "backbone", "precision")
 LARGEST_OPTION = 4096  # of a network: no depth, width or stride is larger
@@ -45,7 +45,7 @@ def parse_config(record: Mapping[str, Any]) -> Any:
     ReproodError
         For an unknown or impossible setting; names the run and the key.
     """
-    form: type[BaseModel] = resolve.method(record["use"]).Config
+    form: type[BaseModel] = registry.method(record["use"]).Config
     return read_settings(form, record["settings"], f"{record['benchmark']}/{record['method']}")
 
 
@@ -64,7 +64,7 @@ def network(record: Mapping[str, Any], channels: int) -> nn.Module:
             f"{record['benchmark']}/{record['method']}: backbone.{large} is {options[large]}; expected at most "
             f"{LARGEST_OPTION}."
         )
-    build = resolve.backbone(str(options.pop("name", "")))
+    build = registry.backbone(str(options.pop("name", "")))
     try:
         return build(channels, **options)
     except (TypeError, RuntimeError, MemoryError) as error:  # the last two: more memory than there is
@@ -144,7 +144,7 @@ def train_run(
             key=hashlib.sha256(canonical_json([settings, facts]).encode()).hexdigest(),
         )
         try:
-            model, history = resolve.method(settings["use"]).train(problem, config, run)
+            model, history = registry.method(settings["use"]).train(problem, config, run)
             _write(out, model, history, settings, config, problem, folders["train"])
             told = {"code": code, "machine": machine(), "model": sha256_file(out / "model.safetensors")}
             finished = datetime.now(UTC).isoformat(timespec="seconds")
@@ -253,7 +253,7 @@ def load_model(folder: Path, device: torch.device | str) -> tuple[nn.Module, dic
         ModelRecord.model_validate(meta)
     except ValidationError as error:
         raise explain(error, str(folder / "model.json")) from error
-    module = resolve.method(meta["use"])
+    module = registry.method(meta["use"])
     config = parse_config(meta)
     with seeded(0):
         model: nn.Module = module.build(config, network(meta, meta["channels"]), meta["classes"])

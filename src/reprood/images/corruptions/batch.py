@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.corruptions import blurs, geometry, pixels, weather
 from reprood.images.corruptions.names import NAMES, SEVERITIES
 from reprood.images.corruptions.strengths import STRENGTHS

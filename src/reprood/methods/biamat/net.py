@@ -5,9 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from reprood.errors import ReproodError
-from reprood.images.standardise import standardise_each
-from reprood.methods.biamat_loss import Answers
+from reprood.core.errors import ReproodError
+from reprood.methods.biamat.standardise import standardise_each
+from reprood.methods.biamat.loss import Answers
 from reprood.nets.classifier import Classifier
 
 InputStep = Literal["per_image", "none", "channels"]

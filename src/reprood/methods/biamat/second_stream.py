@@ -9,7 +9,7 @@ from torch import Tensor
 from reprood.engine.batches import Batch
 from reprood.engine.run import Run
 from reprood.engine.training import Training
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 
 def second_stream(count: int, data: int, training: Training, run: Run, name: str) -> Callable[[Batch], Tensor]:

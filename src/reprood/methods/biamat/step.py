@@ -7,7 +7,7 @@ from torch import Tensor
 
 from reprood.attacks.modes import evaluating, unrecorded
 from reprood.attacks.projected import pgd
-from reprood.methods.biamat_loss import (
+from reprood.methods.biamat.loss import (
     Parts,
     at_loss,
     at_objective,
@@ -16,7 +16,7 @@ from reprood.methods.biamat_loss import (
     trades_loss,
     trades_objective,
 )
-from reprood.methods.biamat_net import TwoHeads
+from reprood.methods.biamat.net import TwoHeads
 
 
 class Ascent(NamedTuple):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from reprood.errors import ReproodError
-from reprood.images.shifts import COUNTS, Shift, shift_numbers
+from reprood.core.errors import ReproodError
+from reprood.methods.csi.shifts import COUNTS, Shift, shift_numbers
 
 OFFSET = 1e-8  # the code's, in norms, in denominators and in logarithms
 

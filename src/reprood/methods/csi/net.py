@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from reprood.images.shifts import COUNTS, Shift
-from reprood.images.shifts import shift as shifted
+from reprood.methods.csi.shifts import COUNTS, Shift
+from reprood.methods.csi.shifts import shift as shifted
 from reprood.nets.classifier import width_of
 
 CHANNELS = 3  # the most that are normalised

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from reprood.errors import ReproodError
-from reprood.methods.csi_loss import normalised
+from reprood.core.errors import ReproodError
+from reprood.methods.csi.loss import normalised
 
 Outputs = Callable[[Tensor], tuple[Tensor, ...]]
 View = Callable[[Tensor, int], Tensor]

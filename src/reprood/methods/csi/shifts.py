@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.rotations import rotate
 
 Shift = Literal["rotation", "cutperm", "none"]

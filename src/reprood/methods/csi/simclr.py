@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.augment import choose
 
 # CSI's code multiplies a draw in [-0.1, 0.1] by this, so hues move by at most 0.0708 of the circle.

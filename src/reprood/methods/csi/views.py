@@ -8,8 +8,8 @@ from torch import Generator, Tensor
 
 from reprood.engine.seeds import hashed_seed
 from reprood.images.augment import choose, flip_at, random_flip, to_float
-from reprood.images.shifts import COUNTS, Shift, all_shifts, random_shift, shift
-from reprood.images.simclr import random_colour_jitter, random_grey, random_resized_crop
+from reprood.methods.csi.shifts import COUNTS, Shift, all_shifts, random_shift, shift
+from reprood.methods.csi.simclr import random_colour_jitter, random_grey, random_resized_crop
 
 
 def assembled(images: Tensor, flipped: Tensor, kind: Shift) -> Tensor:

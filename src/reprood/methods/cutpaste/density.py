@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 Density = Literal["gaussian", "gaussian_ml", "kde", "kde_unit"]
 

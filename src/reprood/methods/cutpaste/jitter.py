@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Generator, Tensor
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 CHANGES = 4

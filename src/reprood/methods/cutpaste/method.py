@@ -24,16 +24,16 @@ from reprood.engine.precision import autocast
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.augment import choose
-from reprood.images.cutpaste import random_cutpaste, random_scar
-from reprood.images.jitter import random_jitter
+from reprood.methods.cutpaste.paste import random_cutpaste, random_scar
+from reprood.methods.cutpaste.jitter import random_jitter
 from reprood.images.rotations import rotate, rotated_batch, translate
-from reprood.methods.cutpaste_density import distance, fit_density
-from reprood.methods.cutpaste_net import CutPaste
-from reprood.methods.cutpaste_patches import random_windows
-from reprood.methods.cutpaste_scores import grad_cam, log_odds_normal, proxy_score, training_features, window_maps
-from reprood.methods.cutpaste_settings import Config as Config
+from reprood.methods.cutpaste.density import distance, fit_density
+from reprood.methods.cutpaste.net import CutPaste
+from reprood.methods.cutpaste.patches import random_windows
+from reprood.methods.cutpaste.scores import grad_cam, log_odds_normal, proxy_score, training_features, window_maps
+from reprood.methods.cutpaste.settings import Config as Config
 from reprood.nets.imagenet_resnet import load_imagenet
 
 MONITOR_BATCH = 250

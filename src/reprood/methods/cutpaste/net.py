@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from reprood.errors import ReproodError
-from reprood.methods.cutpaste_settings import OUTPUTS, Config
+from reprood.core.errors import ReproodError
+from reprood.methods.cutpaste.settings import OUTPUTS, Config
 from reprood.nets.classifier import width_of
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

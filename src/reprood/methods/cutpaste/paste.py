@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from reprood.errors import ReproodError
-from reprood.images.jitter import draw_jitter, jitter
+from reprood.core.errors import ReproodError
+from reprood.methods.cutpaste.jitter import draw_jitter, jitter
 
 Law = Literal["log", "intervals"]
 Bounds = tuple[float, float]

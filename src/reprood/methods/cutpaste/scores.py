@@ -9,10 +9,10 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from reprood.images.rotations import rotated_batch
-from reprood.methods.cutpaste_density import Density, distance
-from reprood.methods.cutpaste_net import CutPaste
-from reprood.methods.cutpaste_patches import all_corners, spread_scores, window_places, windows_at
-from reprood.methods.cutpaste_settings import Config
+from reprood.methods.cutpaste.density import Density, distance
+from reprood.methods.cutpaste.net import CutPaste
+from reprood.methods.cutpaste.patches import all_corners, spread_scores, window_places, windows_at
+from reprood.methods.cutpaste.settings import Config
 
 WINDOWS = 2048  # in memory at a time
 FORWARD = 512

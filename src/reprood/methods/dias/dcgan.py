@@ -9,7 +9,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 SLOPE = 0.2
 

@@ -23,8 +23,8 @@ from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import own_global_generators, seed_globally
 from reprood.engine.training import Training
-from reprood.errors import ReproodError
-from reprood.files import canonical_json
+from reprood.core.errors import ReproodError
+from reprood.core.files import canonical_json
 
 LOSS = "loss"
 

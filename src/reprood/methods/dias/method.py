@@ -9,7 +9,7 @@ maximum softmax probability is high (the detector `msp`).
 Only the abstract of the paper was available: the algorithm and its values are those of the published code. Where this
 file departs from it: the code's alternative with Adam for classifier and copycat is left out; the copycat has one more
 set of normalisation there, which is never used; for images that are not of 32 pixels the GAN has other depths
-(`reprood.nets.dcgan`).
+(`reprood.methods.dias.dcgan`).
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from reprood.engine.adam import Adam
-from reprood.engine.alternating import Player, Turn, alternate
+from reprood.methods.dias.adam import Adam
+from reprood.methods.dias.game import Player, Turn, alternate
 from reprood.engine.batches import Batch, make_inputs
 from reprood.engine.optimizers import build_optimizer
 from reprood.engine.precision import autocast
@@ -29,9 +29,9 @@ from reprood.engine.problem import Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.methods.dias_net import Dias, Networks, StagedClassifier
-from reprood.methods.dias_step import Adversaries, Weights, copycat_step, gan_step, plain_step
-from reprood.nets.dcgan import Discriminator, Generator
+from reprood.methods.dias.net import Dias, Networks, StagedClassifier
+from reprood.methods.dias.step import Adversaries, Weights, copycat_step, gan_step, plain_step
+from reprood.methods.dias.dcgan import Discriminator, Generator
 
 Level = Literal["easy", "moderate", "hard"]
 
@@ -131,7 +131,7 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
 
 
 def train_networks(problem: Problem, config: Config, run: Run) -> tuple[Dias, Networks, list[dict[str, Any]]]:
-    """The model, all networks it was trained with, and the history (see `reprood.engine.alternating`)."""
+    """The model, all networks it was trained with, and the history (see `reprood.methods.dias.game`)."""
     networks = initial_networks(problem, config, run)
     model = Dias(networks.classifier, torch.tensor(problem.mean), torch.tensor(problem.std))
     players = {"classifier": Player(networks.classifier, build_optimizer(networks.classifier, config.training))}

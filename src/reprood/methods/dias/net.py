@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.nets.staged import Staged
 
 REAL, GENERATED = 0, 1  # sets of batch normalisation

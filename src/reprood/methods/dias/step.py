@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reprood.engine.optimizers import Optimizer
-from reprood.methods.dias_net import GENERATED, REAL, StagedClassifier
+from reprood.methods.dias.net import GENERATED, REAL, StagedClassifier
 
 Precise = Callable[[], AbstractContextManager[object]]
 FAKES = 3  # one easy, two hard

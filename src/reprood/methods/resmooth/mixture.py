@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 
 SMALLEST_WEIGHT = 0.01
 TINY = 10 * torch.finfo(torch.float64).eps

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from reprood.errors import ReproodError
+from reprood.core.errors import ReproodError
 from reprood.images.rotations import rotate
 
 LARGEST_PARTS = 4  # 16 tiles: the number of their orders still is an int64
