@@ -30,18 +30,6 @@ include: "workflow/rules/report.smk"
 report: "workflow/report/workflow.rst"
 
 
-onstart:
-    note = set_back(Path()) if alone() else ""
-    if note:
-        print(f"reprood: {note}", file=sys.stderr)
-    started()
-    if workflow.local_exec and not workflow.touch:
-        start(plan.warm_socket)
-        # Here no limit of starts per second is needed, and Snakemake's wakes its scheduler once a second for every job
-        # that has ended: after a few hundred jobs that takes a third of a core.
-        workflow.scheduler.job_rate_limiter = None
-
-
 rule all:
     default_target: True
     input:

@@ -21,15 +21,15 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from measure import machine, options_of, parser_of
 from workflow import synthetic
 
-from reprood.pipeline import fingerprint
 from reprood.config.suite import Suite
 from reprood.detectors import knn, logits, mahalanobis
 from reprood.detectors.table import Known, Stored, score_all
 from reprood.evaluate.predictions import Predictions
 from reprood.evaluate.resample import Scores, replicate_detection, replicate_metrics
 from reprood.evaluate.table import metrics_of
-from reprood.report.style import colours, new_figure, save
+from reprood.pipeline import fingerprint
 from reprood.pipeline.plan import Plan
+from reprood.report.style import colours, new_figure, save
 
 ROOT = Path(__file__).resolve().parent.parent
 REPLICATES = 200

@@ -21,9 +21,9 @@ from torchvision import transforms
 from training_input import BATCH, Pictures, batched, pictures
 
 from reprood.images.augment import normalise, random_crop, random_flip
-from reprood.methods.cutpaste.paste import random_cutpaste, random_scar
-from reprood.methods.cutpaste.jitter import random_jitter
 from reprood.methods.cutmix import cutmix_batch, draw_centre, draw_lambda, rand_box
+from reprood.methods.cutpaste.jitter import random_jitter
+from reprood.methods.cutpaste.paste import random_cutpaste, random_scar
 
 MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
 

@@ -30,10 +30,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from measure import machine
-
-from reprood.pipeline import fingerprint
-from reprood.core.files import canonical_json
 from reprood.warm import VARIABLE, start
+
+from reprood.core.files import canonical_json
+from reprood.pipeline import fingerprint
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = (

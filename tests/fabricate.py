@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reprood.config.suite import Suite
+from reprood.core.files import canonical_json, write_json
 from reprood.data.arrays import save_split
 from reprood.evaluate.table import evaluate_run
-from reprood.core.files import canonical_json, write_json
 
 SUITE = {
     "title": "Fabricated <b>suite</b>",

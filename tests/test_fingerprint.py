@@ -157,7 +157,9 @@ def test_a_method_does_not_depend_on_its_siblings():
         shared = {m for m in fingerprint.closure(f"reprood.methods.{name}") if m in others}
         assert not shared & {"reprood.methods.cutmix", "reprood.methods.godin"}, (name, shared)
     assert not any(m.startswith("reprood.methods.") for m in fingerprint.closure("reprood.train.run"))
-    assert not any(m.startswith(("reprood.methods.", "reprood.report")) for m in fingerprint.closure("reprood.predict.run"))
+    assert not any(
+        m.startswith(("reprood.methods.", "reprood.report")) for m in fingerprint.closure("reprood.predict.run")
+    )
 
 
 def test_package_copy_has_the_same_hash(tmp_path, monkeypatch):

@@ -5,8 +5,8 @@ import os
 import threading
 import time
 
-from reprood.core.gpus import devices_for, leased, lock_folder, one_gpu, visible_gpus
 from reprood.cli.watch import duration, heartbeats, table
+from reprood.core.gpus import devices_for, leased, lock_folder, one_gpu, visible_gpus
 
 
 def test_without_devices_nothing_is_leased(tmp_path):
@@ -85,7 +85,9 @@ def test_devices_of_other_machines_and_other_slurm_jobs_are_other_devices(monkey
 
 def test_a_slurm_job_takes_the_gpu_it_was_given_and_no_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("reprood.core.gpus.visible_gpus", lambda: os.environ.get("CUDA_VISIBLE_DEVICES", "0,1").split(","))
+    monkeypatch.setattr(
+        "reprood.core.gpus.visible_gpus", lambda: os.environ.get("CUDA_VISIBLE_DEVICES", "0,1").split(",")
+    )
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     assert devices_for("auto") == ["0", "1"]

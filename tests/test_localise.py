@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reprood.engine.seeds import seeded
 from reprood.core.errors import ReproodError
-from reprood.predict.localise import activation_maps, boxes_of, localise
+from reprood.engine.seeds import seeded
 from reprood.nets import densenet, pyramidnet, resnet, wrn
 from reprood.nets.classifier import Classifier
+from reprood.predict.localise import activation_maps, boxes_of, localise
 
 NETS = {
     "wrn": lambda: wrn.build(1, depth=10, width=0.5),

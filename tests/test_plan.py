@@ -11,8 +11,8 @@ import yaml
 
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json
-from reprood.pipeline.schemas import schemas
 from reprood.pipeline.plan import Plan, environment
+from reprood.pipeline.schemas import schemas
 
 ROOT = Path(__file__).resolve().parent.parent
 SMOKE = yaml.safe_load((ROOT / "config" / "suites" / "smoke.yaml").read_text())

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 import tiny_problem
+from reprood.core.errors import ReproodError
 from reprood.data.arrays import load_split, save_split
 from reprood.detectors import logits as logit_scores
 from reprood.detectors import odin
 from reprood.detectors.table import DETECTORS
-from reprood.core.errors import ReproodError
 from reprood.images.augment import normalise
 from reprood.predict.run import forward_pass, image_batches, predict_run, ranks
 from reprood.train.run import load_model, train_run

@@ -10,12 +10,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from reprood.config.suite import Corruptions
-from reprood.data.corrupt import make_corrupted
-from reprood.data.arrays import load_split, save_split
-from reprood.engine.seeds import seeded
 from reprood.core.errors import ReproodError
-from reprood.evaluate.table import load_predictions
 from reprood.core.files import write_json
+from reprood.data.arrays import load_split, save_split
+from reprood.data.corrupt import make_corrupted
+from reprood.engine.seeds import seeded
+from reprood.evaluate.table import load_predictions
 from reprood.methods import erm
 from reprood.nets import wrn
 from reprood.predict.run import predict_run

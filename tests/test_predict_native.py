@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from reprood.core.errors import ReproodError
 from reprood.data.arrays import Split
 from reprood.detectors.table import Stored
-from reprood.core.errors import ReproodError
 from reprood.evaluate.map_codec import unpack_maps
 from reprood.predict.native import LEVELS, fit_native, map_columns, with_labels
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from reprood.cli.trial import shortened, trial
 from reprood.core.errors import ReproodError
 from reprood.methods.resmooth.method import Config
-from reprood.cli.trial import shortened, trial
 
 ROOT = Path(__file__).resolve().parent.parent
 

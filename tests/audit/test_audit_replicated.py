@@ -11,9 +11,9 @@ from reprood.audit.verdicts import audit
 from reprood.config.conditions import conditions, matching, summaries
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
+from reprood.core.files import canonical_json, write_json
 from reprood.evaluate.collect import collect
 from reprood.evaluate.table import evaluate_run, read_metrics
-from reprood.core.files import canonical_json, write_json
 from reprood.studies.run import Findings, write_findings
 
 COUNT = 300

@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from reprood.config.suite import Benchmark, Outlier, Preparation, Source
+from reprood.core.errors import ReproodError
 from reprood.data.arrays import load_split, save_split
 from reprood.data.benchmark import fixed_order, prepare_split, select_rows
 from reprood.data.lint import lint_benchmark
 from reprood.data.prepare import prepare_images
-from reprood.core.errors import ReproodError
 
 
 def rng(seed=0):

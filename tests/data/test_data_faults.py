@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from server import serving
 
 from reprood.config.suite import Preparation, Source
+from reprood.core.errors import ReproodError
 from reprood.data import folders, formats
 from reprood.data.arrays import save_split
 from reprood.data.benchmark import prepare_split
@@ -31,7 +32,6 @@ from reprood.data.generators import generate
 from reprood.data.packages import deb_member, from_package
 from reprood.data.prepare import decode, to_array
 from reprood.data.sources import fetch
-from reprood.core.errors import ReproodError
 
 BODY = np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
 QUICK = Patience(connect=1.0, answer=1.5, tries=3, pause=0.01, slow_seconds=0.4, slow_bytes=1000)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reprood.core.errors import ReproodError
 from reprood.data import folders, formats
 from reprood.data.arrays import load_split, save_split
 from reprood.data.catalogue import load_catalogue, parse_entry
 from reprood.data.dataset import prepare_dataset
 from reprood.data.generators import GENERATORS, generate
-from reprood.core.errors import ReproodError
 
 RNG = np.random.default_rng(0)
 

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from reprood.data.label_noise import corrupt_labels, corruption_matrix, gold_rows
 from reprood.core.errors import ReproodError
+from reprood.data.label_noise import corrupt_labels, corruption_matrix, gold_rows
 
 
 def test_one_draw_for_each_label_in_order() -> None:

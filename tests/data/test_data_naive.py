@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from reprood.config.records import Preparation, Source
 from reprood.data.arrays import load_split, save_split
 from reprood.data.benchmark import prepare_split
 from reprood.data.prepare import prepare_images
 from reprood.data.resampling import mixed, shrink_naively
-from reprood.config.records import Preparation, Source
 
 
 def stored(tmp_path, count: int = 150, side: int = 40):

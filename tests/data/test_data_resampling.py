@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reprood.core.errors import ReproodError
 from reprood.data.prepare import prepare_images
 from reprood.data.resampling import mixed, shrink_naively, to_channels
-from reprood.core.errors import ReproodError
 
 
 def pictures(count: int, height: int, width: int, channels: int = 1) -> np.ndarray:

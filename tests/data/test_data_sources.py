@@ -18,11 +18,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from server import serving
 
+from reprood.core.errors import ReproodError
 from reprood.data.catalogue import DatasetEntry, parse_entry
 from reprood.data.download import Patience, SourceFailed, download
 from reprood.data.packages import deb_member, from_package, wheel_member
 from reprood.data.sources import fetch
-from reprood.core.errors import ReproodError
 
 BODY = np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
 QUICK = Patience(connect=1.0, tries=3, pause=0.01, slow_seconds=0.4, slow_bytes=1000)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from golden_files import load
+from reprood.config.records import LabelNoise, Preparation, Source
+from reprood.core.errors import ReproodError
 from reprood.data.arrays import load_split, save_split
 from reprood.data.benchmark import prepare_split
 from reprood.data.label_noise import corrupt_labels, corruption_matrix, gold_rows
 from reprood.images.styles import STYLES, apply_style
-from reprood.core.errors import ReproodError
-from reprood.config.records import LabelNoise, Preparation, Source
 
 KINDS = ("uniform", "flip", "hierarchical")
 

@@ -9,10 +9,10 @@ from sklearn.covariance import EmpiricalCovariance
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
+from reprood.core.errors import ReproodError
 from reprood.detectors import knn, logits, mahalanobis, odin, react, vim
 from reprood.detectors.names import POST_HOC
 from reprood.detectors.table import DETECTORS, Known, Stored, parse_options, score_all
-from reprood.core.errors import ReproodError
 
 CLASSES, WIDTH, CHANNELS = 4, 12, 2
 

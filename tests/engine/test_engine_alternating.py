@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from reprood.methods.dias.adam import Adam
-from reprood.methods.dias.game import Means, Player, alternate
+from reprood.core.errors import ReproodError
 from reprood.engine.batches import make_inputs
 from reprood.engine.optimizers import build_optimizer
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
+from reprood.methods.dias.adam import Adam
+from reprood.methods.dias.game import Means, Player, alternate
 from reprood.nets.classifier import Classifier
 from tiny_problem import Net, problem, run
 

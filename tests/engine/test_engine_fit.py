@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from reprood.core.errors import ReproodError
 from reprood.engine.checkpoint import load_checkpoint
 from reprood.engine.fit import fit
 from reprood.engine.heartbeat import Progress
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
 from reprood.nets.classifier import Classifier
 from tiny_problem import Net, problem, run
 

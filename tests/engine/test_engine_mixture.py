@@ -9,9 +9,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 import golden_files
-from reprood.methods.resmooth.mixture import Mixture, best_split, bic_of_one, fit_mixture
 from reprood.core.errors import ReproodError
 from reprood.methods.resmooth.method import log_losses
+from reprood.methods.resmooth.mixture import Mixture, best_split, bic_of_one, fit_mixture
 
 
 def sample(seed: int = 0, apart: float = 4.0, count: int = 400) -> torch.Tensor:

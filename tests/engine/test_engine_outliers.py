@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from golden_files import load
+from reprood.core.errors import ReproodError
 from reprood.engine.batches import Batch
 from reprood.engine.outliers import first_row, outlier_batches, outlier_set
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
 from tiny_problem import image_set, problem, run
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from reprood.core.errors import ReproodError
 from reprood.data.arrays import save_split
 from reprood.engine.device import resolve_device
 from reprood.engine.precision import cpu_has_bf16, resolve_precision
 from reprood.engine.problem import channel_statistics, load_problem
 from reprood.engine.seeds import derive_seed, seeded
-from reprood.core.errors import ReproodError
 from tiny_problem import Net, arrays, run, save_benchmark
 
 CPU = torch.device("cpu")

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from reprood.engine.batches import Batch
-from reprood.methods.biamat.second_stream import second_stream
-from reprood.engine.training import Training
 from reprood.core.errors import ReproodError
+from reprood.engine.batches import Batch
+from reprood.engine.training import Training
+from reprood.methods.biamat.second_stream import second_stream
 from tiny_problem import run
 
 EMPTY = torch.zeros(0)

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reprood.clock import set_back
 
 from reprood import presence
-
 from reprood.core import checksums as sums
-from reprood.clock import set_back
+from reprood.core.checksums import SUMS, damaged, read_list, require_all_whole, stated, whole
 from reprood.core.errors import ReproodError
 from reprood.core.files import sha256_file
-from reprood.core.checksums import SUMS, damaged, read_list, require_all_whole, stated, whole
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from corruption import cut, flip

@@ -203,8 +203,8 @@ def good_model() -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from reprood.methods import registry
     from reprood.engine.seeds import seeded
+    from reprood.methods import registry
     from reprood.train.run import network, parse_config
 
     folder = shelf() / "model"

@@ -74,13 +74,13 @@ def _readers() -> dict[str, tuple[str, bytes, Callable[[Path], object]]]:
     from reprood.audit.papers import load_papers
     from reprood.audit.replicated import read_study
     from reprood.config.suite import load_suite
+    from reprood.core.errors import ReproodError
     from reprood.data import folders, formats
     from reprood.data.archives import DAMAGED, members
     from reprood.data.arrays import array_of, load_split, read_npz
     from reprood.data.download import SourceFailed
     from reprood.data.packages import deb_member
     from reprood.data.prepare import decode
-    from reprood.core.errors import ReproodError
     from reprood.evaluate.predictions import load_predictions
     from reprood.evaluate.table import read_metrics
     from reprood.publish.seal import read_sums
@@ -217,8 +217,8 @@ ANYTHING = st.recursive(
 def test_any_value_is_a_setting_or_refused(value):
     from reprood.cli.options import suite_of
     from reprood.config.suite import load_settings
-    from reprood.data.catalogue import parse_entry
     from reprood.core.errors import ReproodError
+    from reprood.data.catalogue import parse_entry
 
     for read in (
         lambda: parse_entry("x", value),

@@ -11,9 +11,9 @@ import pytest
 import fabricate
 from reprood.audit.papers import load_papers
 from reprood.audit.verdicts import audit
+from reprood.config.records import FORMULA
 from reprood.config.suite import Suite
 from reprood.core.files import write_json
-from reprood.config.records import FORMULA
 from reprood.report.draw import draw_benchmark
 from reprood.report.forms import Cell, Table, latex, markdown
 from reprood.report.pages import write_report

@@ -11,8 +11,8 @@ from torch import Generator, Tensor
 
 from golden_files import load
 from reprood.core.errors import ReproodError
-from reprood.methods.cutpaste import paste as cutpaste
 from reprood.methods.cutpaste import jitter
+from reprood.methods.cutpaste import paste as cutpaste
 from reprood.methods.cutpaste.paste import Boxes
 
 OPERATIONS = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)

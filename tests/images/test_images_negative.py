@@ -11,8 +11,8 @@ from PIL import Image, ImageFilter
 import golden_files
 from reprood.core.errors import ReproodError
 from reprood.images import rotations
-from reprood.methods.resmooth import negative
 from reprood.methods.cutmix import cutout_batch
+from reprood.methods.resmooth import negative
 
 
 def generator(seed: int = 0) -> torch.Generator:

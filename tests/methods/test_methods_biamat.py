@@ -10,12 +10,11 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional
 
-from reprood.engine.problem import ImageSet, Problem
 from reprood.core.errors import ReproodError
+from reprood.engine.problem import ImageSet, Problem
 from reprood.images.augment import normalise
 from reprood.methods.biamat import method
 from reprood.methods.biamat import step as biamat_step
-from reprood.methods.biamat.method import Config
 from reprood.methods.biamat.loss import (
     Answers,
     at_loss,
@@ -26,6 +25,7 @@ from reprood.methods.biamat.loss import (
     trades_loss,
     trades_objective,
 )
+from reprood.methods.biamat.method import Config
 from reprood.methods.biamat.net import RobustNet, TwoHeads
 from reprood.methods.biamat.recipe import Recipe
 from reprood.methods.biamat.step import Ascent, at_step, gate, trades_step

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 import golden_files
 from reprood.attacks.losses import cross_entropy, margin
 from reprood.attacks.projected import pgd
-from reprood.methods.biamat.standardise import standardise_each
 from reprood.methods.biamat.loss import (
     Answers,
     at_loss,
@@ -21,6 +20,7 @@ from reprood.methods.biamat.loss import (
 )
 from reprood.methods.biamat.net import RobustNet, TwoHeads
 from reprood.methods.biamat.recipe import Recipe, at_rate, bag_of_tricks_rate, trades_rate
+from reprood.methods.biamat.standardise import standardise_each
 from reprood.methods.biamat.step import Ascent, trades_step
 from reprood.nets.wrn_leaky import Unit
 

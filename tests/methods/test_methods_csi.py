@@ -11,18 +11,18 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from reprood.core.errors import ReproodError
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
 from reprood.images.augment import normalise
-from reprood.methods.csi.shifts import COUNTS, all_shifts
 from reprood.methods.csi import method
 from reprood.methods.csi import score as csi_score
-from reprood.methods.csi.method import Config
 from reprood.methods.csi.loss import joint_labels, nt_xent, shift_cross_entropy, supervised_nt_xent
+from reprood.methods.csi.method import Config
+from reprood.methods.csi.net import ContrastiveNet, marginalised
+from reprood.methods.csi.shifts import COUNTS, all_shifts
 from reprood.methods.csi.views import assembled, training_views, view_at_test
 from reprood.nets import wrn
-from reprood.methods.csi.net import ContrastiveNet, marginalised
 from tiny_problem import Net, problem, run
 
 SHORT = Training(

@@ -11,12 +11,12 @@ from reprood.engine.lars import LARS
 from reprood.engine.optimizers import build_optimizer
 from reprood.engine.training import Training
 from reprood.evaluate.classification import expected_calibration_error
-from reprood.methods.csi.shifts import COUNTS, all_shifts, shift, shift_numbers
 from reprood.methods.csi import score as csi_score
 from reprood.methods.csi.linear import linear_loss
 from reprood.methods.csi.loss import joint_labels, nt_xent, shift_cross_entropy, supervised_nt_xent
-from reprood.methods.csi.views import assembled
 from reprood.methods.csi.net import ContrastiveNet, marginalised
+from reprood.methods.csi.shifts import COUNTS, all_shifts, shift, shift_numbers
+from reprood.methods.csi.views import assembled
 from reprood.nets.resnet import Basic
 
 pytestmark = pytest.mark.golden

@@ -14,12 +14,10 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from golden_files import load
+from reprood.core.errors import ReproodError
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
-from reprood.methods.cutpaste import method
-from reprood.methods.cutpaste import density
-from reprood.methods.cutpaste import patches
+from reprood.methods.cutpaste import density, method, patches
 from reprood.methods.cutpaste.net import CutPaste, projection_head
 from reprood.methods.cutpaste.scores import grad_cam, log_odds_normal, proxy_score, windows_features
 from reprood.methods.cutpaste.settings import OUTPUTS, Config

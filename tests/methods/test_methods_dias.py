@@ -12,14 +12,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reprood.methods.dias.adam import Adam
+from reprood.core.errors import ReproodError
+from reprood.core.files import sha256_file
 from reprood.engine.optimizers import SGD
 from reprood.engine.problem import Problem
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
-from reprood.core.files import sha256_file
 from reprood.methods.dias import method as dias
+from reprood.methods.dias.adam import Adam
+from reprood.methods.dias.dcgan import Discriminator, Generator
 from reprood.methods.dias.method import Config, initial_networks, train, train_networks
 from reprood.methods.dias.net import GENERATED, REAL, Dias, StagedClassifier
 from reprood.methods.dias.step import (
@@ -30,7 +31,6 @@ from reprood.methods.dias.step import (
     real_loss,
     smoothed_cross_entropy,
 )
-from reprood.methods.dias.dcgan import Discriminator, Generator
 from reprood.nets.staged import build
 from tiny_problem import Net, problem, run, save_benchmark, settings
 

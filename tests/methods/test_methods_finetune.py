@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn import functional
 
+from reprood.core.errors import ReproodError
 from reprood.engine.optimizers import build_optimizer
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
 from reprood.methods import cutmix, erm, finetune
 from reprood.methods.finetune import Config
 from reprood.nets.classifier import Classifier

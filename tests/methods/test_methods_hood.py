@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from golden_files import load
+from reprood.core.errors import ReproodError
 from reprood.data.arrays import save_split
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
 from reprood.evaluate import variants
 from reprood.evaluate.metrics import detection_metrics
 from reprood.images import randaugment as real

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from reprood.core.errors import ReproodError
 from reprood.engine.problem import Problem
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
 from reprood.methods import erm, oe
 from reprood.methods.oe import Config
 from reprood.methods.oe_loss import uniform_cross_entropy

@@ -12,12 +12,10 @@ from torch.nn import functional
 
 from golden_files import load
 from reprood.engine.batches import make_inputs
-from reprood.methods.resmooth.mixture import Mixture, fit_mixture
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.images.augment import normalise
 from reprood.methods.resmooth import method as resmooth
-from reprood.methods.resmooth.method import Config, Smoothed
 from reprood.methods.resmooth.loss import (
     distillation_loss,
     distillation_terms,
@@ -27,6 +25,8 @@ from reprood.methods.resmooth.loss import (
     smoothed,
     weighted_p,
 )
+from reprood.methods.resmooth.method import Config, Smoothed
+from reprood.methods.resmooth.mixture import Mixture, fit_mixture
 from reprood.nets.classifier import Classifier
 from tiny_problem import Net, problem, run
 

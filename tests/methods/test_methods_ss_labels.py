@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from golden_files import load
+from reprood.core.errors import ReproodError
 from reprood.engine.problem import Problem
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
 from reprood.images.rotations import rotated_batch
 from reprood.methods import ss_labels as method
 from reprood.methods.ss_labels import Config

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from golden_files import load
+from reprood.core.errors import ReproodError
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
 from reprood.methods import ss_one_class as method
 from reprood.methods.ss_one_class import Config
 from tiny_problem import Net, problem, run

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from reprood.engine.seeds import seeded
 from reprood.core.errors import ReproodError
+from reprood.engine.seeds import seeded
 from reprood.methods.dias.dcgan import Discriminator, Generator, sides
 from reprood.nets.staged import Staged, Unit, build
 

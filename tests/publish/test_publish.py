@@ -18,20 +18,20 @@ import fabricate
 from reprood.audit.papers import load_papers
 from reprood.audit.verdicts import audit
 from reprood.cli.main import app
-from reprood.publish.compare import beyond_noise, compare
 from reprood.core.errors import ReproodError
-from reprood.evaluate.collect import collect
 from reprood.core.files import canonical_json
-from reprood.report.contents import figures_of, tables_of
+from reprood.evaluate.collect import collect
 from reprood.publish.bill import bill_of, locked
 from reprood.publish.build import build_release
+from reprood.publish.compare import beyond_noise, compare
 from reprood.publish.contents import CODE, METADATA, ROOT_FILES, SIGNATURE, SUITE, SUMS
 from reprood.publish.seal import write_sums
 from reprood.publish.unpack import opened
+from reprood.publish.verify import verify
+from reprood.report.contents import figures_of, tables_of
 from reprood.report.draw import draw_benchmark
 from reprood.report.plots import write_plots
 from reprood.report.results import BenchmarkResults
-from reprood.publish.verify import verify
 
 ROOT = Path(__file__).parents[2]
 RUNS = [{"benchmark": "toy", "methods": ["erm", "good"]}]
@@ -403,5 +403,6 @@ def test_the_bill_lists_every_locked_package_with_its_licence():
 
 
 def test_verification_needs_no_torch():
-    code = "import sys, reprood.publish.verify, reprood.publish.compare, reprood.publish.build; sys.exit('torch' in sys.modules)"
+    modules = "reprood.publish.verify, reprood.publish.compare, reprood.publish.build"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

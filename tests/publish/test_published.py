@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reprood.evaluate.table import evaluate_run, read_metrics
 from reprood.core.files import read_json
+from reprood.evaluate.table import evaluate_run, read_metrics
 from reprood.publish.contents import SIGNATURE, SUITE, suite_record
-from reprood.publish.seal import check_signature, differences, read_sums, sums_of
 from reprood.publish.rerun import choose
+from reprood.publish.seal import check_signature, differences, read_sums, sums_of
 from reprood.publish.verify import same_numbers
 
 PUBLISHED = Path(__file__).parents[2] / "published"

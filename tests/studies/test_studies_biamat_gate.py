@@ -9,8 +9,8 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from reprood.engine.seeds import seeded
 from reprood.core.errors import ReproodError
+from reprood.engine.seeds import seeded
 from reprood.images.augment import normalise
 from reprood.methods.biamat import method as biamat
 from reprood.report.studies.biamat_gate import draw

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from reprood.engine.seeds import seeded
 from reprood.core.errors import ReproodError
+from reprood.engine.seeds import seeded
 from reprood.nets.classifier import Classifier
 from reprood.report.studies.cnc_images import draw
 from reprood.studies import cnc_images

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
+from reprood.core.errors import ReproodError
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
 from reprood.methods.dias import method as dias
-from reprood.methods.dias.net import Networks, StagedClassifier
 from reprood.methods.dias.dcgan import Generator
+from reprood.methods.dias.net import Networks, StagedClassifier
 from reprood.nets.staged import build
 from reprood.report.studies.dias_fakes import draw
 from reprood.studies import dias_fakes

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from reprood.core.errors import ReproodError
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
 from reprood.methods import erm, hood
 from reprood.nets.classifier import Classifier
 from reprood.report.studies.hood_mechanism import draw

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from reprood.methods.resmooth.mixture import bic_of_one, fit_mixture
+from reprood.core.errors import ReproodError
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
 from reprood.methods import erm
+from reprood.methods.resmooth.mixture import bic_of_one, fit_mixture
 from reprood.nets.classifier import Classifier
 from reprood.report.studies.resmooth_split import draw
 from reprood.studies import resmooth_split

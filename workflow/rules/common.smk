@@ -2,12 +2,9 @@
 import sys
 from pathlib import Path
 
-from reprood.clock import set_back
 from reprood.core.errors import ReproodError
 from reprood.pipeline.fingerprint import remembered
-from reprood.presence import alone, announce, drop_damaged_records, started
 from reprood.core.checksums import require_all_whole
-from reprood.warm import start
 from reprood.pipeline.plan import (
     MODEL_FILES,
     SPLIT_FILES,
@@ -20,16 +17,6 @@ from reprood.pipeline.plan import (
 try:
     plan = Plan(config, Path(workflow.basedir))
     if workflow.is_main_process:
-        note = announce()
-        if note:
-            print(f"reprood: {note}", file=sys.stderr)
-        dropped = drop_damaged_records()
-        if dropped:
-            print(
-                f"reprood: {dropped} of Snakemake's records were damaged and are"
-                " removed; their jobs run again.",
-                file=sys.stderr,
-            )
         require_all_whole(Path(), plan.folders())
     remembered(Path("state/fingerprints.json"))
 except ReproodError as mistake:

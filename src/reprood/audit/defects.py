@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError, model_validator
 
+from reprood.config.records import Record
 from reprood.core.errors import ReproodError
+from reprood.core.yaml import explain, read_yaml
 from reprood.evaluate.metrics import auroc, detection_metrics, rank
 from reprood.evaluate.variants import arpl_metrics, arpl_oscr, oe_fpr, oscr, trapezoid_aupr
-from reprood.core.yaml import explain, read_yaml
-from reprood.config.records import Record
 
 
 def sigmoid() -> tuple[float, float, str]:

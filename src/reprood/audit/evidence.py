@@ -11,6 +11,7 @@ from reprood.audit.papers import LOCALISATION, OPEN_SET, PLAIN, SEGMENTATION, Cl
 from reprood.config.conditions import matching
 from reprood.config.suite import Benchmark
 from reprood.core.errors import ReproodError
+from reprood.core.files import read_json
 from reprood.evaluate.localised import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.metrics import METRICS
@@ -25,7 +26,6 @@ from reprood.evaluate.table import (
     stored_answers,
     threshold_of,
 )
-from reprood.core.files import read_json
 
 REPLICATES = 1000
 

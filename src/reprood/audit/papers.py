@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 
 from reprood.config.conditions import is_condition
+from reprood.config.records import check_name
 from reprood.config.suite import Benchmark, Line, Record, explain, read_yaml
 from reprood.core.errors import ReproodError
 from reprood.evaluate.metrics import METRICS
-from reprood.config.records import check_name
 
 Source = Literal["paper", "repository", "issue", "recalled"]
 Kind = Literal["difference", "non_inferior", "equivalent", "ordering", "signs", "equals"]

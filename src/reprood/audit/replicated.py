@@ -8,9 +8,9 @@ import pandas as pd
 
 from reprood.audit.evidence import BenchmarkEvidence, Part
 from reprood.audit.papers import Claim
+from reprood.config.records import plain_line
 from reprood.core.errors import ReproodError
 from reprood.evaluate.resample import Replicates
-from reprood.config.records import plain_line
 
 
 class FamilyEvidence:

@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from reprood.cli.options import Out, parse, parse_record, pin_threads, validated
-from reprood.core.errors import ReproodError
-from reprood.pipeline.outputs import SPLIT_FILES, of_splits, within
+from reprood.cli.options import Out, parse, parse_record, validated
 from reprood.core.checksums import whole
+from reprood.core.errors import ReproodError
+from reprood.core.process import pin_threads
+from reprood.pipeline.outputs import SPLIT_FILES, of_splits, within
 
 data_app = typer.Typer(no_args_is_help=True, help="Bring data sets and benchmarks into memory-mapped arrays.")
 
@@ -61,8 +62,8 @@ def data_split(
 ) -> None:
     """Select and prepare one split of a benchmark."""
     pin_threads(1)
-    from reprood.data.benchmark import prepare_split
     from reprood.config.records import LabelNoise, Preparation, Source
+    from reprood.data.benchmark import prepare_split
 
     record = parse_record(spec, "--spec", "source", "preparation", "role", "label_noise")
     noise = record["label_noise"]
@@ -86,9 +87,9 @@ def data_lint(
     """Refuse a benchmark whose splits overlap, are duplicated or were prepared differently."""
     pin_threads(1)
     from reprood.config.suite import Benchmark
+    from reprood.core.files import write_json
     from reprood.data.arrays import load_split
     from reprood.data.lint import lint_benchmark
-    from reprood.core.files import write_json
 
     record = parse_record(spec, "--spec", "name")
     record.pop("name")

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from reprood.methods import registry
 from reprood.config.suite import load_suite
+from reprood.methods import registry
+from reprood.pipeline.fingerprint import source
 from reprood.pipeline.plan import Plan
 
 Row = tuple[str, ...]

@@ -10,22 +10,22 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from reprood.cli import publish as cli_publish
 from reprood.cli.data import data_app
 from reprood.cli.offload import offload_app
+from reprood.cli.options import Out, parse_record, suite_of, validated
 from reprood.cli.report import report_app
-from reprood.cli.options import Out, parse_record, pin_threads, suite_of, validated
+from reprood.core.checksums import whole
 from reprood.core.errors import ReproodError
+from reprood.core.printable import printable as printable
+from reprood.core.process import pin_threads
 from reprood.offload.adopt import VARIABLE as OFFLOADED
 from reprood.pipeline.outputs import MODEL_FILES, STUDY_FILES, of_runs, of_splits, within
-from reprood.core.printable import printable as printable
-from reprood.core.checksums import whole
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,7 +40,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(report_app, name="report")
 app.add_typer(offload_app, name="offload")
-for verb in (cli_publish.publish, cli_publish.verify, cli_publish.compare, cli_publish.supply):
+for verb in (cli_publish.publish, cli_publish.verify, cli_publish.compare):
     app.command()(verb)
 
 JOBS = ("data", "train", "predict", "study", "evaluate", "audit", "examples", "report")  # verbs that the workflow runs
@@ -51,21 +51,6 @@ Device = Annotated[str, typer.Option("--device", envvar="REPROOD_DEVICE", help="
 def _state_key(settings: str, code: str) -> str:
     """Edited code or settings never resume an old state."""
     return hashlib.sha256(f"{code} {settings}".encode()).hexdigest()[:16]
-
-
-def _together(record: dict[str, Any], device: str) -> bool:
-    """Whether this is one of several processes of a training; becomes them if the environment asks for it."""
-    from reprood.core.gpus import visible_gpus
-    from reprood.parallel import launch
-
-    if launch.world() > 1:
-        launch.refuse(record, device, len(visible_gpus()))
-        return True
-    if launch.wanted() > 1:
-        if record.get("use") in launch.METHODS:
-            launch.become_group(launch.wanted())
-        print(f"The method {record.get('use')} is trained in one process.", file=sys.stderr)
-    return False
 
 
 @app.command()
@@ -92,17 +77,11 @@ def train(
             adopt_training(Path(delivery), settings, record, code, out)
         return
     name = "/".join(str(record[key]) for key in ("benchmark", "method", "seed"))
-    together = _together(record, device)
     reads = of_splits(data, ("train", "validation", "test", *record.get("auxiliary", ())))
-    writes = within(out, MODEL_FILES) if os.environ.get("RANK", "0") == "0" else []  # of several, the first writes
-    with whole(reads, writes), one_gpu(device):
-        start: Callable[..., None]
-        if together:
-            from reprood.parallel.training import train_together as start
-        else:
-            from reprood.train.run import train_run as start
+    with whole(reads, within(out, MODEL_FILES)), one_gpu(device):
+        from reprood.train.run import train_run
 
-        start(
+        train_run(
             record,
             data=data,
             out=out,

@@ -1,7 +1,6 @@
 """What all commands share: JSON options, thread pinning, the output option."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -56,9 +55,3 @@ def suite_of(text: str) -> "Suite":
     record = parse_record(text, "--suite", "name")
     record.pop("name")
     return validated(Suite, record, "--suite")
-
-
-def pin_threads(threads: int) -> None:
-    """Pin BLAS and OpenMP before numpy or torch are imported."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
-        os.environ[name] = str(threads)

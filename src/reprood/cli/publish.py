@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reprood.cli.options import pin_threads
 from reprood.core.errors import ReproodError
+from reprood.core.process import pin_threads
 
 if TYPE_CHECKING:
     from reprood.publish.verify import Check
@@ -26,10 +26,10 @@ def publish(
     import yaml
 
     from reprood.config.suite import suite_path
-    from reprood.publish.build import build_release, code_revision
-    from reprood.core.yaml import read_yaml
     from reprood.core.checksums import require_all_whole
+    from reprood.core.yaml import read_yaml
     from reprood.pipeline.plan import Plan
+    from reprood.publish.build import build_release, code_revision
 
     root = Path.cwd()
     config = read_yaml(root / "config" / "config.yaml") or {}
@@ -78,8 +78,8 @@ def _spot(path: Path, count: int, seed: int) -> "Check":
     """Random runs made again, as a check."""
     import numpy as np
 
-    from reprood.publish.unpack import opened
     from reprood.publish.rerun import choose, spot_check
+    from reprood.publish.unpack import opened
     from reprood.publish.verify import Check
 
     with opened(path) as folder:
@@ -99,8 +99,8 @@ def compare(
     table: Annotated[Path | None, typer.Option(help="CSV file for every metric that differs.")] = None,
 ) -> None:
     """Compare two releases: which verdicts and numbers changed, and whether beyond noise."""
-    from reprood.publish.compare import compare as against
     from reprood.core.files import atomic_path
+    from reprood.publish.compare import compare as against
 
     for path in (first, second):
         if not path.exists():
@@ -125,45 +125,3 @@ def compare(
     if table is not None:
         with atomic_path(table) as temporary:
             numbers.table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.10g")
-
-
-def supply(
-    lock: Annotated[Path, typer.Option(help="The lock.")] = Path("requirements.lock"),
-    advisories: Annotated[Path | None, typer.Option(help="OSV advisories: JSON file, folder or zip archive.")] = None,
-    licences: Annotated[Path | None, typer.Option(help="Write the list of licences here (Markdown).")] = None,
-) -> None:
-    """Check what the project stands on: hashes and versions of the lock, licences, known vulnerabilities.
-
-    Example: reprood supply --advisories osv-pypi.zip
-    """
-    from reprood.core.files import atomic_path
-    from reprood.core.printable import printable
-    from reprood.publish.supply import KINDS, check_environment, check_lock, page, read_advisories, vulnerable
-    from reprood.publish.supply import licences as licences_of
-
-    if not lock.is_file():
-        raise ReproodError(f"{lock} does not exist; give the lock with --lock.")
-    try:
-        text = lock.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ReproodError(f"{lock} is no text in UTF-8 ({error.reason}); make the lock anew (make lock).") from error
-    wrong = {"the lock": check_lock(text), "the environment": check_environment(text)}
-    packages = licences_of(text)
-    counts = {kind: sum(package.kind == kind for package in packages) for kind in KINDS}
-    print(f"{len(packages)} packages: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
-    if licences is not None:
-        with atomic_path(licences) as temporary:
-            temporary.write_text(page(packages), encoding="utf-8")
-    if advisories is None:
-        print("vulnerabilities: not checked, because no advisories were given (--advisories)")
-    else:
-        known = read_advisories(advisories)
-        wrong["known vulnerabilities"] = vulnerable(text, known)
-        print(f"vulnerabilities: looked up in {len(known)} advisories of {advisories}; others are not known here")
-    for what, found in wrong.items():
-        print(f"{what}: {'nothing found' if not found else ''}")
-        for line in found:
-            print(f"  {printable(line)}")
-    failed = [f"{len(found)} in {what}" for what, found in wrong.items() if found]
-    if failed:
-        raise ReproodError(f"{lock}: findings: {', '.join(failed)}; they are listed above.")

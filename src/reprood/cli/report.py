@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from reprood.cli.options import Out, pin_threads, suite_of
-from reprood.core.errors import ReproodError
-from reprood.pipeline.outputs import STUDY_FILES, of_runs, of_splits
+from reprood.cli.options import Out, suite_of
 from reprood.core.checksums import whole
+from reprood.core.errors import ReproodError
+from reprood.core.process import pin_threads
+from reprood.pipeline.outputs import STUDY_FILES, of_runs, of_splits
 
 report_app = typer.Typer(no_args_is_help=True, help="Figures, tables, notebook and page from results (no torch).")
 

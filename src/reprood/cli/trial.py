@@ -16,7 +16,6 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from reprood.methods import registry
 from reprood.config.suite import Benchmark
 from reprood.detectors.table import Stored
 from reprood.engine.device import make_repeatable, resolve_device
@@ -25,9 +24,10 @@ from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.training import Training
 from reprood.images.augment import normalise
+from reprood.methods import registry
+from reprood.pipeline.plan import Plan
 from reprood.predict.native import fit_native
 from reprood.train.run import network, parse_config
-from reprood.pipeline.plan import Plan
 
 
 def shortened(config: BaseModel, batch: int) -> Any:

@@ -7,6 +7,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from reprood.attacks.options import Attack
+from reprood.config.records import LabelNoise as LabelNoise
+from reprood.config.records import Line as Line
+from reprood.config.records import Outlier as Outlier
+from reprood.config.records import Preparation as Preparation
+from reprood.config.records import Record as Record
+from reprood.config.records import Source as Source
+from reprood.config.records import check_name
+from reprood.core.errors import ReproodError
+from reprood.core.yaml import explain as explain
+from reprood.core.yaml import merged as merged
+from reprood.core.yaml import read_yaml as read_yaml
 from reprood.detectors.names import POST_HOC
 from reprood.detectors.options import (
     EnergyOptions,
@@ -16,18 +27,7 @@ from reprood.detectors.options import (
     ReactOptions,
     VimOptions,
 )
-from reprood.core.errors import ReproodError
 from reprood.images.corruptions.names import CIFAR_C_NAMES, NAMES, SEVERITIES
-from reprood.core.yaml import explain as explain
-from reprood.core.yaml import merged as merged
-from reprood.core.yaml import read_yaml as read_yaml
-from reprood.config.records import LabelNoise as LabelNoise
-from reprood.config.records import Line as Line
-from reprood.config.records import Outlier as Outlier
-from reprood.config.records import Preparation as Preparation
-from reprood.config.records import Record as Record
-from reprood.config.records import Source as Source
-from reprood.config.records import check_name
 
 RESERVED_SPLITS = ("train", "validation", "test")
 MADE_SPLITS = ("corrupted",)  # made from the test split

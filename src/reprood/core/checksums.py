@@ -10,18 +10,16 @@ No result depends on this module: it stands outside every fingerprint, around th
 import fcntl
 import glob
 import os
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reprood.core.errors import ReproodError
-from reprood.core.files import atomic_path, file_lock, read_json, sha256_file, write_json
+from reprood.core.files import atomic_path, read_json, sha256_file, write_json
 
 SUMS = "SHA256SUMS"
 FOLDERS = ("data", "runs", "results", "reports")  # of a checkout
 LEVELS = 4  # how far above a file its list may lie
-NEWEST = Path("state/newest")  # its time is that of the newest file of this checkout
 SEEN = Path("state/seen.json")  # size, times and digest of the files that were read last: they need not be read again
 
 
@@ -147,18 +145,8 @@ def whole(reads: Iterable[Path], writes: Iterable[Path], *, at: Path | None = No
             left.unlink(missing_ok=True)
     yield
     made = {name: path for name, path in zip(names, written, strict=True) if path.is_file()}
-    _mark_newest()
     if made:
         _change(folder, names, {name: sha256_file(path) for name, path in made.items()})
-
-
-def _mark_newest() -> None:
-    """Note that something is as new as now, so that a clock that goes back is seen (`reprood.clock`)."""
-    with file_lock(NEWEST):
-        if not NEWEST.stat().st_size:
-            NEWEST.write_text("The time of this file is that of the newest result.\n", encoding="utf-8")
-        elif NEWEST.stat().st_mtime_ns < (now := time.time_ns()):
-            os.utime(NEWEST, ns=(now, now))
 
 
 # --- all of a checkout

@@ -12,8 +12,8 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from reprood.data.bounds import MEMBER, UNPACKED, Bounded, gib, most_of
 from reprood.core.errors import ReproodError
+from reprood.data.bounds import MEMBER, UNPACKED, Bounded, gib, most_of
 
 # What a damaged archive or compressed file raises while it is read.
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, struct.error)

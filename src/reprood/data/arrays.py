@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from reprood.data.bounds import array_header, fits, whole_numbers
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, canonical_json, read_json, sha256_bytes, sha256_file, write_json
+from reprood.data.bounds import array_header, fits, whole_numbers
 
 FILES = ("images.npy", "labels.npy", "extras.npz", "meta.json")
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from reprood.config.records import LabelNoise, Preparation, Source
+from reprood.core.errors import ReproodError
 from reprood.data.arrays import load_split, save_split
 from reprood.data.label_noise import corrupt_labels, gold_rows
 from reprood.data.prepare import RULE, prepare_boxes, prepare_images, prepare_masks
 from reprood.data.resampling import mixed, shrink_naively, to_channels
 from reprood.images.styles import apply_style
-from reprood.core.errors import ReproodError
-from reprood.config.records import LabelNoise, Preparation, Source
 
 
 def fixed_order(labels: np.ndarray, key: str) -> np.ndarray:

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from reprood.config.records import Line, Record, check_name
 from reprood.core.errors import ReproodError
 from reprood.core.yaml import explain, read_yaml
-from reprood.config.records import Line, Record, check_name
 
 Reader = Literal[
     "idx", "cifar_binary", "svhn_mat", "image_folder", "tiny_imagenet", "mvtec", "parquet", "npz", "npy", "npy_archive",

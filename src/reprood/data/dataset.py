@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from reprood.core.errors import ReproodError
 from reprood.data import folders, formats
 from reprood.data.arrays import save_split
 from reprood.data.bounds import plain_names
@@ -16,7 +17,6 @@ from reprood.data.catalogue import DatasetEntry
 from reprood.data.download import Patience, Progress
 from reprood.data.generators import Drawn, generate
 from reprood.data.sources import Found, fetch
-from reprood.core.errors import ReproodError
 
 MOST_CLASSES = 1_000_000
 log = logging.getLogger(__name__)

@@ -7,12 +7,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from reprood.core.errors import ReproodError
 from reprood.data.archives import is_image, members
 from reprood.data.bounds import fits, whole_numbers
 from reprood.data.formats import text_of
 from reprood.data.generators import Drawn
 from reprood.data.prepare import Fit, decode, prepare_boxes, stack, to_array
-from reprood.core.errors import ReproodError
 
 
 def image_folder(

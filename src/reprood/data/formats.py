@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from reprood.core.errors import ReproodError
 from reprood.data.archives import DAMAGED, members, unpacked
 from reprood.data.arrays import array_of, read_array, read_npz
 from reprood.data.bounds import SINGLE, whole_numbers
 from reprood.data.generators import Drawn
-from reprood.core.errors import ReproodError
 
 IDX_UINT8 = 0x08
 

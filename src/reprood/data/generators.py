@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from reprood.data.bounds import fits
 from reprood.core.errors import ReproodError
+from reprood.data.bounds import fits
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Families whose upper-case letters are complete and legible at 28 pixels.

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from reprood.config.suite import Benchmark
-from reprood.data.arrays import Split
 from reprood.core.errors import ReproodError
+from reprood.data.arrays import Split
 
 TOLERANCE = 0.01  # share of a split's images
 

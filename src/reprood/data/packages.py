@@ -9,10 +9,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from reprood.core.files import atomic_path, file_lock
 from reprood.data.archives import DAMAGED
 from reprood.data.catalogue import Package
 from reprood.data.download import SourceFailed
-from reprood.core.files import atomic_path, file_lock
 
 PIP_SECONDS = 180
 APT_SECONDS = 180

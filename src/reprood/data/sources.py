@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from reprood.core.errors import ReproodError
+from reprood.core.files import file_lock, read_json, sha256_file, write_json
 from reprood.data.archives import DAMAGED, plain_files, unpacked
 from reprood.data.bounds import SINGLE
 from reprood.data.catalogue import DatasetEntry, File
@@ -22,8 +24,6 @@ from reprood.data.download import (
     version_of,
 )
 from reprood.data.packages import from_package
-from reprood.core.errors import ReproodError
-from reprood.core.files import file_lock, read_json, sha256_file, write_json
 
 log = logging.getLogger(__name__)
 

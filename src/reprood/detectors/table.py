@@ -12,9 +12,9 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from reprood.core.errors import ReproodError
 from reprood.detectors import knn, logits, mahalanobis, odin, react, vim
 from reprood.detectors.options import EnergyOptions, KnnOptions, OdinOptions, Options, ReactOptions, VimOptions
-from reprood.core.errors import ReproodError
 
 Needs = Literal["logits", "features", "head", "gradient"]
 

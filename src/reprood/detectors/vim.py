@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reprood.detectors.logits import energy, maxlogit
 from reprood.core.errors import ReproodError
+from reprood.detectors.logits import energy, maxlogit
 
 ROWS = 8192
 

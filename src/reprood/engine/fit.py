@@ -12,6 +12,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from reprood.core.errors import ReproodError
+from reprood.core.files import canonical_json
 from reprood.engine.batches import Batch, Inputs, error_percent, make_inputs
 from reprood.engine.checkpoint import load_checkpoint, save_checkpoint
 from reprood.engine.guard import CHECK_EVERY, check_loss, require_finite
@@ -23,8 +25,6 @@ from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import own_global_generators, seed_globally
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
-from reprood.core.files import canonical_json
 
 Loss = Callable[[nn.Module, Batch], Tensor]
 Monitor = Callable[[nn.Module], dict[str, float]]

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from reprood.engine.place import Place, float_tensors
 from reprood.core.errors import ReproodError
+from reprood.engine.place import Place, float_tensors
 
 CHECK_EVERY = 50
 DIVERGED = 1e4

@@ -7,11 +7,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from reprood.core.errors import ReproodError
 from reprood.engine.batches import Batch
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
 
 Order = Literal["sequential", "random"]
 PER_IMAGE = 2  # outliers for each ID image, in Outlier Exposure and in HOOD

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reprood.data.arrays import Split, load_split
 from reprood.core.errors import ReproodError
+from reprood.data.arrays import Split, load_split
 
 
 @dataclass(frozen=True)

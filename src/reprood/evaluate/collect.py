@@ -9,10 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprood.detectors.names import POST_HOC
 from reprood.core.errors import ReproodError
-from reprood.evaluate.table import COLUMNS, NO_SCORE, TYPES, read_metrics, row_of, write_csv
 from reprood.core.files import atomic_path, read_json, write_json
+from reprood.detectors.names import POST_HOC
+from reprood.evaluate.table import COLUMNS, NO_SCORE, TYPES, read_metrics, row_of, write_csv
 
 SUMMARY_SPLITS = ("mean_all", "mean_natural")
 SUMMARY_METRICS = ("auroc", "fpr95_id_positive")

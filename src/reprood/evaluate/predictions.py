@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprood.data.bounds import fits
 from reprood.core.errors import ReproodError
+from reprood.data.bounds import fits
 
 KEYS = ("split", "row", "label", "prediction", "label_rank")
 

@@ -10,6 +10,7 @@ import pandas as pd
 from reprood.config.conditions import conditions, matching, summaries
 from reprood.config.suite import Benchmark
 from reprood.core.errors import ReproodError
+from reprood.core.files import atomic_path
 from reprood.evaluate.classification import expected_calibration_error, top_k_error
 from reprood.evaluate.localised import localisation_outcomes
 from reprood.evaluate.maps import METRICS as MAP_METRICS
@@ -18,7 +19,6 @@ from reprood.evaluate.metrics import METRICS, detection_metrics
 from reprood.evaluate.open_set import Answers, acceptance_threshold, answers_of, macro_f, oscr
 from reprood.evaluate.predictions import Predictions as Predictions
 from reprood.evaluate.predictions import load_predictions as load_predictions
-from reprood.core.files import atomic_path
 
 COLUMNS = ("benchmark", "method", "seed", "split", "score", "metric", "value", "n", "n_ood")
 TYPES = {"seed": "int64", "value": "float64", "n": "int64", "n_ood": "int64"}

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from reprood.core.errors import ReproodError
 from reprood.engine.batches import Batch
 from reprood.engine.fit import fit
 from reprood.engine.optimizers import Group
@@ -21,7 +22,6 @@ from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
 from reprood.methods import cutmix, erm
 from reprood.nets.classifier import Classifier
 

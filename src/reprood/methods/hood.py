@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from reprood.core.errors import ReproodError
 from reprood.engine.batches import Batch, make_normalise
 from reprood.engine.fit import Loss, fit
 from reprood.engine.outliers import Order, outlier_batches
@@ -22,7 +23,6 @@ from reprood.engine.problem import Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
 from reprood.images.augment import random_crop, random_flip
 from reprood.images.randaugment import HOOD_TABLE, randaugment
 from reprood.nets.classifier import Classifier

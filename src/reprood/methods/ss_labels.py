@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from reprood.core.errors import ReproodError
 from reprood.engine.batches import Batch, make_normalise
 from reprood.engine.fit import fit
 from reprood.engine.precision import autocast
@@ -20,7 +21,6 @@ from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
 from reprood.images.rotations import rotated_batch
 from reprood.methods.ss_ood import RotationNet, rotation_loss
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from reprood.core.errors import ReproodError
 from reprood.engine.batches import Batch, make_inputs, make_normalise
 from reprood.engine.fit import fit
 from reprood.engine.precision import autocast
@@ -25,7 +26,6 @@ from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
 from reprood.images.rotations import rotate, rotated_batch, translate
 from reprood.methods.oe_loss import uniform_cross_entropy
 from reprood.nets.classifier import width_of

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reprood.warm import KILL_WITH_PARENT, status_of
+from reprood.core.process import exit_status
 
+PR_SET_PDEATHSIG = 1
 STOPPED = 75  # the exit status of a training that stopped because it was asked to (EX_TEMPFAIL)
 
 
@@ -48,7 +49,7 @@ def start(arguments: Sequence[str], folder: Path, log: Path, variables: Mapping[
     atexit._clear()  # the parent's exit handlers (folders to be removed, say) are not this process's
     os.setsid()  # the terminal's Ctrl-C is for the parent, which then asks its children to stop
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(KILL_WITH_PARENT, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
@@ -57,7 +58,7 @@ def start(arguments: Sequence[str], folder: Path, log: Path, variables: Mapping[
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _stop if arguments[0] == "train" else signal.SIG_DFL)
     sys.argv[:] = ["reprood", *arguments]
-    os._exit(status_of(_run))
+    os._exit(exit_status(_run))
 
 
 def _run() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reprood.engine.seeds import seeded
 from reprood.core.files import canonical_json, read_json
+from reprood.engine.seeds import seeded
 from reprood.offload.jobs import Job
 from reprood.train.run import network, parse_config
 

@@ -13,7 +13,6 @@ from reprood.offload.archive import copy
 from reprood.offload.jobs import WEIGHTS, Done, Job, difference, done_of, job_of
 from reprood.offload.planned import DATA_RULES, dry_run, known_job, last_words, snakemake
 from reprood.offload.unpacked import results_of, take_over
-from reprood.warm import VARIABLE as WARM
 from reprood.pipeline.plan import Plan
 
 
@@ -145,7 +144,7 @@ def merge(
             done = snakemake(
                 root,
                 ["--quiet", "all", "--cores", "4", *[name for job in new for name in job.files], *options],
-                **{VARIABLE: str(delivery.resolve()), WARM: ""},  # putting files in place needs no torch
+                **{VARIABLE: str(delivery.resolve())},
             )
             if done.returncode:
                 raise ReproodError(f"Snakemake could not take the results over: {last_words(done)}")

@@ -12,15 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from reprood.data.arrays import FILES, load_split
 from reprood.core.errors import ReproodError
 from reprood.core.files import canonical_json, sha256_file
-from reprood.pipeline.fingerprint import PACKAGE
+from reprood.data.arrays import FILES, load_split
+from reprood.methods import registry
 from reprood.offload.archive import MIB, write_archive
 from reprood.offload.jobs import FORMAT, TRAINED, WEIGHTS, Job, chosen
 from reprood.offload.planned import DATA_RULES, dry_run, known_job
 from reprood.offload.pools import Pool
 from reprood.offload.wheels import distributions, download, imported
+from reprood.pipeline.fingerprint import PACKAGE
 from reprood.pipeline.plan import Plan, environment
 
 RUN = '''"""Work off this bundle: python run.py --budget SECONDS --out FOLDER (see --help)."""

@@ -15,12 +15,11 @@ from typing import Any
 
 from reprood.core.errors import ReproodError
 from reprood.core.files import file_lock, read_json, write_json
+from reprood.core.process import THREAD_VARIABLES
 from reprood.offload.archive import MIB, check, write_archive
 from reprood.offload.jobs import FORMAT, WEIGHTS, Job, chosen, job_of, record_path
 from reprood.offload.schedule import ORDERS
 from reprood.offload.unpacked import add_carried, missing_packages, rebuild, results_of, take_over
-
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 def _arguments(words: list[str] | None) -> argparse.Namespace:
@@ -49,7 +48,7 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
 def main(bundle: Path, words: list[str] | None = None) -> None:
     """Entry point of a bundle's run.py; a mistake is one sentence."""
     begun = time.monotonic()
-    for name in THREADS:
+    for name in THREAD_VARIABLES:
         os.environ.setdefault(name, "1")  # the jobs' own number of threads is in their command lines
     try:
         status = visit(bundle, _arguments(words), begun)
@@ -128,7 +127,6 @@ def _work(
     variables = {
         "REPROOD_DEVICE": asked.device,
         "REPROOD_CHECKPOINT_SECONDS": f"{asked.checkpoint_seconds:g}",
-        "REPROOD_WARM": "",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     }
     _import(manifest, predict=any(job.kind == "predict" for job in jobs))

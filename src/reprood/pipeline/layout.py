@@ -5,14 +5,14 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from reprood.methods import registry
 from reprood.config.suite import Arm, Benchmark, Source, load_settings, load_suite, merged
+from reprood.core.errors import ReproodError
 from reprood.data.catalogue import DatasetEntry, load_catalogue
 from reprood.detectors.names import FITTED_ON_TRAIN
-from reprood.core.errors import ReproodError
+from reprood.methods import registry
 from reprood.pipeline.fingerprint import PACKAGE
-from reprood.report.contents import OF_DATA, figures_of, page_names, tables_of
 from reprood.pipeline.outputs import SPLIT_FILES
+from reprood.report.contents import OF_DATA, figures_of, page_names, tables_of
 
 Self = TypeVar("Self", bound="Layout")
 Asked = ParamSpec("Asked")

@@ -1,7 +1,6 @@
 """What the Snakefile asks: the parameters of every job, as text, and how jobs are run. No torch, no work done here."""
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -11,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from reprood.core.files import canonical_json
+from reprood.core.gpus import devices_for
 from reprood.methods.registry import module_name
 from reprood.pipeline.fingerprint import code_hash
 from reprood.pipeline.layout import Layout, layered, once
-from reprood.core.gpus import devices_for
 from reprood.pipeline.outputs import MODEL_FILES as MODEL_FILES
 from reprood.pipeline.outputs import SPLIT_FILES as SPLIT_FILES
 from reprood.pipeline.outputs import STUDY_FILES as STUDY_FILES
-from reprood.warm import VARIABLE
 
 
 class Plan(Layout):
@@ -151,11 +149,6 @@ class Plan(Layout):
         network = self.backbone(benchmark, method)["name"]
         return code_hash(*entries, module_name("methods", self.arm(method).use), f"reprood.nets.{network}")
 
-    @property
-    def warm_socket(self) -> str:
-        """Where jobs of this Snakemake process find the process that has imported everything (see `reprood.warm`)."""
-        return f".snakemake/reprood-{os.getpid()}.socket"
-
     def shell_prefix(self) -> str:
         """Puts this Python's folder first on PATH and passes on how to run (not what): neither is a trigger."""
         values = {
@@ -164,7 +157,6 @@ class Plan(Layout):
             "REPROOD_DEVICE": self.settings.device,
             "REPROOD_CHECKPOINT_SECONDS": f"{self.settings.checkpoint_seconds:g}",
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-            VARIABLE: self.warm_socket,
         }
         exports = "".join(f"export {key}={shlex.quote(value)}; " for key, value in values.items())
         return f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; {exports}"

@@ -1,12 +1,12 @@
-"""JSON schemas of the configuration files, for editors: `python -m reprood.pipeline.schemas` writes workflow/schemas/."""
+"""JSON schemas of the configuration: `python -m reprood.pipeline.schemas` writes workflow/schemas/."""
 
 from pathlib import Path
 from typing import Any
 
 from reprood.audit.papers import Paper
 from reprood.config.suite import Settings, Suite
-from reprood.data.catalogue import DatasetEntry
 from reprood.core.files import write_json
+from reprood.data.catalogue import DatasetEntry
 
 FOLDER = Path("workflow/schemas")
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from reprood.attacks.options import Attack
 from reprood.attacks.table import run_attack
 from reprood.config.suite import Corruptions, Occlusion
+from reprood.core.errors import ReproodError
 from reprood.data.arrays import Split
 from reprood.engine.seeds import hashed_seed
-from reprood.core.errors import ReproodError
 from reprood.images.augment import normalise
 from reprood.predict.occlude import occlude
 

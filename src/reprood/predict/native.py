@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reprood.core.errors import ReproodError
 from reprood.data.arrays import Split
 from reprood.detectors.table import Stored
 from reprood.engine.problem import ImageSet
 from reprood.engine.seeds import hashed_seed
-from reprood.core.errors import ReproodError
 from reprood.evaluate.map_codec import LEVELS, pack_maps
 
 Labelled = Callable[[], Iterator[tuple[Tensor, Tensor]]]

@@ -19,15 +19,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from reprood.core.errors import ReproodError
+from reprood.core.files import atomic_path, canonical_json
 from reprood.data.arrays import Split, load_split
 from reprood.detectors.names import FITTED_ON_TRAIN
 from reprood.detectors.table import Known, Stored, each_detector, parse_options
 from reprood.engine.device import make_repeatable, resolve_device
-from reprood.core.errors import ReproodError
-from reprood.core.files import atomic_path, canonical_json
 from reprood.images.augment import normalise
-from reprood.predict.localise import localise
 from reprood.predict.conditions import Asker, ask
+from reprood.predict.localise import localise
 from reprood.predict.native import fit_native, map_columns, with_labels
 from reprood.train.run import load_model
 

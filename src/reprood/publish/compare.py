@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from reprood.publish.compare_numbers import Numbers, compare_numbers
 from reprood.evaluate.table import read_metrics
+from reprood.publish.compare_numbers import Numbers, compare_numbers
 from reprood.publish.unpack import opened
 from reprood.report.claims import KEY, read_verdicts
 

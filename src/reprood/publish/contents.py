@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import sha256_file
+from reprood.core.yaml import explain
 from reprood.pipeline.fingerprint import PACKAGE, code_hash
 from reprood.report.contents import TABLE_FORMS, figures_of, tables_of
-from reprood.core.yaml import explain
 
 METADATA = "ro-crate-metadata.json"
 SUMS = "SHA256SUMS"

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from reprood.core.errors import ReproodError
-from reprood.evaluate.table import evaluate_run, read_metrics
 from reprood.core.files import read_json, sha256_file
-from reprood.publish.contents import SUITE, suite_record
+from reprood.evaluate.table import evaluate_run, read_metrics
 from reprood.pipeline.plan import Plan
+from reprood.publish.contents import SUITE, suite_record
 
 SAME = ("versions", "device", "threads", "precision", "channels_last", "compile", "machine")
 FILES = ("history.csv", "predictions.parquet")

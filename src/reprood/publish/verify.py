@@ -20,15 +20,15 @@ from reprood.audit.papers import Paper, load_papers
 from reprood.audit.verdicts import audit
 from reprood.config.suite import Suite, load_suite
 from reprood.core.errors import ReproodError
+from reprood.core.files import read_json, sha256_file
+from reprood.core.printable import printable
+from reprood.core.yaml import read_yaml
 from reprood.evaluate.collect import collect
 from reprood.evaluate.table import evaluate_run, read_metrics
-from reprood.core.files import read_json, sha256_file
-from reprood.report.contents import TABLE_FORMS, tables_of
-from reprood.core.printable import printable
 from reprood.publish.contents import CODE, METADATA, SUITE, suite_record, written_by
 from reprood.publish.seal import check_signature, differences, read_sums, sums_of
 from reprood.publish.unpack import opened
-from reprood.core.yaml import read_yaml
+from reprood.report.contents import TABLE_FORMS, tables_of
 from reprood.report.pages import write_report
 from reprood.report.results import BenchmarkResults
 from reprood.report.tables import write_table

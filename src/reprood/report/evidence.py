@@ -12,8 +12,8 @@ from reprood.audit.papers import Claim, Paper
 from reprood.audit.replicated import read_study
 from reprood.config.conditions import matching
 from reprood.config.suite import Benchmark, Suite
-from reprood.evaluate.table import GATE, NO_SCORE, groups
 from reprood.core.files import atomic_path
+from reprood.evaluate.table import GATE, NO_SCORE, groups
 from reprood.report.boards import Board, boards
 from reprood.report.forms import linked
 from reprood.report.results import BenchmarkResults

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from reprood.evaluate.bootstrap import Interval
 from reprood.core.files import atomic_path
+from reprood.evaluate.bootstrap import Interval
 from reprood.report import words
 
 LATEX = str.maketrans(

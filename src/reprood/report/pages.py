@@ -12,9 +12,9 @@ from reprood.audit.papers import Paper
 from reprood.audit.replicated import read_study
 from reprood.config.suite import Suite
 from reprood.core.files import atomic_path
-from reprood.report.contents import ASSETS, TABLE_FORMS, figures_of, tables_of
 from reprood.report import words
 from reprood.report.claims import overall, read_verdicts
+from reprood.report.contents import ASSETS, TABLE_FORMS, figures_of, tables_of
 from reprood.report.evidence import write_evidence
 from reprood.report.families import family
 from reprood.report.forms import Cell, Table, write_forms

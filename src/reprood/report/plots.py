@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from reprood.evaluate.table import read_metrics
 from reprood.core.files import atomic_path
+from reprood.evaluate.table import read_metrics
 
 
 def write_plots(metrics: Path, out: Path) -> None:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from reprood.methods import registry
 from reprood.audit.replicated import read_study
-from reprood.data.arrays import read_npz
 from reprood.core.errors import ReproodError
+from reprood.data.arrays import read_npz
+from reprood.methods import registry
 from reprood.report.style import save
 
 

@@ -11,8 +11,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Generator, Tensor, nn
 
-from reprood.engine.problem import ImageSet, Problem
 from reprood.core.errors import ReproodError
+from reprood.engine.problem import ImageSet, Problem
 from reprood.images.augment import normalise
 from reprood.images.corruptions.batch import corrupt_mixed
 from reprood.images.corruptions.names import CNC_NAMES

@@ -10,11 +10,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Generator, Tensor, nn
 
+from reprood.core.errors import ReproodError
 from reprood.engine.batches import make_normalise
 from reprood.engine.outliers import outlier_set
 from reprood.engine.problem import Problem
 from reprood.engine.run import Run
-from reprood.core.errors import ReproodError
 from reprood.methods import hood
 from reprood.studies.run import Findings, Given, Row
 

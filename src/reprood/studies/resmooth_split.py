@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from reprood.engine.batches import Inputs, make_inputs
-from reprood.methods.resmooth.mixture import Mixture, bic_of_one, fit_mixture
 from reprood.engine.problem import ImageSet
 from reprood.engine.training import Training
 from reprood.methods.resmooth import method as resmooth
 from reprood.methods.resmooth.method import ID_THRESHOLD, log_losses
+from reprood.methods.resmooth.mixture import Mixture, bic_of_one, fit_mixture
 from reprood.studies.run import Findings, Given, Row
 
 BINS = 60

@@ -16,7 +16,8 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
-from reprood.methods import registry
+from reprood.core.errors import ReproodError
+from reprood.core.files import atomic_path
 from reprood.data.arrays import write_npz
 from reprood.engine.device import make_repeatable, resolve_device
 from reprood.engine.precision import resolve_precision
@@ -24,8 +25,7 @@ from reprood.engine.problem import Problem, load_problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import derive_seed
 from reprood.engine.settings import read_settings
-from reprood.core.errors import ReproodError
-from reprood.core.files import atomic_path
+from reprood.methods import registry
 from reprood.train.run import load_model, network
 
 COLUMNS = ("study", "arm", "seed", "metric", "value")

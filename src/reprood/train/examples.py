@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from reprood.methods import registry
+from reprood.core.files import atomic_path
 from reprood.data.arrays import load_split, write_npz
 from reprood.engine.problem import channel_statistics
 from reprood.engine.seeds import hashed_seed
-from reprood.core.files import atomic_path
 from reprood.images.augment import normalise
+from reprood.methods import registry
 from reprood.train.run import parse_config
 
 COUNT = 10

@@ -20,7 +20,9 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialised
 from torch import nn
 
-from reprood.methods import registry
+from reprood.core.errors import ReproodError
+from reprood.core.files import atomic_path, canonical_json, file_lock, read_json, sha256_file, write_json
+from reprood.core.yaml import explain
 from reprood.engine.device import device_name, make_repeatable, resolve_device
 from reprood.engine.machine import machine
 from reprood.engine.precision import resolve_precision
@@ -28,9 +30,7 @@ from reprood.engine.problem import Problem, load_problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import derive_seed, seeded
 from reprood.engine.settings import read_settings
-from reprood.core.errors import ReproodError
-from reprood.core.files import atomic_path, canonical_json, file_lock, read_json, sha256_file, write_json
-from reprood.core.yaml import explain
+from reprood.methods import registry
 
 RECORD = ("benchmark", "method", "seed", "suite_seed", "use", "settings", "backbone", "precision")
 LARGEST_OPTION = 4096  # of a network: no depth, width or stride is larger

@@ -20,20 +20,20 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Generator, Tensor, nn
 
 from reprood.attacks.projected import Start, start_noise
+from reprood.core.errors import ReproodError
 from reprood.engine.batches import Batch, Inputs, error_percent
 from reprood.engine.fit import fit
 from reprood.engine.optimizers import decay_groups
 from reprood.engine.outliers import outlier_set
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
-from reprood.methods.biamat.second_stream import second_stream
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
 from reprood.images.augment import random_crop, random_flip, to_float
 from reprood.methods.biamat.loss import out_then_in
 from reprood.methods.biamat.net import InputStep, RobustNet, TwoHeads, draw_head
 from reprood.methods.biamat.recipe import Recipe
+from reprood.methods.biamat.second_stream import second_stream
 from reprood.methods.biamat.step import Ascent, at_step, gate, trades_step
 
 Loss = Literal["at", "trades"]

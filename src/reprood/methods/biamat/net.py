@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from reprood.core.errors import ReproodError
-from reprood.methods.biamat.standardise import standardise_each
 from reprood.methods.biamat.loss import Answers
+from reprood.methods.biamat.standardise import standardise_each
 from reprood.nets.classifier import Classifier
 
 InputStep = Literal["per_image", "none", "channels"]

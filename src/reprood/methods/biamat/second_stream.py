@@ -6,10 +6,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from reprood.core.errors import ReproodError
 from reprood.engine.batches import Batch
 from reprood.engine.run import Run
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
 
 
 def second_stream(count: int, data: int, training: Training, run: Run, name: str) -> Callable[[Batch], Tensor]:

@@ -13,10 +13,10 @@ from reprood.engine.precision import autocast
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.training import Training
-from reprood.methods.csi.shifts import Shift
 from reprood.methods.csi.loss import joint_labels, shift_cross_entropy
-from reprood.methods.csi.views import training_views
 from reprood.methods.csi.net import ContrastiveNet, marginalised
+from reprood.methods.csi.shifts import Shift
+from reprood.methods.csi.views import training_views
 
 MONITOR_BATCH = 500
 

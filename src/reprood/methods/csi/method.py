@@ -23,12 +23,12 @@ from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.methods.csi.shifts import COUNTS, Shift, random_shift
 from reprood.methods.csi.linear import answer_error, fit_linear
 from reprood.methods.csi.loss import joint_labels, nt_xent, shift_cross_entropy, supervised_nt_xent
-from reprood.methods.csi.score import fit_axes, mean_over_views, scores_of, view_outputs
-from reprood.methods.csi.views import coloured, training_views, view_at_test
 from reprood.methods.csi.net import CHANNELS, ContrastiveNet, marginalised
+from reprood.methods.csi.score import fit_axes, mean_over_views, scores_of, view_outputs
+from reprood.methods.csi.shifts import COUNTS, Shift, random_shift
+from reprood.methods.csi.views import coloured, training_views, view_at_test
 
 TEMPERATURE, LABELLED_TEMPERATURE = 0.5, 0.07
 

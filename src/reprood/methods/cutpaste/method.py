@@ -18,19 +18,19 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from reprood.core.errors import ReproodError
 from reprood.engine.batches import Batch, make_normalise
 from reprood.engine.fit import fit
 from reprood.engine.precision import autocast
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
-from reprood.core.errors import ReproodError
 from reprood.images.augment import choose
-from reprood.methods.cutpaste.paste import random_cutpaste, random_scar
-from reprood.methods.cutpaste.jitter import random_jitter
 from reprood.images.rotations import rotate, rotated_batch, translate
 from reprood.methods.cutpaste.density import distance, fit_density
+from reprood.methods.cutpaste.jitter import random_jitter
 from reprood.methods.cutpaste.net import CutPaste
+from reprood.methods.cutpaste.paste import random_cutpaste, random_scar
 from reprood.methods.cutpaste.patches import random_windows
 from reprood.methods.cutpaste.scores import grad_cam, log_odds_normal, proxy_score, training_features, window_maps
 from reprood.methods.cutpaste.settings import Config as Config

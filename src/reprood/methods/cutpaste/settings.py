@@ -5,8 +5,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from reprood.engine.training import Training
-from reprood.methods.cutpaste.paste import Bounds, Law
 from reprood.methods.cutpaste.density import Density
+from reprood.methods.cutpaste.paste import Bounds, Law
 
 Proxy = Literal["normal", "scar", "union", "3way", "rotation", "none"]
 

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from reprood.core.errors import ReproodError
+from reprood.core.files import canonical_json
 from reprood.engine.batches import Batch, Inputs, error_percent
 from reprood.engine.checkpoint import load_checkpoint, save_checkpoint
 from reprood.engine.guard import CHECK_EVERY, check_loss, require_finite
@@ -23,8 +25,6 @@ from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import own_global_generators, seed_globally
 from reprood.engine.training import Training
-from reprood.core.errors import ReproodError
-from reprood.core.files import canonical_json
 
 LOSS = "loss"
 

@@ -20,8 +20,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from reprood.methods.dias.adam import Adam
-from reprood.methods.dias.game import Player, Turn, alternate
 from reprood.engine.batches import Batch, make_inputs
 from reprood.engine.optimizers import build_optimizer
 from reprood.engine.precision import autocast
@@ -29,9 +27,11 @@ from reprood.engine.problem import Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
+from reprood.methods.dias.adam import Adam
+from reprood.methods.dias.dcgan import Discriminator, Generator
+from reprood.methods.dias.game import Player, Turn, alternate
 from reprood.methods.dias.net import Dias, Networks, StagedClassifier
 from reprood.methods.dias.step import Adversaries, Weights, copycat_step, gan_step, plain_step
-from reprood.methods.dias.dcgan import Discriminator, Generator
 
 Level = Literal["easy", "moderate", "hard"]
 

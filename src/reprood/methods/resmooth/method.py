@@ -18,16 +18,16 @@ from torch.nn import functional
 
 from reprood.engine.batches import Batch, Inputs, error_percent, make_inputs
 from reprood.engine.fit import fit
-from reprood.methods.resmooth.mixture import Mixture, fit_mixture
 from reprood.engine.precision import autocast
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.methods.resmooth.negative import random_blur, random_jigsaw, random_quarter_turn
 from reprood.images.randaugment import RESMOOTH_SEVERE_TABLE, RESMOOTH_TABLE, randaugment
 from reprood.methods.cutmix import cutout_batch
 from reprood.methods.resmooth.loss import Form, Weighting, objective, weighted_p
+from reprood.methods.resmooth.mixture import Mixture, fit_mixture
+from reprood.methods.resmooth.negative import random_blur, random_jigsaw, random_quarter_turn
 from reprood.nets.classifier import Classifier
 
 Strong = Literal["randaugment", "severe", "rotate", "jigsaw", "blur", "none"]
