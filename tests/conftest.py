@@ -1,13 +1,10 @@
-"""Shared by all tests: the tests folder is importable, threads are pinned, one finished smoke suite."""
+"""Shared by all tests: threads are pinned, one finished smoke suite."""
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")

@@ -24,10 +24,9 @@ from pathlib import Path
 import yaml
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
 
 import slurm  # noqa: E402
-
 from checkout import Checkout  # noqa: E402
 
 ON_SLURM = ("--workflow-profile", "profiles/slurm", "--cores", "2", "--resources", "mem_mb=8000", "gpu=1",

@@ -6,7 +6,6 @@ import io
 import json
 import multiprocessing
 import socket
-import sys
 import tarfile
 import threading
 import time
@@ -16,8 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent))
 from server import serving
 
 from reprood.config.suite import Preparation, Source

@@ -6,7 +6,6 @@ import io
 import multiprocessing
 import shutil
 import socket
-import sys
 import tarfile
 import time
 import zipfile
@@ -14,8 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from server import serving
 
 from reprood.core.errors import ReproodError

@@ -10,10 +10,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from digest import FOLDERS, differences, digest, pages
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from checkout import Checkout
+from digest import FOLDERS, differences, digest, pages
 
 STATE = (*FOLDERS, "logs", "state", ".snakemake")
 

@@ -14,7 +14,7 @@ from typing import Any
 from hostile_data import png, read, zipped
 from hostile_harness import ROOT, Act, Case
 
-sys.path.insert(0, str(ROOT / "tests" / "data"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 CASES: list[Case] = []
 ENTRY = "catalogue entries"

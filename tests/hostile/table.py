@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
 from hostile_cases import CASES, KINDS  # noqa: E402
 from hostile_harness import ROOT, judge  # noqa: E402
 

@@ -2,13 +2,13 @@
 
 import warnings
 
+import golden_files
 import numpy as np
 import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-import golden_files
 from reprood.core.errors import ReproodError
 from reprood.methods.resmooth.method import log_losses
 from reprood.methods.resmooth.mixture import Mixture, best_split, bic_of_one, fit_mixture

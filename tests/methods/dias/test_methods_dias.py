@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_problem import Net, problem, run, save_benchmark, settings
 from torch import Tensor, nn
 
 from reprood.core.errors import ReproodError
@@ -32,7 +33,6 @@ from reprood.methods.dias.step import (
     smoothed_cross_entropy,
 )
 from reprood.nets.staged import build
-from tiny_problem import Net, problem, run, save_benchmark, settings
 
 SHORT = Training(epochs=2, batch_size=16, lr=0.05, crop_padding=1)
 TINY = Config(training=SHORT, gan_width=2, noise=5)
@@ -346,7 +346,7 @@ def test_networks_and_images_that_do_not_fit(tmp_path) -> None:
 
 
 def trainer(tmp_path: Path, record: dict, name: str, kills: int) -> int:
-    script = Path(__file__).parents[1] / "kill_trainer.py"
+    script = Path(__file__).parents[2] / "support" / "kill_trainer.py"
     folders = [str(tmp_path / part) for part in ("data", f"out_{name}", f"state_{name}")]
     command = [sys.executable, str(script), json.dumps(record), *folders, str(kills), "0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

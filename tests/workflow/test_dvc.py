@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-
 from checkout import ROOT, Checkout
+
 from reprood.config.suite import load_suite
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(900)]

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from golden_files import load
+
 from reprood.config.records import LabelNoise, Preparation, Source
 from reprood.core.errors import ReproodError
 from reprood.data.arrays import load_split, save_split

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_problem import run
 
 from reprood.core.errors import ReproodError
 from reprood.engine.batches import Batch
 from reprood.engine.training import Training
 from reprood.methods.biamat.second_stream import second_stream
-from tiny_problem import run
 
 EMPTY = torch.zeros(0)
 TRAINING = Training(epochs=4, batch_size=8)

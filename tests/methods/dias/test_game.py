@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_problem import Net, problem, run
 from torch.nn import functional
 
 from reprood.core.errors import ReproodError
@@ -14,7 +15,6 @@ from reprood.engine.training import Training
 from reprood.methods.dias.adam import Adam
 from reprood.methods.dias.game import Means, Player, alternate
 from reprood.nets.classifier import Classifier
-from tiny_problem import Net, problem, run
 
 SHORT = Training(epochs=2, batch_size=16, lr=0.05, crop_padding=2)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms.functional as tv
+from golden_files import load
 from PIL import Image
 from torch import Generator, Tensor
 
-from golden_files import load
 from reprood.core.errors import ReproodError
 from reprood.methods.cutpaste import jitter
 from reprood.methods.cutpaste import paste as cutpaste

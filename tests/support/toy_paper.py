@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import fabricate
+
 from reprood.audit.papers import Paper
 from reprood.report.contents import figures_of
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from tiny_problem import Net, problem, run
 from torch import Tensor
 
 from reprood.core.errors import ReproodError
@@ -23,7 +24,6 @@ from reprood.methods.csi.net import ContrastiveNet, marginalised
 from reprood.methods.csi.shifts import COUNTS, all_shifts
 from reprood.methods.csi.views import assembled, training_views, view_at_test
 from reprood.nets import wrn
-from tiny_problem import Net, problem, run
 
 SHORT = Training(
     epochs=2, batch_size=16, lr=0.3, optimizer="lars", schedule="gradual_cosine", warmup_epochs=1, warmup_factor=10,

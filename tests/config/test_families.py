@@ -6,13 +6,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import golden_files
 import numpy as np
 import pytest
 
-import golden_files
 from reprood.config.suite import Benchmark, Suite, load_suite
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SUITES = sorted(path.stem for path in (ROOT / "config" / "suites").glob("*.yaml"))
 
 # family -> the published list of splits, and whether its rows are of known or of unknown classes

@@ -3,12 +3,12 @@
 import itertools
 import math
 
+import golden_files
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter
 
-import golden_files
 from reprood.core.errors import ReproodError
 from reprood.images import rotations
 from reprood.methods.cutmix import cutout_batch

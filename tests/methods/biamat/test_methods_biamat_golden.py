@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
+import golden_files
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-import golden_files
 from reprood.attacks.losses import cross_entropy, margin
 from reprood.attacks.projected import pgd
 from reprood.methods.biamat.loss import (

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import tiny_problem
 import torch
 from torch import Tensor, nn
 
-import tiny_problem
 from reprood.core.errors import ReproodError
 from reprood.data.arrays import load_split, save_split
 from reprood.detectors import logits as logit_scores

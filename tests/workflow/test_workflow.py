@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1500)]
 METHODS = ("erm", "cutmix", "godin_c")
 SEEDS = (0, 1)
 REPORT_RULES = {"study_figure", "notebook", "pages", "examples"}
-JOBS = list(load_suite("smoke", Path(__file__).resolve().parent.parent).jobs())  # of all benchmarks
+JOBS = list(load_suite("smoke", Path(__file__).resolve().parents[2]).jobs())  # of all benchmarks
 
 
 @pytest.fixture

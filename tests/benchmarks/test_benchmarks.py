@@ -8,7 +8,7 @@ import pytest
 
 from reprood.config.suite import Suite
 
-FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from tiny_problem import Net, image_set, problem, run
 from torch import Tensor
 from torch.nn import functional
 
@@ -29,7 +30,6 @@ from reprood.methods.biamat.method import Config
 from reprood.methods.biamat.net import RobustNet, TwoHeads
 from reprood.methods.biamat.recipe import Recipe
 from reprood.methods.biamat.step import Ascent, at_step, gate, trades_step
-from tiny_problem import Net, image_set, problem, run
 
 SHORT = Recipe(epochs=3, batch_size=16, lr=0.05, crop_padding=1, drop_last=True, monitor_every=1)
 COMMON = {"training": SHORT, "steps": 2, "gate_warmup_epochs": 1}

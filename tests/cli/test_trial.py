@@ -9,7 +9,7 @@ from reprood.cli.trial import shortened, trial
 from reprood.core.errors import ReproodError
 from reprood.methods.resmooth.method import Config
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_configuration_of_the_smoke_suite_trains() -> None:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from golden_files import load
 from pydantic import ValidationError
+from tiny_problem import Net, problem, run
 from torch import Tensor, nn
 from torch.nn import functional
 
-from golden_files import load
 from reprood.engine.batches import make_inputs
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
@@ -28,7 +29,6 @@ from reprood.methods.resmooth.loss import (
 from reprood.methods.resmooth.method import Config, Smoothed
 from reprood.methods.resmooth.mixture import Mixture, fit_mixture
 from reprood.nets.classifier import Classifier
-from tiny_problem import Net, problem, run
 
 SMALL = Training(epochs=2, batch_size=16, lr=0.05, crop_padding=1)
 NEGATIVE = ("rotate", "jigsaw", "blur")

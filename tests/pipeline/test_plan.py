@@ -14,7 +14,7 @@ from reprood.core.files import read_json
 from reprood.pipeline.plan import Plan, environment
 from reprood.pipeline.schemas import schemas
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SMOKE = yaml.safe_load((ROOT / "config" / "suites" / "smoke.yaml").read_text())
 
 

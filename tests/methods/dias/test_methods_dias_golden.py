@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from contextlib import nullcontext
 
+import golden_files
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-import golden_files
 from reprood.engine.optimizers import SGD
 from reprood.methods.dias.adam import Adam
 from reprood.methods.dias.dcgan import Discriminator, Generator

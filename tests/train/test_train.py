@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_problem import save_benchmark, settings
 
 from reprood.core.errors import ReproodError
 from reprood.core.files import file_lock, sha256_file
 from reprood.train.run import load_model, parse_config, train_run
-from tiny_problem import save_benchmark, settings
 
 FILES = ("history.csv", "model.json", "model.safetensors", "run.json")
 
@@ -28,7 +28,7 @@ def start(tmp_path: Path, record: dict, name: str = "out", **options: object) ->
 
 
 def trainer(tmp_path: Path, record: dict, name: str, kills: int, seed: int = 0) -> int:
-    script = Path(__file__).with_name("kill_trainer.py")
+    script = Path(__file__).parents[1] / "support" / "kill_trainer.py"
     folders = [str(tmp_path / part) for part in ("data", f"out_{name}", f"state_{name}")]
     command = [sys.executable, str(script), json.dumps(record), *folders, str(kills), str(seed)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -93,8 +93,9 @@ def test_equal_seeds_equal_bits_and_other_seeds_others(tmp_path) -> None:
 
 
 def test_other_data_does_not_resume_an_old_state(tmp_path, caplog) -> None:
-    from reprood.data.arrays import save_split
     from tiny_problem import arrays
+
+    from reprood.data.arrays import save_split
 
     record = settings()
     start(tmp_path, record)

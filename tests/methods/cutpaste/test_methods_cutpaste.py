@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from golden_files import load
 from pydantic import ValidationError
 from sklearn.covariance import LedoitWolf
+from tiny_problem import Net, problem, run
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from golden_files import load
 from reprood.core.errors import ReproodError
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.training import Training
@@ -23,7 +24,6 @@ from reprood.methods.cutpaste.scores import grad_cam, log_odds_normal, proxy_sco
 from reprood.methods.cutpaste.settings import OUTPUTS, Config
 from reprood.nets import imagenet_resnet
 from reprood.nets.wrn import build as wrn
-from tiny_problem import Net, problem, run
 
 SHORT = {"epochs": 2, "batch_size": 8, "monitor_every": 2}
 SMALL = {"hidden": (8,), "scar_width": (2, 4), "scar_height": (5, 9), "epoch_images": 16}

@@ -9,7 +9,7 @@ import pytest
 
 def golden_folder() -> Path:
     """REPROOD_GOLDEN_DIR if set, else tests/golden."""
-    return Path(os.environ.get("REPROOD_GOLDEN_DIR") or Path(__file__).parent / "golden")
+    return Path(os.environ.get("REPROOD_GOLDEN_DIR") or Path(__file__).parents[1] / "golden")
 
 
 def load(paper: str, name: str) -> dict[str, np.ndarray]:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from golden_files import load
 from torch import Tensor, nn
 
-from golden_files import load
 from reprood.data.resampling import mixed
 from reprood.engine.lars import LARS
 from reprood.engine.optimizers import build_optimizer
