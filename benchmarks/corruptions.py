@@ -16,10 +16,10 @@ from PIL import Image
 from scipy import ndimage
 from training_input import pictures
 
-from reprood.images.corruptions.batch import corrupt, corrupt_mixed
-from reprood.images.corruptions.blurs import disk
-from reprood.images.corruptions.names import CNC_NAMES
-from reprood.images.corruptions.strengths import STRENGTHS
+from reprood.images.corruption import corrupt, corrupt_mixed
+from reprood.images.corruptions.defocus_blur import disk
+from reprood.images.registry import load_corruption
+from reprood.methods.cnc import CORRUPTIONS
 
 SEVERITY = 3
 STRENGTHS_NAME = "imagenet"
@@ -56,7 +56,7 @@ def clipped_zoom(x: np.ndarray, factor: float) -> np.ndarray:
     return ndimage.zoom(x[top : top + crops[0], left : left + crops[1]], (factor, factor, 1), order=1)
 
 
-def zoom(x: np.ndarray, largest: float, step: float) -> np.ndarray:
+def zoom(x: np.ndarray, largest: float, step: float, keep: str) -> np.ndarray:
     factors = np.arange(1, largest, step)
     return (x + sum(clipped_zoom(x, f)[: x.shape[0], : x.shape[1]] for f in factors)) / (len(factors) + 1)
 
@@ -165,7 +165,8 @@ LOOPS: dict[str, Callable[..., np.ndarray]] = {
 
 def one(name: str, images: np.ndarray, repeats: int) -> list[Row]:
     """A batch of one corruption at one severity."""
-    strength = STRENGTHS[STRENGTHS_NAME][name][SEVERITY - 1]
+    corruption = load_corruption(name)
+    strength = corruption.strengths(STRENGTHS_NAME)[SEVERITY - 1]
     parts = strength if isinstance(strength, tuple) else (strength,)
     stored = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     generator = torch.Generator().manual_seed(0)
@@ -174,7 +175,7 @@ def one(name: str, images: np.ndarray, repeats: int) -> list[Row]:
         return len([np.uint8(np.clip(LOOPS[name](image / 255, *parts), 0, 1) * 255) for image in images])
 
     def batched() -> int:
-        return len(corrupt(stored, name, SEVERITY, generator, strengths=STRENGTHS_NAME))
+        return len(corrupt(stored, corruption, SEVERITY, generator, strengths=STRENGTHS_NAME))
 
     return compare(name, {"loop over images": loop, "reprood, batched": batched}, repeats)
 
@@ -186,7 +187,7 @@ def mixed(size: int, channels: int, repeats: int) -> list[Row]:
 
     def way(batch: int) -> Callable[[], int]:
         return lambda: sum(
-            len(corrupt_mixed(stored[i : i + batch], CNC_NAMES, generator, STRENGTHS_NAME))
+            len(corrupt_mixed(stored[i : i + batch], [*CORRUPTIONS.values()], generator, STRENGTHS_NAME))
             for i in range(0, len(stored), batch)
         )
 

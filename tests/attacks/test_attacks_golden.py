@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
+import golden_files
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-import golden_files
 from reprood.attacks.losses import cross_entropy, margin
 from reprood.attacks.projected import pgd
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from tiny_problem import Net
 from torch import nn
 
 from reprood.attacks.modes import evaluating, unrecorded
-from tiny_problem import Net
 
 
 def state(network: nn.Module) -> dict[str, torch.Tensor]:

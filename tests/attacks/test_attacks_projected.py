@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from tiny_problem import Net
 from torch import Tensor, nn
 
 from reprood.attacks.losses import cross_entropy, margin
 from reprood.attacks.projected import attack_labels, fgsm, gradient, pgd, project, start_noise
 from reprood.core.errors import ReproodError
-from tiny_problem import Net
 
 NORMS = ("linf", "l2")
 DTYPES = (torch.float32, torch.float64)
@@ -309,7 +309,7 @@ def test_gradient() -> None:
     [
         ({"eps": -0.1}, "at least 0"),
         ({"steps": 0}, "at least one step"),
-        ({"step": 0.0}, "more than 0"),
+        ({"step": 0.0}, "a size above 0"),
         ({"noise": torch.zeros(3, 8, 8)}, "noise of an attack is torch.float32"),
         ({"centre": pictures(torch.float64)}, "centre of an attack is torch.float64"),
     ],

@@ -45,7 +45,7 @@ def test_cw_is_pgd_on_the_margin() -> None:
     attack = Attack(kind="cw")
     assert attack.loss == "margin"
     assert Attack.model_validate(attack.model_dump()) == attack
-    with pytest.raises(ValidationError, match="write kind: pgd"):
+    with pytest.raises(ValidationError, match="use kind: pgd"):
         Attack(kind="cw", loss="ce")
 
 

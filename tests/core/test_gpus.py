@@ -1,77 +1,77 @@
-"""One device, one job."""
+"""One GPU per job."""
 
-import io
 import os
 import threading
-import time
 
-from reprood.cli.watch import duration, heartbeats, table
-from reprood.core.gpus import devices_for, leased, lock_folder, one_gpu, visible_gpus
+import pytest
 
-
-def test_without_devices_nothing_is_leased(tmp_path):
-    with leased([], tmp_path) as device:
-        assert device is None
-    assert not list(tmp_path.iterdir())
+from reprood.core.gpus import lock_folder, one_gpu, usable_gpus, visible_gpus
 
 
-def test_concurrent_jobs_get_different_devices(tmp_path, monkeypatch):
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A machine with the GPUs 3 and 5, outside of Slurm."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    held, most, lock = [], [], threading.Lock()
+    return tmp_path
 
-    def job():
-        with leased(["3", "5"], tmp_path, poll=0.01) as device:
-            with lock:
-                assert device not in held
-                held.append(device)
-                most.append(len(held))
-            time.sleep(0.05)
-            with lock:
-                held.remove(device)
 
-    threads = [threading.Thread(target=job) for _ in range(6)]
-    for thread in threads:
+def test_without_gpus_nothing_is_locked(machine, monkeypatch):
+    with one_gpu("cpu") as gpu:
+        assert gpu is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with one_gpu("auto") as gpu:
+        assert gpu is None
+    assert not list(machine.iterdir())
+
+
+def test_concurrent_jobs_get_different_gpus(machine, monkeypatch):
+    monkeypatch.setattr("reprood.core.gpus.usable_gpus", lambda device: ["3", "5"])  # threads share one environment
+    both = threading.Barrier(3)
+    release = threading.Event()
+    taken, failures = [], []
+
+    def job(first: bool) -> None:
+        try:
+            with one_gpu("auto", poll=0.01) as gpu:
+                taken.append(gpu)
+                if first:
+                    both.wait(timeout=20)
+                    release.wait(timeout=20)
+        except Exception as error:
+            failures.append(error)
+
+    holders = [threading.Thread(target=job, args=(True,)) for _ in range(2)]
+    for thread in holders:
         thread.start()
-    for thread in threads:
-        thread.join(timeout=10)
-    assert len(most) == 6
-    assert max(most) == 2
+    both.wait(timeout=20)
+    assert sorted(taken) == ["3", "5"]
+    waiting = threading.Thread(target=job, args=(False,))
+    waiting.start()
+    waiting.join(timeout=0.2)
+    assert waiting.is_alive()  # both are busy
+    assert len(taken) == 2
+    release.set()
+    for thread in (*holders, waiting):
+        thread.join(timeout=20)
+    assert not failures
+    assert len(taken) == 3
 
 
-def test_visible_devices_are_the_given_ones(monkeypatch):
+def test_visible_gpus_are_those_of_the_environment(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1, 2")
     assert visible_gpus() == ["1", "2"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert visible_gpus() == []
 
 
-def test_lease_makes_the_device_the_only_visible_one(tmp_path, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    with leased(["4", "7"], tmp_path):
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == "4"
+def test_the_locked_gpu_is_the_only_visible_one(machine):
+    with one_gpu("cuda") as gpu:
+        assert gpu == os.environ["CUDA_VISIBLE_DEVICES"] == "3"
 
 
-def test_watch_shows_running_and_stalled_trainings(tmp_path):
-    from rich.console import Console
-
-    from reprood.core.files import write_json
-
-    beat = {"run": "b/m/0", "phase": "train", "epoch": 3, "epochs": 9, "loss": 0.5, "seconds_left": 3700}
-    write_json(tmp_path / "a.json", {**beat, "time": 1000.0, "images_per_second": 900.0})
-    write_json(tmp_path / "b.json", {**beat, "run": "b/m/1", "time": 100.0, "loss": None})
-    (tmp_path / "broken.json").write_text("{")
-    beats = heartbeats(tmp_path)
-    assert [b["run"] for b in beats] == ["b/m/0", "b/m/1"]
-    console = Console(width=120, record=True, file=io.StringIO())
-    console.print(table(beats, now=1001.0))
-    text = console.export_text()
-    assert "3/9" in text
-    assert "1:01:40" in text
-    assert text.count("stalled?") == 1
-    assert duration(59.6) == "1:00"
-
-
-def test_devices_of_other_machines_and_other_slurm_jobs_are_other_devices(monkeypatch):
+def test_other_machines_and_other_slurm_jobs_have_other_locks(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     folders = set()
     for machine in ("node1", "node2"):
@@ -83,17 +83,17 @@ def test_devices_of_other_machines_and_other_slurm_jobs_are_other_devices(monkey
     assert len(folders) == 4
 
 
-def test_a_slurm_job_takes_the_gpu_it_was_given_and_no_other(tmp_path, monkeypatch):
+def test_a_slurm_job_uses_only_the_gpu_allocated_to_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         "reprood.core.gpus.visible_gpus", lambda: os.environ.get("CUDA_VISIBLE_DEVICES", "0,1").split(",")
     )
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    assert devices_for("auto") == ["0", "1"]
+    assert usable_gpus("auto") == ["0", "1"]
     monkeypatch.setenv("SLURM_JOB_ID", "12")
-    assert devices_for("auto") == devices_for("cpu") == []
-    assert devices_for("cuda") == ["0", "1"]
+    assert usable_gpus("auto") == usable_gpus("cpu") == []
+    assert usable_gpus("cuda") == ["0", "1"]
     with one_gpu("auto"):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")

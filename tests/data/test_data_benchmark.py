@@ -45,7 +45,7 @@ def test_disjoint_ranges_are_disjoint_and_labels_are_renumbered(tmp_path):
     ("source", "words"),
     [
         ({"classes": (9,)}, "class 9 has no images"),
-        ({"limit": 61}, "rows 0 to 61 were asked for and there are 60"),
+        ({"limit": 61}, "rows 0 to 61 were requested, but there are 60"),
         ({"skip": 60}, "lower 'skip'"),
     ],
 )
@@ -151,7 +151,7 @@ def test_single_copies_are_counted_and_pass(tmp_path):
             "its publisher resized it",
         ),
         ({"test": lambda i, y, m: (i, np.zeros_like(y), m)}, "split test: classes"),
-        ({"odd": lambda i, y, m: (i, np.zeros_like(y), m)}, "must have label -1"),
+        ({"odd": lambda i, y, m: (i, np.zeros_like(y), m)}, "must have only the label -1"),
         ({"train": lambda i, y, m: (i, y * 2, m)}, "without gaps"),
     ],
 )

@@ -17,6 +17,7 @@ from reprood.data.arrays import load_split, save_split
 from reprood.data.catalogue import load_catalogue, parse_entry
 from reprood.data.dataset import prepare_dataset
 from reprood.data.generators import GENERATORS, generate
+from reprood.data.sources import fetch_split
 
 RNG = np.random.default_rng(0)
 
@@ -59,10 +60,10 @@ def test_idx(tmp_path, pack):
     ("damage", "words"),
     [
         (lambda data: data[:-1], "truncated"),
-        (lambda data: b"\1" + data[1:], "no IDX file"),
-        (lambda data: b"", "no IDX file"),
+        (lambda data: b"\1" + data[1:], "not an IDX file"),
+        (lambda data: b"", "not an IDX file"),
         (lambda data: gzip.compress(data)[:-9], "damaged"),
-        (lambda data: bytes([0, 0, 13, 3]) + data[4:], "no IDX file"),
+        (lambda data: bytes([0, 0, 13, 3]) + data[4:], "not an IDX file"),
     ],
 )
 def test_damaged_idx(tmp_path, damage, words):
@@ -92,7 +93,7 @@ def test_cifar_binary(tmp_path, label_bytes):
     assert read.classes == ("cat", "dog")
     assert np.array_equal(read.images[1], image)
     tar(path, {"c/data_batch_1.bin": record[:-1]})
-    with pytest.raises(ReproodError, match="no multiple"):
+    with pytest.raises(ReproodError, match="not a multiple"):
         formats.cifar_binary(path, "data_batch_[1-5].bin", "names.txt", label_bytes)
     tar(path, {"c/data_batch_1.bin": record, "c/names.txt": b"cat\n"})
     with pytest.raises(ReproodError, match="record 0 has label 1"):
@@ -110,7 +111,7 @@ def test_svhn(tmp_path):
     assert read.labels.tolist() == [1, 0, 3, 9]
     assert np.array_equal(read.images[2], images[..., 2])
     (tmp_path / "y.mat").write_bytes(b"nothing")
-    with pytest.raises(ReproodError, match="no SVHN file"):
+    with pytest.raises(ReproodError, match="not an SVHN file"):
         formats.svhn_mat(tmp_path / "y.mat")
 
 
@@ -282,7 +283,7 @@ def test_parquet(tmp_path):
     with pytest.raises(ReproodError, match="record 0 has label 1"):
         folders.parquet(write_parquet(tmp_path / "x.parquet", [dict(records[0])], "cat"), 3, None)
     (tmp_path / "y.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(ReproodError, match="no readable parquet"):
+    with pytest.raises(ReproodError, match="not a readable parquet"):
         folders.parquet(tmp_path / "y.parquet", 3, None)
 
 
@@ -332,12 +333,12 @@ def test_a_prepared_data_set_has_the_same_bytes_twice(tmp_path):
         "splits": {"test": {"reader": "generator", "options": {"generator": "uniform_noise", **OPTIONS}}},
     })  # fmt: skip
     for name in ("a", "b"):
-        prepare_dataset("noise", record, "test", mirrors=(), downloads=tmp_path, out=tmp_path / name)
+        prepare_dataset("noise", record, "test", [], tmp_path / name)
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
     assert str(tmp_path) not in (tmp_path / "a" / "meta.json").read_text()
     with pytest.raises(ReproodError, match="has no split 'train'"):
-        prepare_dataset("noise", record, "train", mirrors=(), downloads=tmp_path, out=tmp_path / "c")
+        fetch_split("noise", record, "train", mirrors=(), downloads=tmp_path)
 
 
 def test_users_own_folder_by_configuration(tmp_path):
@@ -349,7 +350,8 @@ def test_users_own_folder_by_configuration(tmp_path):
         "splits": {"test": {"reader": "image_folder", "files": ["photos"]}},
     }}  # fmt: skip
     record = load_catalogue([], own)["mine"]
-    prepare_dataset("mine", record, "test", mirrors=(), downloads=tmp_path / "d", out=tmp_path / "out")
+    files = fetch_split("mine", record, "test", mirrors=(), downloads=tmp_path / "d")
+    prepare_dataset("mine", record, "test", files, tmp_path / "out")
     split = load_split(tmp_path / "out")
     assert split.images.shape == (4, 8, 8, 3)
     assert split.meta["classes"] == ["cat", "dog"]
@@ -367,7 +369,7 @@ def test_split_round_trip_and_damage(tmp_path):
     with pytest.raises(ReproodError, match="cannot be read"):
         load_split(tmp_path / "s")
     (tmp_path / "s" / "images.npy").unlink()
-    with pytest.raises(ReproodError, match="lacks images.npy"):
+    with pytest.raises(ReproodError, match="images.npy.* missing"):
         load_split(tmp_path / "s")
     with pytest.raises(ReproodError, match="expected uint8"):
         save_split(tmp_path / "t", images.astype(float), np.arange(3), {}, {})
@@ -380,8 +382,8 @@ def test_split_round_trip_and_damage(tmp_path):
     [
         ({"reader": "idx"}, "x: reader: this key is not known"),
         ({"splits": {"test": {"reader": "magic", "files": ["f"]}}}, "x: splits.test.reader"),
-        ({"splits": {"test": {"reader": "npz", "files": ["g"]}}}, "reads 'g', which is not under files"),
-        ({"splits": {"test": {"reader": "npz"}}}, "has the reader npz and no files"),
+        ({"splits": {"test": {"reader": "npz", "files": ["g"]}}}, "reads 'g', which is not listed under files"),
+        ({"splits": {"test": {"reader": "npz"}}}, "has the reader npz but no files"),
         ({"files": {"f": {"md5": "abc"}}}, "files.f.md5"),
         ({"licence": None}, "x: licence"),
     ],

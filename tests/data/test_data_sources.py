@@ -1,4 +1,4 @@
-"""The chain of sources against a server on loopback that truncates, drips, cuts, redirects and lies."""
+"""Sources of a file, against a local server that truncates, drips, interrupts, redirects and sends wrong bytes."""
 
 import gzip
 import hashlib
@@ -7,7 +7,6 @@ import multiprocessing
 import shutil
 import socket
 import tarfile
-import time
 import zipfile
 from pathlib import Path
 
@@ -62,35 +61,37 @@ def test_passing_faults_end_in_the_right_bytes(site, tmp_path, fault):
     assert found.record["digest_status"] == "verified"
     if fault in ("cut", "no-range"):
         assert len(site.ranges) == 1
-        assert int(site.ranges[0].removeprefix("bytes=").rstrip("-")) > 0, (
-            "a cut download is continued, not begun again"
-        )
+        assert int(site.ranges[0].removeprefix("bytes=").rstrip("-")) > 0, "an interrupted download is resumed"
     assert not list((tmp_path / "downloads").rglob("*.part"))
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"),
-    [("truncated", "connection ended after"), ("500", "HTTP 500"), ("silence", "nothing came"), ("drip", "too slow")],
+    ("fault", "words", "requests"),
+    [
+        ("truncated", "connection ended after", 1 + QUICK.tries),  # the first brings enough to count as progress
+        ("500", "HTTP 500", QUICK.tries),
+        ("silence", "no data for", QUICK.tries),
+        ("drip", "too slow", 1),
+    ],
 )
-def test_lasting_faults_are_said(site, tmp_path, fault, words):
+def test_lasting_faults_are_reported(site, tmp_path, fault, words, requests):
     site.files["/a/file.bin"] = BODY[:3000]
     site.faults["/a/file.bin"] = fault
-    begun = time.monotonic()
     with pytest.raises(ReproodError, match=words) as caught:
         bring(tmp_path, entry(site))
-    assert time.monotonic() - begun < 15
+    assert site.asked["/a/file.bin"] == requests
     assert "mirrors" in str(caught.value)
     assert not (tmp_path / "downloads" / "a" / "file.bin").exists()
 
 
-def test_missing_file_is_not_asked_for_again(site, tmp_path):
+def test_a_missing_file_is_not_requested_again(site, tmp_path):
     del site.files["/a/file.bin"]
     with pytest.raises(ReproodError, match="HTTP 404"):
         bring(tmp_path, entry(site))
     assert site.asked["/a/file.bin"] == 1
 
 
-def test_wrong_checksum_and_size_are_refused_and_removed(site, tmp_path):
+def test_files_with_a_wrong_checksum_or_size_are_rejected_and_removed(site, tmp_path):
     for wrong, words in (
         ({"sha256": "0" * 64}, "SHA-256"),
         ({"md5": "0" * 32}, "MD5"),
@@ -109,29 +110,28 @@ def test_wrong_checksum_and_size_are_refused_and_removed(site, tmp_path):
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "a Git-LFS pointer"),
     ],
 )
-def test_what_is_not_the_file_is_recognised(site, tmp_path, body, words):
+def test_wrong_files_are_recognised(site, tmp_path, body, words):
     site.files["/a/file.bin"] = body
     with pytest.raises(ReproodError, match=words):
         bring(tmp_path, entry(site))
 
 
-def test_unreachable_is_given_up_within_seconds(tmp_path):
+def test_unreachable_hosts_are_reported_without_retries(tmp_path, monkeypatch):
+    monkeypatch.setattr("reprood.data.download.time.sleep", lambda seconds: pytest.fail("it was tried again"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    begun = time.monotonic()
-    with pytest.raises(ReproodError, match="no answer"):
+    with pytest.raises(ReproodError, match=rf"127.0.0.1:{port}/x: no answer.*no-such-host.invalid/x: no answer"):
         bring(tmp_path, entry(urls=[f"http://127.0.0.1:{port}/x", "http://no-such-host.invalid/x"]))
-    assert time.monotonic() - begun < 8
 
 
-def test_the_next_address_is_tried(site, tmp_path):
+def test_the_next_url_is_tried(site, tmp_path):
     record = entry(urls=[f"{site.url}/gone", f"{site.url}/a/file.bin"])
     assert bring(tmp_path, record).path.read_bytes() == BODY
 
 
-def test_an_old_beginning_of_another_file_is_not_kept(site, tmp_path):
-    """A part that does not fit what the server continues is noticed by its checksum and fetched from the beginning."""
+def test_a_partial_download_of_another_file_is_discarded(site, tmp_path):
+    """The checksum shows that the resumed file is wrong, and it is downloaded from the beginning."""
     url = f"{site.url}/a/file.bin"
     folder = tmp_path / "downloads" / "a"
     folder.mkdir(parents=True)
@@ -139,7 +139,7 @@ def test_an_old_beginning_of_another_file_is_not_kept(site, tmp_path):
     assert bring(tmp_path, entry(site, sha256=sha(BODY))).path.read_bytes() == BODY
 
 
-def test_a_whole_part_needs_no_transfer(site, tmp_path):
+def test_a_complete_partial_file_needs_no_transfer(site, tmp_path):
     part = tmp_path / "part"
     part.write_bytes(BODY)
     download(f"{site.url}/a/file.bin", part, patience=QUICK)
@@ -178,18 +178,18 @@ def test_mirrors_come_first_in_their_order(site, tmp_path):
     assert bring(tmp_path, entry(site), mirrors=[str(tmp_path / "one")]).path == tmp_path / "one" / "file.bin"
 
 
-def test_a_mirror_with_a_wrong_file_is_passed_over(site, tmp_path):
+def test_a_mirror_with_a_wrong_file_is_skipped(site, tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "file.bin").write_bytes(b"wrong")
     found = bring(tmp_path, entry(site, sha256=sha(BODY)), mirrors=[str(tmp_path / "one")])
     assert found.kind == "url"
 
 
-def test_a_mirror_may_be_an_address(site, tmp_path):
+def test_a_mirror_may_be_a_url(site, tmp_path):
     assert bring(tmp_path, entry(), mirrors=[site.url]).kind == "mirror"
 
 
-def test_offline_asks_no_official_address(site, tmp_path):
+def test_offline_uses_no_official_url(site, tmp_path):
     with pytest.raises(ReproodError, match="not tried"):
         bring(tmp_path, entry(site), offline=True)
     assert not site.asked
@@ -235,7 +235,7 @@ def make_deb(path: Path, member: str, data: bytes, compression: str = "xz") -> N
 def test_debian_package_is_unpacked_without_root(tmp_path, compression):
     make_deb(tmp_path / "x.deb", "usr/share/x.bin", BODY, compression)
     assert deb_member(tmp_path / "x.deb", "usr/share/x.bin") == BODY
-    with pytest.raises(SourceFailed, match="holds no"):
+    with pytest.raises(SourceFailed, match="does not contain"):
         deb_member(tmp_path / "x.deb", "usr/share/y.bin")
     (tmp_path / "y.deb").write_bytes(b"no archive")
     with pytest.raises(SourceFailed, match="not a Debian package"):
@@ -246,12 +246,12 @@ def test_wheel_member(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.whl", "w") as wheel:
         wheel.writestr("p/x.bin", BODY)
     assert wheel_member(tmp_path / "x.whl", "p/x.bin") == BODY
-    with pytest.raises(SourceFailed, match="holds no"):
+    with pytest.raises(SourceFailed, match="does not contain"):
         wheel_member(tmp_path / "x.whl", "p/y.bin")
 
 
 def test_package_managers_are_really_called(tmp_path, monkeypatch):
-    """Stand-ins lay a package into the folder; without package lists apt-get is called with private ones."""
+    """Fake commands put a package into the folder; without package lists, apt-get is called with private ones."""
     record = parse_entry("a", {
         "title": "A", "licence": "none",
         "files": {

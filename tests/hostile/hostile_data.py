@@ -585,11 +585,11 @@ def digits(name: str, images: bytes, labels: bytes, *words: str, **given: Any) -
 
 PIXELS, NUMBERS = idx(8, 4, 5, 5, data=bytes(100)), idx(8, 4, data=bytes([0, 1, 2, 3]))
 digits("labels for images", NUMBERS, NUMBERS, "images.idx", "3 axes")
-digits("wrong beginning", b"\1\2" + PIXELS[2:], NUMBERS, "images.idx", "no IDX file")
-digits("floats", idx(0x0D, 4, 5, 5, data=bytes(400)), NUMBERS, "images.idx", "no IDX file")
+digits("wrong beginning", b"\1\2" + PIXELS[2:], NUMBERS, "images.idx", "not an IDX file")
+digits("floats", idx(0x0D, 4, 5, 5, data=bytes(400)), NUMBERS, "images.idx", "not an IDX file")
 digits("cut", PIXELS[:-1], NUMBERS, "images.idx", "truncated")
 digits("more than its header says", PIXELS + b"\0", NUMBERS, "images.idx", "truncated or damaged")
-digits("a header of 2^96 pixels", idx(8, *[2**32 - 1] * 3), NUMBERS, "images.idx", "header asks")
+digits("a header of 2^96 pixels", idx(8, *[2**32 - 1] * 3), NUMBERS, "images.idx", "header states")
 digits("no images", idx(8, 0, 5, 5), idx(8, 0), "no images")
 digits("images without pixels", idx(8, 4, 0, 0), NUMBERS, "(4, 0, 0, 1)")
 digits("fewer labels", PIXELS, idx(8, 3, data=bytes(3)), "4 images", "3 labels")
@@ -607,7 +607,7 @@ def cifar(name: str, members: dict[str, bytes], *words: str, **options: Any) -> 
 
 NAMES = b"cat\ndog\n"
 cifar("no such member", {"names.txt": NAMES}, "x.tar.gz", "no member")
-cifar("cut", {"batch.bin": bytes(3073 * 2 - 1), "names.txt": NAMES}, "x.tar.gz", "batch.bin", "no multiple")
+cifar("cut", {"batch.bin": bytes(3073 * 2 - 1), "names.txt": NAMES}, "x.tar.gz", "batch.bin", "not a multiple")
 cifar("empty batch", {"batch.bin": b"", "names.txt": NAMES}, "batch.bin", "damaged")
 cifar("label out of range", {"batch.bin": b"\7" + bytes(3072), "names.txt": NAMES}, "record 0", "label 7")
 cifar("names that are not text", {"batch.bin": bytes(3073), "names.txt": b"\xff\xff"}, "x.tar.gz", "names.txt")
@@ -650,19 +650,19 @@ def csv(name: str, data: bytes, *words: str) -> None:
 
 
 ROW = ",".join(["0"] * 784 + ["3"])
-csv("letters", b"a,b,c\n", "no table of numbers")
-csv("formula", ROW.replace("0", "=1+1", 1).encode(), "no table of numbers")
-csv("command of a spreadsheet", ROW.replace("0", "=cmd|' /C calc'!A1", 1).encode(), "no table of numbers")
+csv("letters", b"a,b,c\n", "not a table of numbers")
+csv("formula", ROW.replace("0", "=1+1", 1).encode(), "not a table of numbers")
+csv("command of a spreadsheet", ROW.replace("0", "=cmd|' /C calc'!A1", 1).encode(), "not a table of numbers")
 csv("NaN", ROW.replace("0", "nan", 1).encode() + b"\n" + ROW.encode(), "pixels")
 csv("Inf", ROW.replace("0", "inf", 1).encode() + b"\n" + ROW.encode(), "pixels")
 csv("broken pixel", ROW.replace("0", "1.5", 1).encode() + b"\n" + ROW.encode(), "whole")
 csv("pixel of 256", ROW.replace("0", "256", 1).encode() + b"\n" + ROW.encode(), "0..255")
 csv("negative pixel", ROW.replace("0", "-1", 1).encode() + b"\n" + ROW.encode(), "0..255")
 csv("too few columns", b"1,2,3\n4,5,6\n", "(2, 3)")
-csv("rows of different length", (ROW + "\n" + ROW + ",5\n").encode(), "no table of numbers")
+csv("rows of different length", (ROW + "\n" + ROW + ",5\n").encode(), "not a table of numbers")
 csv("broken label", (ROW[:-1] + "3.5\n" + ROW).encode(), "whole")
 csv("no lines", b"\n\n", "x.csv")
-csv("not text", b"\xff\xfe\xfd", "no table of numbers")
+csv("not text", b"\xff\xfe\xfd", "not a table of numbers")
 csv("gzip that is no table", gzip.compress(b"\0\1\2"), "x.csv")
 add(
     FIXED,
@@ -698,8 +698,8 @@ def tiny(name: str, members: dict[str, bytes], *words: str) -> None:
 
 
 VAL = {"wnids.txt": b"n1\nn2\n", "val/images/a.png": png(), "val/val_annotations.txt": b"a.png\tn1\t0\t0\t3\t3\n"}
-tiny("no classes", {k: v for k, v in VAL.items() if k != "wnids.txt"}, "check which archive")
-tiny("no images", {k: v for k, v in VAL.items() if "png" not in k}, "check which archive")
+tiny("no classes", {k: v for k, v in VAL.items() if k != "wnids.txt"}, "whether it is the right archive")
+tiny("no images", {k: v for k, v in VAL.items() if "png" not in k}, "whether it is the right archive")
 tiny(
     "short line", {**VAL, "val/val_annotations.txt": b"a.png\tn1\n"}, "val_annotations.txt", "expected a name and a box"
 )
@@ -721,6 +721,6 @@ mvtec("no test images", {"train/good/1.png": png()}, "x.zip", "MVTec-AD layout")
 mvtec("missing mask", {k: v for k, v in TILES.items() if "mask" not in k}, "x.zip", "hole/1_mask.png is missing")
 mvtec("mask of another size", {**TILES, "ground_truth/hole/1_mask.png": png(9, 9)}, "mask of hole/1")
 mvtec("mask that is no image", {**TILES, "ground_truth/hole/1_mask.png": b"x"}, "1_mask.png", "not a readable image")
-mvtec("image in no folder", {**TILES, "test/2.png": png()}, "test/2.png", "no folder of its kind")
+mvtec("image in no folder", {**TILES, "test/2.png": png()}, "test/2.png", "not in a folder of its kind")
 mvtec("unknown fit", TILES, "fit", "crop or stretch", fit="squeeze")
 mvtec("no part", TILES, "x.zip", "MVTec-AD layout", part=None)

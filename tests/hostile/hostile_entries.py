@@ -67,8 +67,8 @@ entry("a file name with a line break", changed("files", value={"a\nb": {}}), "pl
 entry("a file name with a null character", changed("files", value={"a\0b": {}}), "plain name")
 entry("a file name of 5,000 letters", changed("files", value={"a" * 5000: {}}), "plain name")
 entry("an address of a local file", changed(*FILE, "urls", value=["file:///etc/passwd"]), "file:///etc/passwd")
-entry("an address of another protocol", changed(*FILE, "urls", value=["ftp://x/y"]), "ftp://x/y", "no address")
-entry("an address with a line break", changed(*FILE, "urls", value=["http://x/\r\nHost: y"]), "no address")
+entry("an address of another protocol", changed(*FILE, "urls", value=["ftp://x/y"]), "ftp://x/y", "is not a URL")
+entry("an address with a line break", changed(*FILE, "urls", value=["http://x/\r\nHost: y"]), "is not a URL")
 entry("addresses that are a number", changed(*FILE, "urls", value=3), "urls")
 entry("a digest that is too short", changed(*FILE, "sha256", value="abc"), "sha256")
 entry("a digest in capitals", changed(*FILE, "md5", value="A" * 32), "md5")
@@ -224,11 +224,14 @@ def server(name: str, what: str, *words: str, **file: Any) -> None:
             from reprood.data.catalogue import parse_entry
             from reprood.data.dataset import prepare_dataset
             from reprood.data.download import Patience
+            from reprood.data.sources import fetch_split
 
             with _serving() as url:
                 record = changed("files", value={"x.zip": {**file, "urls": [f"{url}/{what}/x.zip"]}})
-                prepare_dataset("bad", parse_entry("bad", record), "test", mirrors=(), downloads=inside / "state",
-                                out=inside / "data", patience=Patience(2.0, 3.0, 2, 0.01))  # fmt: skip
+                entry = parse_entry("bad", record)
+                files = fetch_split("bad", entry, "test", mirrors=(), downloads=inside / "state",
+                                    patience=Patience(2.0, 3.0, 2, 0.01))  # fmt: skip
+                prepare_dataset("bad", entry, "test", files, inside / "data")
 
         return Act(run, inside, inside / "data", network=True)
 

@@ -87,14 +87,14 @@ def nothing(at: Path) -> None:
     return None
 
 
-split("a missing file", lambda at: (at / "labels.npy").unlink(), "d lacks labels.npy")
+split("a missing file", lambda at: (at / "labels.npy").unlink(), "d: labels.npy missing")
 split("a pickle for images", lambda at: write(at / "images.npy", objects(at.parent)), "images.npy", "objects")
 split("a pickle for labels", lambda at: write(at / "labels.npy", objects(at.parent)), "labels.npy", "objects")
 split(
     "a pickle for extras", lambda at: write(at / "extras.npz", npz(boxes=objects(at.parent))), "extras.npz", "objects"
 )
 split("images of 0 bytes", pixels(b""), "images.npy")
-split("images of a million million rows", pixels(shaped("(1000000000000, 8, 8, 1)")), "images.npy", "header asks")
+split("images of a million million rows", pixels(shaped("(1000000000000, 8, 8, 1)")), "images.npy", "header states")
 split("images that are cut", pixels(saved(images())[:-50]), "images.npy")
 split("fewer images", pixels(images(6)), "d")
 split("floats", pixels(images().astype(float)), "images.npy", "float64")
@@ -132,7 +132,7 @@ command(SPLIT, "a specification that is no JSON", ("--spec", "not valid JSON"), 
         "--out", "out")  # fmt: skip
 command(SPLIT, "a specification that is a list", ("--spec", "source"), "data", "split", "--spec", "[]", "--source", "d",
         "--out", "out")  # fmt: skip
-command(SPLIT, "a folder that is missing", ("d lacks",), "data", "split", "--spec", json.dumps(SPEC), "--source", "d", "--out",
+command(SPLIT, "a folder that is missing", ("d: images.npy", "missing"), "data", "split", "--spec", json.dumps(SPEC), "--source", "d", "--out",
         "out")  # fmt: skip
 command(SPLIT, "corruptions that are unknown", ("--spec", "rust"), "data", "corrupt", "--spec", '{"names": ["rust"]}', "--test",
         "d", "--out", "out")  # fmt: skip
@@ -161,7 +161,7 @@ def lint(name: str, change: Callable[[dict[str, tuple[np.ndarray, np.ndarray]], 
         arguments = ["data", "lint", "--spec", json.dumps(BENCHMARK), "--folder", "data", "--out", "lint.json"]
         return Act(arguments, inside, inside / "lint.json")
 
-    CASES.append(Case(SPLIT, f"benchmark: {name}", build, ("benchmark 'Toy' is refused", *words)))
+    CASES.append(Case(SPLIT, f"benchmark: {name}", build, ("benchmark 'Toy' is rejected", *words)))
 
 
 lint("an image many times", lambda s, _: s.update(train=(np.repeat(images(1), 12, axis=0), s["train"][1])), "copies")
@@ -185,7 +185,7 @@ lint(
     lambda s, _: s.update(train=(s["train"][0], np.r_[2, np.arange(11) % 2])),
     "[2]",
 )
-lint("outliers with labels", lambda s, _: s.update(odd=(s["odd"][0], np.zeros(12))), "label -1 only")
+lint("outliers with labels", lambda s, _: s.update(odd=(s["odd"][0], np.zeros(12))), "only the label -1")
 lint("images of another size", lambda s, _: s.update(test=(images(size=9), s["test"][1])), "split test", "(9, 9, 1)")
 
 # --- trained models: `reprood predict` ---

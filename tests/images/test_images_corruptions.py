@@ -3,15 +3,23 @@
 import numpy as np
 import pytest
 import torch
+from glass import in_place
 from scipy import ndimage
 from torch import Tensor
 
 from reprood.core.errors import ReproodError
-from reprood.images.corruptions import blurs, pixels, sampling, weather
-from reprood.images.corruptions.batch import FUNCTIONS, ONE_SEVERITY, Draws, corrupt, corrupt_mixed
-from reprood.images.corruptions.names import CIFAR_C_NAMES, CNC_NAMES, NAMES
-from reprood.images.corruptions.strengths import STRENGTHS
+from reprood.images import corruption, filters, registry
+from reprood.images.corruption import Corruption, Draws, corrupt, corrupt_mixed
+from reprood.images.corruptions import zoom_blur
+from reprood.images.corruptions.brightness import brightness
+from reprood.images.corruptions.defocus_blur import defocus_blur, disk
+from reprood.images.corruptions.glass_blur import glass_blur
+from reprood.images.corruptions.motion_blur import motion_blur
+from reprood.images.corruptions.saturate import saturate
+from reprood.images.corruptions.snow import snow
+from reprood.images.registry import CIFAR_C_NAMES, CORRUPTION_NAMES, load_corruption
 
+ALL = {name: load_corruption(name) for name in CORRUPTION_NAMES}
 FIXED = ("gaussian_blur", "defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg_compression")
 
 
@@ -27,21 +35,27 @@ def batch(count: int = 4, size: int = 28, channels: int = 1) -> Tensor:
     return torch.from_numpy(np.clip(127 + 400 * smooth, 0, 255).astype(np.uint8))
 
 
-def test_names_have_functions_and_strengths() -> None:
-    assert set(NAMES) == set(FUNCTIONS) == set(STRENGTHS["cifar"]) == set(STRENGTHS["imagenet"])
-    assert len(CIFAR_C_NAMES) == len(CNC_NAMES) == 15
-    assert set(CIFAR_C_NAMES) | set(CNC_NAMES) <= set(NAMES)
-    assert all(len(values) == 5 for table in STRENGTHS.values() for values in table.values())
+def test_every_module_of_the_folder_is_the_corruption_of_its_name() -> None:
+    assert {record.name for record in ALL.values()} == set(CORRUPTION_NAMES)
+    assert all(record.name == name for name, record in ALL.items())
+    assert len(CIFAR_C_NAMES) == 15
+    assert set(CIFAR_C_NAMES) < set(CORRUPTION_NAMES)
+    assert registry.SEVERITIES == corruption.SEVERITIES
+
+
+def test_a_record_has_a_strength_for_each_severity() -> None:
+    with pytest.raises(ValueError, match="rain: expected 5 strengths, not 4"):
+        Corruption("rain", lambda x, strength, draws: x, (1, 2, 3, 4, 5), (1, 2, 3, 4))
 
 
 @pytest.mark.parametrize("size", [28, 32, 64])
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CORRUPTION_NAMES)
 def test_every_corruption_at_every_severity(name: str, channels: int, size: int) -> None:
     images = batch(2, size, channels)
-    for strengths in STRENGTHS:
+    for strengths in corruption.STRENGTHS:
         for severity in range(1, 6):
-            found = corrupt(images, name, severity, seed(severity), strengths=strengths)
+            found = corrupt(images, ALL[name], severity, seed(severity), strengths=strengths)
             assert found.dtype == torch.uint8
             assert found.shape == images.shape
             if not (name == "saturate" and channels == 1):
@@ -53,47 +67,47 @@ def test_every_corruption_at_every_severity(name: str, channels: int, size: int)
 def test_higher_severities_change_more(name: str, strengths: str) -> None:
     images = batch(6, 32, 3)
     far = [
-        float((corrupt(images, name, s, seed(), strengths=strengths).float() - images.float()).abs().mean())
+        float((corrupt(images, ALL[name], s, seed(), strengths=strengths).float() - images.float()).abs().mean())
         for s in range(1, 6)
     ]
     assert far == sorted(far)
     assert far[0] < far[4]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CORRUPTION_NAMES)
 def test_a_seed_gives_the_same_images_and_another_seed_others(name: str) -> None:
     images = batch(3, 28, 3)
-    first = corrupt(images, name, 3, seed(1))
-    assert torch.equal(first, corrupt(images, name, 3, seed(1)))
-    same = torch.equal(first, corrupt(images, name, 3, seed(2)))
+    first = corrupt(images, ALL[name], 3, seed(1))
+    assert torch.equal(first, corrupt(images, ALL[name], 3, seed(1)))
+    same = torch.equal(first, corrupt(images, ALL[name], 3, seed(2)))
     assert same == (name in (*FIXED, "saturate"))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CORRUPTION_NAMES)
 def test_other_memory_layouts(name: str) -> None:
     images = batch(3, 28, 3)
-    wanted = corrupt(images, name, 2, seed())
-    assert torch.equal(corrupt(images.contiguous(memory_format=torch.channels_last), name, 2, seed()), wanted)
-    assert torch.equal(corrupt(images.mT.contiguous().mT, name, 2, seed()), wanted)
+    wanted = corrupt(images, ALL[name], 2, seed())
+    assert torch.equal(corrupt(images.contiguous(memory_format=torch.channels_last), ALL[name], 2, seed()), wanted)
+    assert torch.equal(corrupt(images.mT.contiguous().mT, ALL[name], 2, seed()), wanted)
 
 
 @pytest.mark.parametrize("name", FIXED)
 def test_an_image_does_not_depend_on_the_others(name: str) -> None:
     images = batch(4, 28, 3)
-    whole = corrupt(images, name, 4, seed())
+    whole = corrupt(images, ALL[name], 4, seed())
     for row in range(4):
-        alone = corrupt(images[row : row + 1], name, 4, seed())
+        alone = corrupt(images[row : row + 1], ALL[name], 4, seed())
         assert (whole[row].int() - alone[0].int()).abs().max() <= 1  # sums in another order
 
 
 def test_saturation_of_grey_images_changes_nothing() -> None:
     images = batch()
-    assert torch.equal(corrupt(images, "saturate", 5, seed()), images)
+    assert torch.equal(corrupt(images, ALL["saturate"], 5, seed()), images)
 
 
 def test_brightness_of_a_grey_image_is_a_sum() -> None:
     image = torch.rand(1, 1, 5, 5, generator=seed())
-    assert torch.allclose(pixels.brightness(image, 0.3), (image + 0.3).clamp(max=1) * 255)
+    assert torch.allclose(brightness(image, 0.3), (image + 0.3).clamp(max=1) * 255)
 
 
 def test_colours_equal_the_library_s() -> None:
@@ -106,7 +120,7 @@ def test_colours_equal_the_library_s() -> None:
         changed = hsv.copy()
         changed[..., 1] = np.clip(changed[..., 1] * factor + shift, 0, 1)
         wanted = 255 * hsv_to_rgb(changed)
-        found = pixels.saturate(image, factor, shift)[0].permute(1, 2, 0).numpy()
+        found = saturate(image, factor, shift)[0].permute(1, 2, 0).numpy()
         np.testing.assert_allclose(found, wanted, atol=1e-9)
 
 
@@ -115,7 +129,7 @@ def test_blur_equals_scipy(mode: str, scipy_mode: str) -> None:
     image = torch.rand(1, 2, 13, 17, generator=seed(), dtype=torch.float64)
     for sigma in (0.3, 1.0, 4.0):
         wanted = ndimage.gaussian_filter(image.numpy(), (0, 0, sigma, sigma), mode=scipy_mode, truncate=4)
-        found = sampling.blur(image, sigma, mode=mode)
+        found = filters.blur(image, sigma, mode=mode)
         np.testing.assert_allclose(found.numpy(), wanted, atol=1e-9)
 
 
@@ -125,7 +139,7 @@ def test_zoom_equals_scipy() -> None:
         crop = int(np.ceil(31 / factor))
         start = (31 - crop) // 2
         wanted = ndimage.zoom(line[start : start + crop], factor, order=1)
-        found = sampling.zoom_matrix(31, factor, "start").numpy() @ line
+        found = filters.zoom_matrix(31, factor, "start").numpy() @ line
         length = min(31, len(wanted))
         np.testing.assert_allclose(found[:length], wanted[:length], atol=1e-9)
 
@@ -134,9 +148,9 @@ def test_glass_equals_a_slow_loop() -> None:
     """Images of a batch have draws of their own; copies follow one another."""
     images = torch.rand(3, 2, 9, 8, generator=seed(), dtype=torch.float64)
     reach, passes, sigma = 2, 2, 0.7
-    steps = blurs.glass_steps(9, 8, reach)
+    steps = (9 - 2 * reach) * (8 - 2 * reach)
     offsets = torch.randint(-reach, reach, (3, passes, steps, 2), generator=seed(1))
-    found = blurs.glass_blur(images, blurs.glass_places(offsets, 9, 8, reach), sigma)
+    found = glass_blur(images, in_place(offsets, 9, 8, reach), sigma)
     for row in range(3):
         soft = np.floor(ndimage.gaussian_filter(images[row].numpy(), (0, sigma, sigma), mode="nearest") * 255) / 255
         for part in range(passes):
@@ -169,7 +183,7 @@ def test_motion_equals_a_slow_loop() -> None:
     images = torch.rand(5, 2, 14, 11, generator=seed(), dtype=torch.float64)
     angles = torch.tensor([-40.0, 0.0, 17.5, 90.0, -135.0])
     radius, sigma = torch.tensor([6.0, 3.0, 10.0, 20.0, 4.0]), torch.tensor([1.0, 2.5, 5.0, 15.0, 12.0])
-    found = blurs.motion_blur(images, angles, radius, sigma)
+    found = motion_blur(images, angles, radius, sigma)
     for row in range(5):
         for channel in range(2):
             image = images[row, channel].numpy()
@@ -185,9 +199,9 @@ def test_snow_equals_a_slow_loop(size: tuple[int, int], channels: int) -> None:
     images = torch.rand(5, channels, height, width, generator=seed(), dtype=torch.float64)
     normal = torch.randn(5, height, width, generator=seed(1), dtype=torch.float64)
     angles = torch.tensor([-50.0, -80.0, -45.0, -60.0, -130.0])
-    table = STRENGTHS["imagenet"]["snow"]
+    table = ALL["snow"].imagenet
     strength = torch.tensor(table, dtype=torch.float64).unbind(1)
-    found = weather.snow(images, normal, angles, strength)
+    found = snow(images, normal, angles, strength)
     for row, (mean, spread, zoom, threshold, radius, sigma, share) in enumerate(table):
         crops = [int(np.ceil(side / zoom)) for side in size]
         top, left = ((side - crop) // 2 for side, crop in zip(size, crops, strict=True))
@@ -208,31 +222,30 @@ def test_snow_equals_a_slow_loop(size: tuple[int, int], channels: int) -> None:
 def test_zoom_and_defocus_equal_slow_loops(strengths: str) -> None:
     """The shortened sums of products are the operations themselves."""
     image = torch.rand(2, 1, 33, 28, generator=seed(), dtype=torch.float64)
-    keep = "middle" if strengths == "cifar" else "start"
-    for largest, step in STRENGTHS[strengths]["zoom_blur"]:
+    for largest, step, keep in ALL["zoom_blur"].strengths(strengths):
         factors = np.arange(1, largest, step).tolist()
         zoomed = [
-            sampling.zoom_matrix(33, factor, keep) @ image @ sampling.zoom_matrix(28, factor, keep).mT
+            filters.zoom_matrix(33, factor, keep) @ image @ filters.zoom_matrix(28, factor, keep).mT
             for factor in factors
         ]
         wanted = 255 * (image + sum(zoomed)) / (len(factors) + 1)
-        assert torch.allclose(blurs.zoom_blur(image, largest, step, keep), wanted, atol=1e-5)
-        assert len(blurs._zooms(33, 28, largest, step, keep)[0]) <= len(factors) + 1
-    for radius, alias in STRENGTHS[strengths]["defocus_blur"]:
-        kernel = blurs.disk(radius, alias).numpy()
+        assert torch.allclose(zoom_blur.zoom_blur(image, largest, step, keep), wanted, atol=1e-5)
+        assert len(zoom_blur._products(33, 28, largest, step, keep)[0]) <= len(factors) + 1
+    for radius, alias in ALL["defocus_blur"].strengths(strengths):
+        kernel = disk(radius, alias).numpy()
         wanted = np.stack([ndimage.correlate(picture[0].numpy(), kernel, mode="mirror")[None] for picture in image])
-        np.testing.assert_allclose(blurs.defocus_blur(image, radius, alias).numpy(), 255 * wanted, atol=1e-4)
+        np.testing.assert_allclose(defocus_blur(image, radius, alias).numpy(), 255 * wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize("strengths", ["cifar", "imagenet"])
-@pytest.mark.parametrize("name", sorted(set(NAMES) - ONE_SEVERITY))
+@pytest.mark.parametrize("name", [name for name, record in ALL.items() if record.per_image])
 def test_strengths_for_each_image_equal_one_for_all(name: str, strengths: str) -> None:
     images = batch(4, 28, 3).float() / 255
     for severity in range(5):
-        one = STRENGTHS[strengths][name][severity]
+        one = ALL[name].strengths(strengths)[severity]
         rows = torch.tensor([one] * 4, dtype=torch.float64)
         own = tuple(rows.unbind(1)) if isinstance(one, tuple) else rows
-        together, apart = (FUNCTIONS[name](images, c, Draws(images, seed()), strengths) for c in (one, own))
+        together, apart = (ALL[name].function(images, c, Draws(images, seed())) for c in (one, own))
         assert ((together - apart).abs() > 0.01).float().mean() < 0.001
 
 
@@ -240,8 +253,8 @@ def test_mixed_images_get_what_they_drew() -> None:
     """In their places: every image is what it becomes alone, at one of the severities."""
     images = batch(60, 28, 3)
     for name in (*FIXED, "saturate"):
-        found = corrupt_mixed(images, (name,), seed(3), "cifar").int()
-        alone = torch.stack([corrupt(images, name, s, seed()) for s in range(1, 6)]).int()
+        found = corrupt_mixed(images, (ALL[name],), seed(3), "cifar").int()
+        alone = torch.stack([corrupt(images, ALL[name], s, seed()) for s in range(1, 6)]).int()
         nearest = (found - alone).abs().amax(dim=(2, 3, 4)).amin(dim=0)
         assert nearest.max() <= 1, name
 
@@ -251,38 +264,44 @@ def test_even_areas_keep_their_grey_level() -> None:
     levels = torch.arange(256, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 28, 28).contiguous()
     for name in ("gaussian_blur", "defocus_blur", "motion_blur", "zoom_blur", "contrast", "pixelate", "glass_blur"):
         for severity in (1, 5):
-            assert torch.equal(corrupt(levels, name, severity, seed()), levels), name
+            assert torch.equal(corrupt(levels, ALL[name], severity, seed()), levels), name
 
 
 def test_an_empty_batch_stays_empty() -> None:
-    assert corrupt_mixed(batch()[:0], CNC_NAMES, seed()).shape == (0, 1, 28, 28)
+    assert corrupt_mixed(batch()[:0], [*ALL.values()], seed()).shape == (0, 1, 28, 28)
 
 
 def test_mixed_images_get_corruptions_of_their_own() -> None:
     images = batch(1, 28, 1).expand(200, -1, -1, -1).clone()
-    found = corrupt_mixed(images, ("contrast", "brightness"), seed(), "imagenet")
+    two = ALL["contrast"], ALL["brightness"]
+    found = corrupt_mixed(images, two, seed(), "imagenet")
     distinct = {row.numpy().tobytes() for row in found}
     assert len(distinct) == 10  # two corruptions of five severities
-    assert torch.equal(found, corrupt_mixed(images, ("contrast", "brightness"), seed(), "imagenet"))
+    assert torch.equal(found, corrupt_mixed(images, two, seed(), "imagenet"))
 
 
 @pytest.mark.parametrize(
-    ("name", "severity", "strengths", "words"),
+    ("severity", "strengths", "words"),
     [
-        ("rain", 1, "cifar", "There is no corruption 'rain'; known: gaussian_noise"),
-        ("fog", 6, "cifar", "The severity of fog is one of 1 to 5, not 6"),
-        ("fog", 1, "mnist", "There are no strengths 'mnist'; known: cifar, imagenet"),
+        (6, "cifar", "The severity of fog must be 1 to 5, not 6"),
+        (1, "mnist", "There are no strengths 'mnist'; known: cifar, imagenet"),
     ],
 )
-def test_mistakes(name: str, severity: int, strengths: str, words: str) -> None:
+def test_mistakes(severity: int, strengths: str, words: str) -> None:
     with pytest.raises(ReproodError, match=words):
-        corrupt(batch(), name, severity, seed(), strengths=strengths)
+        corrupt(batch(), ALL["fog"], severity, seed(), strengths=strengths)
+
+
+def test_an_unknown_name() -> None:
+    for function in (load_corruption, registry.corruption_module):
+        with pytest.raises(ReproodError, match="There is no corruption 'rain'; known: brightness, contrast"):
+            function("rain")
 
 
 def test_mistakes_of_mixtures() -> None:
-    with pytest.raises(ReproodError, match="no corruption to draw; give at least one of gaussian_noise"):
+    with pytest.raises(ReproodError, match="no corruption to draw from; pass at least one"):
         corrupt_mixed(batch(), (), seed())
-    with pytest.raises(ReproodError, match="There is no corruption 'rain'"):
-        corrupt_mixed(batch(), ("fog", "rain"), seed())
+    with pytest.raises(ReproodError, match="There are no strengths 'mnist'"):
+        corrupt_mixed(batch(), (ALL["fog"],), seed(), "mnist")
     with pytest.raises(ReproodError, match="take uint8 images"):
-        corrupt(batch().float(), "fog", 1, seed())
+        corrupt(batch().float(), ALL["fog"], 1, seed())

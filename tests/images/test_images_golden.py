@@ -1,9 +1,9 @@
 """The SimCLR augmentations against arrays made by CSI's code."""
 
+import golden_files
 import pytest
 import torch
 
-import golden_files
 from reprood.images import augment
 from reprood.methods.csi import simclr
 

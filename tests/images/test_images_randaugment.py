@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable
 
+import golden_files
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-import golden_files
 from reprood.core.errors import ReproodError
 from reprood.images import randaugment_ops as ops
 from reprood.images.randaugment import (

@@ -9,7 +9,7 @@ from reprood.core.errors import ReproodError
 from reprood.data.arrays import load_split, save_split
 from reprood.data.benchmark import prepare_split
 from reprood.data.label_noise import corrupt_labels, corruption_matrix, gold_rows
-from reprood.images.styles import STYLES, apply_style
+from reprood.images.registry import STYLE_NAMES, load_style
 
 KINDS = ("uniform", "flip", "hierarchical")
 
@@ -19,36 +19,36 @@ def pictures(channels: int = 1) -> np.ndarray:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize("name", STYLE_NAMES)
 def test_every_style(name: str, channels: int) -> None:
     images = pictures(channels)
     kept = images.copy()
-    found = apply_style(images, name)
+    found = load_style(name)(images)
     assert found.dtype == np.uint8
     assert found.shape == images.shape
     assert not np.array_equal(found, images)
     assert np.array_equal(images, kept)
-    assert np.array_equal(found, apply_style(images, name))
-    alone = apply_style(images[2:3], name)
+    assert np.array_equal(found, load_style(name)(images))
+    alone = load_style(name)(images[2:3])
     assert np.array_equal(alone[0], found[2])  # an image does not depend on the others
 
 
 def test_what_styles_do() -> None:
     images = pictures()
-    assert np.array_equal(apply_style(apply_style(images, "invert"), "invert"), images)
-    assert set(np.unique(apply_style(images, "posterise"))) == {0, 128, 255}
-    assert apply_style(images, "blur").std() < images.std() / 2
+    assert np.array_equal(load_style("invert")(load_style("invert")(images)), images)
+    assert set(np.unique(load_style("posterise")(images))) == {0, 128, 255}
+    assert load_style("blur")(images).std() < images.std() / 2
     flat = np.full((1, 24, 24, 1), 77, np.uint8)
-    assert not apply_style(flat, "edges").any()
+    assert not load_style("edges")(flat).any()
     flat[:, :, 12:] = 200
-    found = apply_style(flat, "edges")[0, :, :, 0]
+    found = load_style("edges")(flat)[0, :, :, 0]
     assert (found[:, 11:13] == 255).all()
     assert not found[:, :10].any()
 
 
 def test_an_unknown_style() -> None:
-    with pytest.raises(ReproodError, match="There is no style 'cubist'; known: invert"):
-        apply_style(pictures(), "cubist")
+    with pytest.raises(ReproodError, match="There is no style 'cubist'; known: blur, edges, invert"):
+        load_style("cubist")
 
 
 @pytest.mark.golden

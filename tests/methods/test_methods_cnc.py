@@ -17,7 +17,6 @@ from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.evaluate.metrics import detection_metrics
 from reprood.evaluate.variants import oe_fpr
-from reprood.images.corruptions.names import CNC_NAMES
 from reprood.methods import cnc
 from reprood.methods.cnc import Config, ExtraClass
 from reprood.nets.classifier import Classifier
@@ -48,8 +47,8 @@ def negative(monkeypatch) -> list[tuple[Tensor, tuple[str, ...], str]]:
     """The corruptions replaced by a negative, which is quick; what it was called with."""
     calls = []
 
-    def corrupt(images: Tensor, names, rng: torch.Generator, strengths: str) -> Tensor:
-        calls.append((images.clone(), tuple(names), strengths))
+    def corrupt(images: Tensor, corruptions, rng: torch.Generator, strengths: str) -> Tensor:
+        calls.append((images.clone(), tuple(corruption.name for corruption in corruptions), strengths))
         kept = torch.rand(len(images), generator=rng) < 0.2
         return torch.where(kept[:, None, None, None], images, 255 - images)
 
@@ -213,7 +212,7 @@ def test_order_of_the_two_changes(negative) -> None:
     assert torch.equal(given["corruption"][0], images)
     assert torch.equal(made["pbcc"], mixed)
     assert not torch.equal(made["reversed"], made["corruption"])
-    assert given["cnc"][1:] == (CNC_NAMES, "imagenet")
+    assert given["cnc"][1:] == (cnc.CNC_NAMES, "imagenet")
     assert given["gaussian_noise"][1] == ("gaussian_noise",)
     cnc.make_outliers(images, labels, Config(corruptions=("fog",), strengths="cifar"), generator())
     assert negative[-1][1:] == (("fog",), "cifar")

@@ -28,6 +28,8 @@ ASKED = {
     "occlusion": {"sides": [1, 4, 16], "where": ["center", "boundary"], "limit": 25},
 }
 
+CORRUPTED = Corruptions.model_validate(ASKED["corruption"]).model_dump(exclude={"baseline"})
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -39,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         boxes = np.tile(np.array([2, 3, 9, 12]), (COUNT, 1))
         labels = np.arange(COUNT) % 3
         save_split(path / split, images, labels, {"boxes": boxes}, {"name": "d", "classes": ["a", "b", "c"]})
-    make_corrupted(path / "test", Corruptions.model_validate(ASKED["corruption"]), path / "corrupted")
+    make_corrupted(path / "test", path / "corrupted", **CORRUPTED)
     backbone = {"name": "wrn", "depth": 10, "width": 0.5}
     with seeded(1):
         model = erm.build(erm.Config(), wrn.build(1, depth=10, width=0.5), 3)
@@ -142,7 +144,7 @@ def test_corrupted_copies_stand_in_order(folder: Path) -> None:
 
 
 def test_corrupted_copies_are_the_same_again(folder: Path, tmp_path: Path) -> None:
-    make_corrupted(folder / "test", Corruptions.model_validate(ASKED["corruption"]), tmp_path)
+    make_corrupted(folder / "test", tmp_path, **CORRUPTED)
     for name in ("images.npy", "labels.npy", "extras.npz", "meta.json"):
         assert (tmp_path / name).read_bytes() == (folder / "corrupted" / name).read_bytes()
 

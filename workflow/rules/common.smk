@@ -3,8 +3,9 @@ import sys
 from pathlib import Path
 
 from reprood.core.errors import ReproodError
+from reprood.images.registry import STYLE_NAMES, style_module
 from reprood.pipeline.fingerprint import remembered
-from reprood.core.checksums import require_all_whole
+from reprood.core.checksums import verify_results
 from reprood.pipeline.plan import (
     MODEL_FILES,
     SPLIT_FILES,
@@ -17,7 +18,7 @@ from reprood.pipeline.plan import (
 try:
     plan = Plan(config, Path(workflow.basedir))
     if workflow.is_main_process:
-        require_all_whole(Path(), plan.folders())
+        verify_results(Path(), plan.folders())
     remembered(Path("state/fingerprints.json"))
 except ReproodError as mistake:
     sys.exit(f"reprood: error: {mistake}")
@@ -65,6 +66,10 @@ def split_source_folder(wildcards):
     return f"data/{source.dataset}/{source.split}"
 
 
+def split_code(wildcards):
+    return plan.split_code(wildcards.benchmark, wildcards.split)
+
+
 def split_parameters(wildcards):
     return plan.split_parameters(wildcards.benchmark, wildcards.split)
 
@@ -81,6 +86,10 @@ def lint_parameters(wildcards):
 
 def test_files(wildcards):
     return plan.data_files(wildcards.benchmark, ["test"])
+
+
+def corrupted_code(wildcards):
+    return plan.corrupted_code(wildcards.benchmark)
 
 
 def corrupted_parameters(wildcards):

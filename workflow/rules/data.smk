@@ -36,7 +36,7 @@ rule split:
         mem_mb=4000,
         runtime=60,
     params:
-        code=code("reprood.data.benchmark"),
+        code=split_code,
         settings=split_parameters,
         source=split_source_folder,
     shell:
@@ -58,7 +58,7 @@ rule corrupted:
         mem_mb=3000,
         runtime=240,
     params:
-        code=code("reprood.data.corrupt"),
+        code=corrupted_code,
         settings=corrupted_parameters,
         environment=environment("torch", "numpy", "pillow"),
     shell:

@@ -122,7 +122,7 @@ rule notebook:
             "reprood.evaluate.table",
             "reprood.audit.verdicts",
             "reprood.data.arrays",
-            "reprood.images.styles",
+            *map(style_module, STYLE_NAMES),
         ),
         environment=environment("matplotlib", "nbconvert"),
     shell:

@@ -1,6 +1,6 @@
-"""What attacks ascend: functions of logits [B, K] that give one number an image.
+"""Losses that attacks maximise: functions of logits [B, K] that return one number per image.
 
-An attack adds them up over the batch: then each image has the gradient that it would have alone.
+An attack sums them over the batch, so that each image has the same gradient as it would have alone.
 """
 
 import torch
@@ -9,13 +9,14 @@ from torch.nn import functional
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of each image (Madry et al. 2018).
+    """Return the cross-entropy of each image (Madry et al. 2018).
 
     Parameters
     ----------
     logits : Tensor [B, K]
+        Outputs of the network.
     labels : Tensor
-        Classes, int64 [B], or target distributions, like `logits` (outliers have the uniform one).
+        Classes, int64 [B], or target distributions like `logits` (uniform for outliers).
 
     Returns
     -------
@@ -25,15 +26,17 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def margin(logits: Tensor, labels: Tensor, confidence: float = 50.0) -> Tensor:
-    """Margin of each image, -max(z_y - max_{k != y} z_k + confidence, 0) (Carlini and Wagner 2017, equation 6).
+    """Return -max(z_y - max_{k != y} z_k + confidence, 0) of each image (Carlini and Wagner 2017, equation 6).
 
     Parameters
     ----------
     logits : Tensor [B, K]
+        Outputs z of the network.
     labels : int64 Tensor [B]
+        True classes y.
     confidence : float
-        An image whose true class lies this far below another is left alone. The evaluations of adversarial training
-        use 50, which no network reaches: there it is the plain margin.
+        An image whose true class is this far below another one is not changed any further. Evaluations of adversarial
+        training use 50, which no network reaches, so that this is the plain margin.
 
     Returns
     -------
@@ -46,21 +49,21 @@ def margin(logits: Tensor, labels: Tensor, confidence: float = 50.0) -> Tensor:
 
 
 def kl_divergence(logits: Tensor, natural: Tensor) -> Tensor:
-    """KL(n || a) = sum_k n_k (log n_k - log a_k) of each image (TRADES, Zhang et al. 2019, equation 5).
+    """Return KL(n || a) = sum_k n_k (log n_k - log a_k) of each image (TRADES, Zhang et al. 2019, equation 5).
 
     Parameters
     ----------
     logits : Tensor [B, K]
-        Of the changed images: a = softmax.
+        Logits of the attacked images: a = softmax(logits).
     natural : Tensor [B, K]
-        Logits of the images as they were: n = softmax. Detach them in an attack; TRADES' loss lets gradients through.
+        Logits of the clean images: n = softmax(natural). Detach them in an attack, but not in TRADES' training loss.
 
     Returns
     -------
     Tensor [B]
     """
-    changed, before = logits.log_softmax(dim=1), natural.log_softmax(dim=1)
-    return functional.kl_div(changed, before, reduction="none", log_target=True).sum(dim=1)
+    attacked, clean = logits.log_softmax(dim=1), natural.log_softmax(dim=1)
+    return functional.kl_div(attacked, clean, reduction="none", log_target=True).sum(dim=1)
 
 
 LOSSES = {"ce": cross_entropy, "margin": margin}

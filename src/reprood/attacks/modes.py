@@ -1,4 +1,4 @@
-"""In which mode a network is while it is attacked in the middle of its training."""
+"""Set the mode of a network while it is attacked during its training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block (batch norms use their running statistics); afterwards training as before."""
+    """Use evaluation mode in the block (batch norms use their running statistics), and restore the mode after it."""
     was_training = network.training
     network.eval()
     try:
@@ -20,9 +20,9 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def unrecorded(network: nn.Module) -> Iterator[None]:
-    """Inside the block batch norms in training mode use the batch's statistics and leave their running ones alone.
+    """Let batch norms in training mode use the batch's statistics inside the block without updating the running ones.
 
-    TensorFlow's programs attack so: what updates the moving averages is an operation of its own.
+    This is how TensorFlow programs attack: there, the moving averages are updated by a separate operation.
     """
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     for module in norms:

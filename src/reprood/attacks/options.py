@@ -1,4 +1,4 @@
-"""Options of an attack as a suite writes them. No torch here: the configuration imports this module."""
+"""Options of an attack in a suite. Without torch, because the configuration imports this module."""
 
 from typing import Any, Literal
 
@@ -10,23 +10,23 @@ Loss = Literal["ce", "margin"]
 
 
 class Attack(BaseModel):
-    """A white-box attack on test images in [0, 1], with the true labels.
+    """A white-box attack on test images in [0, 1] with the true labels.
 
     Attributes
     ----------
     kind : {"fgsm", "pgd", "cw", "autoattack"}
-        One step, projected gradient ascent from a random start, the same on the margin loss, or AutoAttack's standard
-        version (an extra package; it takes `norm`, `eps` and `limit` alone).
+        One step; projected gradient ascent from a random start; the same on the margin loss; or AutoAttack's standard
+        version (an extra package; it uses only `norm`, `eps` and `limit`).
     norm : {"linf", "l2"}
-        What `eps` and `step` are measured in.
+        Norm of `eps` and `step`.
     eps, step : float
         Radius and step in units of [0, 1] images (8/255 is 0.0313725); the default step is 2/255.
     steps, restarts : int
-        Of pgd and cw.
+        Numbers of steps and of random restarts of pgd and cw.
     loss : {"ce", "margin"}
-        What is ascended: the cross-entropy, or the margin of Carlini and Wagner.
+        Loss to maximise: the cross-entropy, or the margin of Carlini and Wagner.
     limit : int or None
-        Number of test images, from the first on; None: all.
+        Number of test images, from the first on; default: all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,15 +42,15 @@ class Attack(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _cw_means_margin(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("kind") == "cw":
-            return {"loss": "margin", **given}
-        return given
+    def _cw_uses_margin(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("kind") == "cw":
+            return {"loss": "margin", **values}
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> "Attack":
         if self.kind == "cw" and self.loss != "margin":
-            raise ValueError(f"the attack cw ascends the margin and not {self.loss}; write kind: pgd for that")
+            raise ValueError(f"the attack cw maximises the margin, not {self.loss}; use kind: pgd for that")
         if self.norm == "linf" and self.eps > 1:
-            raise ValueError(f"eps {self.eps:g} is more than a whole image in [0, 1]; write 8/255 as 0.0313725")
+            raise ValueError(f"eps {self.eps:g} is larger than the range of images, [0, 1]; write 8/255 as 0.0313725")
         return self

@@ -1,7 +1,7 @@
 """Projected gradient attacks on images in [0, 1]: FGSM and PGD in the L-infinity and the L2 norm.
 
-Goodfellow et al. (2015) and Madry et al. (2018). Only the images' gradient is taken: parameters get none, and a network
-in evaluation mode keeps its statistics. Results have the images' dtype and memory format.
+Goodfellow et al. (2015) and Madry et al. (2018). Only the gradient of the images is computed: parameters get none, and
+a network in evaluation mode keeps its statistics. Results have the images' dtype and memory format.
 """
 
 from collections.abc import Callable
@@ -18,31 +18,33 @@ Objective = Callable[[Tensor], Tensor]
 Classify = Callable[[Tensor], Tensor]
 Start = Literal["none", "uniform", "gaussian"]
 
-GAUSSIAN = 0.001  # deviation of TRADES' start
+GAUSSIAN = 0.001  # standard deviation of TRADES' start
 
 
 def gradient(objective: Objective, images: Tensor) -> Tensor:
-    """Gradient of a scalar objective with respect to the images [B, ...], also where gradients are switched off."""
+    """Return the gradient of a scalar objective with respect to the images [B, ...], also inside `torch.no_grad`."""
     leaf = images.detach().requires_grad_()
     with torch.enable_grad():
-        (found,) = torch.autograd.grad(objective(leaf), leaf)
-    return found
+        (slope,) = torch.autograd.grad(objective(leaf), leaf)
+    return slope
 
 
 def start_noise(images: Tensor, eps: float, norm: Norm, generator: Generator, start: Start = "uniform") -> Tensor:
-    """What an attack adds to the images [B, ...] before its first step.
+    """Draw the noise that an attack adds to the images [B, ...] before its first step.
 
     Parameters
     ----------
     images : Tensor [B, ...]
+        In [0, 1].
     eps : float
         Radius of the ball.
     norm : {"linf", "l2"}
+        Norm of the ball.
     generator : Generator
-        On any device; the draws are made there, in the order of a contiguous tensor.
+        On any device; numbers are drawn there, in the order of a contiguous tensor.
     start : {"none", "uniform", "gaussian"}
-        Nothing; in the ball, uniform per pixel (linf) or of uniform length in a uniform direction (l2); or
-        0.001 N(0, 1) per pixel whatever the ball (TRADES).
+        Zero; in the ball, uniform per pixel (linf) or of uniform length in a uniform direction (l2); or
+        0.001 N(0, 1) per pixel independently of the ball (TRADES).
 
     Returns
     -------
@@ -61,7 +63,7 @@ def start_noise(images: Tensor, eps: float, norm: Norm, generator: Generator, st
 
 
 def project(images: Tensor, centre: Tensor, eps: float, norm: Norm) -> Tensor:
-    """Images [B, ...] moved to the nearest point of the ball of radius `eps` around `centre`, then cut to [0, 1]."""
+    """Project images [B, ...] to the ball of radius `eps` around `centre`, then clip them to [0, 1]."""
     if norm == "linf":
         return images.clamp(centre - eps, centre + eps).clamp_(0, 1)
     away = images - centre
@@ -81,7 +83,7 @@ def pgd(
     clip_start: bool = False,
     centre: Tensor | None = None,
 ) -> Tensor:
-    """Ascend an objective within a ball around the images.
+    """Maximise an objective within a ball around the images by projected gradient ascent.
 
     a <- P(a + step * d), d the sign of the gradient (linf) or the gradient divided by each image's length (l2), P the
     projection to the ball and then to [0, 1].
@@ -89,20 +91,22 @@ def pgd(
     Parameters
     ----------
     objective : callable
-        Images [B, ...] -> scalar; a sum over the images unless they are to depend on each other.
+        Images [B, ...] -> scalar; a sum over the images, unless they should depend on each other.
     images : Tensor [B, ...]
         Floats in [0, 1].
     eps, step : float
         Radius of the ball and size of a step, in units of [0, 1] images.
     steps : int
+        At least 1.
     norm : {"linf", "l2"}
+        Norm of the ball and of the steps.
     noise : Tensor, optional
-        Added at the start, like `images`; `start_noise` draws it.
+        Like `images`, added at the start; see `start_noise`.
     clip_start : bool
-        Cut the start to [0, 1] (the code of Madry et al.), which TRADES and others do not.
+        Clip the start to [0, 1], as the code of Madry et al. does (TRADES and others do not).
     centre : Tensor, optional
-        Of the ball, like `images`; default: the images. Hendrycks et al. (2019) take the noised images by mistake, and
-        their result may be 2 eps away.
+        Centre of the ball, like `images`; default: the images. Hendrycks et al. (2019) use the noised images by
+        mistake, so that their result may be 2 eps away.
 
     Returns
     -------
@@ -111,22 +115,22 @@ def pgd(
     Raises
     ------
     ReproodError
-        When the arguments do not fit together.
+        If the arguments do not fit together.
     """
     _check(images, eps, noise, centre)
     if steps < 1 or step <= 0:
-        raise ReproodError(f"PGD got {steps} steps of {step:g}; it takes at least one step of more than 0.")
+        raise ReproodError(f"PGD got {steps} steps of size {step:g}; it needs at least one step of a size above 0.")
     middle = images if centre is None else centre
-    found = images if noise is None else images + noise
+    attacked = images if noise is None else images + noise
     if clip_start:
-        found = found.clamp(0, 1)
+        attacked = attacked.clamp(0, 1)
     for _ in range(steps):
-        found = project(found + step * _ascent(gradient(objective, found), norm), middle, eps, norm)
-    return found.detach()
+        attacked = project(attacked + step * _ascent(gradient(objective, attacked), norm), middle, eps, norm)
+    return attacked.detach()
 
 
 def fgsm(objective: Objective, images: Tensor, *, eps: float, norm: Norm = "linf") -> Tensor:
-    """One step of length `eps` from the images, cut to [0, 1]: images + eps * sign(gradient); arguments as in `pgd`."""
+    """Return images + eps * sign(gradient), clipped to [0, 1]; arguments as in `pgd`."""
     _check(images, eps, None, None)
     return (images + eps * _ascent(gradient(objective, images), norm)).clamp_(0, 1).detach()
 
@@ -145,7 +149,7 @@ def attack_labels(
     start: Start = "uniform",
     restarts: int = 1,
 ) -> Tensor:
-    """PGD against labels; of several restarts each image keeps its worst.
+    """Run PGD against labels, and keep the worst of several restarts for each image.
 
     Parameters
     ----------
@@ -154,23 +158,26 @@ def attack_labels(
     images : Tensor [B, ...]
         Floats in [0, 1].
     labels : int64 Tensor [B]
+        True classes.
     eps, step, steps, norm
         As in `pgd`.
     generator : Generator
-        Of the starts.
+        Source of the random starts.
     loss : {"ce", "margin"}
-        What is ascended; see `reprood.attacks.losses`.
+        Loss to maximise; see `reprood.attacks.losses`.
     start : {"none", "uniform", "gaussian"}
         As in `start_noise`.
     restarts : int
-        An image that is misclassified is worse than one that is not; among equals the higher loss is.
+        Number of starts. A misclassified image is worse than a correctly classified one; else the higher loss decides.
 
     Returns
     -------
     Tensor like `images`
     """
     if restarts < 1 or (restarts > 1 and start == "none"):
-        raise ReproodError(f"PGD got {restarts} restarts from the start '{start}'; more than one need a random start.")
+        raise ReproodError(
+            f"PGD got {restarts} restarts from the start '{start}'; several restarts need a random start."
+        )
     function = LOSSES[loss]
 
     def objective(changed: Tensor) -> Tensor:
@@ -190,25 +197,26 @@ def attack_labels(
         return worst
     wrong, height = judge(worst)
     for _ in range(restarts - 1):
-        found = ascend()
-        found_wrong, found_height = judge(found)
-        worse = (found_wrong & ~wrong) | ((found_wrong == wrong) & (found_height > height))
-        worst = torch.where(_each(worse, worst), found, worst)
-        wrong, height = wrong | found_wrong, torch.where(worse, found_height, height)
+        other = ascend()
+        other_wrong, other_height = judge(other)
+        worse = (other_wrong & ~wrong) | ((other_wrong == wrong) & (other_height > height))
+        worst = torch.where(_each(worse, worst), other, worst)
+        wrong, height = wrong | other_wrong, torch.where(worse, other_height, height)
     return worst
 
 
 def _ascent(slope: Tensor, norm: Norm) -> Tensor:
-    """Direction of steepest ascent; NaN where a gradient is not finite (its sign would be 0: a network that is broken
-    would pass for robust).
+    """Return the direction of steepest ascent; NaN where the gradient is not finite.
+
+    The sign of NaN would be 0, and a broken network would appear to be robust.
     """
     return slope.sign().add_(slope, alpha=0) if norm == "linf" else _unit(slope)
 
 
 def _unit(values: Tensor) -> Tensor:
-    """Each image divided by its L2 norm; zeros stay zeros.
+    """Divide each image by its L2 norm; zeros remain zeros.
 
-    The largest entry goes first: gradients of a confident network are so small that their squares vanish.
+    Divides by the largest entry first: gradients of a confident network are so small that their squares underflow.
     """
     tiny = torch.finfo(values.dtype).tiny
     scaled = values / _each(values.flatten(1).abs().amax(dim=1).clamp(min=tiny), values)
@@ -216,18 +224,18 @@ def _unit(values: Tensor) -> Tensor:
 
 
 def _each(values: Tensor, images: Tensor) -> Tensor:
-    """[B] -> [B, 1, ...], to meet images [B, ...]."""
+    """Reshape values [B] to [B, 1, ...], for broadcasting with images [B, ...]."""
     return values.view(-1, *[1] * (images.dim() - 1))
 
 
 def _check(images: Tensor, eps: float, noise: Tensor | None, centre: Tensor | None) -> None:
     if not images.is_floating_point():
-        raise ReproodError(f"Attacks take float images in [0, 1], and got {images.dtype}; convert with to_float first.")
+        raise ReproodError(f"Attacks take float images in [0, 1], but got {images.dtype}; convert with to_float first.")
     if eps < 0:
         raise ReproodError(f"An attack's radius eps is {eps:g}; it must be at least 0.")
-    for name, given in (("noise", noise), ("centre", centre)):
-        if given is not None and (given.shape != images.shape or given.dtype != images.dtype):
+    for name, tensor in (("noise", noise), ("centre", centre)):
+        if tensor is not None and (tensor.shape != images.shape or tensor.dtype != images.dtype):
             raise ReproodError(
-                f"The {name} of an attack is {given.dtype} {tuple(given.shape)}; "
+                f"The {name} of an attack is {tensor.dtype} {tuple(tensor.shape)}; "
                 f"it must be like the images, {images.dtype} {tuple(images.shape)}."
             )

@@ -1,4 +1,4 @@
-"""Attacks as a suite names them."""
+"""Run an attack by its options in a suite."""
 
 import torch
 from torch import Generator, Tensor
@@ -11,19 +11,20 @@ from reprood.core.errors import ReproodError
 
 
 def run_attack(options: Attack, classify: Classify, images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
-    """Adversarial images.
+    """Return adversarial images.
 
     Parameters
     ----------
     options : Attack
-        `limit` is the caller's to keep.
+        `limit` is not used here: the caller selects the images.
     classify : callable
         Images in [0, 1] -> logits [B, K]; the network in evaluation mode.
     images : Tensor [B, C, H, W]
         Floats in [0, 1].
     labels : int64 Tensor [B]
+        True classes.
     generator : Generator
-        Of the random starts.
+        Source of the random starts.
 
     Returns
     -------
@@ -32,17 +33,17 @@ def run_attack(options: Attack, classify: Classify, images: Tensor, labels: Tens
     Raises
     ------
     ReproodError
-        When the network's gradient is not finite, or AutoAttack is asked for and not installed.
+        If the network's gradient is not finite, or if AutoAttack is requested but not installed.
     """
     if options.kind == "autoattack":
-        found = autoattack(classify, images, labels, eps=options.eps, norm=options.norm, generator=generator)
+        attacked = autoattack(classify, images, labels, eps=options.eps, norm=options.norm, generator=generator)
     elif options.kind == "fgsm":
         function = LOSSES[options.loss]
-        found = fgsm(
+        attacked = fgsm(
             lambda changed: function(classify(changed), labels).sum(), images, eps=options.eps, norm=options.norm
         )
     else:
-        found = attack_labels(
+        attacked = attack_labels(
             classify,
             images,
             labels,
@@ -54,10 +55,10 @@ def run_attack(options: Attack, classify: Classify, images: Tensor, labels: Tens
             loss=options.loss,
             restarts=options.restarts,
         )
-    # NaN images would count as some class or other, and what was measured would not be robustness.
-    if not bool(torch.isfinite(found).all()):
+    # NaN images would be classified arbitrarily, and the result would not measure robustness.
+    if not bool(torch.isfinite(attacked).all()):
         raise ReproodError(
-            f"The attack {options.kind} met a gradient that is not finite; the network's weights or its "
-            "normalisation are broken: train it again."
+            f"The attack {options.kind} got a gradient that is not finite; check the network's weights and "
+            "normalisation, and train it again."
         )
-    return found
+    return attacked

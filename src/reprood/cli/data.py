@@ -1,21 +1,47 @@
-"""The verbs of the data stage; see `reprood.cli.main`."""
+"""Commands of the data stage; see `reprood.cli.main`."""
 
+import sys
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reprood.cli.options import Out, parse, parse_record, validated
-from reprood.core.checksums import whole
+from reprood.core.checksums import checked_job
 from reprood.core.errors import ReproodError
 from reprood.core.process import pin_threads
 from reprood.pipeline.outputs import SPLIT_FILES, of_splits, within
 
-data_app = typer.Typer(no_args_is_help=True, help="Bring data sets and benchmarks into memory-mapped arrays.")
+if TYPE_CHECKING:
+    from reprood.data.download import Progress
+
+data_app = typer.Typer(no_args_is_help=True, help="Prepare data sets and benchmarks as memory-mapped arrays.")
 
 Mirrors = Annotated[
-    str, typer.Option("--mirrors", envvar="REPROOD_MIRRORS", help="Folders or URLs tried first, one a line.")
+    str, typer.Option("--mirrors", envvar="REPROOD_MIRRORS", help="Folders or URLs to try first, one per line.")
 ]
+
+
+def show_progress(name: str) -> "Progress":
+    """Return a callback that prints a line for every tenth of a download, at most every two seconds."""
+    started = last = time.monotonic()
+    first = step = -1
+
+    def report(done: int, total: int | None) -> None:
+        nonlocal first, step, last
+        first = done if first < 0 else first
+        now, reached = time.monotonic(), done * 10 // total if total else done >> 24
+        if done != total and (reached == step or now - last < 2):
+            return
+        step, last = reached, now
+        speed = (done - first) / max(now - started, 1e-3)
+        line = f"{name}: {done / 1e6:,.1f} MB" + (f" of {total / 1e6:,.1f} MB" if total else "")
+        if speed > 0:
+            line += f", {speed / 1e6:.1f} MB/s" + (f", {(total - done) / speed:.0f} s left" if total else "")
+        print(line, file=sys.stderr, flush=True)
+
+    return report
 
 
 @data_app.command("dataset")
@@ -25,8 +51,8 @@ def data_dataset(
     entry: Annotated[str, typer.Option(help="The catalogue entry as JSON; default: config/datasets.yaml.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder; default: data/NAME/SPLIT.")] = None,
     mirrors: Mirrors = "",
-    offline: Annotated[bool, typer.Option(envvar="REPROOD_OFFLINE", help="No official addresses.")] = False,
-    downloads: Annotated[Path, typer.Option(help="Where downloaded files are kept.")] = Path("state/downloads"),
+    offline: Annotated[bool, typer.Option(envvar="REPROOD_OFFLINE", help="Do not use official URLs.")] = False,
+    downloads: Annotated[Path, typer.Option(help="Folder that keeps downloaded files.")] = Path("state/downloads"),
 ) -> None:
     """Fetch one split of a data set and write it as arrays.
 
@@ -35,6 +61,7 @@ def data_dataset(
     pin_threads(1)
     from reprood.data.catalogue import load_catalogue, parse_entry
     from reprood.data.dataset import prepare_dataset
+    from reprood.data.sources import fetch_split
 
     catalogue = load_catalogue([Path("config/datasets.yaml")], {}) if not entry else {}
     if entry:
@@ -42,16 +69,20 @@ def data_dataset(
     elif name not in catalogue:
         raise ReproodError(f"There is no data set '{name}'; known: {', '.join(sorted(catalogue))}.")
     folder = out or Path("data") / name / split
-    with whole([], within(folder, SPLIT_FILES)):
-        prepare_dataset(
+    with checked_job([], within(folder, SPLIT_FILES)):
+        files = fetch_split(
             name,
             catalogue[name],
             split,
             mirrors=[line for line in mirrors.split("\n") if line],
             downloads=downloads,
-            out=folder,
             offline=offline,
+            progress=show_progress,
         )
+        for file in files:
+            print(f"{name}: {file.record['name']} from {file.record['from']}", file=sys.stderr, flush=True)
+        prepare_dataset(name, catalogue[name], split, files, folder)
+        print(f"{name}/{split} written to {folder}", file=sys.stderr, flush=True)
 
 
 @data_app.command("split")
@@ -67,7 +98,7 @@ def data_split(
 
     record = parse_record(spec, "--spec", "source", "preparation", "role", "label_noise")
     noise = record["label_noise"]
-    with whole(within(source, SPLIT_FILES), within(out, SPLIT_FILES)):
+    with checked_job(within(source, SPLIT_FILES), within(out, SPLIT_FILES)):
         prepare_split(
             validated(Source, record["source"], "--spec: source"),
             validated(Preparation, record["preparation"], "--spec: preparation"),
@@ -84,7 +115,7 @@ def data_lint(
     folder: Annotated[Path, typer.Option(help="Folder of the benchmark's splits.")],
     out: Out,
 ) -> None:
-    """Refuse a benchmark whose splits overlap, are duplicated or were prepared differently."""
+    """Reject a benchmark whose splits overlap, contain duplicates or were prepared differently."""
     pin_threads(1)
     from reprood.config.suite import Benchmark
     from reprood.core.files import write_json
@@ -95,7 +126,7 @@ def data_lint(
     record.pop("name")
     benchmark = validated(Benchmark, record, "--spec")
     splits = benchmark.splits()
-    with whole(of_splits(folder, splits), [out]):
+    with checked_job(of_splits(folder, splits), [out]):
         write_json(out, lint_benchmark({name: load_split(folder / name) for name in splits}, benchmark))
 
 
@@ -105,10 +136,19 @@ def data_corrupt(
     test: Annotated[Path, typer.Option(help="Folder of the benchmark's test split.")],
     out: Out,
 ) -> None:
-    """Make the corrupted copies of a benchmark's test split (imports torch)."""
+    """Create the corrupted copies of a benchmark's test split (imports torch)."""
     pin_threads(1)
     from reprood.config.suite import Corruptions
     from reprood.data.corrupt import make_corrupted
 
-    with whole(within(test, SPLIT_FILES), within(out, SPLIT_FILES)):
-        make_corrupted(test, validated(Corruptions, parse(spec, "--spec"), "--spec"), out)
+    options = validated(Corruptions, parse(spec, "--spec"), "--spec")
+    with checked_job(within(test, SPLIT_FILES), within(out, SPLIT_FILES)):
+        make_corrupted(
+            test,
+            out,
+            names=options.names,
+            severities=options.severities,
+            strengths=options.strengths,
+            limit=options.limit,
+            progress=lambda name: print(f"{out}: {name}", file=sys.stderr, flush=True),
+        )

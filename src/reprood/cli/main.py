@@ -20,7 +20,7 @@ from reprood.cli.data import data_app
 from reprood.cli.offload import offload_app
 from reprood.cli.options import Out, parse_record, suite_of, validated
 from reprood.cli.report import report_app
-from reprood.core.checksums import whole
+from reprood.core.checksums import checked_job
 from reprood.core.errors import ReproodError
 from reprood.core.printable import printable as printable
 from reprood.core.process import pin_threads
@@ -73,12 +73,12 @@ def train(
     if delivery := os.environ.get(OFFLOADED):
         from reprood.offload.adopt import adopt_training
 
-        with whole([], within(out, MODEL_FILES)):
+        with checked_job([], within(out, MODEL_FILES)):
             adopt_training(Path(delivery), settings, record, code, out)
         return
     name = "/".join(str(record[key]) for key in ("benchmark", "method", "seed"))
     reads = of_splits(data, ("train", "validation", "test", *record.get("auxiliary", ())))
-    with whole(reads, within(out, MODEL_FILES)), one_gpu(device):
+    with checked_job(reads, within(out, MODEL_FILES)), one_gpu(device):
         from reprood.train.run import train_run
 
         train_run(
@@ -111,11 +111,11 @@ def predict(
     if delivery := os.environ.get(OFFLOADED):
         from reprood.offload.adopt import adopt_prediction
 
-        with whole(within(run, MODEL_FILES[:2]), [out]):
+        with checked_job(within(run, MODEL_FILES[:2]), [out]):
             adopt_prediction(Path(delivery), settings, run, out)
         return
     reads = [*of_splits(data, record["splits"]), *within(run, MODEL_FILES[:2])]
-    with whole(reads, [out]), one_gpu(device):
+    with checked_job(reads, [out]), one_gpu(device):
         from reprood.predict.run import predict_run
 
         predict_run(
@@ -148,7 +148,7 @@ def study(
     reads = of_runs(runs, jobs, *MODEL_FILES[:2])
     if record["benchmark"]:
         reads += of_splits(data / record["benchmark"], ("train", "validation", "test", *record["auxiliary"]))
-    with whole(reads, within(out, STUDY_FILES)), one_gpu(device):
+    with checked_job(reads, within(out, STUDY_FILES)), one_gpu(device):
         from reprood.studies.run import run_study
 
         state = Path("state/study") / record["name"] / _state_key(settings, code)
@@ -170,7 +170,7 @@ def evaluate_run_command(
 
     record = parse_record(spec, "--spec", "name")
     name = record.pop("name")
-    with whole([predictions], [out]):
+    with checked_job([predictions], [out]):
         evaluate_run(predictions, validated(Benchmark, record, "--spec"), name, method, seed, out)
 
 
@@ -193,7 +193,7 @@ def evaluate_collect(
     if not all(name and equals and method for name, equals, method in pairs):
         raise ReproodError(f"--baseline is {baseline}; expected BENCHMARK=METHOD.")
     parts = part or []
-    with whole(metrics, [parquet, csv, summary, *parts]):
+    with checked_job(metrics, [parquet, csv, summary, *parts]):
         collect(metrics, parquet, csv, summary, {name: method for name, _, method in pairs})
         write_summaries(summary, parts)
 
@@ -214,7 +214,7 @@ def audit(
     chosen = suite_of(suite)
     reads = of_runs(runs, chosen.jobs(), "predictions.parquet", "metrics.csv", "model.json")
     reads += [studies / study / "values.csv" for study in chosen.studies]
-    with whole(reads, [out]):
+    with checked_job(reads, [out]):
         judge(chosen, load_papers(sorted(papers.glob("*.yaml"))), runs, studies, out, print)
 
 
@@ -228,7 +228,7 @@ def examples(
     pin_threads(1)
     from reprood.train.examples import draw_examples
 
-    with whole(of_splits(data, ("train",)), [out]):
+    with checked_job(of_splits(data, ("train",)), [out]):
         draw_examples(parse_record(settings, "--settings"), data / "train", out)
 
 

@@ -26,7 +26,7 @@ def publish(
     import yaml
 
     from reprood.config.suite import suite_path
-    from reprood.core.checksums import require_all_whole
+    from reprood.core.checksums import verify_results
     from reprood.core.yaml import read_yaml
     from reprood.pipeline.plan import Plan
     from reprood.publish.build import build_release, code_revision
@@ -34,7 +34,7 @@ def publish(
     root = Path.cwd()
     config = read_yaml(root / "config" / "config.yaml") or {}
     plan = Plan({**config, **({"suite": suite} if suite else {})}, root)
-    require_all_whole(Path(), plan.folders(), quick=False)
+    verify_results(Path(), plan.folders(), quick=False)
     cited = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
     build_release(
         plan.suite_parameters(),

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from reprood.cli.options import Out, suite_of
-from reprood.core.checksums import whole
+from reprood.core.checksums import checked_job
 from reprood.core.errors import ReproodError
 from reprood.core.process import pin_threads
 from reprood.pipeline.outputs import STUDY_FILES, of_runs, of_splits
@@ -52,7 +52,7 @@ def report_draw(
     writes += [
         out / "tables" / benchmark / f"{kind}.{form}" for kind in tables_of(record) for form in ("csv", "md", "tex")
     ]
-    with whole(reads, writes, at=out):
+    with checked_job(reads, writes, at=out):
         draw_benchmark(results, data, out)
 
 
@@ -67,7 +67,7 @@ def report_study_figure(
     pin_threads(1)
     from reprood.report.study_figures import draw_study
 
-    with whole([folder / name for name in STUDY_FILES], [svg, png]):
+    with checked_job([folder / name for name in STUDY_FILES], [svg, png]):
         draw_study(use, folder, svg, png)
 
 
@@ -80,7 +80,7 @@ def report_plots(
     pin_threads(1)
     from reprood.report.plots import write_plots
 
-    with whole([metrics], [out]):
+    with checked_job([metrics], [out]):
         write_plots(metrics, out)
 
 
@@ -90,7 +90,7 @@ def report_notebook(notebook: Path, out: Out) -> None:
     pin_threads(1)
     from reprood.report.notebook import render
 
-    with whole([Path("results/metrics.parquet"), Path("results/verdicts.csv")], [out]):
+    with checked_job([Path("results/metrics.parquet"), Path("results/verdicts.csv")], [out]):
         render(notebook, out)
 
 
@@ -125,7 +125,7 @@ def report_pages(
         for split in chosen.benchmarks[name].splits()
     ]
     names = page_names([path.stem for path in sorted(papers.glob("*.yaml"))], benchmarks, list(chosen.studies))
-    with whole(reads, [out / name for name in names], at=out):
+    with checked_job(reads, [out / name for name in names], at=out):
         write_report(
             chosen,
             claimed,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
-from reprood.images.styles import STYLES
+from reprood.images.registry import STYLE_NAMES
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 NAME_LENGTH = 80  # names are joined to the names of files
@@ -84,8 +84,8 @@ class Source(Record):
     @field_validator("style")
     @classmethod
     def _known_style(cls, value: str) -> str:
-        if value and value not in STYLES:
-            raise ValueError(f"there is no style '{value}'; known: {', '.join(STYLES)}")
+        if value and value not in STYLE_NAMES:
+            raise ValueError(f"there is no style '{value}'; known: {', '.join(STYLE_NAMES)}")
         return value
 
 

@@ -27,7 +27,7 @@ from reprood.detectors.options import (
     ReactOptions,
     VimOptions,
 )
-from reprood.images.corruptions.names import CIFAR_C_NAMES, NAMES, SEVERITIES
+from reprood.images.registry import CIFAR_C_NAMES, CORRUPTION_NAMES, SEVERITIES
 
 RESERVED_SPLITS = ("train", "validation", "test")
 MADE_SPLITS = ("corrupted",)  # made from the test split
@@ -78,8 +78,8 @@ class Corruptions(Record):
     @model_validator(mode="after")
     def _known(self) -> "Corruptions":
         for name in self.names:
-            if name not in NAMES:
-                raise ValueError(f"there is no corruption '{name}'; known: {', '.join(NAMES)}")
+            if name not in CORRUPTION_NAMES:
+                raise ValueError(f"there is no corruption '{name}'; known: {', '.join(CORRUPTION_NAMES)}")
         wrong = [severity for severity in self.severities if severity not in SEVERITIES]
         if wrong:
             raise ValueError(f"a severity is one of 1 to 5, not {wrong[0]}")

@@ -1,10 +1,10 @@
-"""One GPU for one job: a lock a device, freed by the kernel even when the job is killed."""
+"""Give each job a GPU of its own with one file lock per GPU; the kernel frees the lock even if the job is killed."""
 
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from reprood.core.errors import ReproodError
@@ -12,82 +12,66 @@ from reprood.core.files import file_lock
 
 
 def visible_gpus() -> list[str]:
-    """Device ids from CUDA_VISIBLE_DEVICES when it is set, else from the NVIDIA driver's folder."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [part.strip() for part in given.split(",") if part.strip() not in ("", "-1", "NoDevFiles")]
+    """Return the GPU ids in CUDA_VISIBLE_DEVICES if it is set, else those of the NVIDIA driver."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [part.strip() for part in visible.split(",") if part.strip() not in ("", "-1", "NoDevFiles")]
     folder = Path("/proc/driver/nvidia/gpus")
-    return [str(i) for i, _ in enumerate(sorted(folder.iterdir()))] if folder.is_dir() else []
+    return [str(number) for number, _ in enumerate(sorted(folder.iterdir()))] if folder.is_dir() else []
 
 
-def devices_for(device: str) -> list[str]:
-    """Device ids that a job told `--device auto`, `cpu` or `cuda` may take one of.
+def usable_gpus(device: str) -> list[str]:
+    """Return the ids of the GPUs of which a job with `--device` auto, cpu or cuda may use one.
 
-    A Slurm job that was given no GPU takes none of the node's, unless it is told to (nodes that are given whole).
+    With "auto", a Slurm job without an allocated GPU uses none: the node's GPUs belong to other jobs.
     """
-    if device == "cpu" or (device == "auto" and _given_none()):
+    if device == "cpu" or (device == "auto" and _slurm_without_gpu()):
         return []
     return visible_gpus()
 
 
-def _given_none() -> bool:
+def _slurm_without_gpu() -> bool:
     return "SLURM_JOB_ID" in os.environ and "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
 def lock_folder() -> Path:
-    """Where the locks lie: equal ids are the same device only on one machine and, under Slurm, in one job.
+    """Return the folder of the lock files: one per machine, and one per job under Slurm.
 
-    Checkouts lie on disks that many machines share, and Slurm may number the devices of each job from 0.
+    A checkout may be on a disk shared by many machines, and Slurm may number the GPUs of each job from 0.
     """
     job = os.environ.get("SLURM_JOB_ID")
     return Path("state/gpu") / (f"slurm-{job}" if job else platform.node())
 
 
 @contextmanager
-def one_gpu(device: str) -> Iterator[None]:
-    """Hold one of the GPUs that this job may use, if there is any, until the end of the block.
+def one_gpu(device: str, poll: float = 0.5) -> Iterator[str | None]:
+    """Wait for a free GPU, hold it until the end of the block, and make it the only visible one.
+
+    Call this before CUDA is initialised. Yields the id of the GPU, or None if the job uses none.
 
     Parameters
     ----------
     device : {"auto", "cpu", "cuda"}
         As on the command line.
-    """
-    devices = devices_for(device)
-    if device == "auto" and _given_none():
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the node's are other jobs'
-    with leased(devices, lock_folder()):
-        yield
-
-
-@contextmanager
-def leased(devices: Sequence[str], folder: Path, poll: float = 0.5) -> Iterator[str | None]:
-    """Wait for a free device, make it the only visible one and hold it until the end of the block.
-
-    Call it before CUDA is initialised. Without devices nothing is leased and None is given.
-
-    Parameters
-    ----------
-    devices : sequence of str
-        Ids as in CUDA_VISIBLE_DEVICES.
-    folder : Path
-        Where the lock files lie; shared by all jobs of a checkout.
     poll : float
-        Seconds between two rounds over busy devices.
+        Seconds between two attempts while all GPUs are busy.
     """
-    if not devices:
+    gpus = usable_gpus(device)
+    if not gpus:
+        if device == "auto" and _slurm_without_gpu():
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         yield None
         return
-    while True:
-        for device in devices:
-            lock = file_lock(folder / f"{device}.lock", wait=False)
-            try:
-                lock.__enter__()
-            except ReproodError:
-                continue  # busy: the next one
-            try:
-                os.environ["CUDA_VISIBLE_DEVICES"] = device
-                yield device
-            finally:
-                lock.__exit__(None, None, None)
-            return
-        time.sleep(poll)
+    with ExitStack() as held:
+        while (gpu := next((gpu for gpu in gpus if _lock(held, gpu)), None)) is None:
+            time.sleep(poll)
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+        yield gpu
+
+
+def _lock(held: ExitStack, gpu: str) -> bool:
+    try:
+        held.enter_context(file_lock(lock_folder() / f"{gpu}.lock", wait=False))
+    except ReproodError:  # another job holds it
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""One split as memory-mapped arrays: how it is written, read and identified by content."""
+"""Write, read and identify the memory-mapped arrays of one split."""
 
 import io
 import zipfile
@@ -24,7 +24,7 @@ class Split:
     Attributes
     ----------
     folder : Path
-        Where it was read from.
+        Folder from which it was read.
     images : uint8 array [N, H, W, C]
         Memory-mapped.
     labels : int64 array [N]
@@ -52,29 +52,31 @@ def save_split(
     extras: Mapping[str, np.ndarray],
     meta: Mapping[str, Any],
 ) -> None:
-    """Write a split; `meta.json` last, so that its presence means that the rest is whole.
+    """Write a split, with `meta.json` last: if it exists, the other files are complete.
 
-    The same content gives the same bytes. `count`, `shape`, `sha256` (of each file) and `content` (one hash over
-    all arrays) are added to `meta`.
+    The same content gives the same bytes. `count`, `shape`, `sha256` (of each file) and `content` (one hash of all
+    arrays) are added to `meta`.
 
     Raises
     ------
     ReproodError
-        When the arrays do not have the form that `Split` states, or cannot be written.
+        If the arrays do not have the form described in `Split`, or cannot be written.
     """
     images = np.ascontiguousarray(images)
     labels = np.ascontiguousarray(labels, dtype=np.int64)
     if images.ndim == 4 and 0 in images.shape[1:]:
-        raise ReproodError(f"{folder}: images have the shape {images.shape} and no pixels; check the source.")
+        raise ReproodError(f"{folder}: images of shape {images.shape} have no pixels; check the source.")
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
         raise ReproodError(
             f"{folder}: images have type {images.dtype} and shape {images.shape}; expected uint8 [N, H, W, 1 or 3]."
         )
     if len(images) == 0:
-        raise ReproodError(f"{folder}: there are no images; check the source and the classes asked for.")
+        raise ReproodError(f"{folder}: there are no images; check the source and the requested classes.")
     for name, array in {"labels": labels, **extras}.items():
         if len(array) != len(images):
-            raise ReproodError(f"{folder}: {name} has {len(array)} rows for {len(images)} images; they must agree.")
+            raise ReproodError(
+                f"{folder}: {name} has {len(array)} rows for {len(images)} images; the numbers must be equal."
+            )
     folder = Path(folder)
     with atomic_path(folder / "images.npy") as temporary:
         _write_npy(temporary, images)
@@ -101,7 +103,7 @@ def _write_npy(path: Path, array: np.ndarray) -> None:
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """A compressed archive whose bytes depend on its content only (fixed dates, sorted members)."""
+    """Write a compressed archive whose bytes depend only on its content (fixed dates, sorted members)."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name in sorted(arrays):
             buffer = io.BytesIO()
@@ -112,12 +114,12 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_array(path: Path, mmap: bool = False) -> np.ndarray:
-    """An .npy file; never objects, and never more than is there.
+    """Read an .npy file, without objects and with a complete body.
 
     Raises
     ------
     ReproodError
-        When it is no such file.
+        If it is not such a file.
     """
     try:
         with open(path, "rb") as stream:
@@ -126,34 +128,37 @@ def read_array(path: Path, mmap: bool = False) -> np.ndarray:
         return array
     except (ValueError, OSError, EOFError) as error:
         raise ReproodError(
-            f"{path} is no array file, or it holds objects, which are never loaded ({error}); write it with numpy.save."
+            f"{path} is not an array file, or contains objects, which are never loaded ({error}); write it with "
+            "numpy.save."
         ) from error
 
 
 def array_of(data: bytes, where: str) -> np.ndarray:
-    """The same for the content of a member of an archive."""
+    """Read an array from the content of an .npy file, as `read_array`."""
     try:
         array_header(io.BytesIO(data), len(data))
         return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
     except (ValueError, OSError, EOFError) as error:
-        raise ReproodError(f"{where} is no array, or it holds objects, which are never loaded ({error}).") from error
+        raise ReproodError(
+            f"{where} is not an array, or contains objects, which are never loaded ({error})."
+        ) from error
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz archive by name, by the same rules.
+    """Read the arrays of an .npz archive by name, each as `read_array`.
 
     Raises
     ------
     ReproodError
-        When it is no such archive, has a name twice, or would not fit into memory.
+        If it is not such an archive, has a name twice, or does not fit into memory.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             items = archive.infolist()
             names = [item.filename.removesuffix(".npy") for item in items]
-            doubled = next((name for name in names if names.count(name) > 1), None)
-            if doubled is not None:
-                raise ReproodError(f"{path} has the array '{doubled}' twice; it is not used.")
+            repeated = next((name for name in names if names.count(name) > 1), None)
+            if repeated is not None:
+                raise ReproodError(f"{path} has the array '{repeated}' twice; the file is rejected.")
             fits(sum(item.file_size for item in items), str(path))
             for item in items:  # before anything is unpacked
                 with archive.open(item) as stream:
@@ -164,26 +169,26 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         # RuntimeError: encrypted, or an unknown compression
         raise ReproodError(
-            f"{path} is no array archive, or it holds objects, which are never loaded ({error}); write it with "
+            f"{path} is not an array archive, or contains objects, which are never loaded ({error}); write it with "
             "numpy.savez."
         ) from error
 
 
 def load_split(folder: Path) -> Split:
-    """Read a split; images are memory-mapped, nothing that is loaded can run code.
+    """Read a split. Images are memory-mapped; nothing that is loaded can execute code.
 
     Raises
     ------
     ReproodError
-        When a file is missing, damaged, or does not fit the others.
+        If a file is missing, damaged, or does not fit the others.
     """
     folder = Path(folder)
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
-        raise ReproodError(f"{folder} lacks {', '.join(missing)}; run the data stage (snakemake --cores all).")
+        raise ReproodError(f"{folder}: {', '.join(missing)} missing; run the data stage (snakemake --cores all).")
     meta = read_json(folder / "meta.json")
     if not isinstance(meta, dict) or not isinstance(meta.get("content"), str):
-        raise ReproodError(f"{folder}/meta.json is no record of a split; delete the folder and prepare it again.")
+        raise ReproodError(f"{folder}/meta.json is not the record of a split; delete the folder and prepare it again.")
     try:
         images = read_array(folder / "images.npy", mmap=True)
         labels = whole_numbers(read_array(folder / "labels.npy"), f"{folder}/labels.npy")

@@ -1,4 +1,4 @@
-"""One split of a benchmark: rows of a data set, chosen by a fixed rule, through the one preparation."""
+"""Select the rows of one split of a benchmark by a fixed rule, and prepare them."""
 
 import hashlib
 from pathlib import Path
@@ -12,21 +12,21 @@ from reprood.data.arrays import load_split, save_split
 from reprood.data.label_noise import corrupt_labels, gold_rows
 from reprood.data.prepare import RULE, prepare_boxes, prepare_images, prepare_masks
 from reprood.data.resampling import mixed, shrink_naively, to_channels
-from reprood.images.styles import apply_style
+from reprood.images.registry import load_style
 
 
 def fixed_order(labels: np.ndarray, key: str) -> np.ndarray:
-    """A class-stratified pseudo-random order of rows that depends on `key` and the labels only.
+    """Return a class-stratified pseudo-random order of rows that depends only on `key` and the labels.
 
-    The j-th of the n rows of a class stands at (j + 1/2) / n of the whole, so every stretch of the order holds the
-    classes in the proportions of the whole.
+    The j-th of the n rows of a class is at the relative position (j + 1/2) / n, so every stretch of the order has the
+    class proportions of the whole.
 
     Parameters
     ----------
     labels : int array [N]
-        Class numbers (one value everywhere is fine).
+        Class numbers.
     key : str
-        Names the data set and split.
+        Name of the data set and split.
 
     Returns
     -------
@@ -34,25 +34,25 @@ def fixed_order(labels: np.ndarray, key: str) -> np.ndarray:
         A permutation of 0..N-1.
     """
     rows = np.empty(len(labels), np.int64)
-    place = np.empty(len(labels), np.float64)
+    position = np.empty(len(labels), np.float64)
     start = 0
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         seed = int.from_bytes(hashlib.sha256(f"{key}/{label}".encode()).digest()[:8], "big")
         stop = start + len(members)
         rows[start:stop] = np.random.Generator(np.random.PCG64(seed)).permutation(members)
-        place[start:stop] = (np.arange(len(members)) + 0.5) / len(members)
+        position[start:stop] = (np.arange(len(members)) + 0.5) / len(members)
         start = stop
-    return rows[np.argsort(place, kind="stable")]
+    return rows[np.argsort(position, kind="stable")]
 
 
 def select_rows(labels: np.ndarray, source: Source, where: str) -> np.ndarray:
-    """Rows [skip, skip + limit) of the fixed order of the rows whose label is in `source.classes`.
+    """Return rows [skip, skip + limit) of the fixed order of the rows whose label is in `source.classes`.
 
     Raises
     ------
     ReproodError
-        When a class has no rows, or when there are fewer rows than asked for.
+        If a class has no rows, or if fewer rows exist than are requested.
     """
     candidates = np.arange(len(labels))
     if source.classes is not None:
@@ -60,13 +60,13 @@ def select_rows(labels: np.ndarray, source: Source, where: str) -> np.ndarray:
         if absent:
             known = np.unique(labels)
             raise ReproodError(
-                f"{where}: class {absent[0]} has no images; labels go from {known.min()} to {known.max()}."
+                f"{where}: class {absent[0]} has no images; the labels are {known.min()} to {known.max()}."
             )
         candidates = np.flatnonzero(np.isin(labels, source.classes))
     stop = len(candidates) if source.limit is None else source.skip + source.limit
     if source.skip >= len(candidates) or stop > len(candidates):
         raise ReproodError(
-            f"{where}: rows {source.skip} to {stop} were asked for and there are {len(candidates)}; "
+            f"{where}: rows {source.skip} to {stop} were requested, but there are {len(candidates)}; "
             "lower 'skip' or 'limit'."
         )
     order = fixed_order(labels[candidates], f"{source.dataset}/{source.split}")
@@ -74,12 +74,13 @@ def select_rows(labels: np.ndarray, source: Source, where: str) -> np.ndarray:
 
 
 def noisy(labels: np.ndarray, classes: int, noise: LabelNoise) -> tuple[np.ndarray, np.ndarray]:
-    """Labels with noise, but for the trusted rows, and which rows are trusted (uint8)."""
+    """Return labels with noise in all rows that are not trusted, and which rows are trusted (uint8)."""
     trusted = gold_rows(labels, classes, noise.trusted) if noise.trusted else np.zeros(len(labels), bool)
-    found = labels.copy()
-    drawn = corrupt_labels(labels[~trusted], classes, noise.kind, noise.strength, noise.seed, noise.superclasses)
-    found[~trusted] = drawn
-    return found, trusted.astype(np.uint8)
+    noisy_labels = labels.copy()
+    noisy_labels[~trusted] = corrupt_labels(
+        labels[~trusted], classes, noise.kind, noise.strength, noise.seed, noise.superclasses
+    )
+    return noisy_labels, trusted.astype(np.uint8)
 
 
 def prepare_split(
@@ -103,16 +104,16 @@ def prepare_split(
     out : Path
         `data/benchmarks/<benchmark>/<split>`.
     role : {"train", "validation", "test", "ood", "auxiliary"}
-        In-distribution labels are numbered 0.. in the order of `source.classes`; ood and auxiliary labels become -1,
+        In-distribution labels become 0, 1, ... in the order of `source.classes`; ood and auxiliary labels become -1,
         except for a labelled auxiliary source.
     noise : LabelNoise, optional
-        Wrong labels for the training split: `labels` are what a method may see, `extras` hold `clean_label` (for the
-        report only) and `trusted` (1 where the label is known to be right).
+        Wrong labels in the training split: methods may see `labels`; `extras` contain `clean_label` (only for the
+        report) and `trusted` (1 where the label is known to be right).
 
     Raises
     ------
     ReproodError
-        When rows or classes are missing.
+        If rows or classes are missing.
     """
     stored = load_split(folder)
     rows = select_rows(stored.labels, source, str(out))
@@ -124,14 +125,14 @@ def prepare_split(
     if source.mixed:
         images = mixed(images)
     if source.style:
-        images = apply_style(images, source.style)
+        images = np.ascontiguousarray(load_style(source.style)(np.ascontiguousarray(images)))
     labels = np.full(len(rows), -1, np.int64)
     names: list[str] = []
     if role in ("train", "validation", "test") or source.labelled:
         if (stored.labels[rows] < 0).any():
             raise ReproodError(
-                f"{out}: {source.dataset}/{source.split} has images without a label; only OOD and unlabelled "
-                "auxiliary splits may."
+                f"{out}: {source.dataset}/{source.split} has images without a label, which only OOD and unlabelled "
+                "auxiliary splits may have."
             )
         classes = source.classes or tuple(range(int(stored.labels.max()) + 1))
         lookup = {old: new for new, old in enumerate(classes)}

@@ -1,59 +1,75 @@
-"""Corrupted copies of a test set: every corruption at every severity, made once and stored like any split.
+"""Create corrupted copies of a test set: every corruption at every severity, stored like any other split.
 
-A part of the data stage in a module of its own, because the corruptions are tensor operations shared with training:
-it needs torch, and nothing else of the data stage does.
+This is the only module of the data stage that needs torch, because the corruptions are tensor operations shared with
+training.
 """
 
-import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from reprood.config.suite import Corruptions
 from reprood.data.arrays import load_split, save_split
 from reprood.engine.seeds import hashed_seed
-from reprood.images.corruptions.batch import corrupt
+from reprood.images.corruption import Corruption, corrupt
+from reprood.images.registry import load_corruption
 
-CHUNK = 500
+CHUNK = 500  # images that share a generator; part of the seeds
 
 
-def make_corrupted(test: Path, options: Corruptions, out: Path) -> None:
+def make_corrupted(
+    test: Path,
+    out: Path,
+    *,
+    names: Sequence[str],
+    severities: Sequence[int],
+    strengths: str = "cifar",
+    limit: int | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> None:
     """Write the split of corrupted test images.
 
     Parameters
     ----------
     test : Path
         The benchmark's test split.
-    options : Corruptions
-        Names, severities, strengths, number of images.
     out : Path
-        Its images are ordered by corruption, then severity, then row; extras hold `corruption` (position in the list
-        `corruptions` of meta.json), `severity` and `row` (of the test split). The draws depend on the corruption, the
-        severity and the image's place, so the same test set gives the same bytes.
+        Images are ordered by corruption, then severity, then row. Extras contain `corruption` (index into the list
+        `corruptions` of meta.json), `severity` and `row` (of the test split). The random draws depend on the
+        corruption, the severity and the position of the image, so the same test set gives the same bytes.
+    names : sequence of str
+        Corruptions.
+    severities : sequence of int
+        From 1 to 5.
+    strengths : {"cifar", "imagenet"}
+        Those of CIFAR-10-C or of ImageNet-C.
+    limit : int, optional
+        Number of test images to corrupt, from the first on; default: all.
+    progress : callable, optional
+        Called with the name of each finished corruption.
     """
     split = load_split(test)
-    count = len(split) if options.limit is None else min(options.limit, len(split))
+    count = len(split) if limit is None else min(limit, len(split))
     images = torch.from_numpy(np.array(np.moveaxis(split.images[:count], 3, 1), order="C"))
-    made: list[np.ndarray] = []
-    for name in options.names:
-        for severity in options.severities:
+    copies: list[np.ndarray] = []
+    for name in names:
+        corruption: Corruption = load_corruption(name)
+        for severity in severities:
             parts = []
             for start in range(0, count, CHUNK):
-                seed = hashed_seed("corrupted", options.strengths, name, severity, start)
+                seed = hashed_seed("corrupted", strengths, name, severity, start)
                 generator = torch.Generator().manual_seed(seed)
                 chunk = images[start : start + CHUNK]
-                parts.append(corrupt(chunk, name, severity, generator, strengths=options.strengths))
-            made.append(np.moveaxis(torch.cat(parts).numpy(), 1, 3))
-        print(
-            f"{out}: {name} at {len(options.severities)} severities, {count} images each", file=sys.stderr, flush=True
-        )
-    copies = len(options.severities)
+                parts.append(corrupt(chunk, corruption, severity, generator, strengths=strengths))
+            copies.append(np.moveaxis(torch.cat(parts).numpy(), 1, 3))
+        if progress is not None:
+            progress(name)
     extras = {
-        "corruption": np.repeat(np.arange(len(options.names)), copies * count),
-        "severity": np.tile(np.repeat(np.array(options.severities), count), len(options.names)),
-        "row": np.tile(np.arange(count), len(options.names) * copies),
+        "corruption": np.repeat(np.arange(len(names)), len(severities) * count),
+        "severity": np.tile(np.repeat(np.array(severities), count), len(names)),
+        "row": np.tile(np.arange(count), len(names) * len(severities)),
     }
     meta: dict[str, Any] = {
         key: split.meta[key]
@@ -64,9 +80,9 @@ def make_corrupted(test: Path, options: Corruptions, out: Path) -> None:
         "split": "corrupted",
         "role": "corrupted",
         "from": split.meta["content"],
-        "corruptions": list(options.names),
-        "severities": list(options.severities),
-        "strengths": options.strengths,
+        "corruptions": list(names),
+        "severities": list(severities),
+        "strengths": strengths,
     }
-    labels = np.tile(split.labels[:count], len(options.names) * copies)
-    save_split(out, np.ascontiguousarray(np.concatenate(made)), labels, extras, meta)
+    labels = np.tile(split.labels[:count], len(names) * len(severities))
+    save_split(out, np.ascontiguousarray(np.concatenate(copies)), labels, extras, meta)

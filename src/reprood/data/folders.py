@@ -1,6 +1,6 @@
-"""Readers of encoded images: class folders, MVTec-AD layout, Tiny ImageNet, parquet of encoded images.
+"""Read encoded images: class folders, MVTec-AD layout, Tiny ImageNet, parquet.
 
-All of them go through `prepare.to_array`, so images of varying size follow the one rule.
+All images go through `prepare.to_array`, so that images of varying size follow one rule.
 """
 
 from pathlib import Path, PurePosixPath
@@ -11,37 +11,38 @@ from reprood.core.errors import ReproodError
 from reprood.data.archives import is_image, members
 from reprood.data.bounds import fits, whole_numbers
 from reprood.data.formats import text_of
-from reprood.data.generators import Drawn
+from reprood.data.generators import ImageData
 from reprood.data.prepare import Fit, decode, prepare_boxes, stack, to_array
 
 
 def image_folder(
     path: Path, channels: int, size: int | None, root: str = "", listing: str = "", flat: bool = False, every: int = 1
-) -> Drawn:
-    """`<class>/<image>` in a folder, zip or tar; or images without classes when `flat`.
+) -> ImageData:
+    """Read `<class>/<image>` from a folder, zip or tar, or images without classes if `flat`.
 
     Parameters
     ----------
     path : Path
+        Folder or archive.
     channels, size : int
-        Stored form; a `size` is needed when images differ in size.
+        Stored format; `size` is needed if images differ in size.
     root : str
-        Folder inside, e.g. ``dtd/images``.
+        Folder inside the archive, e.g. ``dtd/images``.
     listing : str
-        Member with one relative image name a line; only these are read.
+        Member with one relative image name per line; only these are read.
     flat : bool
-        Every image below `root`, label -1.
+        Read every image below `root`, with label -1.
     every : int
-        Read each `every`-th name of the sorted list only: a fixed, small subset of a large set.
+        Read only every `every`-th name of the sorted list: a fixed, small subset of a large set.
     """
     if not isinstance(every, int) or every < 1:
-        raise ReproodError(f"{path}: the option every of image_folder is {every!r}; expected a number from 1 on.")
+        raise ReproodError(f"{path}: the option every of image_folder is {every!r}; expected a number of at least 1.")
     prefix = f"{root.strip('/')}/" if root else ""
     chosen: set[str] | None = None
     if listing:
         lists = [text_of(data, f"{path}: {listing}") for _, data in members(path, lambda name: name == listing)]
         if not lists:
-            raise ReproodError(f"{path} has no member {listing}; check which archive it is.")
+            raise ReproodError(f"{path} has no member {listing}; check whether it is the right archive.")
         chosen = {prefix + line.strip() for line in lists[0].splitlines() if line.strip()}
     if every > 1:
         names = sorted(name for name, _ in _names(path) if name.startswith(prefix) and is_image(name))
@@ -51,24 +52,24 @@ def image_folder(
         return name.startswith(prefix) and is_image(name) and (chosen is None or name in chosen)
 
     arrays = {name: to_array(decode(data, f"{path}: {name}"), channels, size) for name, data in members(path, wanted)}
-    found = sorted(arrays.items(), key=lambda item: item[0])
-    images = stack((image for _, image in found), str(path))
+    ordered = sorted(arrays.items(), key=lambda item: item[0])
+    images = stack((image for _, image in ordered), str(path))
     if flat:
-        return Drawn(images, np.full(len(images), -1, np.int64))
-    folders = [PurePosixPath(name.removeprefix(prefix)).parts[0] for name, _ in found]
-    if any(len(PurePosixPath(name.removeprefix(prefix)).parts) < 2 for name, _ in found):
-        raise ReproodError(f"{path}: an image lies outside the class folders; move it, or set the option 'flat: true'.")
+        return ImageData(images, np.full(len(images), -1, np.int64))
+    folders = [PurePosixPath(name.removeprefix(prefix)).parts[0] for name, _ in ordered]
+    if any(len(PurePosixPath(name.removeprefix(prefix)).parts) < 2 for name, _ in ordered):
+        raise ReproodError(f"{path}: an image is outside the class folders; move it, or set the option 'flat: true'.")
     classes = sorted(set(folders))
     if path.is_dir() and chosen is None:
         there = (file for file in (path / root.strip("/")).iterdir() if file.is_dir())
         for empty in sorted(file.name for file in there if file.name not in classes):
             if not empty.startswith((".", "__MACOSX")):
                 raise ReproodError(
-                    f"{path}: the class folder '{empty}' holds no images; remove it, or name the folder of the classes "
-                    "with the option 'root'."
+                    f"{path}: the class folder '{empty}' contains no images; remove it, or name the folder of the "
+                    "classes with the option 'root'."
                 )
     number = {name: i for i, name in enumerate(classes)}
-    return Drawn(images, np.array([number[f] for f in folders], np.int64), classes=tuple(classes))
+    return ImageData(images, np.array([number[f] for f in folders], np.int64), classes=tuple(classes))
 
 
 def _names(path: Path) -> list[tuple[str, None]]:
@@ -79,20 +80,21 @@ def _names(path: Path) -> list[tuple[str, None]]:
         return False
 
     for _ in members(path, note):
-        raise AssertionError("nothing is wanted")
+        raise AssertionError("no member is requested")
     return names
 
 
-def mvtec(path: Path, channels: int, size: int, part: str, category: str = "", fit: Fit = "crop") -> Drawn:
-    """MVTec-AD layout: `train/good`, `test/{good,<defect>}`, `ground_truth/<defect>/<stem>_mask.png`.
+def mvtec(path: Path, channels: int, size: int, part: str, category: str = "", fit: Fit = "crop") -> ImageData:
+    """Read the MVTec-AD layout: `train/good`, `test/{good,<defect>}`, `ground_truth/<defect>/<stem>_mask.png`.
 
     Label 0 = good, then defects in alphabetical order. Extras: masks [N, size, size] in {0, 255}. `fit` as in
-    `prepare.to_array`, for all images alike.
+    `prepare.to_array`.
 
     Raises
     ------
     ReproodError
-        Among others when the centre crop would cut away the whole defect of an image, whose label would then be wrong.
+        For a wrong layout, and if the centre crop would remove the whole defect of an image, whose label would then be
+        wrong.
     """
     if fit not in ("crop", "stretch"):
         raise ReproodError(f"MVTec-AD layout: fit is '{fit}'; expected crop or stretch.")
@@ -106,7 +108,7 @@ def mvtec(path: Path, channels: int, size: int, part: str, category: str = "", f
     for name, data in members(path, wanted):
         inside = name.split(prefix, 1)[-1] if prefix else name
         if inside.count("/") < 2:
-            raise ReproodError(f"{path}: {name} lies in no folder of its kind; expected {part}/<kind>/<image>.")
+            raise ReproodError(f"{path}: {name} is not in a folder of its kind; expected {part}/<kind>/<image>.")
         top, kind, file = inside.split("/", 2)
         picture = decode(data, f"{path}: {name}")
         if top == "ground_truth":
@@ -130,27 +132,27 @@ def mvtec(path: Path, channels: int, size: int, part: str, category: str = "", f
         if mask.size != images[key].size:
             raise ReproodError(f"{path}: the mask of {key[0]}/{key[1]} is {mask.size}, its image {images[key].size}.")
         if mask.getbbox() is None:
-            continue  # the publisher calls it defective and marks no pixel
+            continue  # the publisher labels the image as defective but marks no pixel
         regions[row] = _region(to_array(mask, 1, size, fit)[..., 0])
         if not regions[row].any():
             lost.append(where)
     if lost:
         raise ReproodError(
-            f"{path}: the centre crop cuts away the whole defect of {len(lost)} of {len(keys)} images (the first is "
+            f"{path}: the centre crop removes the whole defect of {len(lost)} of {len(keys)} images (the first is "
             f"{lost[0]}); add the option 'fit: stretch' to the data set's splits."
         )
     labels = np.array([0 if kind == "good" else defects.index(kind) + 1 for kind, _ in keys], np.int64)
-    return Drawn(pixels, labels, {"masks": regions}, ("good", *defects))
+    return ImageData(pixels, labels, {"masks": regions}, ("good", *defects))
 
 
 def _region(shrunk: np.ndarray) -> np.ndarray:
-    """A shrunk mask in {0, 255}: pixels more than half covered, or the most covered ones of a tiny region."""
+    """Binarise a shrunk mask to {0, 255}: pixels covered by more than half, or the most covered ones if none is."""
     region = shrunk > min(127, int(shrunk.max()) - 1) if shrunk.any() else shrunk > 0
     return region * np.uint8(255)
 
 
-def tiny_imagenet(path: Path, part: str, channels: int = 3) -> Drawn:
-    """Tiny ImageNet's zip: `train/<wnid>/images` and `<wnid>_boxes.txt`, or `val/images` and `val_annotations.txt`."""
+def tiny_imagenet(path: Path, part: str, channels: int = 3) -> ImageData:
+    """Read Tiny ImageNet's zip: `train/<wnid>/images` with boxes, or `val/images` with `val_annotations.txt`."""
     root = "tiny-imagenet-200"
     inside = f"{root}/{'train' if part == 'train' else 'val'}/"
     wanted = (f"{root}/wnids.txt",)
@@ -171,18 +173,18 @@ def tiny_imagenet(path: Path, part: str, channels: int = 3) -> Drawn:
         elif is_image(name):
             pictures[PurePosixPath(name).name] = to_array(decode(data, f"{path}: {name}"), channels)
     if not pictures or not wnids:
-        raise ReproodError(f"{path} has no {inside}...; check which archive it is.")
+        raise ReproodError(f"{path} has no {inside}...; check whether it is the right archive.")
     names = sorted(pictures)
     for name in names:
         if name not in notes or notes[name][0] not in wnids:
             raise ReproodError(f"{path}: {name} has no class and box in the annotations; the archive is incomplete.")
     labels = np.array([wnids.index(notes[name][0]) for name in names], np.int64)
     boxes = np.array([notes[name][1] for name in names], np.float32)
-    return Drawn(stack((pictures[n] for n in names), str(path)), labels, {"boxes": boxes}, tuple(wnids))
+    return ImageData(stack((pictures[n] for n in names), str(path)), labels, {"boxes": boxes}, tuple(wnids))
 
 
 def _box(values: object) -> list[float] | None:
-    """Four finite numbers, or None."""
+    """Return four finite numbers, or None if `values` are not that."""
     if not isinstance(values, list | tuple) or len(values) != 4:
         return None
     try:
@@ -193,19 +195,20 @@ def _box(values: object) -> list[float] | None:
 
 
 def _bytes_of(image: object, where: str) -> bytes:
-    """The encoded bytes of a cell."""
+    """Return the encoded bytes of a cell."""
     data = image.get("bytes") if isinstance(image, dict) else image
     if data is None:
         raise ReproodError(f"{where} has no image bytes.")
     if not isinstance(data, bytes):
-        raise ReproodError(f"{where}: the column 'image' holds {type(data).__name__}; expected encoded bytes.")
+        raise ReproodError(f"{where}: the column 'image' contains {type(data).__name__}; expected encoded bytes.")
     return data
 
 
-def parquet(path: Path, channels: int, size: int | None) -> Drawn:
-    """Hugging-Face-style parquet: `image` struct<bytes, path>, `label` int64, maybe `bbox` (x0, y0, x1, y1 in pixels).
+def parquet(path: Path, channels: int, size: int | None) -> ImageData:
+    """Read parquet in Hugging Face's layout: `image` struct<bytes, path>, `label` int64, optionally `bbox`.
 
-    Class names, one a line, in the schema's metadata under `class_names`.
+    A `bbox` is x0, y0, x1, y1 in pixels. Class names, one per line, may be in the schema's metadata under
+    `class_names`.
     """
     import pyarrow.parquet as pq
     from pyarrow import ArrowException, types
@@ -237,13 +240,13 @@ def parquet(path: Path, channels: int, size: int | None) -> Drawn:
                     boxes.append(box[0] if size is None else prepare_boxes(box, picture.height, picture.width, size)[0])
                 row += 1
     except (ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
-        raise ReproodError(f"{path} is no readable parquet file ({error}).") from error
+        raise ReproodError(f"{path} is not a readable parquet file ({error}).") from error
     names = text_of((schema.metadata or {}).get(b"class_names", b""), f"{path}: class_names")
     classes = tuple(line for line in names.split("\n") if line)
     given = [-1 if label is None else label for label in labels]
     numbers = whole_numbers(np.array(given), f"{path}: label") if given else np.zeros(0, np.int64)
     if classes and len(numbers) and numbers.max() >= len(classes):
         bad = int(np.argmax(numbers >= len(classes)))
-        raise ReproodError(f"{path}: record {bad} has label {numbers[bad]}, and there are {len(classes)} classes.")
+        raise ReproodError(f"{path}: record {bad} has label {numbers[bad]}, but there are {len(classes)} classes.")
     extras = {"boxes": np.stack(boxes)} if boxes else {}
-    return Drawn(stack(images, str(path)), numbers, extras, classes)
+    return ImageData(stack(images, str(path)), numbers, extras, classes)

@@ -1,7 +1,7 @@
-"""Readers of fixed binary forms: IDX, CIFAR's binary archives, SVHN's .mat, .npy/.npz, CSV of digits.
+"""Read fixed binary formats: IDX, CIFAR's binary archives, SVHN's .mat, .npy/.npz, CSV of digits.
 
-Every reader gives `Drawn` (images, labels, extras, class names) and names the file and record when something is
-damaged. Nothing here can run code: no pickles, archives are read member by member.
+Every reader returns `ImageData`, and its errors name the file and the record. Nothing here can execute code: no
+pickles, and archives are read member by member.
 """
 
 import math
@@ -17,7 +17,7 @@ from reprood.core.errors import ReproodError
 from reprood.data.archives import DAMAGED, members, unpacked
 from reprood.data.arrays import array_of, read_array, read_npz
 from reprood.data.bounds import SINGLE, whole_numbers
-from reprood.data.generators import Drawn
+from reprood.data.generators import ImageData
 
 IDX_UINT8 = 0x08
 
@@ -27,11 +27,11 @@ def _uncompressed(path: Path) -> bytes:
         with closing(unpacked(path, SINGLE)) as stream:
             return stream.read()
     except DAMAGED as error:
-        raise ReproodError(f"{path} is damaged ({error}); delete it, so that it is fetched again.") from error
+        raise ReproodError(f"{path} is damaged ({error}); delete it and fetch it again.") from error
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """One IDX file (gzipped or not) of uint8 values with `dimensions` axes.
+    """Read one IDX file (gzipped or not) of uint8 values with `dimensions` axes.
 
     Raises
     ------
@@ -42,53 +42,57 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     header = 4 + 4 * dimensions
     if len(data) < header or data[:2] != b"\0\0" or data[2] != IDX_UINT8 or data[3] != dimensions:
         raise ReproodError(
-            f"{path} is no IDX file of uint8 with {dimensions} axes (it begins with {data[:4].hex() or 'nothing'}); "
-            "check which file it is."
+            f"{path} is not an IDX file of uint8 with {dimensions} axes (it begins with "
+            f"{data[:4].hex() or 'nothing'}); check whether it is the right file."
         )
     shape = tuple(int(n) for n in np.frombuffer(data, ">u4", dimensions, 4))
     expected = header + math.prod(shape)
     if len(data) != expected:
         raise ReproodError(
-            f"{path} has {len(data)} bytes and its header asks for {expected}; it is truncated or damaged."
+            f"{path} has {len(data)} bytes, but its header states {expected}; it is truncated or damaged."
         )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 
-def idx(images: Path, labels: Path) -> Drawn:
-    """MNIST's pair of files."""
+def idx(images: Path, labels: Path) -> ImageData:
+    """Read a pair of files in MNIST's format."""
     pixels, numbers = read_idx(images, 3), read_idx(labels, 1)
     if len(pixels) != len(numbers):
         raise ReproodError(
             f"{images} has {len(pixels)} images and {labels} has {len(numbers)} labels; they do not belong together."
         )
-    return Drawn(pixels[..., None], numbers.astype(np.int64))
+    return ImageData(pixels[..., None], numbers.astype(np.int64))
 
 
 def text_of(data: bytes, where: str) -> str:
-    """UTF-8 text.
+    """Decode UTF-8 text.
 
     Raises
     ------
     ReproodError
-        When it is none.
+        If it is not UTF-8.
     """
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise ReproodError(f"{where} is no text in UTF-8 ({error.reason}); check which file it is.") from error
+        raise ReproodError(
+            f"{where} is not UTF-8 text ({error.reason}); check whether it is the right file."
+        ) from error
 
 
-def cifar_binary(path: Path, pattern: str, names_file: str, label_bytes: int = 1) -> Drawn:
-    """CIFAR-10/100's binary archive: records of label bytes and 3,072 pixels, planes first; the last label is used.
+def cifar_binary(path: Path, pattern: str, names_file: str, label_bytes: int = 1) -> ImageData:
+    """Read CIFAR-10/100's binary archive: records of label bytes and 3,072 values, channels first.
+
+    The last label of a record is used.
 
     Parameters
     ----------
     path : Path
         The .tar.gz.
     pattern : str
-        Regular expression that a member's base name matches, e.g. ``data_batch_[1-5].bin``.
+        Regular expression for the base names of the members, e.g. ``data_batch_[1-5].bin``.
     names_file : str
-        Base name of the member that lists the class names.
+        Base name of the member with the class names.
     label_bytes : int
         1 (CIFAR-10) or 2 (CIFAR-100: coarse, fine).
     """
@@ -99,7 +103,7 @@ def cifar_binary(path: Path, pattern: str, names_file: str, label_bytes: int = 1
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ReproodError(f"{path}: the option pattern '{pattern}' is no regular expression ({error}).") from error
+        raise ReproodError(f"{path}: the option pattern '{pattern}' is not a regular expression ({error}).") from error
     parts: dict[str, bytes] = {}
     names: tuple[str, ...] = ()
     for name, data in members(path, lambda n: bool(re.fullmatch(pattern, Path(n).name)) or Path(n).name == names_file):
@@ -108,29 +112,31 @@ def cifar_binary(path: Path, pattern: str, names_file: str, label_bytes: int = 1
         else:
             parts[name] = data
     if not parts:
-        raise ReproodError(f"{path} has no member that matches {pattern}; check which archive it is.")
+        raise ReproodError(f"{path} has no member that matches {pattern}; check whether it is the right archive.")
     record = label_bytes + 3072
     blocks = []
     for name in sorted(parts):
         if len(parts[name]) % record or not parts[name]:
-            raise ReproodError(f"{path}: {name} has {len(parts[name])} bytes, no multiple of {record}; it is damaged.")
+            raise ReproodError(
+                f"{path}: {name} has {len(parts[name])} bytes, not a multiple of {record}; it is damaged."
+            )
         blocks.append(np.frombuffer(parts[name], np.uint8).reshape(-1, record))
     table = np.concatenate(blocks)
     labels = table[:, label_bytes - 1].astype(np.int64)
     if names and labels.max() >= len(names):
         row = int(np.argmax(labels >= len(names)))
-        raise ReproodError(f"{path}: record {row} has label {labels[row]}, and there are {len(names)} classes.")
+        raise ReproodError(f"{path}: record {row} has label {labels[row]}, but there are {len(names)} classes.")
     images = table[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return Drawn(np.ascontiguousarray(images), labels, classes=names)
+    return ImageData(np.ascontiguousarray(images), labels, classes=names)
 
 
-def svhn_mat(path: Path) -> Drawn:
-    """SVHN's cropped digits: X uint8 [32, 32, 3, N], y [N, 1] with 10 for the digit 0.
+def svhn_mat(path: Path) -> ImageData:
+    """Read SVHN's cropped digits: X uint8 [32, 32, 3, N], y [N, 1] with 10 for the digit 0.
 
     Raises
     ------
     ReproodError
-        When it is no such file.
+        If it is not such a file.
     """
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
@@ -142,7 +148,7 @@ def svhn_mat(path: Path) -> Drawn:
         MatReadError, ValueError, KeyError, IndexError, NotImplementedError, OSError, TypeError, AttributeError,
         OverflowError, MemoryError, RecursionError, zlib.error, struct.error,
     ) as error:  # fmt: skip
-        raise ReproodError(f"{path} is no SVHN file with X and y ({error}); fetch it again.") from error
+        raise ReproodError(f"{path} is not an SVHN file with X and y ({error}); fetch it again.") from error
     labels = whole_numbers(labels, f"{path}: y")
     if images.ndim != 4 or images.shape[:3] != (32, 32, 3) or images.shape[3] != len(labels):
         raise ReproodError(
@@ -150,10 +156,12 @@ def svhn_mat(path: Path) -> Drawn:
         )
     if images.dtype != np.uint8:
         raise ReproodError(f"{path}: X has type {images.dtype}; expected uint8.")
-    odd = np.flatnonzero((labels < 0) | (labels > 10))
-    if len(odd):
-        raise ReproodError(f"{path}: record {odd[0]} has label {labels[odd[0]]}; expected 1 to 10 (10 is the digit 0).")
-    return Drawn(np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels % 10, classes=tuple("0123456789"))
+    wrong = np.flatnonzero((labels < 0) | (labels > 10))
+    if len(wrong):
+        raise ReproodError(
+            f"{path}: record {wrong[0]} has label {labels[wrong[0]]}; expected 1 to 10 (10 is the digit 0)."
+        )
+    return ImageData(np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels % 10, classes=tuple("0123456789"))
 
 
 def _images(array: np.ndarray, where: str) -> np.ndarray:
@@ -166,17 +174,17 @@ def _images(array: np.ndarray, where: str) -> np.ndarray:
     return array
 
 
-def npy(images: Path, labels: Path | None = None) -> Drawn:
-    """An array of images [N, H, W(, C)] and one of labels [N]."""
+def npy(images: Path, labels: Path | None = None) -> ImageData:
+    """Read an array of images [N, H, W] or [N, H, W, C] and, optionally, one of labels [N]."""
     pixels = _images(read_array(images, mmap=True), str(images))
     numbers = np.full(len(pixels), -1, np.int64) if labels is None else whole_numbers(read_array(labels), str(labels))
     if len(numbers) != len(pixels):
         raise ReproodError(f"{labels} has {len(numbers)} labels for {len(pixels)} images of {images}.")
-    return Drawn(pixels, numbers)
+    return ImageData(pixels, numbers)
 
 
-def npz(path: Path, images: str = "images", labels: str = "labels") -> Drawn:
-    """An archive with an array of images and, maybe, one of labels, under the given names."""
+def npz(path: Path, images: str = "images", labels: str = "labels") -> ImageData:
+    """Read an archive with an array of images and, optionally, one of labels, under the given names."""
     arrays = read_npz(path)
     if images not in arrays:
         raise ReproodError(f"{path} has no array '{images}'; it has: {', '.join(arrays)}.")
@@ -186,38 +194,38 @@ def npz(path: Path, images: str = "images", labels: str = "labels") -> Drawn:
         numbers = whole_numbers(arrays[labels], f"{path}: {labels}")
     if len(numbers) != len(pixels):
         raise ReproodError(f"{path}: {len(numbers)} labels for {len(pixels)} images.")
-    return Drawn(pixels, numbers.astype(np.int64))
+    return ImageData(pixels, numbers.astype(np.int64))
 
 
-def npy_archive(path: Path, images: str, labels: str) -> Drawn:
-    """Two .npy members of an archive, the form of CIFAR-10-C: 5 severities x 10,000 images one after the other."""
-    found = {}
+def npy_archive(path: Path, images: str, labels: str) -> ImageData:
+    """Read two .npy members of an archive in the format of CIFAR-10-C: five severities one after the other."""
+    arrays = {}
     for name, data in members(path, {images, labels}.__contains__):
-        found[name] = array_of(data, f"{path}: {name}")
+        arrays[name] = array_of(data, f"{path}: {name}")
     for name in (images, labels):
-        if name not in found:
-            raise ReproodError(f"{path} has no member {name}; check which archive it is.")
-    pixels, numbers = _images(found[images], images), whole_numbers(found[labels], f"{path}: {labels}")
+        if name not in arrays:
+            raise ReproodError(f"{path} has no member {name}; check whether it is the right archive.")
+    pixels, numbers = _images(arrays[images], images), whole_numbers(arrays[labels], f"{path}: {labels}")
     if len(pixels) % 5 or len(numbers) != len(pixels):
         raise ReproodError(
             f"{path}: {images} has {len(pixels)} images and {labels} {len(numbers)} labels; expected 5 equal parts."
         )
-    return Drawn(pixels, numbers, {"severity": np.repeat(np.arange(1, 6), len(pixels) // 5)})
+    return ImageData(pixels, numbers, {"severity": np.repeat(np.arange(1, 6), len(pixels) // 5)})
 
 
-def digits_csv(path: Path) -> Drawn:
-    """A CSV file of digits: 784 pixels (0..255) and the label in each row."""
+def digits_csv(path: Path) -> ImageData:
+    """Read a CSV file of digits: 784 pixels (0..255) and the label in each row."""
     try:
         lines = _uncompressed(path).decode().split()
         if not lines:
             raise ValueError("it has no rows")
         table = np.loadtxt(lines, delimiter=",", dtype=np.float64)
     except ValueError as error:
-        raise ReproodError(f"{path} is no table of numbers ({error}); fetch it again.") from error
+        raise ReproodError(f"{path} is not a table of numbers ({error}); fetch it again.") from error
     table = np.atleast_2d(table)
     if table.shape[1] != 785:
         raise ReproodError(f"{path} has shape {table.shape}; expected rows of 784 pixels in 0..255 and a label.")
     if not (np.isfinite(table).all() and table.min() >= 0 and table.max() <= 255 and (table == table.round()).all()):
-        raise ReproodError(f"{path} has other values than whole pixels in 0..255 and whole labels; fetch it again.")
+        raise ReproodError(f"{path} has values other than whole pixels in 0..255 and whole labels; fetch it again.")
     images = table[:, :784].astype(np.uint8).reshape(-1, 28, 28, 1)
-    return Drawn(images, table[:, 784].astype(np.int64), classes=tuple("0123456789"))
+    return ImageData(images, table[:, 784].astype(np.int64), classes=tuple("0123456789"))

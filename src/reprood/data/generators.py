@@ -1,6 +1,6 @@
-"""Images that are drawn here: letters, noise, defects on texture photographs, objects on a canvas.
+"""Generate images: letters, noise, texture photographs with defects, objects on a canvas.
 
-Each generator is a pure function of a seed and its options; the same seed gives the same images.
+Each generator is a pure function of a random generator and its options; the same seed gives the same images.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,19 @@ FONTS = (
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What a generator gives: images uint8 [N, H, W, C], labels int64 [N], extras by name, class names."""
+class ImageData:
+    """Images of one split as a reader or generator returns them.
+
+    Attributes
+    ----------
+    images : uint8 array [N, H, W, C]
+    labels : int64 array [N]
+        Class numbers; -1 = none.
+    extras : dict of array
+        Optional arrays with one row per image.
+    classes : tuple of str
+        Class names, if they are known.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -37,28 +48,28 @@ def _noise_shape(count: int, size: int, channels: int) -> tuple[int, int, int, i
     return count, size, size, channels
 
 
-def uniform_noise(rng: np.random.Generator, count: int, size: int, channels: int) -> Drawn:
-    """Every value uniform on 0..255."""
+def uniform_noise(rng: np.random.Generator, count: int, size: int, channels: int) -> ImageData:
+    """Draw every value uniformly from 0..255."""
     images = rng.integers(0, 256, _noise_shape(count, size, channels), dtype=np.uint8)
-    return Drawn(images, np.full(count, -1))
+    return ImageData(images, np.full(count, -1))
 
 
-def gaussian_noise(rng: np.random.Generator, count: int, size: int, channels: int) -> Drawn:
-    """Every value from N(0.5, 1) clipped to [0, 1], as in the ODIN and CutMix protocols."""
+def gaussian_noise(rng: np.random.Generator, count: int, size: int, channels: int) -> ImageData:
+    """Draw every value from N(0.5, 1), clipped to [0, 1], as in the ODIN and CutMix protocols."""
     values = rng.normal(0.5, 1.0, _noise_shape(count, size, channels))
-    return Drawn(np.round(np.clip(values, 0, 1) * 255).astype(np.uint8), np.full(count, -1))
+    return ImageData(np.round(np.clip(values, 0, 1) * 255).astype(np.uint8), np.full(count, -1))
 
 
-def blobs(rng: np.random.Generator, count: int, size: int, channels: int) -> Drawn:
-    """Amorphous shapes with definite edges: a coin flip per pixel, blurred, the darker part cut to black.
+def blobs(rng: np.random.Generator, count: int, size: int, channels: int) -> ImageData:
+    """Draw amorphous shapes with sharp edges: a coin flip per pixel, blurred, with the darker part set to black.
 
-    In the manner of the blob images of Hendrycks et al. (Deep Anomaly Detection with Outlier Exposure, appendix).
+    Similar to the blob images of Hendrycks et al. (Deep Anomaly Detection with Outlier Exposure, appendix).
     """
     shape = _noise_shape(count, size, channels)
     values = (rng.random(shape) < 0.7).astype(np.float32)
     values = ndimage.gaussian_filter(values, sigma=(0, 1.5, 1.5, 0))
     values[values < 0.75] = 0.0
-    return Drawn(np.round(np.clip(values, 0, 1) * 255).astype(np.uint8), np.full(count, -1))
+    return ImageData(np.round(np.clip(values, 0, 1) * 255).astype(np.uint8), np.full(count, -1))
 
 
 def _fonts() -> list[str]:
@@ -67,12 +78,12 @@ def _fonts() -> list[str]:
     return [f"{get_data_path()}/fonts/ttf/{name}.ttf" for name in FONTS]
 
 
-def letters(rng: np.random.Generator, count: int, size: int, channels: int) -> Drawn:
-    """Upper-case letters from the fonts shipped with matplotlib, white on black, varied in size, turn and place."""
+def letters(rng: np.random.Generator, count: int, size: int, channels: int) -> ImageData:
+    """Draw upper-case letters in matplotlib's fonts, white on black, varied in size, rotation and position."""
     fonts = _fonts()
     images = np.zeros((count, size, size, channels), np.uint8)
     labels = np.arange(count) % len(LETTERS)
-    big = 4 * size  # drawn large and shrunk, so that turns and places are not bound to pixels
+    big = 4 * size  # drawn large and shrunk, for sub-pixel rotations and positions
     for row, label in enumerate(labels):
         points = int(big * rng.uniform(0.62, 0.85))
         font = ImageFont.truetype(fonts[rng.integers(len(fonts))], points)
@@ -82,7 +93,7 @@ def letters(rng: np.random.Generator, count: int, size: int, channels: int) -> D
         canvas = canvas.rotate(rng.uniform(-12, 12), Image.Resampling.BILINEAR)
         small = np.asarray(canvas.resize((size, size), Image.Resampling.BILINEAR), np.float32)
         images[row] = np.round(small * rng.uniform(0.75, 1.0))[..., None].astype(np.uint8)
-    return Drawn(images, labels.astype(np.int64), classes=tuple(LETTERS))
+    return ImageData(images, labels.astype(np.int64), classes=tuple(LETTERS))
 
 
 def _photographs() -> list[np.ndarray]:
@@ -92,21 +103,26 @@ def _photographs() -> list[np.ndarray]:
     return [np.asarray(photograph()) for photograph in photographs]
 
 
-# Which rows of a photograph a part may cut from, as shares: no pixel of a test image is in a training image.
+# Rows of a photograph that each part may use, as fractions: no pixel of a test image is in a training image.
 PARTS = {"": (0.0, 1.0), "train": (0.0, 0.625), "test": (0.625, 1.0)}
 
 
-def textures(rng: np.random.Generator, count: int, size: int, channels: int, scale: int = 2, part: str = "") -> Drawn:
-    """Square cuts of three grey texture photographs (brick, grass, gravel), shrunk `scale` times by averaging.
+def textures(
+    rng: np.random.Generator, count: int, size: int, channels: int, scale: int = 2, part: str = ""
+) -> ImageData:
+    """Crop squares from three grey texture photographs (brick, grass, gravel), and shrink them.
 
-    `part` "train" cuts from the upper five eighths of the photographs, "test" from the rest.
+    Squares are shrunk `scale` times by averaging. `part` "train" uses the upper five eighths of the photographs, "test"
+    the rest.
     """
     if part not in PARTS:
-        raise ReproodError(f"Texture cuts: part is '{part}'; expected train or test, or none for the whole photograph.")
+        raise ReproodError(
+            f"Texture crops: part is '{part}'; expected train or test, or nothing for the whole photograph."
+        )
     photographs = [p[round(PARTS[part][0] * len(p)) : round(PARTS[part][1] * len(p))] for p in _photographs()]
     if size * scale > min(min(photograph.shape) for photograph in photographs):
         raise ReproodError(
-            f"Texture cuts of {size * scale} pixels do not fit into the {part or 'whole'} part of the photographs "
+            f"Texture crops of {size * scale} pixels do not fit into the {part or 'whole'} part of the photographs "
             f"({photographs[0].shape[0]} x {photographs[0].shape[1]}); lower 'size' or 'scale'."
         )
     labels = np.arange(count) % len(photographs)
@@ -115,17 +131,17 @@ def textures(rng: np.random.Generator, count: int, size: int, channels: int, sca
     for row, label in enumerate(labels):
         photograph = photographs[label]
         y, x = rng.integers(0, photograph.shape[0] - side + 1), rng.integers(0, photograph.shape[1] - side + 1)
-        cut = photograph[y : y + side, x : x + side].astype(np.float32)
-        small = cut.reshape(size, scale, size, scale).mean(axis=(1, 3))
+        crop = photograph[y : y + side, x : x + side].astype(np.float32)
+        small = crop.reshape(size, scale, size, scale).mean(axis=(1, 3))
         images[row] = np.round(small)[..., None].astype(np.uint8)
-    return Drawn(images, labels.astype(np.int64), classes=("brick", "grass", "gravel"))
+    return ImageData(images, labels.astype(np.int64), classes=("brick", "grass", "gravel"))
 
 
 DEFECTS = ("scratch", "spot", "patch", "blur")
 
 
 def _defect(image: np.ndarray, kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one defect on a grey image [H, W] float32; returns the image and its mask [H, W] bool."""
+    """Draw one defect on a grey image float32 [H, W]; return the image and the mask of the defect, bool [H, W]."""
     size = image.shape[0]
     mask_image = Image.new("L", (size, size))
     draw = ImageDraw.Draw(mask_image)
@@ -143,7 +159,7 @@ def _defect(image: np.ndarray, kind: str, rng: np.random.Generator) -> tuple[np.
         (draw.rectangle if kind == "patch" else draw.ellipse)([float(v) for v in box], fill=255)
     mask = np.asarray(mask_image) > 0
     soft = ndimage.gaussian_filter(mask.astype(np.float32), 0.6)
-    if kind == "patch":  # the same texture, from elsewhere and turned: no new grey values
+    if kind == "patch":  # the same texture from elsewhere, rotated: no new grey values
         other = np.rot90(np.roll(image, rng.integers(size // 4, size // 2, 2), (0, 1)))
     elif kind == "blur":
         other = ndimage.gaussian_filter(image, 0.05 * size)
@@ -160,11 +176,11 @@ def defect_textures(
     defective: float = 0.0,
     texture: int | None = None,
     part: str = "",
-) -> Drawn:
-    """Texture photographs, a share of them with one drawn defect and its pixel mask.
+) -> ImageData:
+    """Crop texture photographs and draw one defect on a fraction `defective` of them.
 
-    Labels: 0 = good, 1.. = kind of defect in the order of `DEFECTS`. Extras: masks [N, H, W] in {0, 255} and the
-    texture's number. `part` as in `textures`: training and test cuts from different places.
+    Labels: 0 = good, 1.. = kind of defect in the order of `DEFECTS`. Extras: masks [N, H, W] in {0, 255}, and the
+    number of the texture. `part` as in `textures`: training and test crops do not overlap.
     """
     base = textures(rng, count, size, 1, part=part)
     keep = base.labels if texture is None else np.full(count, texture)
@@ -177,48 +193,53 @@ def defect_textures(
         kind = number % len(DEFECTS)
         images[row], mask = _defect(images[row], DEFECTS[kind], rng)
         labels[row], masks[row] = kind + 1, mask * np.uint8(255)
-    whole = np.round(np.clip(images, 0, 255)).astype(np.uint8)
+    pixels = np.round(np.clip(images, 0, 255)).astype(np.uint8)
     extras: dict[str, np.ndarray] = {"masks": masks, "texture": np.asarray(keep, np.int64)}
-    return Drawn(np.repeat(whole[..., None], channels, axis=3), labels, extras, ("good", *DEFECTS))
+    return ImageData(np.repeat(pixels[..., None], channels, axis=3), labels, extras, ("good", *DEFECTS))
 
 
-def objects_on_canvas(rng: np.random.Generator, count: int, size: int, channels: int, share: float = 0.5) -> Drawn:
-    """One letter a canvas of smooth noise, at a random place and scale; label = letter, extras: boxes [N, 4].
+def objects_on_canvas(rng: np.random.Generator, count: int, size: int, channels: int, share: float = 0.5) -> ImageData:
+    """Place one letter on each canvas of smooth noise, at a random position; label = letter, extras: boxes [N, 4].
 
-    The letter is drawn in a window whose side is the `share` of the canvas' side and fills a little over half of it.
+    The letter is drawn in a window of side `share` times the side of the canvas, and fills a little over half of it.
     """
     if not 0 < share <= 1:
-        raise ReproodError(f"Objects on a canvas: share is {share}; expected a number above 0 and up to 1.")
+        raise ReproodError(f"Objects on a canvas: share is {share}; expected more than 0 and at most 1.")
     side = int(size * share)
-    drawn = letters(rng, count, side, 1)
+    glyphs = letters(rng, count, side, 1)
     images = np.empty((count, size, size, channels), np.uint8)
     boxes = np.empty((count, 4), np.float32)
     for row in range(count):
         background = ndimage.gaussian_filter(rng.normal(size=(size, size)), 2.0)
         background = 70 + 45 * background / np.abs(background).max()
-        glyph = drawn.images[row, ..., 0].astype(np.float32)
+        glyph = glyphs.images[row, ..., 0].astype(np.float32)
         y, x = rng.integers(0, size - side + 1, 2)
         window = background[y : y + side, x : x + side]
         background[y : y + side, x : x + side] = window + (255 - window) * glyph / 255
         rows, columns = np.flatnonzero(glyph.max(1) > 32), np.flatnonzero(glyph.max(0) > 32)
         boxes[row] = (x + columns[0], y + rows[0], x + columns[-1] + 1, y + rows[-1] + 1)
         images[row] = np.round(np.clip(background, 0, 255))[..., None].astype(np.uint8)
-    return Drawn(images, drawn.labels, {"boxes": boxes}, drawn.classes)
+    return ImageData(images, glyphs.labels, {"boxes": boxes}, glyphs.classes)
 
 
-GENERATORS: dict[str, Callable[..., Drawn]] = {
-    function.__name__: function
-    for function in (uniform_noise, gaussian_noise, blobs, letters, textures, defect_textures, objects_on_canvas)
+GENERATORS: dict[str, Callable[..., ImageData]] = {
+    "uniform_noise": uniform_noise,
+    "gaussian_noise": gaussian_noise,
+    "blobs": blobs,
+    "letters": letters,
+    "textures": textures,
+    "defect_textures": defect_textures,
+    "objects_on_canvas": objects_on_canvas,
 }
 
 
-def generate(name: str, seed: int, options: dict[str, Any]) -> Drawn:
+def generate(name: str, seed: int, options: dict[str, Any]) -> ImageData:
     """Run a generator by name.
 
     Raises
     ------
     ReproodError
-        For an unknown generator or option.
+        For an unknown generator, or an unknown or invalid option.
     """
     if name not in GENERATORS:
         raise ReproodError(f"There is no generator '{name}'; known: {', '.join(GENERATORS)}.")

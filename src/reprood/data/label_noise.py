@@ -1,4 +1,4 @@
-"""Wrong labels, drawn as the code of Hendrycks et al. (2019) draws them (part "label corruption"). No torch.
+"""Draw wrong labels as in the code of Hendrycks et al. (2019), part "label corruption".
 
 The legacy generator of numpy is used on purpose: its stream is part of the published protocol.
 """
@@ -16,26 +16,26 @@ Kind = Literal["uniform", "flip", "hierarchical"]
 def corruption_matrix(
     classes: int, kind: Kind, strength: float, seed: int = 1, superclasses: Sequence[int] | None = None
 ) -> np.ndarray:
-    """C [K, K] with C_ij = P(noisy label j | true label i).
+    """Return C [K, K] with C_ij = P(noisy label j | true label i).
 
     Parameters
     ----------
     classes : int
         K.
     kind : {"uniform", "flip", "hierarchical"}
-        uniform: p / K + (1 - p) I; flip: 1 - p stays, p goes to one other class drawn for each row; hierarchical: p is
-        spread evenly over the other classes of the super-class.
+        uniform: p / K + (1 - p) I; flip: a label changes with probability p to one other class, drawn for each row;
+        hierarchical: p is spread evenly over the other classes of the superclass.
     strength : float
         p in [0, 1].
     seed : int
-        Of the drawn classes (flip).
+        Seed of the drawn classes (flip).
     superclasses : sequence of int, optional
-        Super-class of each class (hierarchical).
+        Superclass of each class (hierarchical).
 
     Raises
     ------
     ReproodError
-        When `hierarchical` is given no super-classes for its classes.
+        If `hierarchical` gets no superclass for each class.
     """
     if kind == "uniform":
         return np.full((classes, classes), strength / classes) + (1 - strength) * np.eye(classes)
@@ -51,7 +51,9 @@ def corruption_matrix(
     for row in range(classes):
         others = np.flatnonzero((groups == groups[row]) & (np.arange(classes) != row))
         if not len(others):
-            raise ReproodError(f"Class {row} is alone in its super-class; hierarchical label noise has nowhere to go.")
+            raise ReproodError(
+                f"Class {row} is alone in its superclass; hierarchical label noise needs at least two classes in each."
+            )
         matrix[row, others] += strength / len(others)
     return matrix
 
@@ -64,19 +66,19 @@ def corrupt_labels(
     seed: int = 1,
     superclasses: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """Noisy labels int64 [N]: one draw for each label, in order."""
+    """Return noisy labels int64 [N]: one draw per label, in order."""
     matrix = corruption_matrix(classes, kind, strength, seed, superclasses)
     random = np.random.RandomState(seed)
     return np.array([random.choice(classes, p=matrix[label]) for label in labels], dtype=np.int64)
 
 
 def gold_rows(labels: np.ndarray, classes: int, fraction: float) -> np.ndarray:
-    """Which rows are trusted, bool [N]: the first N * fraction; for fractions below 0.05 so many of every class.
+    """Return which rows are trusted, bool [N]: the first N * fraction, or below 0.05 equally many of each class.
 
     Raises
     ------
     ReproodError
-        When a class would have no trusted image.
+        If a class would have no trusted image.
     """
     count = int(len(labels) * fraction)
     chosen = np.zeros(len(labels), bool)
@@ -85,9 +87,9 @@ def gold_rows(labels: np.ndarray, classes: int, fraction: float) -> np.ndarray:
     else:
         for label in range(classes):
             chosen[np.flatnonzero(labels == label)[: count // classes]] = True
-    lacking = sorted(set(range(classes)) - set(labels[chosen].tolist()))
-    if lacking:
+    missing = sorted(set(range(classes)) - set(labels[chosen].tolist()))
+    if missing:
         raise ReproodError(
-            f"A trusted share of {fraction:g} leaves class {lacking[0]} without images; raise 'trusted'."
+            f"A trusted fraction of {fraction:g} leaves class {missing[0]} without images; raise 'trusted'."
         )
     return chosen

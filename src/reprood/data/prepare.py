@@ -1,4 +1,4 @@
-"""The one decode-and-resize rule: every image of a benchmark, in- or out-of-distribution, goes through it."""
+"""Decode and resize images: the single rule for all images of a benchmark, in- or out-of-distribution."""
 
 import io
 import struct
@@ -12,10 +12,15 @@ from PIL import Image, UnidentifiedImageError
 from reprood.core.errors import ReproodError
 
 RULE = "grey by ITU-R 601, shorter side by antialiased bilinear, centre crop; nothing when the size fits"
-
-
-FORMS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")  # others may start a program (PostScript) or hold many images
-LONGEST = 200  # times the shorter side
+FORMS = (
+    "PNG",
+    "JPEG",
+    "BMP",
+    "TIFF",
+    "WEBP",
+    "PPM",
+)  # other formats may start a program (PostScript) or contain many images
+LONGEST = 200  # longest side, as a multiple of the shorter one
 UNREADABLE = (
     OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError,
     MemoryError, RecursionError, NotImplementedError, struct.error, zlib.error, Image.DecompressionBombError,
@@ -23,12 +28,12 @@ UNREADABLE = (
 
 
 def decode(data: bytes, where: str) -> Image.Image:
-    """Decode one encoded image to 8 bits a channel (16-bit grey is divided by 256); orientation tags are ignored.
+    """Decode one image to 8 bits per channel (16-bit grey is divided by 256); orientation tags are ignored.
 
     Raises
     ------
     ReproodError
-        When the bytes are no image of a known form, or one of more than 16 bits; `where` names the record.
+        If the bytes are not an image of a supported format, or have more than 16 bits; `where` names the record.
     """
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMS)
@@ -43,12 +48,14 @@ def decode(data: bytes, where: str) -> Image.Image:
     if max(image.size) > LONGEST * min(image.size):
         raise ReproodError(
             f"{where} has {image.width} x {image.height} pixels; one side may be at most {LONGEST} times the other: "
-            "cut it or leave it out."
+            "crop it or leave it out."
         )
-    if image.mode.startswith("I;16"):  # Pillow would cut everything above 255 to white
+    if image.mode.startswith("I;16"):  # Pillow would clip everything above 255 to white
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise ReproodError(f"{where} has {image.mode} values of 32 bits; expected an image of 8 or 16 bits a channel.")
+        raise ReproodError(
+            f"{where} has {image.mode} values of 32 bits; expected an image of 8 or 16 bits per channel."
+        )
     return image
 
 
@@ -56,9 +63,9 @@ Fit = Literal["crop", "stretch"]
 
 
 def to_array(image: Image.Image, channels: int, size: int | None = None, fit: Fit = "crop") -> np.ndarray:
-    """One image as uint8 [H, W, channels], square of side `size` when that is given.
+    """Convert one image to uint8 [H, W, channels], square with side `size` if that is given.
 
-    `fit` "stretch" gives up the aspect ratio instead of cropping: for data whose objects may lie anywhere.
+    `fit` "stretch" changes the aspect ratio instead of cropping, for data whose objects may be anywhere.
     """
     image = image.convert("L" if channels == 1 else "RGB")
     if size is not None and image.size != (size, size):
@@ -75,7 +82,7 @@ def to_array(image: Image.Image, channels: int, size: int | None = None, fit: Fi
 
 
 def prepare_images(images: np.ndarray, size: int, channels: int) -> np.ndarray:
-    """The rule on stored images: uint8 [N, H, W, C] -> [N, size, size, channels]."""
+    """Apply the rule to stored images: uint8 [N, H, W, C] -> [N, size, size, channels]."""
     if images.shape[1:] == (size, size, channels):
         return np.array(images)
     result = np.empty((len(images), size, size, channels), np.uint8)
@@ -85,7 +92,7 @@ def prepare_images(images: np.ndarray, size: int, channels: int) -> np.ndarray:
 
 
 def prepare_masks(masks: np.ndarray, size: int) -> np.ndarray:
-    """The same geometry for masks [N, H, W], by nearest neighbour so that they stay masks."""
+    """Apply the same geometry to masks [N, H, W], with nearest-neighbour interpolation."""
     if masks.shape[1:] == (size, size):
         return np.array(masks)
     result = np.empty((len(masks), size, size), np.uint8)
@@ -100,7 +107,7 @@ def prepare_masks(masks: np.ndarray, size: int) -> np.ndarray:
 
 
 def prepare_boxes(boxes: np.ndarray, height: int, width: int, size: int) -> np.ndarray:
-    """The same geometry for boxes [N, 4] (x0, y0, x1, y1 in pixels), clipped to the crop."""
+    """Apply the same geometry to boxes [N, 4] (x0, y0, x1, y1 in pixels), clipped to the crop."""
     scale = size / min(height, width)
     left = (max(size, round(width * scale)) - size) // 2
     top = (max(size, round(height * scale)) - size) // 2
@@ -109,12 +116,12 @@ def prepare_boxes(boxes: np.ndarray, height: int, width: int, size: int) -> np.n
 
 
 def stack(arrays: Iterable[np.ndarray], where: str) -> np.ndarray:
-    """Images of one shape as one array.
+    """Stack images of equal shape into one array.
 
     Raises
     ------
     ReproodError
-        When shapes differ: the catalogue entry then needs a `size`.
+        If shapes differ: the catalogue entry then needs a `size`.
     """
     collected = list(arrays)
     shapes = {array.shape for array in collected}

@@ -1,8 +1,8 @@
-"""RandAugment on whole batches: every image draws its own operations, and those that drew the same go together.
+"""RandAugment on batches: every image draws its own operations, and images with the same operation are grouped.
 
 The operations equal Pillow's to the last grey level (`randaugment_ops`). The tables are those of the published code of
-ReSmooth (Wang et al. 2022) and HOOD (Lin et al. 2023), which both differ from the paper of RandAugment: ReSmooth's has
-Invert and no Contrast, and in HOOD's a translation can be longer than the image.
+ReSmooth (Wang et al. 2022) and HOOD (Lin et al. 2023). Both differ from the RandAugment paper: ReSmooth's has Invert
+but no Contrast, and in HOOD's a translation can be longer than the image.
 """
 
 import math
@@ -20,7 +20,7 @@ Change = Callable[[Tensor, float, Tensor, float | None], Tensor]
 
 @dataclass(frozen=True)
 class Operation:
-    """One row of a table.
+    """One operation of a table.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Operation:
     low, high : float
         Strength at m = 0 and at m = `Table.full`.
     signed : bool
-        The strength changes its sign with probability 1/2.
+        Whether the sign of the strength is flipped with probability 1/2.
     change : callable
         (images [B, C, H, W], strength, positions [B, 2] in [0, 1), translate_limit) -> images.
     """
@@ -43,34 +43,34 @@ class Operation:
 
 @dataclass(frozen=True)
 class Table:
-    """Operations drawn with equal probability; `full` is the m at which they have their strength `high`."""
+    """Operations that are drawn with equal probability; at magnitude `full` they have their strength `high`."""
 
     operations: tuple[Operation, ...]
     full: float
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names in the table's order, which is the order of the draws' integers."""
+        """Return the names in the table's order, to which the drawn indices refer."""
         return tuple(operation.name for operation in self.operations)
 
     def strength(self, name: str, m: float) -> float:
-        """Strength of an operation at magnitude `m` (0..`full`)."""
+        """Return the strength of an operation at magnitude `m` (0..`full`)."""
         operation = self.operations[self.names.index(name)]
         return m / self.full * float(operation.high - operation.low) + operation.low
 
 
 @dataclass(frozen=True)
 class Draws:
-    """What was drawn for n operations on each of B images.
+    """Random draws for n operations on each of B images.
 
     Attributes
     ----------
     operation : int64 Tensor [n, B]
         Index into the table.
     negative : bool Tensor [n, B]
-        Whether the sign is flipped, if the operation has one.
+        Whether the sign is flipped, if the operation is signed.
     position : float64 Tensor [n, B, 2]
-        Place of the cut-out box, uniform in [0, 1): x and y.
+        Position (x, y) of the cutout box, uniform in [0, 1).
     """
 
     operation: Tensor
@@ -81,7 +81,7 @@ class Draws:
 def draw(table: Table, n: int, batch: int, generator: Generator) -> Draws:
     """Draw `n` operations with replacement, with signs and positions, for each of `batch` images.
 
-    The number of draws does not depend on their values, so a generator's later draws do not either.
+    The number of random numbers does not depend on their values, so the generator's later draws do not either.
     """
     device = generator.device
     operation = torch.randint(0, len(table.operations), (n, batch), generator=generator, device=device)
@@ -91,14 +91,16 @@ def draw(table: Table, n: int, batch: int, generator: Generator) -> Draws:
 
 
 def apply(images: Tensor, table: Table, m: float, draws: Draws, *, translate_limit: float | None = None) -> Tensor:
-    """Carry out the operations that were drawn, in their order, at magnitude `m`; parameters as in `randaugment`."""
+    """Apply the drawn operations in their order at magnitude `m`; parameters as in `randaugment`."""
     ops.check(images)
     if not 0 <= m <= table.full:
-        raise ReproodError(f"RandAugment got the magnitude {m}; this table's lie between 0 and {table.full:g}.")
+        raise ReproodError(
+            f"RandAugment got the magnitude {m}; it must be between 0 and {table.full:g} for this table."
+        )
     changed = images.clone()
     for step in range(draws.operation.shape[0]):
-        # A signed operation and its opposite are two groups, every other operation is one. Sorting tells all groups
-        # at once, and on a CPU generator without waiting for a GPU.
+        # A signed operation and its opposite are two groups, every other operation is one. Sorting gives all groups at
+        # once and, with a CPU generator, without synchronising with a GPU.
         signed = torch.tensor([operation.signed for operation in table.operations], device=draws.operation.device)
         group = 2 * draws.operation[step] + (draws.negative[step] & signed[draws.operation[step]])
         order = torch.argsort(group, stable=True)
@@ -123,18 +125,18 @@ def randaugment(
     Parameters
     ----------
     images : uint8 Tensor [B, C, H, W]
-        One or three channels. Color leaves images of one channel as they are.
+        One or three channels. Color does not change images with one channel.
     table : Table
         `RESMOOTH_TABLE`, `RESMOOTH_SEVERE_TABLE` or `HOOD_TABLE`.
     n : int
-        Operations an image, 0 or more; every drawn operation is applied.
+        Operations per image, 0 or more; every drawn operation is applied.
     m : float
-        Magnitude, 0..`table.full` (30; 10 in the severe table). Strength is m / full * (high - low) + low, and in
-        Solarize and Posterize a larger strength changes less.
+        Magnitude, 0..`table.full` (30; 10 in the severe table). The strength is m / full * (high - low) + low; in
+        Solarize and Posterize a larger strength changes the image less.
     generator : Generator
-        Source of the draws.
+        Source of all random draws.
     translate_limit : float, optional
-        Longest translation as a fraction of the side it runs along, in [0, 1]; without it as in the table.
+        Longest translation as a fraction of the side in its direction, in [0, 1]; default: as in the table.
 
     Returns
     -------
@@ -143,7 +145,7 @@ def randaugment(
     Raises
     ------
     ReproodError
-        For other images, a negative n, or m or translate_limit out of range.
+        For images of another form, a negative n, or m or translate_limit out of range.
     """
     if n < 0:
         raise ReproodError(f"RandAugment got n = {n} operations; it must be 0 or more.")
@@ -165,7 +167,7 @@ def _graded(function: Callable[[Tensor, float], Tensor]) -> Change:
 
 
 def _translation(function: Callable[[Tensor, float], Tensor], axis: int, relative: bool) -> Change:
-    """A shift along `axis` (-1 across, -2 down) by a fraction of the side (`relative`) or by pixels."""
+    """Make a translation along `axis` (-1 horizontal, -2 vertical), in pixels or (`relative`) fractions of the side."""
 
     def change(images: Tensor, strength: float, position: Tensor, limit: float | None) -> Tensor:
         side = images.shape[axis]
@@ -178,7 +180,7 @@ def _translation(function: Callable[[Tensor, float], Tensor], axis: int, relativ
 
 
 def _cutout(images: Tensor, side: float, position: Tensor, limit: float | None) -> Tensor:
-    # The published code draws uniform(width), whose single argument is the upper bound's place: from 1 to the width.
+    # The published code calls uniform(width), which sets the lower bound: the draw is between 1 and the width.
     sizes = torch.tensor([images.shape[-1], images.shape[-2]], dtype=torch.float64, device=position.device)
     return ops.cutout(images, side, sizes + (1 - sizes) * position)
 

@@ -1,8 +1,7 @@
-"""The operations of RandAugment on batches of `uint8` images, equal to Pillow's in every grey level.
+"""Operations of RandAugment on batches of `uint8` images, equal to Pillow's in every grey level.
 
-Every function takes images [B, C, H, W] with one or three channels and returns new ones. Images of one channel change
-as Pillow's mode "L" images do, those of three as mode "RGB". Geometric operations take the nearest pixel and fill with
-black.
+Every function takes images [B, C, H, W] with one channel (treated as Pillow's mode "L") or three (mode "RGB") and
+returns new ones. Geometric operations use the nearest pixel and fill with black.
 """
 
 import math
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from reprood.core.errors import ReproodError
 
-# The box of `cutout`: the mean colour of ImageNet; on grey images its luma.
+# Colour of the box of `cutout`: the mean of ImageNet; for grey images its luma.
 CUTOUT_COLOUR = (125, 123, 114)
 CUTOUT_GREY = 123
 
@@ -21,42 +20,42 @@ Matrix = tuple[float, float, float, float, float, float]
 
 
 def affine(images: Tensor, matrix: Matrix) -> Tensor:
-    """Fetch the output pixel (x, y) from (a x + b y + c, d x + e y + f), for `matrix` (a, b, c, d, e, f).
+    """Take the output pixel (x, y) from (a x + b y + c, d x + e y + f), for `matrix` (a, b, c, d, e, f).
 
-    The arithmetic is Pillow's: 16.16 fixed point from the centre of the first pixel, or for a matrix without mixed
-    terms a running float64 sum along each axis. Both decide which of two neighbours is nearest where it is a close
-    call, so a textbook formula is right only almost everywhere.
+    The arithmetic is Pillow's: 16.16 fixed point from the centre of the first pixel, or, for a matrix without mixed
+    terms, a running float64 sum along each axis. It decides between two neighbours that are almost equally near, so
+    the textbook formula would differ in a few pixels.
     """
     height, width = images.shape[-2:]
     source = _source(matrix, height, width).to(images.device, non_blocking=True)
     planes = images.reshape(-1, height * width)
-    # One more pixel, black, stands for everything outside. A gather is five times as fast here as index_select.
+    # One extra black pixel represents everything outside. Here, gather is five times as fast as index_select.
     planes = torch.cat((planes, planes.new_zeros(len(planes), 1)), dim=1)
     return planes.gather(1, source.expand(len(planes), -1)).view(images.shape)
 
 
 def shear_x(images: Tensor, slope: float) -> Tensor:
-    """Row y moves left by `slope` * y pixels."""
+    """Shift row y to the left by `slope` * y pixels."""
     return affine(images, (1, slope, 0, 0, 1, 0))
 
 
 def shear_y(images: Tensor, slope: float) -> Tensor:
-    """Column x moves up by `slope` * x pixels."""
+    """Shift column x upwards by `slope` * x pixels."""
     return affine(images, (1, 0, 0, slope, 1, 0))
 
 
 def translate_x(images: Tensor, pixels: float) -> Tensor:
-    """The content moves left by `pixels` (right if negative), which need not be whole."""
+    """Shift the content to the left by `pixels` (to the right if negative); fractions are allowed."""
     return affine(images, (1, 0, pixels, 0, 1, 0))
 
 
 def translate_y(images: Tensor, pixels: float) -> Tensor:
-    """The content moves up by `pixels` (down if negative), which need not be whole."""
+    """Shift the content upwards by `pixels` (downwards if negative); fractions are allowed."""
     return affine(images, (1, 0, 0, 0, 1, pixels))
 
 
 def rotate(images: Tensor, degrees: float) -> Tensor:
-    """Turn counter-clockwise about the middle, without enlarging the image."""
+    """Rotate counter-clockwise about the centre, without enlarging the image."""
     height, width = images.shape[-2:]
     angle = degrees % 360.0
     if angle == 0:
@@ -72,30 +71,25 @@ def rotate(images: Tensor, degrees: float) -> Tensor:
     )
 
 
-def identity(images: Tensor) -> Tensor:
-    """A copy."""
-    return images.clone()
-
-
 def invert(images: Tensor) -> Tensor:
-    """255 minus every value."""
+    """Return 255 minus every value."""
     return 255 - images
 
 
 def auto_contrast(images: Tensor) -> Tensor:
-    """Stretch each channel of each image to 0..255; a channel of one value stays."""
+    """Stretch each channel of each image to 0..255; a constant channel is not changed."""
     flat = images.flatten(2)
     low, high = (extreme(2, keepdim=True).to(torch.float64) for extreme in (flat.amin, flat.amax))
-    # A number divided by a tensor is computed through the reciprocal, whose last bit moves grey levels.
+    # torch computes number / tensor through the reciprocal, whose last bit would change grey levels.
     scale = torch.full_like(low, 255.0) / (high - low)
     scale, shift = torch.where(high > low, scale, 1.0), torch.where(high > low, -low * scale, 0.0)
     return flat.to(torch.float64).mul_(scale).add_(shift).clamp_(0, 255).to(torch.uint8).view(images.shape)
 
 
 def equalize(images: Tensor) -> Tensor:
-    """Flatten the histogram of each channel of each image.
+    """Equalise the histogram of each channel of each image.
 
-    A channel stays where fewer than 255 pixels lie below its largest value (Pillow's integer step is then 0).
+    A channel is not changed if fewer than 255 pixels are below its largest value (Pillow's integer step is then 0).
     """
     channels = images.shape[0] * images.shape[1]
     flat = images.reshape(channels, -1).to(torch.int64)
@@ -104,22 +98,22 @@ def equalize(images: Tensor) -> Tensor:
     largest = counts.gather(1, flat.amax(1, keepdim=True))
     step = (flat.shape[1] - largest) // 255
     below = counts.cumsum(1) - counts
-    # Where the step is 0 the table is not used: 1 only avoids the division by zero.
+    # Where the step is 0, the table is not used; 1 only avoids a division by zero.
     table = ((step // 2 + below) // step.clamp(min=1)).clamp_(max=255)
     table = torch.where(step > 0, table, torch.arange(256, device=images.device))
     return table.to(torch.uint8).gather(1, flat).view_as(images)
 
 
 def solarize(images: Tensor, threshold: float) -> Tensor:
-    """Invert the values that are at least `threshold` (0..256)."""
-    if threshold > 255:  # 256 is no value of a uint8 tensor and would be compared as 0
+    """Invert values of at least `threshold` (0..256)."""
+    if threshold > 255:  # 256 does not fit into uint8 and would be compared as 0
         return images.clone()
     # 255 - v is v XOR 255, five times as fast as torch.where.
     return (images >= math.ceil(threshold)).to(torch.uint8).mul_(255).bitwise_xor_(images)
 
 
 def solarize_add(images: Tensor, addition: float) -> Tensor:
-    """Add, cut at 0 and 255, drop the fraction, then `solarize` at 128."""
+    """Add `addition`, clip to 0..255, drop the fraction, then `solarize` at 128."""
     raised = (images.to(torch.float64) + addition).clamp_(0, 255).to(torch.uint8)
     return solarize(raised, 128)
 
@@ -131,39 +125,39 @@ def posterize(images: Tensor, bits: float) -> Tensor:
 
 
 def color(images: Tensor, factor: float) -> Tensor:
-    """`blend` with the image's own grey version; images of one channel have no colour and stay."""
+    """Apply `blend` with the grey version of the image; images with one channel are not changed."""
     if images.shape[1] == 1:
         return images.clone()
     return blend(_luma(images), images, factor)
 
 
 def contrast(images: Tensor, factor: float) -> Tensor:
-    """`blend` with a flat image of the mean luma, rounded half up."""
+    """Apply `blend` with a constant image of the mean luma, rounded half up."""
     luma = _luma(images).flatten(1).to(torch.float64)
     mean = (luma.sum(1) / luma.shape[1] + 0.5).to(torch.uint8)
     return blend(mean.view(-1, 1, 1, 1), images, factor)
 
 
 def brightness(images: Tensor, factor: float) -> Tensor:
-    """`blend` with black."""
+    """Apply `blend` with black."""
     return blend(images.new_zeros(1, 1, 1, 1), images, factor)
 
 
 def sharpness(images: Tensor, factor: float) -> Tensor:
-    """`blend` with the image smoothed by (1 1 1; 1 5 1; 1 1 1) / 13, whose outermost pixels are the image's own."""
+    """Apply `blend` with the image smoothed by (1 1 1; 1 5 1; 1 1 1) / 13, except for its outermost pixels."""
     height, width = images.shape[-2:]
     smooth = images.clone()
     if height >= 3 and width >= 3:
         wide = images.to(torch.int16)
         lines = wide[:, :, :-2] + wide[:, :, 1:-1] + wide[:, :, 2:]
         total = lines[..., :-2] + lines[..., 1:-1] + lines[..., 2:] + 4 * wide[:, :, 1:-1, 1:-1]
-        # total / 13 is never half-way between two integers, so the rounding of 1 / 13 does not matter.
+        # total / 13 is never halfway between two integers, so the rounding of 1 / 13 does not matter.
         smooth[:, :, 1:-1, 1:-1] = total.to(torch.float32).mul_(1 / 13).add_(0.5).to(torch.uint8)
     return blend(smooth, images, factor)
 
 
 def blend(first: Tensor, second: Tensor, factor: float) -> Tensor:
-    """Sum of `first` and `factor` times (`second` - `first`), cut to 0..255 and rounded down; shapes broadcast."""
+    """Return first + factor (second - first), clipped to 0..255 and rounded down; shapes are broadcast."""
     start = first.to(torch.float32)
     # Two roundings, as in Pillow: a fused multiply-add would change grey levels.
     return (second.to(torch.float32) - start).mul_(factor).add_(start).clamp_(0, 255).to(torch.uint8)
@@ -175,10 +169,11 @@ def cutout(images: Tensor, side: float, centres: Tensor) -> Tensor:
     Parameters
     ----------
     images : uint8 Tensor [B, C, H, W]
+        C = 1 or 3.
     side : float
-        Pixels; the end pixel is covered too, as in the published code. 0 covers a single pixel.
+        In pixels; the end pixel is covered too, as in the published code, so 0 covers one pixel.
     centres : float64 Tensor [B, 2]
-        x and y before half a side is subtracted; the corner is rounded down and not below 0.
+        x and y of the centre; the corner is rounded down and at least 0.
     """
     height, width = images.shape[-2:]
     sizes = torch.tensor([width, height], dtype=torch.float64, device=images.device)
@@ -197,13 +192,13 @@ def check(images: Tensor) -> None:
     """Raise `ReproodError` unless these are `uint8` images [B, 1 or 3, H, W]."""
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ReproodError(
-            f"RandAugment takes uint8 images [B, 1 or 3, H, W], and these are {images.dtype} of shape "
+            f"RandAugment takes uint8 images [B, 1 or 3, H, W], but these are {images.dtype} of shape "
             f"{tuple(images.shape)}; apply it to the stored images, before normalisation."
         )
 
 
 def _luma(images: Tensor) -> Tensor:
-    """Pillow's conversion to grey: [B, 1, H, W]."""
+    """Convert to grey as Pillow does: [B, 1, H, W]."""
     if images.shape[1] == 1:
         return images
     red, green, blue = images.to(torch.int32).unbind(1)
@@ -213,7 +208,7 @@ def _luma(images: Tensor) -> Tensor:
 
 @lru_cache(maxsize=256)
 def _source(matrix: Matrix, height: int, width: int) -> Tensor:
-    """For `affine`, the pixel that each output pixel takes; height * width stands for none: int64 [height * width]."""
+    """Return the source pixel of each output pixel, int64 [height * width]; height * width means none."""
     a, b, c, d, e, f = matrix
     if b == 0 and d == 0:
         x, y = _steps(c + 0.5 * a, a, width), _steps(f + 0.5 * e, e, height).unsqueeze(1)
@@ -230,7 +225,7 @@ def _fixed(value: float) -> int:
 
 
 def _steps(start: float, step: float, count: int) -> Tensor:
-    """Pixel indices int64 [count] of a running sum; -1 below 0."""
+    """Return the pixel indices int64 [count] of a running sum; -1 below 0."""
     positions = []
     for _ in range(count):
         positions.append(-1 if start < 0 else int(start))

@@ -1,4 +1,4 @@
-"""Quarter turns and translations of whole batches, and the labels that a network is to find of them."""
+"""Rotate batches of images by multiples of 90 degrees, and translate them."""
 
 import torch
 from torch import Tensor
@@ -7,14 +7,14 @@ from reprood.core.errors import ReproodError
 
 
 def rotate(images: Tensor, quarter_turns: int | Tensor) -> Tensor:
-    """Turn images [B, C, H, W] counter-clockwise.
+    """Rotate images [B, C, H, W] counter-clockwise by multiples of 90 degrees.
 
     Parameters
     ----------
     images : Tensor [B, C, H, W]
-        Square where an image is turned by an odd number.
+        Square, if any image is rotated by an odd multiple.
     quarter_turns : int or int64 Tensor [B]
-        One number for all, or one for each.
+        One number for all images, or one per image.
     """
     if isinstance(quarter_turns, int):
         return torch.rot90(images, quarter_turns, (2, 3))
@@ -23,35 +23,38 @@ def rotate(images: Tensor, quarter_turns: int | Tensor) -> Tensor:
 
 
 def rotated_batch(images: Tensor) -> tuple[Tensor, Tensor]:
-    """All four turns of a batch, [R0; R1; R2; R3] [4B, C, H, W], and their numbers int64 [4B]."""
+    """Return all four rotations of a batch, [R0; R1; R2; R3] [4B, C, H, W], and their labels 0..3, int64 [4B]."""
     turns = torch.arange(4, device=images.device).repeat_interleave(len(images))
     return torch.cat([torch.rot90(images, k, (2, 3)) for k in range(4)]), turns
 
 
-def _reflected(places: Tensor, size: int) -> Tensor:
-    """Places of a line mirrored at its end pixels, which are not repeated ("reflect 101")."""
+def _reflected(positions: Tensor, size: int) -> Tensor:
+    """Mirror positions at the end pixels of a line, which are not repeated ("reflect 101")."""
     period = 2 * (size - 1)
-    inside = places.remainder(period)
+    inside = positions.remainder(period)
     return torch.where(inside < size, inside, period - inside)
 
 
 def translate(images: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
-    """Shift each image by whole pixels; what comes in is a mirror image without the border pixel.
+    """Shift each image by whole pixels and fill with its mirror image, without repeating the border pixel.
 
     Parameters
     ----------
     images : Tensor [B, C, H, W]
+        With sides of at least two pixels.
     dx, dy : int64 Tensor [B]
         Positive = to the right, down.
 
     Raises
     ------
     ReproodError
-        When an image has a side of one pixel: there is nothing to mirror.
+        If a side has one pixel, so that there is nothing to mirror.
     """
     count, channels, height, width = images.shape
     if min(height, width) < 2:
-        raise ReproodError(f"Images of {height} x {width} pixels cannot be shifted with mirrored borders.")
+        raise ReproodError(
+            f"Images of {height} x {width} pixels cannot be translated with mirrored borders; use larger images."
+        )
     rows = _reflected(torch.arange(height, device=images.device) - dy[:, None], height)
     columns = _reflected(torch.arange(width, device=images.device) - dx[:, None], width)
     moved = images.gather(2, rows[:, None, :, None].expand(count, channels, height, width))

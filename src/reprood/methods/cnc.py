@@ -21,8 +21,24 @@ from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.images.augment import normalise, random_crop, random_flip
-from reprood.images.corruptions.batch import corrupt_mixed
-from reprood.images.corruptions.names import CNC_NAMES
+from reprood.images.corruption import corrupt_mixed
+from reprood.images.corruptions import (
+    brightness,
+    contrast,
+    defocus_blur,
+    elastic_transform,
+    fog,
+    frost,
+    gaussian_blur,
+    gaussian_noise,
+    glass_blur,
+    impulse_noise,
+    saturate,
+    shot_noise,
+    snow,
+    speckle_noise,
+    zoom_blur,
+)
 from reprood.methods.cutmix import cutmix_batch, draw_centre, draw_lambda, rand_box
 from reprood.nets.classifier import Classifier
 
@@ -32,6 +48,28 @@ Strengths = Literal["imagenet", "cifar"]
 # Outliers are made for so many steps at once: with 75 kinds of corruption, images of a kind are few in one batch, and
 # corrupting them one by one takes eight times as long.
 BLOCK = 32
+# The fifteen of the paper, in the order of its code. Each is imported on its own, so no other corruption matters here.
+CORRUPTIONS = {
+    module.CORRUPTION.name: module.CORRUPTION
+    for module in (
+        gaussian_noise,
+        shot_noise,
+        impulse_noise,
+        defocus_blur,
+        glass_blur,
+        snow,
+        fog,
+        zoom_blur,
+        contrast,
+        elastic_transform,
+        brightness,
+        speckle_noise,
+        gaussian_blur,
+        saturate,
+        frost,
+    )
+}
+CNC_NAMES = tuple(CORRUPTIONS)
 
 
 class Config(BaseModel):
@@ -242,7 +280,7 @@ def make_outliers(images: Tensor, labels: Tensor, config: Config, generator: Gen
         return combined(images)
     names = ("gaussian_noise",) if config.outliers == "gaussian_noise" else config.corruptions
     changed = combined(images) if config.outliers == "cnc" else images
-    changed = corrupt_mixed(changed, names, generator, config.strengths)
+    changed = corrupt_mixed(changed, [CORRUPTIONS[name] for name in names], generator, config.strengths)
     return combined(changed) if config.outliers == "reversed" else changed
 
 

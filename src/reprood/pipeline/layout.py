@@ -7,7 +7,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from reprood.config.suite import Arm, Benchmark, Source, load_settings, load_suite, merged
 from reprood.core.errors import ReproodError
-from reprood.data.catalogue import DatasetEntry, load_catalogue
+from reprood.data.catalogue import load_catalogue
+from reprood.data.entries import DatasetEntry
 from reprood.detectors.names import FITTED_ON_TRAIN
 from reprood.methods import registry
 from reprood.pipeline.fingerprint import PACKAGE

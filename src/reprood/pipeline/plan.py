@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from reprood.core.files import canonical_json
-from reprood.core.gpus import devices_for
+from reprood.core.gpus import usable_gpus
+from reprood.images.registry import corruption_module, style_module
 from reprood.methods.registry import module_name
 from reprood.pipeline.fingerprint import code_hash
 from reprood.pipeline.layout import Layout, layered, once
@@ -41,6 +42,17 @@ class Plan(Layout):
                 "preparation": record.preparation.model_dump(mode="json"),
             }
         )
+
+    def split_code(self, benchmark: str, split: str) -> str:
+        """Return the fingerprint of the preparation of a split and of its style, if it has one."""
+        style = self.source(benchmark, split).style
+        return code_hash("reprood.data.benchmark", *([style_module(style)] if style else []))
+
+    def corrupted_code(self, benchmark: str) -> str:
+        """Return the fingerprint of the corruption of test images and of the corruptions that a benchmark uses."""
+        corruption = self.benchmark(benchmark).corruption
+        names = corruption.names if corruption else ()
+        return code_hash("reprood.data.corrupt", *map(corruption_module, names))
 
     def corrupted_parameters(self, benchmark: str) -> str:
         """Which corruptions, how strong, of how many images."""
@@ -169,7 +181,7 @@ class Plan(Layout):
     def gpus(self) -> int:
         """GPUs that a training asks for: 1 when it will use one, else 0 (seen without importing torch)."""
         device = self.settings.device
-        return 1 if device == "cuda" or devices_for(device) else 0
+        return 1 if device == "cuda" or usable_gpus(device) else 0
 
 
 def code(*entries: str) -> Callable[[Any], str]:

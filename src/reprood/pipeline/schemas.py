@@ -6,7 +6,7 @@ from typing import Any
 from reprood.audit.papers import Paper
 from reprood.config.suite import Settings, Suite
 from reprood.core.files import write_json
-from reprood.data.catalogue import DatasetEntry
+from reprood.data.entries import DatasetEntry
 
 FOLDER = Path("workflow/schemas")
 

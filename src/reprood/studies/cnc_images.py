@@ -14,9 +14,8 @@ from torch import Generator, Tensor, nn
 from reprood.core.errors import ReproodError
 from reprood.engine.problem import ImageSet, Problem
 from reprood.images.augment import normalise
-from reprood.images.corruptions.batch import corrupt_mixed
-from reprood.images.corruptions.names import CNC_NAMES
-from reprood.methods.cnc import Strengths, random_pbcc
+from reprood.images.corruption import corrupt_mixed
+from reprood.methods.cnc import CORRUPTIONS, Strengths, random_pbcc
 from reprood.studies.run import Findings, Given, Row
 
 BATCH = 250
@@ -70,7 +69,8 @@ def synthesise(source: ImageSet, config: Config, mixing: Generator, corrupting: 
     for arm, batches in (("corruption", images), ("cnc", mixed)):
         generators = (torch.Generator().manual_seed(seed) for seed in seeds)
         drawn = zip(batches, generators, strict=True)
-        made[arm] = torch.cat([corrupt_mixed(part, CNC_NAMES, own, config.strengths) for part, own in drawn])
+        records = [*CORRUPTIONS.values()]
+        made[arm] = torch.cat([corrupt_mixed(part, records, own, config.strengths) for part, own in drawn])
     return made
 
 
