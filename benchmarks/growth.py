@@ -19,7 +19,6 @@ import torch
 import yaml
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from measure import machine, options_of, parser_of
-from workflow import synthetic
 
 from reprood.config.suite import Suite
 from reprood.detectors import knn, logits, mahalanobis
@@ -30,6 +29,7 @@ from reprood.evaluate.table import metrics_of
 from reprood.pipeline import fingerprint
 from reprood.pipeline.plan import Plan
 from reprood.report.style import colours, new_figure, save
+from workflow import synthetic
 
 ROOT = Path(__file__).resolve().parent.parent
 REPLICATES = 200

@@ -29,8 +29,8 @@ from torch.nn import functional
 
 from reprood.data.arrays import save_split
 from reprood.detectors.logits import energy
+from reprood.engine.device import autocast
 from reprood.engine.fit import fit
-from reprood.engine.precision import autocast
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
@@ -121,7 +121,6 @@ def run_of(folder: str, seed: int, option: Option) -> Run:
         name=f"pilot/erm/{seed}",
         root_seed=seed,
         state=Path(folder),
-        heartbeat=None,
         device=DEVICE,
         precision="fp32",
         channels_last=False,

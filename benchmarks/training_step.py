@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from training_input import Pictures, pictures
 
+from reprood.engine.device import Precision
 from reprood.engine.fit import fit
-from reprood.engine.precision import Precision
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
@@ -88,7 +88,6 @@ def fitted(
                 name=f"speed/{precision}/{next(number)}",
                 root_seed=0,
                 state=Path(folder),
-                heartbeat=None,
                 device=torch.device("cpu"),
                 precision=precision,
                 channels_last=channels_last,

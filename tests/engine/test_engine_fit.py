@@ -1,21 +1,23 @@
-"""The training loop: what a step does, what stops it, and that an interrupted one ends in the same bits."""
+"""The training loop: what a step does, what stops it, and that an interrupted one gives the same bits."""
 
-import json
+import io
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 import torch
+from tiny_problem import Net, problem, run
 from torch import nn
 from torch.nn import functional
 
 from reprood.core.errors import ReproodError
-from reprood.engine.checkpoint import load_checkpoint
 from reprood.engine.fit import fit
-from reprood.engine.heartbeat import Progress
+from reprood.engine.run import Stopped
 from reprood.engine.seeds import seeded
+from reprood.engine.state import DIGEST, MAGIC, load_checkpoint
 from reprood.engine.training import Training
 from reprood.nets.classifier import Classifier
-from tiny_problem import Net, problem, run
 
 SHORT = Training(epochs=3, batch_size=16, lr=0.1, crop_padding=2)
 
@@ -136,7 +138,7 @@ VARIANTS = {
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("stop", [1, 4, 5, 11, 12])
-def test_interrupted_anywhere_ends_in_the_same_bits(tmp_path, variant, precision, stop) -> None:
+def test_interrupted_anywhere_gives_the_same_bits(tmp_path, variant, precision, stop) -> None:
     """4 steps an epoch; the interruption comes before the step with this number, in the second of two phases too."""
     training = SHORT.model_copy(update=VARIANTS[variant])
     task = problem(50)
@@ -215,10 +217,11 @@ def test_a_broken_loss_stops_the_training(tmp_path, value, checkpoint_seconds) -
         assert part in message
     path = tmp_path / "train.checkpoint"
     if checkpoint_seconds == 0:
-        key = torch.load(__import__("io").BytesIO(path.read_bytes()[86:]), weights_only=True)["key"]
+        payload = path.read_bytes()[len(MAGIC) + DIGEST + 1 :]
+        key = torch.load(io.BytesIO(payload), weights_only=True)["key"]
         record = load_checkpoint(path, key)
         assert record is not None
-        assert all(tensor.isfinite().all() for tensor in record["model"].values())
+        assert all(tensor.isfinite().all() for tensor in record["models"]["model"].values())
     else:
         assert not path.exists()
 
@@ -279,31 +282,69 @@ def test_average_and_clipping(tmp_path) -> None:
     assert 0 < (w2 - trace[1]).norm() <= 0.1 * 1e-3 * 1.01
 
 
-def test_heartbeat_and_lines(tmp_path, capsys) -> None:
-    job = run(tmp_path / "state", heartbeat=tmp_path / "beats" / "h.json")
-    fit(make_model(), cross_entropy, problem(20).train, SHORT, job, problem=problem(20))
-    beat = json.loads(job.heartbeat.read_text())
-    assert beat["run"] == "bench/method/0"
-    assert {"phase", "epoch", "epochs", "step", "loss", "images_per_second", "seconds_left", "time"} <= set(beat)
-    assert [path.name for path in job.heartbeat.parent.iterdir()] == ["h.json"]
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3
-    assert "epoch 3/3: loss" in lines[2]
-    assert "test_error" in lines[2]
+@pytest.mark.parametrize("steps", [1, 3, 4, 5, 12])
+def test_stopped_on_request_a_resumed_training_gives_the_same_bits(tmp_path, steps) -> None:
+    """4 steps per epoch: inside an epoch, at its end, and after the very last step."""
+    task = problem(50)
+    uninterrupted = make_model(0.3)
+    history = fit(uninterrupted, cross_entropy, task.train, SHORT, run(tmp_path / "a"), problem=task)
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls == steps
+
+    with pytest.raises(Stopped, match="bench/method/0: stopped on request in phase train"):
+        fit(make_model(0.3), cross_entropy, task.train, SHORT, run(tmp_path / "b", stop=stop), problem=task)
+    assert calls == steps
+    resumed, job = make_model(0.3), run(tmp_path / "b")
+    assert fit(resumed, cross_entropy, task.train, SHORT, job, problem=task) == history
+    assert bits(resumed) == bits(uninterrupted)
+    assert job.log[0]["resumed"] == 1
 
 
-def test_a_bar_on_a_terminal(tmp_path, monkeypatch) -> None:
-    import io
+class Recorder:
+    """Keep what a training reports."""
 
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
 
-    monkeypatch.setattr("sys.stderr", Terminal())
-    with Progress(run(tmp_path), "train", 2, 5, 100) as progress:
-        progress.report(0, 3, 1.5)
-        progress.line({"epoch": 1, "train_loss": 1.0, "lr": 0.1})
-        assert progress.bar is not None
+    def start(self, name: str, phase: str, *, epochs: int, steps: int, images: int, done: float) -> None:
+        self.calls.append(("start", name, phase, epochs, steps, images, done))
+
+    def update(self, epoch: int, step: int, loss: Callable[[], float]) -> None:
+        self.calls.append(("update", epoch, step, loss()))
+
+    def end_epoch(self, row: Mapping[str, Any]) -> None:
+        self.calls.append(("end_epoch", dict(row)))
+
+    def close(self) -> None:
+        self.calls.append(("close",))
+
+
+def test_progress_is_reported(tmp_path) -> None:
+    recorder, task = Recorder(), problem(50)
+    rows = fit(make_model(), cross_entropy, task.train, SHORT, run(tmp_path, progress=recorder), problem=task)
+    assert recorder.calls[0] == ("start", "bench/method/0", "train", 3, 4, 50, 0.0)
+    assert recorder.calls[-1] == ("close",)
+    updates = [call for call in recorder.calls if call[0] == "update"]
+    assert [call[1:3] for call in updates] == [(epoch, step) for epoch in range(3) for step in range(1, 5)]
+    assert [call[1] for call in recorder.calls if call[0] == "end_epoch"] == rows
+    assert [call[3] for call in updates[3::4]] == pytest.approx([row["train_loss"] for row in rows])
+
+
+def test_progress_is_closed_and_continues_after_an_interruption(tmp_path) -> None:
+    task = problem(50)
+    recorders = Recorder(), Recorder()
+    stops = iter([False] * 5 + [True])
+    job = run(tmp_path, progress=recorders[0], stop=lambda: next(stops))
+    with pytest.raises(Stopped):
+        fit(make_model(), cross_entropy, task.train, SHORT, job, problem=task)
+    assert recorders[0].calls[-1] == ("close",)
+    fit(make_model(), cross_entropy, task.train, SHORT, run(tmp_path, progress=recorders[1]), problem=task)
+    assert recorders[1].calls[0][-1] == 1.5
+    assert next(call[1:3] for call in recorders[1].calls if call[0] == "update") == (1, 3)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-
 from golden_files import load
+from tiny_problem import image_set, problem, run
+
 from reprood.core.errors import ReproodError
 from reprood.engine.batches import Batch
 from reprood.engine.outliers import first_row, outlier_batches, outlier_set
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.training import Training
-from tiny_problem import image_set, problem, run
 
 
 @pytest.mark.golden

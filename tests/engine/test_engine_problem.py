@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from tiny_problem import Net, arrays, run, save_benchmark
 
 from reprood.core.errors import ReproodError
 from reprood.data.arrays import save_split
-from reprood.engine.device import resolve_device
-from reprood.engine.precision import cpu_has_bf16, resolve_precision
+from reprood.engine.device import cpu_has_bf16, resolve_device, resolve_precision
 from reprood.engine.problem import channel_statistics, load_problem
 from reprood.engine.seeds import derive_seed, seeded
-from tiny_problem import Net, arrays, run, save_benchmark
 
 CPU = torch.device("cpu")
 
@@ -41,15 +40,15 @@ def test_constant_channel_is_refused() -> None:
         channel_statistics(np.full((4, 8, 8, 1), 7, np.uint8))
 
 
-def test_different_sizes_are_refused(tmp_path) -> None:
+def test_different_sizes_are_rejected(tmp_path) -> None:
     root = save_benchmark(tmp_path)
     images, labels = arrays(9, 12, 1, 3, 0)
     save_split(root / "test", images, labels, {}, {"name": "test", "split": "test", "classes": []})
-    with pytest.raises(ReproodError, match="one rule"):
+    with pytest.raises(ReproodError, match="in the same way"):
         load(root)
 
 
-def test_labels_outside_the_classes_are_refused(tmp_path) -> None:
+def test_labels_outside_the_classes_are_rejected(tmp_path) -> None:
     root = save_benchmark(tmp_path)
     images, labels = arrays(9, 16, 1, 3, 0)
     save_split(root / "validation", images, labels - 1, {}, {"name": "v", "split": "v", "classes": []})

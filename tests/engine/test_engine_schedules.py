@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from golden_files import load
+from tiny_problem import problem, run
 from torch import nn
 
-from golden_files import load
 from reprood.engine import schedules
 from reprood.engine.fit import fit
 from reprood.engine.training import Training
-from tiny_problem import problem, run
 
 
 def cutmix_cases() -> list[tuple[Training, np.ndarray]]:

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-
 from golden_files import load
+
 from reprood.engine import schedules
 from reprood.engine.training import Training
 

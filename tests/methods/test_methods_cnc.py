@@ -5,12 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from golden_files import load
 from PIL import Image
 from pydantic import ValidationError
+from tiny_problem import Net, image_set, problem, run
 from torch import Tensor
 from torch.nn import functional
 
-from golden_files import load
 from reprood.engine.problem import Problem
 from reprood.engine.schedules import cosine
 from reprood.engine.seeds import seeded
@@ -20,7 +21,6 @@ from reprood.evaluate.variants import oe_fpr
 from reprood.methods import cnc
 from reprood.methods.cnc import Config, ExtraClass
 from reprood.nets.classifier import Classifier
-from tiny_problem import Net, image_set, problem, run
 
 KINDS = ("cnc", "reversed", "corruption", "pbcc", "gaussian_noise")
 

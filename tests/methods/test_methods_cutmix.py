@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from golden_files import load
+from tiny_problem import problem, run
 from torch.nn import functional
 
-from golden_files import load
 from reprood.engine.batches import Batch
 from reprood.engine.training import Training
 from reprood.methods import cutmix, erm
 from reprood.methods.cutmix import Config
-from tiny_problem import problem, run
 
 
 def generator(seed: int = 0) -> torch.Generator:

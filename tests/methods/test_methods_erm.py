@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from tiny_problem import problem, run
 
 from reprood.engine.training import Training
 from reprood.methods import erm
-from tiny_problem import problem, run
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_problem import Net, image_set, problem, run
 from torch.nn import functional
 
 from reprood.core.errors import ReproodError
@@ -15,7 +16,6 @@ from reprood.engine.training import Training
 from reprood.methods import cutmix, erm, finetune
 from reprood.methods.finetune import Config
 from reprood.nets.classifier import Classifier
-from tiny_problem import Net, image_set, problem, run
 
 SHORT = Training(epochs=2, batch_size=16, lr=0.1, crop_padding=1)
 
@@ -135,7 +135,7 @@ def test_stopped_anywhere_ends_in_the_same_bits(tmp_path, monkeypatch, layers, s
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, checkpoints: int) -> None:
     """The run dies after so many checkpoints."""
-    from reprood.engine import fit as module
+    from reprood.engine import state as module
 
     original, left = module.save_checkpoint, [checkpoints]
 

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from golden_files import load
+from tiny_problem import Net, image_set, problem, run
 from torch import Tensor, nn
 from torch.nn import functional
 
-from golden_files import load
 from reprood.engine.optimizers import build_optimizer, decay_groups
 from reprood.engine.problem import ImageSet
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.methods import godin
 from reprood.methods.godin import Config, DecomposedConfidence
-from tiny_problem import Net, image_set, problem, run
 
 Arrays = dict[str, np.ndarray]
 DIVISOR = {"linear.weight": "w_g", "linear.bias": "b_g", "norm.weight": "bn_gamma", "norm.bias": "bn_beta"}

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from golden_files import load
 from pydantic import ValidationError
+from tiny_problem import Net, arrays, image_set, problem, run, save_benchmark, settings
 from torch import Tensor
 from torch.nn import functional
 
-from golden_files import load
 from reprood.core.errors import ReproodError
 from reprood.data.arrays import save_split
 from reprood.engine.problem import ImageSet, Problem
@@ -25,7 +26,6 @@ from reprood.methods import hood
 from reprood.methods.hood import Config
 from reprood.methods.oe_loss import oe_loss
 from reprood.train.run import load_model, train_run
-from tiny_problem import Net, arrays, image_set, problem, run, save_benchmark, settings
 
 SHORT = Training(epochs=2, batch_size=16, lr=0.05, crop_padding=1, drop_last=True)
 

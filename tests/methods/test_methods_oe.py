@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny_problem import Net, image_set, problem, run
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,7 +15,6 @@ from reprood.engine.training import Training
 from reprood.methods import erm, oe
 from reprood.methods.oe import Config
 from reprood.methods.oe_loss import uniform_cross_entropy
-from tiny_problem import Net, image_set, problem, run
 
 SHORT = Training(epochs=2, batch_size=16, lr=0.05, crop_padding=1, drop_last=True)
 

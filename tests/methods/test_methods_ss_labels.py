@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from golden_files import load
+from tiny_problem import problem, run
 from torch import Tensor
 from torch.nn import functional
 
-from golden_files import load
 from reprood.core.errors import ReproodError
 from reprood.engine.problem import Problem
 from reprood.engine.training import Training
@@ -18,7 +19,6 @@ from reprood.images.rotations import rotated_batch
 from reprood.methods import ss_labels as method
 from reprood.methods.ss_labels import Config
 from reprood.methods.ss_ood import rotation_loss
-from tiny_problem import problem, run
 
 SHORT = Training(epochs=2, batch_size=16, lr=0.05, crop_padding=1, monitor_every=2)
 CASES: dict[str, dict[str, object]] = {

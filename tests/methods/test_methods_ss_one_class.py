@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from golden_files import load
+from tiny_problem import Net, problem, run
 from torch import Tensor
 from torch.nn import functional
 
-from golden_files import load
 from reprood.core.errors import ReproodError
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.training import Training
 from reprood.methods import ss_one_class as method
 from reprood.methods.ss_one_class import Config
-from tiny_problem import Net, problem, run
 
 ROTNET, BOTH, ALL = ("rotation",), ("rotation", "translation"), ("rotation", "translation", "resize")
 SHORT = Training(epochs=2, batch_size=16, lr=0.1, augment="none", monitor_every=2)
@@ -289,7 +289,7 @@ class Stopped(Exception):
 
 @pytest.mark.parametrize(("sampling", "weight", "stop_at"), [("every", 0.0, 5), ("random", 0.5, 2), ("random", 0.5, 3)])
 def test_stopped_anywhere_ends_in_the_same_bits(tmp_path, monkeypatch, sampling, weight, stop_at) -> None:
-    from reprood.engine import fit as module
+    from reprood.engine import state as module
 
     training = SHORT.model_copy(update={"augment": "crop_flip", "crop_padding": 1})
     config = Config(training=training, heads=ALL, sampling=sampling, outlier_weight=weight)

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from golden_files import load
 from pydantic import ValidationError
+from tiny_problem import Net, problem, run
 from torch import Tensor
 from torch.nn import functional
 
-from golden_files import load
 from reprood.engine.batches import Batch
 from reprood.engine.schedules import cosine
 from reprood.engine.training import Training
@@ -17,7 +18,6 @@ from reprood.images.rotations import rotate, rotated_batch, translate
 from reprood.methods import ss_ood as method
 from reprood.methods.ss_ood import Config
 from reprood.nets import wrn
-from tiny_problem import Net, problem, run
 
 SHORT = Training(epochs=2, batch_size=16, lr=0.05, crop_padding=1, monitor_every=2)
 PARTS: dict[str, dict[str, object]] = {

@@ -2,11 +2,11 @@
 
 import math
 
+import golden_files
 import pytest
 import torch
 from torch import Tensor
 
-import golden_files
 from reprood.detectors.logits import oe_cross_entropy
 from reprood.methods.oe_loss import oe_loss, uniform_cross_entropy
 

@@ -66,7 +66,6 @@ def run(state: Path, **changes: object) -> Run:
         "name": "bench/method/0",
         "root_seed": 7,
         "state": state,
-        "heartbeat": None,
         "device": torch.device("cpu"),
         "precision": "fp32",
         "checkpoint_seconds": 1e9,

@@ -64,10 +64,15 @@ def train(
     checkpoint_seconds: Annotated[
         float, typer.Option(envvar="REPROOD_CHECKPOINT_SECONDS", help="Seconds between two checkpoints.")
     ] = 30.0,
+    data_parallel: Annotated[
+        bool, typer.Option("--data-parallel", help="Share every batch with the other processes started by torchrun.")
+    ] = False,
 ) -> None:
-    """Train one run (benchmark x method x seed); a killed one goes on where it was."""
+    """Train one run (benchmark x method x seed); resumes from its last checkpoint if there is one."""
     pin_threads(threads)
     from reprood.core.gpus import one_gpu
+    from reprood.core.machine import describe_machine
+    from reprood.core.progress import TrainingProgress
 
     record = parse_record(settings, "--settings", "benchmark", "method", "seed")
     if delivery := os.environ.get(OFFLOADED):
@@ -78,7 +83,9 @@ def train(
         return
     name = "/".join(str(record[key]) for key in ("benchmark", "method", "seed"))
     reads = of_splits(data, ("train", "validation", "test", *record.get("auxiliary", ())))
-    with checked_job(reads, within(out, MODEL_FILES)), one_gpu(device):
+    writes = within(out, MODEL_FILES) if not data_parallel or os.environ.get("RANK", "0") == "0" else []
+    heartbeat = Path("logs/heartbeat") / f"{name.replace('/', '.')}.json" if writes else None
+    with checked_job(reads, writes), one_gpu(device), TrainingProgress(heartbeat) as progress:
         from reprood.train.run import train_run
 
         train_run(
@@ -86,11 +93,13 @@ def train(
             data=data,
             out=out,
             state=Path("state/train") / name / _state_key(settings, code),
-            heartbeat=Path("logs/heartbeat") / f"{name.replace('/', '.')}.json",
             device=device,
             threads=threads,
             checkpoint_seconds=checkpoint_seconds,
             code=code,
+            machine=describe_machine(),
+            progress=progress,
+            data_parallel=data_parallel,
         )
 
 

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from reprood.config.suite import Benchmark
 from reprood.detectors.table import Stored
-from reprood.engine.device import make_repeatable, resolve_device
-from reprood.engine.precision import resolve_precision
+from reprood.engine.device import make_repeatable, resolve_device, resolve_precision
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.training import Training
@@ -127,7 +126,6 @@ def trial(suite: str, root: Path, device: str = "auto", images: int = 16, batch:
                 name=f"{name}/{method}/0",
                 root_seed=0,
                 state=Path(state),
-                heartbeat=None,
                 device=where,
                 precision=resolve_precision(record["precision"], where),
                 checkpoint_seconds=1e9,

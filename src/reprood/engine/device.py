@@ -1,23 +1,30 @@
-"""Which processor a job runs on, and the switches that make its arithmetic repeatable."""
+"""The device and precision of a job, and the switches that make its arithmetic deterministic."""
 
 import os
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from pathlib import Path
+from typing import Literal
 
 import torch
 
 from reprood.core.errors import ReproodError
 
+Precision = Literal["fp32", "bf16"]
+PRECISIONS = ("auto", "fp32", "bf16")
 
-def resolve_device(wanted: str) -> torch.device:
-    """`auto` is a GPU if torch sees one, else the CPU.
+
+def resolve_device(requested: str) -> torch.device:
+    """Return the device for "auto" (a GPU if torch sees one, else the CPU), "cpu" or "cuda".
 
     Raises
     ------
     ReproodError
-        When a GPU is asked for and there is none, or for a word that is not known.
+        When a GPU is requested and there is none, or for any other word.
     """
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise ReproodError(f"device is '{wanted}'; expected auto, cpu or cuda.")
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+    if requested not in ("auto", "cpu", "cuda"):
+        raise ReproodError(f"device is '{requested}'; expected auto, cpu or cuda.")
+    if requested == "cpu" or (requested == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise ReproodError("device is 'cuda', but torch sees no CUDA device here; use --device auto or cpu.")
@@ -25,21 +32,56 @@ def resolve_device(wanted: str) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """The model of a GPU; "cpu" for processors."""
+    """Return the model of a GPU, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def make_repeatable(device: torch.device, threads: int | None) -> None:
-    """Pin the threads and, on a GPU, choose deterministic kernels and exact fp32 products.
+    """Set the number of threads and, on a GPU, choose deterministic kernels and exact fp32 products.
 
-    With one thread count on one machine, equal seeds then give equal bits.
+    Equal seeds then give equal bits on one machine with one number of threads.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product is asked for
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by the first matrix product
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
+
+
+@cache
+def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether the processor multiplies bf16 matrices in hardware (AVX512-BF16 or AMX)."""
+    try:
+        flags = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def resolve_precision(requested: str, device: torch.device) -> Precision:
+    """Return "bf16" for "auto" where the device computes it in hardware, else "fp32"; other requests are kept.
+
+    Raises
+    ------
+    ReproodError
+        For an unknown precision.
+    """
+    if requested == "fp32":
+        return "fp32"
+    if requested == "bf16":
+        return "bf16"
+    if requested != "auto":
+        raise ReproodError(f"precision is '{requested}'; expected one of {', '.join(PRECISIONS)}.")
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu_has_bf16()
+    return "bf16" if fast else "fp32"
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which a network runs in `precision`."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)

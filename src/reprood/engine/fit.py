@@ -1,35 +1,39 @@
-"""The one training loop: every method and every phase goes through `fit`.
+"""The training loop: every method that trains one network calls `fit`, once per phase.
+
+One step::
+
+    order[step]               rows of this step       stream (phase, "order", epoch)
+      | index_select
+    uint8 images              [B, C, H, W]
+      | inputs                augment, normalise      stream (phase, epoch, step)
+    Batch                     images, labels, ...
+      | loss(network, batch)  the method's own        in fp32 or bf16; draws go on in the same stream
+    scalar
+      | backward, clip_norm, optimizer.step(rate), moving average
+    Phase.after_step          history, divergence check, progress, checkpoint, stop
 
 Random draws are functions of (run, phase, epoch, step), never of what happened before, so that a training that was
-killed and resumed ends in the same bits as one that was not.
+killed and resumed gives the same bits as one that was not.
 """
 
-import logging
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from reprood.core.errors import ReproodError
-from reprood.core.files import canonical_json
 from reprood.engine.batches import Batch, Inputs, error_percent, make_inputs
-from reprood.engine.checkpoint import load_checkpoint, save_checkpoint
-from reprood.engine.guard import CHECK_EVERY, check_loss, require_finite
-from reprood.engine.heartbeat import Progress
+from reprood.engine.device import autocast
 from reprood.engine.optimizers import Group, build_optimizer
-from reprood.engine.place import Parts, Place, Row, assign, averaged, copies, update_average
-from reprood.engine.precision import autocast
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
-from reprood.engine.seeds import own_global_generators, seed_globally
+from reprood.engine.seeds import seed_globally
+from reprood.engine.state import Phase, Row, assign, averaged, update_average
 from reprood.engine.training import Training
 
 Loss = Callable[[nn.Module, Batch], Tensor]
 Monitor = Callable[[nn.Module], dict[str, float]]
-
-log = logging.getLogger(__name__)
 
 
 def fit(
@@ -52,13 +56,13 @@ def fit(
     model : nn.Module
         Moved to the run's device and memory format; left in evaluation mode.
     loss : callable
-        (model, Batch) -> scalar Tensor, the mean over the batch.
+        (network, Batch) -> scalar Tensor, the mean over the batch. `network` computes the same as `model`.
     data : ImageSet
         uint8 images on the run's device.
     training : Training
         Settings of this phase.
     run : Run
-        Seeds, device, precision, checkpoints.
+        Seeds, device, precision, checkpoints, callbacks.
     problem : Problem
         Normalisation and the sets to monitor.
     phase : str
@@ -73,135 +77,79 @@ def fit(
     Returns
     -------
     list of dict
-        One row an epoch: phase, epoch (1-based), lr (at its first step), train_loss (mean over images), and what
-        `monitor` gives. No times, so that resumed and uninterrupted trainings agree; times go to `run.log`.
+        One row per epoch: phase, epoch (1-based), lr (at its first step), train_loss (mean over images), and the
+        numbers of `monitor`. No times, so that resumed and uninterrupted trainings agree; times go to `run.log`.
 
     Raises
     ------
     ReproodError
-        When the loss or a parameter is not finite, when the loss diverges, or when a checkpoint cannot be written.
+        When the training set gives no batch, when the loss diverges, when it or a parameter is not finite, or when a
+        checkpoint cannot be written.
+    Stopped
+        When `run.stop` requested it; the checkpoint is written.
     """
-    steps = training.steps(len(data))
-    if steps == 0:
-        raise ReproodError(
-            f"{run.name}: {len(data)} training images give no batch of {training.batch_size}; use a smaller "
-            "training.batch_size or more images."
-        )
-    layout = torch.channels_last if run.channels_last else torch.preserve_format
-    model.to(device=run.device, memory_format=layout)  # type: ignore[call-overload]
-    parts = Parts(
-        model,
-        build_optimizer(model, training, groups),
-        copies(model) if training.ema is not None else None,
-        Place(torch.zeros((), dtype=torch.float64, device=run.device)),
-    )
-    path = run.state / f"{phase}.checkpoint"
-    key = canonical_json([run.key, run.name, run.root_seed, phase, training.model_dump(mode="json"), len(data)])
-    record = load_checkpoint(path, key)
-    if record is not None:
-        parts.restore(record)
-        log.warning("%s %s: goes on after %d epochs and %d steps", run.name, phase, parts.place.epoch, parts.place.step)
-    if parts.place.epoch < training.epochs:
-        _train(
-            parts,
-            loss,
-            data,
-            training,
-            run,
-            phase,
-            inputs or make_inputs(problem, training, run),
-            monitor or _error_monitor(problem, run),
-            lambda: save_checkpoint(path, {"key": key, **parts.record()}),
-        )
-    model.eval()
-    images = training.epochs * min(steps * training.batch_size, len(data))
-    seconds = parts.place.seconds
-    run.log.append(
-        {
-            "phase": phase,
-            "seconds": round(seconds, 3),
-            "images": images,
-            "images_per_second": round(images / max(seconds, 1e-9), 1),
-            "resumed": parts.place.resumed,
-        }
-    )
-    return parts.place.rows
+    optimizer = build_optimizer(model, training, groups)
+    state = Phase(run, phase, training, len(data), {"model": model}, {"optimizer": optimizer})
+    if state.finished:
+        return state.end()
+    network = run.workers.wrap(model, run.device)
+    if run.compile and run.device.type == "cuda":
+        network = cast(nn.Module, torch.compile(network))
+    prepare = inputs or make_inputs(problem, training, run)
+    measure = monitor or _error_monitor(problem, run)
+    generator, size = torch.Generator(), training.batch_size
 
-
-def _train(
-    parts: Parts,
-    loss: Loss,
-    data: ImageSet,
-    training: Training,
-    run: Run,
-    phase: str,
-    prepare: Inputs,
-    watch: Monitor,
-    save: Callable[[], None],
-) -> None:
-    """From wherever `parts.place` stands to the end of the phase."""
-    model, optimizer, average, place = parts.model, parts.optimizer, parts.average, parts.place
-    network = cast(nn.Module, torch.compile(model)) if run.compile and run.device.type == "cuda" else model
-    steps, size = training.steps(len(data)), training.batch_size
-    images_per_epoch = min(steps * size, len(data))
-    where = f"{run.name}: phase {phase}"
-    generator = torch.Generator()
-    begun = saved = time.monotonic()
-    before = place.seconds
-
-    def checkpoint(rate: float) -> None:
-        nonlocal saved
-        require_finite(model, place, rate, where)
-        place.seconds = before + time.monotonic() - begun
-        save()
-        saved = time.monotonic()
-
-    progress = Progress(run, phase, training.epochs, steps, images_per_epoch, place.epoch + place.step / steps)
-    with progress, own_global_generators(run.device):
-        for epoch in range(place.epoch, training.epochs):
+    with state.running():
+        for epoch in range(state.position.epoch, training.epochs):
             order = torch.randperm(len(data), generator=run.generator(phase, "order", epoch)).to(run.device)
             model.train()
-            for step in range(place.step, steps):
+            for step in range(state.position.step, state.steps):
                 seed = run.seed(phase, epoch, step)
                 seed_globally(seed, run.device)
                 index = order[step * size : (step + 1) * size]
                 images = prepare(data.images.index_select(0, index), generator.manual_seed(seed))
-                share = (epoch + step / steps) / training.epochs
-                batch = Batch(images, data.labels.index_select(0, index), index, generator, epoch, step, share)
-                rate = training.rate(epoch, step, steps)
+                labels = data.labels.index_select(0, index)
+                batch = Batch(images, labels, index, generator, epoch, step, state.progress)
+                batch = _own_share(batch, run, phase)
+
                 optimizer.zero_grad()
                 with autocast(run.precision, run.device):
                     value = loss(network, batch)
-                value.backward()  # type: ignore[no-untyped-call]
+                value = run.workers.backward(value, len(index))
                 if training.clip_norm is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
-                optimizer.step(rate)
-                if average is not None and training.ema is not None:
-                    update_average(average, model, training.ema)
-                place.total.add_(value.detach(), alpha=len(index))
-                place.step = step + 1
-                place.since += len(index)
-                if place.step % CHECK_EVERY == 0 or place.step == steps:
-                    check_loss(place, steps, rate, where)
-                if progress.due():
-                    progress.report(epoch, place.step, float(place.total) / min(place.step * size, len(data)))
-                if time.monotonic() - saved >= run.checkpoint_seconds:
-                    checkpoint(rate)
-            rate = training.rate(epoch, 0, steps)
-            row: Row = {
-                "phase": phase,
-                "epoch": epoch + 1,
-                "lr": rate,
-                "train_loss": float(place.total) / images_per_epoch,
-            }
-            if (epoch + 1) % training.monitor_every == 0 or epoch + 1 == training.epochs:
-                with averaged(model, average):
-                    row.update(watch(model))
-            place.end_epoch(row)
-            progress.line(row)
-        if average is not None:
-            assign(model, average)
-        checkpoint(rate)
+                optimizer.step(training.rate(epoch, step, state.steps))
+                if state.average is not None and training.ema is not None:
+                    update_average(state.average, model, training.ema)
+                state.after_step(value, len(index))
+
+            row = state.epoch_row()
+            if state.monitored():
+                with averaged(model, state.average):
+                    row.update(measure(model))
+            state.end_epoch(row)
+        if state.average is not None:
+            assign(model, state.average)
+        state.save()
+    return state.end()
+
+
+def _own_share(batch: Batch, run: Run, phase: str) -> Batch:
+    """Return this process's rows of a batch, with a stream of its own for what the loss draws."""
+    if run.workers.size == 1:
+        return batch
+    if len(batch.images) != len(batch.index):
+        raise ValueError("data-parallel training needs one prepared image per row of the batch")
+    seed = run.seed(phase, batch.epoch, batch.step, "rank", run.workers.rank)
+    seed_globally(seed, run.device)
+    rows = run.workers.rows(len(batch.index))
+    return replace(
+        batch,
+        images=batch.images[rows],
+        labels=batch.labels[rows],
+        index=batch.index[rows],
+        generator=batch.generator.manual_seed(seed),
+    )
 
 
 def _error_monitor(problem: Problem, run: Run) -> Monitor:

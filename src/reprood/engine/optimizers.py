@@ -1,38 +1,89 @@
-"""Optimisers of the papers, and which parameters are decayed.
+"""The optimisers of the papers, and which parameters are decayed.
 
-Written out rather than taken from `torch.optim`, whose first step imports the compiler: 2 to 3 seconds of every job,
-as much as a tenth of a small one. Tests compare them bit for bit with `torch.optim`.
+SGD and Adam call the functions inside `torch.optim`: the same bits as `torch.optim.SGD` and `torch.optim.Adam`, without
+the import of the compiler (2 to 3 seconds) that every `torch.optim.Optimizer` causes. The learning rate is an argument
+of each step, because schedules are functions of the epoch and the step.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
-from reprood.engine.lars import LARS
 from reprood.engine.training import Training
 
 Group = dict[str, Any]
 
 
-class Optimizer(Protocol):
-    """What `fit` asks of an optimiser."""
+class Optimizer:
+    """Base class: parameters in groups, and buffers that hold one tensor per parameter.
+
+    Parameters
+    ----------
+    groups : sequence of dict
+        Each with "params" (list of parameters) and "weight_decay" (float).
+    buffers : tuple of str
+        Names of the buffers; a parameter's entries are None until it has had a gradient.
+    """
+
+    def __init__(self, groups: Sequence[Group], buffers: tuple[str, ...]) -> None:
+        self.parameters: list[nn.Parameter] = [p for group in groups for p in group["params"]]
+        self.decays: list[float] = [float(group["weight_decay"]) for group in groups for _ in group["params"]]
+        self.buffers: dict[str, list[Tensor | None]] = {name: [None] * len(self.parameters) for name in buffers}
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Discard the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
 
+    @torch.no_grad()
     def step(self, rate: float) -> None:
-        """Update the parameters with learning rate `rate`."""
+        """Update every parameter that has a gradient; the gradients may be overwritten.
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that is needed to go on."""
+        Parameters
+        ----------
+        rate : float
+            Learning rate of this step.
+        """
+        for decay in dict.fromkeys(self.decays):
+            rows = [i for i, p in enumerate(self.parameters) if p.grad is not None and self.decays[i] == decay]
+            if rows:
+                parameters: list[Tensor] = [self.parameters[i] for i in rows]
+                gradients = [gradient for p in parameters if (gradient := p.grad) is not None]
+                buffers = {name: [values[i] for i in rows] for name, values in self.buffers.items()}
+                self.update(parameters, gradients, buffers, rate, decay)
+                for name, values in buffers.items():
+                    for i, value in zip(rows, values, strict=True):
+                        self.buffers[name][i] = value
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+    def update(
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        buffers: dict[str, list[Tensor | None]],
+        rate: float,
+        decay: float,
+    ) -> None:
+        """Update parameters of one weight decay in place; entries of `buffers` that are None are to be filled."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, list[Tensor | None]]:
+        """Return the buffers, which is all that is needed to resume."""
+        return self.buffers
+
+    def load_state_dict(self, state: dict[str, list[Tensor | None]]) -> None:
+        """Resume from what `state_dict` returned; tensors are moved to their parameter's device."""
+        for name in self.buffers:
+            self.buffers[name] = [
+                None if stored is None else stored.to(parameter.device)
+                for parameter, stored in zip(self.parameters, state[name], strict=True)
+            ]
 
 
-class SGD:
+class SGD(Optimizer):
     """Stochastic gradient descent with momentum m and L2 decay w, as `torch.optim.SGD`.
 
     For a gradient g and rate r: d = g + w p; v = m v + d (v = d in the first step); then p = p - r v, or
@@ -41,101 +92,163 @@ class SGD:
     Parameters
     ----------
     groups : sequence of dict
-        "params" (list of parameters) and "weight_decay" (float) each.
+        As for `Optimizer`.
     momentum : float
         m in [0, 1).
     nesterov : bool
-        Nesterov's form.
+        Whether to use Nesterov's momentum.
+
+    Examples
+    --------
+    >>> weight = nn.Parameter(torch.tensor([1.0]))
+    >>> weight.grad = torch.tensor([0.5])
+    >>> SGD([{"params": [weight], "weight_decay": 0.0}], momentum=0.9, nesterov=False).step(0.1)
+    >>> weight.data
+    tensor([0.9500])
     """
 
     def __init__(self, groups: Sequence[Group], momentum: float, nesterov: bool) -> None:
-        self.parameters: list[nn.Parameter] = [p for group in groups for p in group["params"]]
-        self.decays: list[float] = [float(group["weight_decay"]) for group in groups for _ in group["params"]]
+        super().__init__(groups, ("momentum",))
         self.momentum = momentum
         self.nesterov = nesterov
-        self.velocity: list[Tensor | None] = [None] * len(self.parameters)
 
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for parameter in self.parameters:
-            parameter.grad = None
+    def update(
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        buffers: dict[str, list[Tensor | None]],
+        rate: float,
+        decay: float,
+    ) -> None:
+        """Call torch's SGD."""
+        sgd(
+            parameters, gradients, buffers["momentum"], foreach=True, weight_decay=decay, momentum=self.momentum,
+            lr=rate, dampening=0.0, nesterov=self.nesterov, maximize=False,
+        )  # fmt: skip
 
-    @torch.no_grad()
-    def step(self, rate: float) -> None:
-        """Update every parameter that has a gradient; the gradients are used up."""
-        by_decay: dict[float, tuple[list[Tensor], list[Tensor]]] = {}
-        parameters: list[Tensor] = []
-        gradients: list[Tensor] = []
-        old: list[Tensor] = []
-        fresh: list[Tensor] = []
-        velocity: list[Tensor] = []
-        for i, parameter in enumerate(self.parameters):
-            gradient = parameter.grad
-            if gradient is None:
-                continue
-            parameters.append(parameter)
-            gradients.append(gradient)
-            decayed = by_decay.setdefault(self.decays[i], ([], []))
-            decayed[0].append(gradient)
-            decayed[1].append(parameter)
-        for decay, (some_gradients, some_parameters) in by_decay.items():
-            if decay:
-                torch._foreach_add_(some_gradients, some_parameters, alpha=decay)
-        if self.momentum:
-            for i, parameter in enumerate(self.parameters):
-                gradient = parameter.grad
-                if gradient is None:
-                    continue
-                known = self.velocity[i]
-                if known is None:
-                    self.velocity[i] = known = gradient.clone()
-                else:
-                    old.append(known)
-                    fresh.append(gradient)
-                velocity.append(known)
-            if old:
-                torch._foreach_mul_(old, self.momentum)
-                torch._foreach_add_(old, fresh)
-            if self.nesterov:
-                torch._foreach_add_(gradients, velocity, alpha=self.momentum)
-            else:
-                gradients = velocity
-        torch._foreach_add_(parameters, gradients, alpha=-rate)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The velocities."""
-        return {"velocity": self.velocity}
+class Adam(Optimizer):
+    """Adam without weight decay (Kingma and Ba 2015), as `torch.optim.Adam`.
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put stored velocities back, on the parameters' devices and in their memory format."""
-        for i, (parameter, stored) in enumerate(zip(self.parameters, state["velocity"], strict=True)):
-            self.velocity[i] = None if stored is None else stored.to(parameter.device)
+    For a gradient g in the t-th step of a parameter p, with rate r: m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2;
+    p = p - r / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps).
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+    betas : (float, float)
+        b1 and b2 in [0, 1).
+    eps : float
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+    ) -> None:
+        super().__init__([{"params": list(parameters), "weight_decay": 0.0}], ("mean", "square", "step"))
+        self.betas = betas
+        self.eps = eps
+
+    def update(
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        buffers: dict[str, list[Tensor | None]],
+        rate: float,
+        decay: float,
+    ) -> None:
+        """Call torch's Adam; each parameter counts its own steps."""
+        for i, parameter in enumerate(parameters):
+            if buffers["step"][i] is None:
+                buffers["mean"][i] = torch.zeros_like(parameter)
+                buffers["square"][i] = torch.zeros_like(parameter)
+                buffers["step"][i] = torch.zeros(())  # on the CPU, where torch reads it without waiting for a GPU
+        mean, square, step = ([t for t in buffers[name] if t is not None] for name in ("mean", "square", "step"))
+        first, second = self.betas
+        adam(
+            parameters, gradients, mean, square, [], step, foreach=True, amsgrad=False, beta1=first, beta2=second,
+            lr=rate, weight_decay=decay, eps=self.eps, maximize=False,
+        )  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, list[Tensor | None]]) -> None:
+        """Resume from what `state_dict` returned; step counts stay on the CPU."""
+        super().load_state_dict(state)
+        self.buffers["step"] = list(state["step"])
+
+
+class LARS(Optimizer):
+    """Layer-wise adaptive rate scaling around SGD with momentum (You, Gitman and Ginsburg 2017, arXiv 1708.03888).
+
+    The form of CSI's code (https://github.com/alinlab/CSI), which takes it from
+    https://github.com/kakaobrain/torchlars. For a tensor p with gradient g, decay w, trust t and rate r:
+    q = t |p| / (|g| + w |p| + eps) if |p| > 0 and |g| > 0, else 1; d = q (g + w p); v = m v + d (v = d in the first
+    step); p = p - r v. No tensor is exempt, neither biases nor those of batch normalisation.
+
+    Parameters
+    ----------
+    groups : sequence of dict
+        As for `Optimizer`.
+    momentum : float
+        m in [0, 1).
+    trust, eps : float
+        t and eps.
+    """
+
+    def __init__(self, groups: Sequence[Group], momentum: float, trust: float = 1e-3, eps: float = 1e-8) -> None:
+        super().__init__(groups, ("momentum",))
+        self.momentum = momentum
+        self.trust = trust
+        self.eps = eps
+
+    def update(
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        buffers: dict[str, list[Tensor | None]],
+        rate: float,
+        decay: float,
+    ) -> None:
+        """Scale the gradients of all tensors at once: one vector of norms, without waiting for a GPU."""
+        size = torch.stack(torch._foreach_norm(parameters))
+        slope = torch.stack(torch._foreach_norm(gradients))
+        ratio = torch.where((size > 0) & (slope > 0), self.trust * size / (slope + decay * size + self.eps), 1.0)
+        torch._foreach_add_(gradients, torch._foreach_mul(parameters, decay))
+        torch._foreach_mul_(gradients, list(ratio.unbind()))
+        sgd(
+            parameters, gradients, buffers["momentum"], foreach=True, weight_decay=0.0, momentum=self.momentum,
+            lr=rate, dampening=0.0, nesterov=False, maximize=False,
+        )  # fmt: skip
 
 
 def decay_groups(model: nn.Module, exempt: Iterable[nn.Parameter]) -> list[Group]:
-    """Two parameter groups: everything with the training's weight decay, the `exempt` parameters without."""
-    free = {id(parameter) for parameter in exempt}
-    every = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    """Return two parameter groups: one with the training's weight decay, and the `exempt` parameters without decay."""
+    exempt_ids = {id(parameter) for parameter in exempt}
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
-        {"params": [parameter for parameter in every if id(parameter) not in free]},
-        {"params": [parameter for parameter in every if id(parameter) in free], "weight_decay": 0.0},
+        {"params": [parameter for parameter in trainable if id(parameter) not in exempt_ids]},
+        {"params": [parameter for parameter in trainable if id(parameter) in exempt_ids], "weight_decay": 0.0},
     ]
 
 
 def build_optimizer(model: nn.Module, training: Training, groups: Sequence[Group] | None = None) -> Optimizer:
-    """The optimiser of a phase over `groups` (by default one group of all the model's parameters).
+    """Build the optimiser of a phase.
 
-    A group without "weight_decay" has that of `training`.
+    Parameters
+    ----------
+    model : nn.Module
+    training : Training
+        Names the optimiser and its settings.
+    groups : sequence of dict, optional
+        "params" and, where it differs from that of `training`, "weight_decay"; default: one group of all parameters.
 
     Raises
     ------
     ValueError
         When the groups do not hold every trainable parameter exactly once.
     """
-    every = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    chosen = [{"weight_decay": training.weight_decay, **group} for group in groups or [{"params": every}]]
-    given = [id(parameter) for group in chosen for parameter in group["params"]]
-    if sorted(given) != sorted(map(id, every)):
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    chosen = [{"weight_decay": training.weight_decay, **group} for group in groups or [{"params": trainable}]]
+    grouped = [id(parameter) for group in chosen for parameter in group["params"]]
+    if sorted(grouped) != sorted(map(id, trainable)):
         raise ValueError("the parameter groups must hold every trainable parameter of the model exactly once")
     if training.optimizer == "lars":
         return LARS(chosen, training.momentum)

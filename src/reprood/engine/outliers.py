@@ -1,4 +1,4 @@
-"""Auxiliary outliers beside the in-distribution (ID) images of a step, for methods that train with both."""
+"""Auxiliary outliers in addition to the in-distribution (ID) images of a step, for methods that train on both."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -18,14 +18,16 @@ PER_IMAGE = 2  # outliers for each ID image, in Outlier Exposure and in HOOD
 
 
 def outlier_set(problem: Problem, name: str, where: str) -> ImageSet:
-    """The auxiliary set of a name, or the only one when the name is "".
+    """Return the auxiliary set with a name, or the only one when the name is "".
 
     Parameters
     ----------
     problem : Problem
+        With the auxiliary sets.
     name : str
+        Name of the set, or "".
     where : str
-        Who asks, for the message.
+        Start of the error message: the run or study that needs the set.
 
     Raises
     ------
@@ -38,15 +40,20 @@ def outlier_set(problem: Problem, name: str, where: str) -> ImageSet:
         return next(iter(problem.auxiliary.values()))
     wanted = f"the auxiliary set '{name}'" if name else "one auxiliary set"
     raise ReproodError(
-        f"{where}: outliers are needed from {wanted}; the benchmark has {', '.join(problem.auxiliary) or 'none'}. Give "
-        "it one under 'auxiliary', or choose one by its name with 'outliers'."
+        f"{where}: outliers are needed from {wanted}; the benchmark has {', '.join(problem.auxiliary) or 'none'}. Add "
+        "one under 'auxiliary', or choose one by name with 'outliers'."
     )
 
 
 def first_row(count: int, epochs: int, epoch: int) -> int:
-    """Where an epoch (0-based, of `epochs`) begins to read `count` outliers: int(count / epochs * epoch).
+    """Return the row of `count` outliers at which an epoch (0-based, of `epochs`) starts: int(count / epochs * epoch).
 
     Equally spaced, as in HOOD's code with the option that its README uses.
+
+    Examples
+    --------
+    >>> [first_row(10, 4, epoch) for epoch in range(4)]
+    [0, 2, 5, 7]
     """
     return int(count / epochs * epoch)
 
@@ -54,20 +61,21 @@ def first_row(count: int, epochs: int, epoch: int) -> int:
 def outlier_batches(
     problem: Problem, training: Training, run: Run, *, name: str, order: Order
 ) -> Callable[[Batch], Tensor]:
-    """A function that gives a step's outliers, uint8 [2B, C, H, W]: two for each of the step's B ID images.
+    """Return a function from a batch of B ID images to uint8 outliers [2B, C, H, W], two per image.
 
     Parameters
     ----------
     problem : Problem
-        Has the outliers under `auxiliary`.
+        With the outliers under `auxiliary`.
     training : Training
-        Of the phase; its `batch_size` and `epochs` tell how far the reading has come.
+        Settings of the phase; `batch_size` and `epochs` determine the rows of a step.
     run : Run
+        Seeds and device.
     name : str
-        The auxiliary set; "" takes the only one.
+        Name of the auxiliary set; "" for the only one.
     order : {"sequential", "random"}
-        "sequential": as they are stored, each epoch from `first_row` on; "random": in a new random order each epoch.
-        Either way the reading begins again when it comes to the end.
+        "sequential": in stored order, each epoch from `first_row` on; "random": in a new random order each epoch.
+        Both continue with the first row after the last one.
 
     Raises
     ------
@@ -78,7 +86,7 @@ def outlier_batches(
     count = len(images)
 
     @lru_cache(maxsize=1)
-    def reading(epoch: int) -> Tensor:
+    def reading_order(epoch: int) -> Tensor:
         if order == "random":
             rows = torch.randperm(count, generator=run.generator("outliers", epoch))
         else:
@@ -87,7 +95,7 @@ def outlier_batches(
 
     def outliers(batch: Batch) -> Tensor:
         start = batch.step * PER_IMAGE * training.batch_size
-        places = torch.arange(start, start + PER_IMAGE * len(batch.images), device=run.device) % count
-        return images.index_select(0, reading(batch.epoch)[places])
+        positions = torch.arange(start, start + PER_IMAGE * len(batch.images), device=run.device) % count
+        return images.index_select(0, reading_order(batch.epoch)[positions])
 
     return outliers

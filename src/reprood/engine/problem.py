@@ -1,4 +1,4 @@
-"""A benchmark as a training sees it: images on the device, classes, normalisation, a network to be built."""
+"""A benchmark as a method receives it: images on the device, classes, normalisation, a network to build."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,12 +33,12 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Problem:
-    """What a method is given to train on.
+    """The data and the network of one training.
 
     Attributes
     ----------
     train, validation : ImageSet
-        uint8. Nothing but these (and `auxiliary`) may influence a model or its settings.
+        uint8. Only these (and `auxiliary`) may influence a model or its settings.
     auxiliary : dict of ImageSet
         Unlabelled or outlier data that the benchmark allows in training.
     classes, channels, size : int
@@ -46,12 +46,12 @@ class Problem:
     mean, std : tuple of float
         Per channel, of ID train, in units of [0, 1] images.
     backbone : callable
-        Builds a fresh, untrained network; call it inside `reprood.engine.seeds.seeded`.
+        Builds an untrained network; call it inside `reprood.engine.seeds.seeded`.
     monitor : dict of ImageSet
-        Sets whose error the history records. The test set is among them only so that the papers' best-epoch numbers
-        can be shown; no choice is ever made from it.
+        Sets whose error the history records. It includes the test set only so that the papers' best-epoch numbers can
+        be shown; no choice is ever based on it.
     trusted : bool Tensor [N] or None
-        Training rows whose label is known to be right, in a benchmark with label noise that has such rows.
+        Training rows whose label is known to be correct, in benchmarks with label noise that have such rows.
     """
 
     train: ImageSet
@@ -68,21 +68,21 @@ class Problem:
 
 
 def image_set(split: Split, device: torch.device) -> ImageSet:
-    """A stored split [N, H, W, C] on the device as uint8 [N, C, H, W]."""
+    """Return a stored split [N, H, W, C] on the device as uint8 [N, C, H, W]."""
     images = torch.from_numpy(np.array(np.moveaxis(split.images, 3, 1), order="C"))
     labels = torch.from_numpy(np.array(split.labels, dtype=np.int64))
     return ImageSet(images.to(device), labels.to(device))
 
 
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of uint8 images [N, H, W, C], in units of [0, 1].
+    """Return mean and standard deviation per channel of uint8 images [N, H, W, C], in units of [0, 1].
 
-    Exact counts of the 256 values, so the result does not depend on the order of a sum.
+    Computed from exact counts of the 256 values, so that the result does not depend on the order of a sum.
 
     Raises
     ------
     ReproodError
-        When a channel is constant: it cannot be normalised.
+        When a channel is constant and so cannot be normalised.
     """
     values = np.arange(256, dtype=np.float64) / 255
     means, deviations = [], []
@@ -106,16 +106,16 @@ def load_problem(
     *,
     auxiliary: tuple[str, ...] = (),
 ) -> Problem:
-    """Put a benchmark's splits on the device.
+    """Load a benchmark's splits to the device.
 
     Parameters
     ----------
     folders : mapping
-        Folder of "train", "validation", "test" and of every name in `auxiliary`.
+        Folders of "train", "validation", "test" and every name in `auxiliary`.
     backbone : callable
         Number of channels -> untrained network.
     device : torch.device
-        Where the images are to live.
+        Where to put the images.
     auxiliary : tuple of str
         Names of the auxiliary sets.
 
@@ -138,7 +138,7 @@ def load_problem(
         if shape[1:] != train.images.shape[1:]:
             raise ReproodError(
                 f"{split.folder} has images of shape {shape[1:]}, the training images have {train.images.shape[1:]}; "
-                "prepare all splits by one rule."
+                "prepare all splits in the same way."
             )
     names = train.meta.get("classes") or []
     classes = len(names) or int(train.labels.max()) + 1

@@ -1,4 +1,4 @@
-"""Where random numbers come from: seeds derived by hashing, generators built from seeds."""
+"""Seeds derived by hashing, and the handling of torch's global generators."""
 
 import hashlib
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ def hashed_seed(*parts: int | str) -> int:
 
 
 def derive_seed(suite_seed: int, benchmark: str, method: str, seed: int) -> int:
-    """The root seed of a run, in 0..2^63 - 1."""
+    """Return the root seed of a run, in 0..2^63 - 1."""
     return hashed_seed("run", suite_seed, benchmark, method, seed)
 
 
 def seed_globally(seed: int, device: torch.device) -> None:
-    """Seed torch's global generators, for what cannot take one of its own (dropout, initialisation).
+    """Seed torch's global generators, for operations that take no generator argument (dropout, initialisation).
 
-    A hundred times as fast as `torch.manual_seed`, which remembers a stack trace per call for devices not in use.
+    A hundred times as fast as `torch.manual_seed`, which stores a stack trace per call for devices not in use.
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
@@ -30,14 +30,14 @@ def seed_globally(seed: int, device: torch.device) -> None:
 
 @contextmanager
 def own_global_generators(device: torch.device) -> Iterator[None]:
-    """Put torch's global generators back, as they were, after the block."""
+    """Restore the state of torch's global generators after the block."""
     with torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else []):
         yield
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the global CPU generator inside the block and put it back afterwards: for the initialisation of modules."""
+    """Seed the global CPU generator for the block and restore it afterwards: for the initialisation of modules."""
     cpu = torch.device("cpu")
     with own_global_generators(cpu):
         seed_globally(seed, cpu)

@@ -1,4 +1,4 @@
-"""A method's settings: its paper's values, with what a suite says instead laid over them."""
+"""A method's settings: its paper's values, overridden by those of a suite."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ Form = TypeVar("Form", bound=BaseModel)
 
 
 def overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over`; mappings are laid over each other key by key."""
+    """Return `base` updated with the values of `over`; nested mappings are merged key by key."""
     result = dict(base)
     for key, value in over.items():
         old = result.get(key)
@@ -20,12 +20,12 @@ def overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
 
 
 def read_settings(form: type[Form], values: Mapping[str, Any], where: str) -> Form:
-    """`form`'s defaults with `values` over them, validated.
+    """Return `form`'s defaults updated with `values`, validated.
 
     Raises
     ------
     ReproodError
-        For an unknown key or an impossible value; names `where` and the key.
+        For an unknown key or an invalid value; names `where` and the key.
     """
     try:
         return form.model_validate(overlaid(form().model_dump(), values))

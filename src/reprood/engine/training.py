@@ -8,7 +8,7 @@ from reprood.engine import schedules
 
 
 class Training(BaseModel):
-    """How a network is trained; every method has one with its paper's values.
+    """Settings of a training phase; every method has one with its paper's values.
 
     Attributes
     ----------
@@ -17,33 +17,34 @@ class Training(BaseModel):
     optimizer : {"sgd", "lars"}
         Stochastic gradient descent with `momentum` and `nesterov`; or LARS with `momentum` (trust 0.001).
     lr, weight_decay : float
-        Learning rate at the start (after warm-up); L2 decay of every parameter that a method does not exempt.
+        Learning rate after warm-up; L2 decay of every parameter that a method does not exempt.
     schedule : str
+        See `reprood.engine.schedules`.
         "constant"; "multistep" (times `gamma` from epoch int(f * epochs) for each f of `milestones`); "floor_steps"
-        (CutMix's CIFAR rule, the same up to rounding for odd numbers of epochs); "imagenet_steps" (CutMix's ImageNet
+        (CutMix's CIFAR rule, which rounds differently for odd numbers of epochs); "imagenet_steps" (CutMix's ImageNet
         rule); "cosine" (per epoch) and "cosine_step" (per step), both from `lr` to `final_lr`; "warmup_restart"
         (ReSmooth's: up to `warmup_factor` * lr in epoch `warmup_epochs`, then a cosine from lr); "gradual_cosine" and
-        "gradual_multistep" (CSI's: per step up to `warmup_factor` * lr, then from there a cosine or steps; each step
-        has the rate of the step before).
+        "gradual_multistep" (CSI's: per step up to `warmup_factor` * lr, then a cosine or steps from there; each step
+        uses the rate of the previous step).
     milestones : tuple of float
         Shares of the epochs at which the rate drops, for "multistep", "floor_steps" and "gradual_multistep"
-        (there counted from the end of the warm-up).
+        (counted from the end of the warm-up in the latter).
     warmup_epochs : float
-        The rate rises linearly from `warmup_start` * lr to lr over these first epochs, step by step.
+        The rate rises linearly, step by step, from `warmup_start` * lr to lr over the first epochs.
     warmup_factor : float
-        For "warmup_restart" and the "gradual" rules, which do not use `warmup_start`.
+        Peak of "warmup_restart" and the "gradual" rules, as a multiple of lr; these do not use `warmup_start`.
     augment : {"crop_flip", "crop", "flip", "none"}
         Random crop after zero padding by `crop_padding` pixels, random horizontal flip.
     drop_last : bool
-        Leave out a last batch that is not full.
+        Skip the last batch of an epoch if it is not full.
     smallest_batch : int
-        A last batch with fewer images than this is left out.
+        Skip the last batch of an epoch if it has fewer images.
     clip_norm : float or None
-        Largest L2 norm of the whole gradient.
+        Maximum L2 norm of the gradient of all parameters.
     ema : float or None
-        Decay of an exponential moving average of the weights, which then replaces the weights at the end.
+        Decay of an exponential moving average of the weights, which replaces the weights at the end.
     monitor_every : int
-        Epochs between two measurements of the error on validation and test (the last epoch is always measured).
+        Epochs between two measurements of the monitored errors (the last epoch is always measured).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,7 +88,7 @@ class Training(BaseModel):
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0")
         if self.nesterov and self.optimizer != "sgd":
-            raise ValueError("nesterov is a form of sgd; set it to false")
+            raise ValueError("nesterov is for sgd only; set it to false")
         if self.smallest_batch > self.batch_size:
             raise ValueError("smallest_batch must not exceed batch_size")
         if self.warmup_epochs > self.epochs:
@@ -95,22 +96,22 @@ class Training(BaseModel):
         return self
 
     def steps(self, images: int) -> int:
-        """Steps per epoch on a training set of `images` images."""
+        """Return the number of steps per epoch on a training set of `images` images."""
         full, rest = divmod(images, self.batch_size)
         return full + (not self.drop_last and rest >= self.smallest_batch)
 
     def rate(self, epoch: int, step: int, steps: int) -> float:
-        """Learning rate of step `step` (0-based, of `steps`) in epoch `epoch` (0-based)."""
+        """Return the learning rate of step `step` (0-based, of `steps`) in epoch `epoch` (0-based)."""
         match self.schedule:
             case "warmup_restart":
                 return schedules.warmup_restart(
                     self.lr, epoch, self.epochs, int(self.warmup_epochs), self.warmup_factor
                 )
             case "gradual_cosine" | "gradual_multistep":
-                behind = max(epoch * steps + step - 1, 0) / steps
+                position = max(epoch * steps + step - 1, 0) / steps
                 drops = self.milestones if self.schedule == "gradual_multistep" else ()
                 return schedules.gradual(
-                    self.lr, behind, self.epochs, self.warmup_epochs, self.warmup_factor, drops, self.gamma
+                    self.lr, position, self.epochs, self.warmup_epochs, self.warmup_factor, drops, self.gamma
                 )
             case "constant":
                 rate = self.lr

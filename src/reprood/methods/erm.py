@@ -49,6 +49,9 @@ def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.
     return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
 
 
+data_parallel = True  # the loss is a mean over samples
+
+
 def build(config: Config, backbone: nn.Module, classes: int) -> nn.Module:
     """The untrained network: backbone and linear head."""
     return Classifier(backbone, classes)

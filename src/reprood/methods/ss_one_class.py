@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from reprood.core.errors import ReproodError
 from reprood.engine.batches import Batch, make_inputs, make_normalise
+from reprood.engine.device import autocast
 from reprood.engine.fit import fit
-from reprood.engine.precision import autocast
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded

@@ -11,6 +11,7 @@ import pandas as pd
 
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file
+from reprood.core.machine import describe_machine
 from reprood.evaluate.table import evaluate_run, read_metrics
 from reprood.pipeline.plan import Plan
 from reprood.publish.contents import SUITE, suite_record
@@ -124,7 +125,7 @@ def _again(folder: Path, root: Path, plan: Plan, job: tuple[str, str, int]) -> S
     with tempfile.TemporaryDirectory(prefix="reprood-") as temporary:
         out, state = Path(temporary) / "run", Path(temporary) / "state"
         settings = json.loads(plan.train_parameters(benchmark, method, seed))
-        train_run(settings, data=data, out=out, state=state, threads=told["threads"])
+        train_run(settings, data=data, out=out, state=state, threads=told["threads"], machine=describe_machine())
         splits = {split: data / split for split in asked["splits"]}
         predictions = out / "predictions.parquet"
         predict_run(out, splits, asked["detectors"], predictions, asked=asked, threads=told["threads"])

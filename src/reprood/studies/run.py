@@ -19,8 +19,7 @@ from torch import nn
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path
 from reprood.data.arrays import write_npz
-from reprood.engine.device import make_repeatable, resolve_device
-from reprood.engine.precision import resolve_precision
+from reprood.engine.device import make_repeatable, resolve_device, resolve_precision
 from reprood.engine.problem import Problem, load_problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import derive_seed
@@ -94,7 +93,6 @@ class Given:
             name=f"study/{self.name}/{seed}",
             root_seed=derive_seed(self.suite_seed, "study", self.name, seed),
             state=self.state / str(seed),
-            heartbeat=None,
             device=self.device,
             precision=resolve_precision(precision, self.device),
         )

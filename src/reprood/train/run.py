@@ -1,4 +1,4 @@
-"""Stage `train`: hand a benchmark's problem to a method, run it, store the model whole.
+"""Stage `train`: pass a benchmark's problem to a method, train, and store the model.
 
 Writes model.safetensors, model.json (all that is needed to rebuild the network), history.csv and run.json.
 """
@@ -6,7 +6,8 @@ Writes model.safetensors, model.json (all that is needed to rebuild the network)
 import csv
 import hashlib
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,34 +24,33 @@ from torch import nn
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, canonical_json, file_lock, read_json, sha256_file, write_json
 from reprood.core.yaml import explain
-from reprood.engine.device import device_name, make_repeatable, resolve_device
-from reprood.engine.machine import machine
-from reprood.engine.precision import resolve_precision
+from reprood.engine.device import device_name, make_repeatable, resolve_device, resolve_precision
+from reprood.engine.distributed import Workers, join_workers
 from reprood.engine.problem import Problem, load_problem
-from reprood.engine.run import Run
+from reprood.engine.run import NoProgress, Progress, Run, never
 from reprood.engine.seeds import derive_seed, seeded
 from reprood.engine.settings import read_settings
 from reprood.methods import registry
 
 RECORD = ("benchmark", "method", "seed", "suite_seed", "use", "settings", "backbone", "precision")
-LARGEST_OPTION = 4096  # of a network: no depth, width or stride is larger
+LARGEST_OPTION = 4096  # upper bound of the depth, width and stride of a network
 HISTORY = ("phase", "epoch", "lr", "train_loss")
 
 
 def parse_config(record: Mapping[str, Any]) -> Any:
-    """The method's `Config`: its paper's values with the record's settings over them.
+    """Return the method's `Config`: its paper's values, overridden by the record's settings.
 
     Raises
     ------
     ReproodError
-        For an unknown or impossible setting; names the run and the key.
+        For an unknown or invalid setting; names the run and the key.
     """
     form: type[BaseModel] = registry.method(record["use"]).Config
     return read_settings(form, record["settings"], f"{record['benchmark']}/{record['method']}")
 
 
 def network(record: Mapping[str, Any], channels: int) -> nn.Module:
-    """An untrained backbone as the record says; call it inside `seeded`.
+    """Build the untrained backbone of a record; call it inside `seeded`.
 
     Raises
     ------
@@ -67,11 +67,16 @@ def network(record: Mapping[str, Any], channels: int) -> nn.Module:
     build = registry.backbone(str(options.pop("name", "")))
     try:
         return build(channels, **options)
-    except (TypeError, RuntimeError, MemoryError) as error:  # the last two: more memory than there is
+    except (TypeError, RuntimeError, MemoryError) as error:  # the last two: not enough memory
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ReproodError(
             f"{record['benchmark']}/{record['method']}: backbone {record['backbone']}: {reason}; correct the options."
         ) from error
+
+
+def supports_data_parallel(method: object) -> bool:
+    """Return whether a method declares `data_parallel` (see `reprood.engine.distributed`)."""
+    return bool(getattr(method, "data_parallel", False))
 
 
 def train_run(
@@ -80,13 +85,16 @@ def train_run(
     data: Path,
     out: Path,
     state: Path,
-    heartbeat: Path | None = None,
     device: str = "auto",
     threads: int | None = None,
     checkpoint_seconds: float = 60.0,
     code: str = "",
+    machine: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+    data_parallel: bool = False,
 ) -> None:
-    """Train one run and write its four files; one that was killed goes on where its last checkpoint was.
+    """Train one run and write its four files; an interrupted one resumes from its last checkpoint.
 
     Parameters
     ----------
@@ -99,67 +107,95 @@ def train_run(
         Folder of the run.
     state : Path
         Folder of the resume checkpoints; removed once the model is in place.
-    heartbeat : Path or None
-        File that tells how far the training is; removed at the end.
     device : {"auto", "cpu", "cuda"}
         Where to train.
     threads : int or None
         CPU threads; the same number gives the same bits.
     checkpoint_seconds : float
-        Seconds between two checkpoints: what a killed training may lose.
+        Minimum seconds between two checkpoints: what a killed training may lose.
     code : str
-        Fingerprint of the code; it is recorded.
+        Fingerprint of the code, to be recorded.
+    machine : mapping, optional
+        Description of the machine, to be recorded (`reprood.core.machine.describe_machine`).
+    progress : Progress, optional
+        Display callbacks (`reprood.core.progress.TrainingProgress`); nothing is shown by default.
+    stop : callable, optional
+        Called after every step; when it returns True, a checkpoint is saved and `reprood.engine.run.Stopped` raised.
+    data_parallel : bool
+        Share every batch with the other processes that torchrun started (`reprood.engine.distributed`). Only rank 0
+        writes files and shows progress.
 
     Raises
     ------
     ReproodError
-        For wrong settings or data, a missing device, a diverging loss, a full disk, or another process that is
-        training the same run.
+        For wrong settings or data, a missing device, a diverging loss, a full disk, another process that is training
+        the same run, or a method that cannot be trained data-parallel.
+    Stopped
+        When `stop` requested it.
     """
     missing = [key for key in RECORD if key not in settings]
     if missing:
-        raise ReproodError(f"The settings of a training lack {', '.join(missing)}; copy them from `snakemake -n -p`.")
-    name = f"{settings['benchmark']}/{settings['method']}/{settings['seed']}"
-    where = resolve_device(device)
-    make_repeatable(where, threads)
-    config = parse_config(settings)
-    busy = f"Another process is training {name} (it holds {state / 'lock'}); wait for it or stop it."
-    with file_lock(state / "lock", wait=False, busy=busy):
-        auxiliary = tuple(settings.get("auxiliary", ()))
-        folders = {split: data / split for split in ("train", "validation", "test", *auxiliary)}
-        problem = load_problem(folders, lambda channels: network(settings, channels), where, auxiliary=auxiliary)
-        facts = _facts(settings, folders, where)
-        run = Run(
-            name=name,
-            root_seed=derive_seed(
-                settings["suite_seed"], settings["benchmark"], settings["method"], int(settings["seed"])
-            ),
-            state=state,
-            heartbeat=heartbeat,
-            device=where,
-            precision=facts["precision"],
-            checkpoint_seconds=checkpoint_seconds,
-            channels_last=facts["channels_last"],
-            compile=facts["compile"],
-            key=hashlib.sha256(canonical_json([settings, facts]).encode()).hexdigest(),
+        raise ReproodError(
+            f"The settings of a training have no {', '.join(missing)}; copy them from `snakemake -n -p`."
         )
-        try:
-            model, history = registry.method(settings["use"]).train(problem, config, run)
+    name = f"{settings['benchmark']}/{settings['method']}/{settings['seed']}"
+    resolved = resolve_device(device)
+    make_repeatable(resolved, threads)
+    config = parse_config(settings)
+    method = registry.method(settings["use"])
+    if data_parallel and not supports_data_parallel(method):
+        raise ReproodError(
+            f"{name}: {settings['use']} cannot be trained by several processes, because its loss is not a plain mean "
+            "over samples; train it with one process (without --data-parallel)."
+        )
+    auxiliary = tuple(settings.get("auxiliary", ()))
+    folders = {split: data / split for split in ("train", "validation", "test", *auxiliary)}
+    busy = f"Another process is training {name} (it holds {state / 'lock'}); wait for it or stop it."
+    with join_workers(resolved) if data_parallel else nullcontext(Workers()) as workers:
+        main = workers.rank == 0
+        with file_lock(state / "lock", wait=False, busy=busy) if main else nullcontext():
+            problem = load_problem(folders, lambda channels: network(settings, channels), resolved, auxiliary=auxiliary)
+            facts = _facts(settings, folders, resolved, workers)
+            run = Run(
+                name=name,
+                root_seed=derive_seed(
+                    settings["suite_seed"], settings["benchmark"], settings["method"], int(settings["seed"])
+                ),
+                state=state,
+                device=resolved,
+                precision=facts["precision"],
+                checkpoint_seconds=checkpoint_seconds,
+                channels_last=facts["channels_last"],
+                compile=facts["compile"],
+                key=hashlib.sha256(canonical_json([settings, facts]).encode()).hexdigest(),
+                progress=progress if progress is not None and main else NoProgress(),
+                stop=stop or never,
+                workers=workers,
+            )
+            model, history = method.train(problem, config, run)
+            workers.any(False)  # every process has read the last checkpoint before it is removed
+            if not main:
+                return
             _write(out, model, history, settings, config, problem, folders["train"])
-            told = {"code": code, "machine": machine(), "model": sha256_file(out / "model.safetensors")}
-            finished = datetime.now(UTC).isoformat(timespec="seconds")
-            record = {**facts, **told, "root_seed": run.root_seed, "phases": run.log, "finished": finished}
+            record = {
+                **facts,
+                "code": code,
+                "machine": dict(machine or {}),
+                "model": sha256_file(out / "model.safetensors"),
+                "root_seed": run.root_seed,
+                "phases": run.log,
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
             write_json(out / "run.json", record)
-        finally:
-            if heartbeat is not None:
-                heartbeat.unlink(missing_ok=True)
-        for path in state.iterdir():
-            path.unlink()
-        state.rmdir()
+            for path in state.iterdir():
+                path.unlink()
+            state.rmdir()
 
 
-def _facts(settings: Mapping[str, Any], folders: Mapping[str, Path], device: torch.device) -> dict[str, Any]:
-    """What the bits of the result depend on besides code and settings."""
+def _facts(
+    settings: Mapping[str, Any], folders: Mapping[str, Path], device: torch.device, workers: Workers
+) -> dict[str, Any]:
+    """Return what the bits of the result depend on in addition to code and settings."""
     return {
         "versions": {
             "python": platform.python_version(),
@@ -167,6 +203,7 @@ def _facts(settings: Mapping[str, Any], folders: Mapping[str, Path], device: tor
         },
         "device": device_name(device),
         "threads": torch.get_num_threads(),
+        "processes": workers.size,
         "precision": resolve_precision(settings["precision"], device),
         "channels_last": True,
         "compile": bool(settings.get("compile", False)) and device.type == "cuda",
@@ -206,7 +243,7 @@ def _write(
 
 
 class ModelRecord(BaseModel):
-    """What model.json must hold for the network to be built again and used; more may stand in it."""
+    """The part of model.json that is needed to rebuild and use the network; further keys are allowed."""
 
     benchmark: str
     method: str
@@ -221,21 +258,21 @@ class ModelRecord(BaseModel):
     std: tuple[Annotated[FiniteFloat, Field(gt=0)], ...]
 
     @model_validator(mode="after")
-    def _one_a_channel(self) -> "ModelRecord":
+    def _one_per_channel(self) -> "ModelRecord":
         if not len(self.mean) == len(self.std) == self.channels:
-            raise ValueError("mean and std must hold one number a channel")
+            raise ValueError("mean and std must hold one number per channel")
         return self
 
 
 def load_model(folder: Path, device: torch.device | str) -> tuple[nn.Module, dict[str, Any], ModuleType, Any]:
-    """A trained run's model in evaluation mode.
+    """Load a trained run's model in evaluation mode.
 
     Parameters
     ----------
     folder : Path
         Folder of the run.
     device : torch.device or str
-        Where the model is to live.
+        Where to put the model.
 
     Returns
     -------
@@ -246,7 +283,7 @@ def load_model(folder: Path, device: torch.device | str) -> tuple[nn.Module, dic
     Raises
     ------
     ReproodError
-        When files are missing or do not fit together.
+        When files are missing or do not belong together.
     """
     meta: dict[str, Any] = read_json(folder / "model.json")
     try:

@@ -7,8 +7,7 @@ from golden_files import load
 from torch import Tensor, nn
 
 from reprood.data.resampling import mixed
-from reprood.engine.lars import LARS
-from reprood.engine.optimizers import build_optimizer
+from reprood.engine.optimizers import LARS, build_optimizer
 from reprood.engine.training import Training
 from reprood.evaluate.classification import expected_calibration_error
 from reprood.methods.csi import score as csi_score

@@ -584,7 +584,7 @@ class Stopped(Exception):
 
 
 def test_stopped_anywhere_ends_in_the_same_bits(tmp_path: Path, monkeypatch) -> None:
-    from reprood.engine import fit as module
+    from reprood.engine import state as module
 
     config = settings("3way", crop=12)
     whole, history = method.train(one_class(), config, run(tmp_path / "whole"))

@@ -1,4 +1,4 @@
-"""The loop of several networks: order, history, guards, and that an interrupted one ends in the same bits."""
+"""The loop of several networks: order, history, checks, and that an interrupted one gives the same bits."""
 
 from pathlib import Path
 
@@ -9,17 +9,18 @@ from torch.nn import functional
 
 from reprood.core.errors import ReproodError
 from reprood.engine.batches import make_inputs
-from reprood.engine.optimizers import build_optimizer
+from reprood.engine.optimizers import Adam, build_optimizer
+from reprood.engine.run import Stopped
 from reprood.engine.seeds import seeded
+from reprood.engine.state import Position
 from reprood.engine.training import Training
-from reprood.methods.dias.adam import Adam
-from reprood.methods.dias.game import Means, Player, alternate
+from reprood.methods.dias.game import Player, alternate
 from reprood.nets.classifier import Classifier
 
 SHORT = Training(epochs=2, batch_size=16, lr=0.05, crop_padding=2)
 
 
-class Stopped(Exception):
+class Interruption(Exception):
     pass
 
 
@@ -39,7 +40,7 @@ class Game:
 
     def note(self, name, batch, rate) -> None:
         if len(self.calls) == self.stop:
-            raise Stopped
+            raise Interruption
         self.calls.append((name, batch.epoch, batch.step, batch.index.tolist()))
         self.rates.append(rate)
 
@@ -131,11 +132,12 @@ def test_losses_are_means_over_images(tmp_path) -> None:
     expected = sum(value * count for value, count in seen[:4]) / 50
     assert rows[0]["train_loss"] == pytest.approx(expected)
     assert rows[0]["other"] == pytest.approx(2 * expected)
-    means = Means()
-    means.add({"x": torch.tensor(1.0)}, 3)
-    means.add({"x": torch.tensor(2.0), "y": torch.tensor(5.0)}, 1)
-    assert means.take() == {"x": 1.25, "y": 5.0}
-    assert means.take() == {}
+    position = Position(torch.zeros((), dtype=torch.float64))
+    position.add({"x": torch.tensor(1.0)}, 3)
+    position.add({"x": torch.tensor(2.0), "y": torch.tensor(5.0)}, 1)
+    assert position.means() == {"x": 1.25, "y": 5.0}
+    position.next_epoch({})
+    assert position.means() == {}
 
 
 def test_rates_follow_the_schedule_over_both_passes(tmp_path) -> None:
@@ -153,12 +155,12 @@ def test_equal_seeds_equal_bits(tmp_path) -> None:
     assert first.bits() == second.bits() != other.bits()
 
 
-def test_a_training_stopped_anywhere_ends_in_the_same_bits(tmp_path) -> None:
+def test_a_training_interrupted_anywhere_gives_the_same_bits(tmp_path) -> None:
     whole = Game()
     rows = whole.play(tmp_path / "whole")
     for stop in (0, 1, 3, 4, 6, 8, 11, 15):  # steps; in either pass, and between passes and epochs
         folder = tmp_path / str(stop)
-        with pytest.raises(Stopped):
+        with pytest.raises(Interruption):
             Game(stop).play(folder, checkpoint_seconds=0)
         again = Game()
         assert again.play(folder, checkpoint_seconds=0) == rows, stop
@@ -170,8 +172,20 @@ def test_a_training_stopped_anywhere_ends_in_the_same_bits(tmp_path) -> None:
         assert (done.calls, done.bits()) == ([], whole.bits())
 
 
-def test_another_training_does_not_go_on(tmp_path, caplog) -> None:
+def test_a_training_stopped_on_request_gives_the_same_bits(tmp_path) -> None:
+    uninterrupted = Game()
+    rows = uninterrupted.play(tmp_path / "uninterrupted")
+    stopped = Game()
     with pytest.raises(Stopped):
+        stopped.play(tmp_path / "stopped", stop=lambda: len(stopped.calls) == 6)
+    resumed = Game()
+    assert resumed.play(tmp_path / "stopped") == rows
+    assert resumed.bits() == uninterrupted.bits()
+    assert len(resumed.calls) == 10
+
+
+def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path, caplog) -> None:
+    with pytest.raises(Interruption):
         Game(5).play(tmp_path, checkpoint_seconds=0)
     game = Game()
     game.play(tmp_path, SHORT.model_copy(update={"lr": 0.04}))

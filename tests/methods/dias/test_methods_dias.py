@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from reprood.core.errors import ReproodError
 from reprood.core.files import sha256_file
-from reprood.engine.optimizers import SGD
+from reprood.engine.optimizers import SGD, Adam
 from reprood.engine.problem import Problem
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.methods.dias import method as dias
-from reprood.methods.dias.adam import Adam
 from reprood.methods.dias.dcgan import Discriminator, Generator
 from reprood.methods.dias.method import Config, initial_networks, train, train_networks
 from reprood.methods.dias.net import GENERATED, REAL, Dias, StagedClassifier

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reprood.engine.optimizers import SGD
-from reprood.methods.dias.adam import Adam
+from reprood.engine.optimizers import SGD, Adam
 from reprood.methods.dias.dcgan import Discriminator, Generator
 from reprood.methods.dias.net import GENERATED, REAL, StagedClassifier
 from reprood.methods.dias.step import Adversaries, Weights, copycat_step, gan_step, smoothed_cross_entropy

@@ -21,13 +21,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from reprood.engine.batches import Batch, make_inputs
-from reprood.engine.optimizers import build_optimizer
-from reprood.engine.precision import autocast
+from reprood.engine.device import autocast
+from reprood.engine.optimizers import Adam, build_optimizer
 from reprood.engine.problem import Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.methods.dias.adam import Adam
 from reprood.methods.dias.dcgan import Discriminator, Generator
 from reprood.methods.dias.game import Player, Turn, alternate
 from reprood.methods.dias.net import Dias, Networks, StagedClassifier
