@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from reprood.images.augment import normalise, random_crop, random_flip, to_float
-from reprood.methods.csi.simclr import simclr_view
+from reprood.methods.csi.simclr import random_resized_crop
+from reprood.methods.csi.views import coloured
 
 BATCH = 128
 
@@ -119,7 +120,8 @@ def two_views(count: int, size: int, repeats: int) -> list[Row]:
     )
 
     def ours(batch: Tensor, generator: torch.Generator) -> Tensor:
-        return simclr_view(to_float(batch).repeat(2, 1, 1, 1), generator)
+        views = coloured(to_float(batch).repeat(2, 1, 1, 1), generator)
+        return random_resized_crop(views, generator, flip=0.5)
 
     return compare(
         f"SimCLR, two views, {size} x {size} x 3",

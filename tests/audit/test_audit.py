@@ -4,12 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fabricate
 import numpy as np
 import pytest
 import yaml
 from scipy import stats
 
-import fabricate
 from reprood.audit.decide import holm, judge, p_values, two_sided
 from reprood.audit.evidence import parts_of
 from reprood.audit.papers import Paper, load_papers

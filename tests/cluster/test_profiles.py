@@ -12,10 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from checkout import ROOT, Checkout
 from snakemake.cli import get_argument_parser
 from snakemake.resources import GroupResources, Resource, Resources
-
-from checkout import ROOT, Checkout
 
 CLUSTERS = ("slurm", "kubernetes")
 SHARED = ("max-checksum-file-size", "rerun-triggers", "rerun-incomplete", "keep-going", "scheduler", "show-failed-logs")

@@ -1,11 +1,11 @@
 """Detectors against values computed by OpenOOD and pytorch-ood."""
 
+import golden_files
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-import golden_files
 from reprood.detectors import knn, logits, mahalanobis, odin, react, vim
 
 pytestmark = pytest.mark.golden

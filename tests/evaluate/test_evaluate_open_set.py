@@ -2,10 +2,10 @@
 
 from itertools import pairwise
 
+import golden_files
 import numpy as np
 import pytest
 
-import golden_files
 from reprood.core.errors import ReproodError
 from reprood.evaluate.metrics import detection_metrics
 from reprood.evaluate.open_set import acceptance_threshold, answers_of, macro_f, oscr, replicate_open_set

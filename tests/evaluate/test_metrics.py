@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import golden_files
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sklearn_metrics
 
-import golden_files
 from reprood.core.errors import ReproodError
 from reprood.evaluate import variants
 from reprood.evaluate.metrics import METRICS, detection_metrics, needed, rank

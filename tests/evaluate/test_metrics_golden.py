@@ -1,9 +1,9 @@
 """Metrics against values computed by the field's code bases."""
 
+import golden_files
 import numpy as np
 import pytest
 
-import golden_files
 from reprood.evaluate import variants
 from reprood.evaluate.classification import label_ranks, top_k_error
 from reprood.evaluate.metrics import detection_metrics

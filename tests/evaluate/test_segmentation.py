@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from golden_files import load
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
-from golden_files import load
 from reprood.core.errors import ReproodError
 from reprood.evaluate import segmentation
 from reprood.evaluate.segmentation import area_below, au_pro, pixel_auroc, pro_curve, regions

@@ -26,6 +26,7 @@ RUNS = [{"benchmark": "toy", "methods": ["erm"], "seeds": [0, 1]}]
 def good_release() -> Path:
     """A small release of fabricated results."""
     import fabricate
+
     from reprood.audit.papers import load_papers
     from reprood.audit.verdicts import audit
     from reprood.evaluate.collect import collect

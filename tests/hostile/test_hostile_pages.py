@@ -6,9 +6,9 @@ import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
+import fabricate
 import pytest
 
-import fabricate
 from reprood.audit.papers import load_papers
 from reprood.audit.verdicts import audit
 from reprood.config.records import FORMULA

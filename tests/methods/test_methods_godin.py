@@ -115,7 +115,7 @@ def test_input_preprocessing(head) -> None:
     # The same through the functions that predict calls, which choose on h.
     model.input_std.copy_(std)
     config = Config(head=head, epsilons=tuple(epsilons))
-    fitted = godin.fit_scores(model, ImageSet(images, torch.zeros(len(images))), config)
+    fitted = godin.fit_scores(model, ImageSet(images, torch.zeros(len(images))), config, {})
     assert fitted["epsilon"] == epsilons[int(arrays[f"best_eps_index_{head}_h"])]
     columns = godin.scores(model, images, config, fitted)
     for i, epsilon in enumerate(epsilons):
@@ -220,10 +220,10 @@ def test_scores_and_choice() -> None:
     model.input_std.fill_(0.25)
     validation = ImageSet(torch.randn(300, 1, 8, 8, generator=torch.Generator().manual_seed(2)), torch.zeros(300))
     config = Config()
-    fitted = godin.fit_scores(model, validation, config)
+    fitted = godin.fit_scores(model, validation, config, {})
     assert fitted["epsilon"] in config.epsilons
     assert fitted["mean_h_0.0025"] > fitted["mean_h"]  # a small step raises S
-    assert godin.fit_scores(model, validation, Config(halve_epsilon=True))["epsilon"] == fitted["epsilon"] / 2
+    assert godin.fit_scores(model, validation, Config(halve_epsilon=True), {})["epsilon"] == fitted["epsilon"] / 2
     columns = godin.scores(model, validation.images, config, fitted)
     assert set(columns) == {"godin_h", "godin_h_star", "godin_g", *(f"godin_h_eps_{e:g}" for e in config.epsilons)}
     assert all(value.dtype == torch.float64 and value.shape == (300,) for value in columns.values())

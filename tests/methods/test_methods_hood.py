@@ -24,7 +24,7 @@ from reprood.evaluate.metrics import detection_metrics
 from reprood.images import randaugment as real
 from reprood.methods import hood
 from reprood.methods.hood import Config
-from reprood.methods.oe_loss import oe_loss
+from reprood.methods.oe import oe_loss
 from reprood.train.run import load_model, train_run
 
 SHORT = Training(epochs=2, batch_size=16, lr=0.05, crop_padding=1, drop_last=True)
@@ -428,7 +428,7 @@ def test_class_means_are_stored_with_the_model(tmp_path: Path) -> None:
     save_split(tmp_path / "data" / "outliers", images, labels - labels - 1, {}, {"name": "outliers", "split": "train"})
     record = {**settings("hood"), "auxiliary": ["outliers"]}
     train_run(record, data=tmp_path / "data", out=tmp_path / "out", state=tmp_path / "state", device="cpu", threads=1)
-    model, meta, module, config = load_model(tmp_path / "out", "cpu")
+    model, meta, method, config = load_model(tmp_path / "out", "cpu")
     assert float(model.class_means.abs().max()) > 0
     stored = np.load(tmp_path / "data" / "train" / "images.npy"), np.load(tmp_path / "data" / "train" / "labels.npy")
     clean = (torch.from_numpy(stored[0]).permute(0, 3, 1, 2) / 255 - meta["mean"][0]) / meta["std"][0]
@@ -436,5 +436,5 @@ def test_class_means_are_stored_with_the_model(tmp_path: Path) -> None:
     with torch.no_grad():
         means = hood.mean_features(model.features(data.images), data.labels, 3)
     torch.testing.assert_close(model.class_means, means.float(), rtol=1e-4, atol=1e-5)
-    (score,) = module.scores(model, data.images[:5], config, {}).values()
+    (score,) = method.scores(model, data.images[:5], config, {}).values()
     assert score.shape == (5,)

@@ -13,8 +13,7 @@ from reprood.engine.problem import Problem
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.methods import erm, oe
-from reprood.methods.oe import Config
-from reprood.methods.oe_loss import uniform_cross_entropy
+from reprood.methods.oe import Config, uniform_cross_entropy
 
 SHORT = Training(epochs=2, batch_size=16, lr=0.05, crop_padding=1, drop_last=True)
 

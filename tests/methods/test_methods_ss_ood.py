@@ -229,7 +229,7 @@ def test_the_rotation_weight_is_the_paper_s_for_each_part(part: str, weight: flo
     ("settings", "message"),
     [
         ({"rotations": False}, "rotations: false belongs to part: adversarial, not to part: ood"),
-        ({"part": "auxiliary", "rotations": False}, "not to part: auxiliary; for plain training take the method erm"),
+        ({"part": "auxiliary", "rotations": False}, "not to part: auxiliary; for plain training use the method erm"),
         ({"part": "adversarial", "translation_weight": 1}, "part: adversarial has no shifted images"),
     ],
 )

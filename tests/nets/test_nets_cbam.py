@@ -2,13 +2,13 @@
 
 import re
 
+import golden_files
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
-import golden_files
 from reprood.core.errors import ReproodError
 from reprood.nets import cbam_resnet
 from reprood.nets.cbam_resnet import Attention, AttentiveBasic

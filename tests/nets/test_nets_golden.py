@@ -3,11 +3,11 @@
 import os
 import re
 
+import golden_files
 import numpy as np
 import pytest
 import torch
 
-import golden_files
 from reprood.nets import pyramidnet, wrn
 from reprood.nets.classifier import Classifier
 

@@ -67,7 +67,7 @@ def test_weights_that_cannot_be_had(monkeypatch) -> None:
 
     monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", fail)
     with pytest.raises(
-        ReproodError, match=r"cannot be had.*no route to host.*checkpoints/resnet18-.*pretrained to false"
+        ReproodError, match=r"cannot be loaded.*no route to host.*checkpoints/resnet18-.*pretrained to false"
     ):
         load_imagenet(build(3))
     with pytest.raises(ReproodError, match="no ImageNet weights for the network WideResNet"):

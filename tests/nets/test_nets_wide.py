@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-
 from golden_files import load
+
 from reprood.core.errors import ReproodError
 from reprood.nets import wide
 from reprood.nets.classifier import Classifier

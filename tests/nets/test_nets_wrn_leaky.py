@@ -7,7 +7,7 @@ from torch.nn import functional
 from reprood.core.errors import ReproodError
 from reprood.nets import wrn_leaky
 from reprood.nets.classifier import Classifier
-from reprood.nets.wrn_leaky import SameConv3x3, Unit
+from reprood.nets.wrn_leaky import Block, SameConv3x3
 
 
 @pytest.mark.parametrize("side", [4, 5, 7, 8])
@@ -28,7 +28,7 @@ def test_same_padding(side: int, stride: int) -> None:
 def test_shortcut_without_weights() -> None:
     """With the last convolution at 0 a unit gives its shortcut: pooled, zero channels on both sides."""
     for activated in (False, True):
-        unit = Unit(2, 8, 2, activated).eval()
+        unit = Block(2, 8, 2, activated).eval()
         torch.nn.init.zeros_(unit.conv2.weight)
         maps = torch.randn(3, 2, 6, 6, generator=torch.Generator().manual_seed(0))
         taken = functional.leaky_relu(unit.norm1(maps), 0.1) if activated else maps

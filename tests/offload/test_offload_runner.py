@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_problem import save_benchmark, settings
 
 from reprood.core.files import read_json, sha256_file
 from reprood.offload.child import STOPPED, Patience
 from reprood.train.run import train_run
-from tiny_problem import save_benchmark, settings
 
 TESTS = Path(__file__).resolve().parent.parent
 

@@ -6,10 +6,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from tiny_problem import settings
+
 from reprood.core.files import read_json
 from reprood.offload.jobs import Job
 from reprood.offload.runner import Runner, make_slots
-from tiny_problem import settings
 
 CODE = "0123456789abcdef"
 

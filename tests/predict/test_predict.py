@@ -129,10 +129,10 @@ def test_a_methods_own_scores_and_skipped_detectors(tmp_path: Path, data: Path) 
     assert {"godin_h", "godin_h_star", "godin_g"} <= set(facts["native"])
     assert all(f"score_{name}" in table for name in facts["native"])
     fitted = facts["fitted"]["godin"]
-    model, meta, module, config = load_model(run, "cpu")
+    model, meta, method, config = load_model(run, "cpu")
     assert fitted["epsilon"] in config.epsilons
     images = next(image_batches(load_split(data / "test"), meta, torch.device("cpu"), 30)())
-    expected = module.scores(model, images, config, fitted)
+    expected = method.scores(model, images, config, fitted)
     for name, values in expected.items():
         np.testing.assert_allclose(table[table["split"] == "test"][f"score_{name}"], values, atol=1e-5)
 

@@ -1,16 +1,17 @@
 """What a method itself says: fitted on training images, scores, maps as they are stored."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from pydantic import BaseModel
 
 from reprood.core.errors import ReproodError
 from reprood.data.arrays import Split
 from reprood.detectors.table import Stored
 from reprood.evaluate.map_codec import unpack_maps
+from reprood.methods.base import Method, Paper
 from reprood.predict.native import LEVELS, fit_native, map_columns, with_labels
 
 
@@ -20,8 +21,9 @@ def stored(count: int, start: float = 0.0) -> Stored:
     return Stored(torch.zeros(count, 1), torch.zeros(count, 1), batches)
 
 
-def module(**functions):
-    return SimpleNamespace(**functions)
+def method(**functions):
+    nothing = {"config": BaseModel, "build": None, "train": None}
+    return Method(name="own", paper=Paper("", ""), **nothing, **functions)
 
 
 def fit_on_train(model, batches, config, generator):
@@ -41,7 +43,7 @@ def test_what_is_fitted_on_training_images_reaches_scores_and_numbers() -> None:
         own = images.flatten(1).mean(1)
         return {"own": own - fitted["mean"], "scaled": own / fitted["scale"]}
 
-    said = module(fit_on_train=fit_on_train, fit_scores=fit_scores, scores=scores)
+    said = method(fit_on_train=fit_on_train, fit_scores=fit_scores, scores=scores)
     train = with_labels(stored(5).batches, torch.arange(5))
     native = fit_native(said, None, None, train, stored(3), torch.zeros(3), "a/b/0")
     assert native.state["labels"].tolist() == [0, 1, 2, 3, 4]
@@ -56,11 +58,11 @@ def test_what_is_fitted_on_training_images_reaches_scores_and_numbers() -> None:
     assert not torch.equal(native.state["drawn"], other.state["drawn"])
 
 
-def test_mistakes_of_a_method_are_told() -> None:
+def test_mistakes_of_a_method_are_reported() -> None:
     with pytest.raises(ReproodError, match="needs the split train"):
-        fit_native(module(fit_on_train=fit_on_train), None, None, None, stored(2), torch.zeros(2), "a/b/0")
-    both = module(fit_on_train=fit_on_train, fit_scores=lambda *_: {"mean": 1.0})
-    with pytest.raises(ReproodError, match="both give 'mean'"):
+        fit_native(method(fit_on_train=fit_on_train), None, None, None, stored(2), torch.zeros(2), "a/b/0")
+    both = method(fit_on_train=fit_on_train, fit_scores=lambda *_: {"mean": 1.0})
+    with pytest.raises(ReproodError, match="both return 'mean'"):
         fit_native(both, None, None, with_labels(stored(2).batches, torch.zeros(2)), stored(2), torch.zeros(2), "r")
 
 
@@ -70,7 +72,7 @@ def split(count: int, masks: np.ndarray | None) -> Split:
 
 
 def test_maps_are_stored_on_one_scale_with_their_masks() -> None:
-    said = module(anomaly_maps=lambda model, images, config, fitted: images[:, 0])
+    said = method(anomaly_maps=lambda model, images, config, fitted: images[:, 0])
     native = fit_native(said, None, None, None, stored(1), torch.zeros(1), "r")
     masks = np.zeros((3, 4, 4), np.uint8)
     masks[1, 2, 3] = 255
@@ -87,13 +89,13 @@ def test_maps_are_stored_on_one_scale_with_their_masks() -> None:
 
 
 def test_without_maps_nothing_is_stored_and_bad_maps_are_refused() -> None:
-    silent = fit_native(module(), None, None, None, stored(1), torch.zeros(1), "r")
+    silent = fit_native(method(), None, None, None, stored(1), torch.zeros(1), "r")
     assert map_columns(silent, {"test": stored(1)}, {"test": split(1, None)}) == ({}, {})
-    small = module(anomaly_maps=lambda model, images, config, fitted: images[:, 0, :2])
+    small = method(anomaly_maps=lambda model, images, config, fitted: images[:, 0, :2])
     native = fit_native(small, None, None, None, stored(1), torch.zeros(1), "r")
     with pytest.raises(ReproodError, match="expected \\(1, 4, 4\\)"):
         map_columns(native, {"test": stored(1)}, {"test": split(1, None)})
-    whole = module(anomaly_maps=lambda model, images, config, fitted: images[:, 0])
+    whole = method(anomaly_maps=lambda model, images, config, fitted: images[:, 0])
     native = fit_native(whole, None, None, None, stored(1), torch.zeros(1), "r")
     with pytest.raises(ReproodError, match="has no masks"):
         map_columns(native, {"test": stored(1)}, {"test": split(1, None)})

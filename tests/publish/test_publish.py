@@ -8,13 +8,13 @@ import sys
 import zipfile
 from pathlib import Path
 
+import fabricate
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from typer.testing import CliRunner
 
-import fabricate
 from reprood.audit.papers import load_papers
 from reprood.audit.verdicts import audit
 from reprood.cli.main import app

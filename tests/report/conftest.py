@@ -1,9 +1,9 @@
 """Shared by the tests of the report: fabricated results and the pages on them, which tests leave as they are."""
 
+import fabricate
 import pytest
 from toy_paper import CLAIMS, DEFECTS, KINDS, PAPER
 
-import fabricate
 from reprood.audit.verdicts import audit
 from reprood.report.contents import page_names
 from reprood.report.figures import make_figure

@@ -1,9 +1,9 @@
 """The rows beside a verdict give its numbers; those beside a leaderboard give its cells; no name leads elsewhere."""
 
+import fabricate
 import pandas as pd
 import pytest
 
-import fabricate
 from reprood.audit.papers import Paper
 from reprood.audit.verdicts import audit
 from reprood.core.files import sha256_file

@@ -1,9 +1,9 @@
 """The hardest images are those that were planted; the boxes are drawn where they are."""
 
+import fabricate
 import numpy as np
 import pytest
 
-import fabricate
 from reprood.report.figures import make_figure
 from reprood.report.hardest import ACCEPTED, REJECTED, hardest, hardest_table, leading, percentiles
 from reprood.report.results import BenchmarkResults

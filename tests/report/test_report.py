@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fabricate
 import nbformat
 import numpy as np
 import pytest
 from toy_paper import KINDS
 
-import fabricate
 from reprood.audit.papers import Claim
 from reprood.core.errors import ReproodError
 from reprood.report.claims import forest, stated

@@ -4,10 +4,10 @@ import base64
 from itertools import pairwise
 from pathlib import Path
 
+import fabricate
 import pytest
 from browser import CHROMIUM, Browser
 
-import fabricate
 from reprood.audit.papers import Paper
 from reprood.audit.verdicts import audit
 from reprood.report.draw import draw_benchmark

@@ -5,9 +5,9 @@ import html
 import re
 from html.parser import HTMLParser
 
+import fabricate
 from toy_paper import CLAIMS, DEFECTS, KINDS, PAPER
 
-import fabricate
 from reprood.report.hardest import hardest_table
 from reprood.report.leaderboard import leaderboard
 from reprood.report.pages import TEMPLATES, write_report

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
+from tiny_problem import Net, image_set, problem
 from torch import nn
 
 from reprood.core.errors import ReproodError
@@ -14,12 +15,11 @@ from reprood.engine.seeds import seeded
 from reprood.images.augment import normalise
 from reprood.methods.biamat import method as biamat
 from reprood.report.studies.biamat_gate import draw
+from reprood.studies.base import Context
 from reprood.studies.biamat_gate import Config, confidences, measure
-from reprood.studies.run import Given
-from tiny_problem import Net, image_set, problem
 
 
-def given(threshold: float = 0.4) -> Given:
+def context(threshold: float = 0.4) -> Context:
     models: dict[str, dict[int, nn.Module]] = {"biamat": {}, "biamat_far": {}}
     for method, by_seed in models.items():
         for seed in (0, 1):
@@ -29,11 +29,11 @@ def given(threshold: float = 0.4) -> Given:
                 by_seed[seed].head.weight.mul_(20)
             by_seed[seed].threshold.fill_(threshold)
     task = replace(problem(40), auxiliary={"near": image_set(30, seed=5), "far": image_set(20, seed=6)})
-    return Given("gate", (0, 1), torch.device("cpu"), task, models)
+    return Context("gate", (0, 1), torch.device("cpu"), task, models)
 
 
 def test_shares_by_hand() -> None:
-    task = given()
+    task = context()
     found = measure(Config(images=25), task)
     assert found.rows == measure(Config(images=25), task).rows
     values = {(row["arm"], row["metric"], row["seed"]): row["value"] for row in found.rows}
@@ -53,29 +53,29 @@ def test_shares_by_hand() -> None:
 
 def test_thresholds_at_the_ends() -> None:
     for threshold, share in ((1e-9, 1.0), (1.1, 0.0)):
-        rows = measure(Config(), given(threshold)).rows
+        rows = measure(Config(), context(threshold)).rows
         assert {row["value"] for row in rows if row["metric"] == "in_share"} == {share}
     assert np.isfinite([row["value"] for row in rows]).all()
 
 
 def test_sets_and_methods_are_pairs() -> None:
     for changes in ({"sets": ("near",)}, {"sets": (), "methods": ()}, {"sets": ("near", "near")}):
-        with pytest.raises(ValidationError, match="as many, at least one"):
+        with pytest.raises(ValidationError, match="same length, at least one"):
             Config(**changes)
 
 
 @pytest.mark.parametrize(
     ("task", "config", "words"),
     [
-        (given(0.0), Config(), "'biamat' has no threshold"),
+        (context(0.0), Config(), "'biamat' has no threshold"),
         (
-            given(),
+            context(),
             Config(sets=("noise",), methods=("biamat",)),
             "no auxiliary set 'noise'; the benchmark has near, far",
         ),
-        (given(), Config(sets=("near",), methods=("biamat_naive",)), "biamat_naive"),
+        (context(), Config(sets=("near",), methods=("biamat_naive",)), "biamat_naive"),
     ],
 )
-def test_errors(task: Given, config: Config, words: str) -> None:
+def test_errors(task: Context, config: Config, words: str) -> None:
     with pytest.raises(ReproodError, match=words):
         measure(config, task)

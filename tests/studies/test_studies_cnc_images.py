@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny_problem import Net, image_set, problem
 
 from reprood.core.errors import ReproodError
 from reprood.engine.seeds import seeded
 from reprood.nets.classifier import Classifier
 from reprood.report.studies.cnc_images import draw
 from reprood.studies import cnc_images
+from reprood.studies.base import Context
 from reprood.studies.cnc_images import Config
-from reprood.studies.run import Given
-from tiny_problem import Net, image_set, problem
 
 ARMS = ("source", "pbcc", "corruption", "cnc")
 
@@ -23,11 +23,11 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def given(channels: int = 1, seeds: tuple[int, ...] = (0, 1)) -> Given:
+def context(channels: int = 1, seeds: tuple[int, ...] = (0, 1)) -> Context:
     with seeded(0):
         models = {seed: Classifier(Net(channels), 3).eval() for seed in seeds}
     task = problem(40, size=28, channels=channels)
-    return Given("cnc_images", seeds, torch.device("cpu"), task, {"erm": models})
+    return Context("cnc_images", seeds, torch.device("cpu"), task, {"erm": models})
 
 
 def test_arms_share_boxes_and_corruptions(monkeypatch) -> None:
@@ -58,7 +58,7 @@ def test_entropy_and_distance() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_measure_and_figure(channels) -> None:
-    what = given(channels)
+    what = context(channels)
     config = Config(images=30, batch=16, shown=4)
     found, again = (cnc_images.measure(config, what) for _ in range(2))
     assert found.rows == again.rows
@@ -75,8 +75,8 @@ def test_measure_and_figure(channels) -> None:
 
 def test_what_is_missing_is_said() -> None:
     with pytest.raises(ReproodError, match="trained models of 'plain'"):
-        cnc_images.measure(Config(classifier="plain"), given())
+        cnc_images.measure(Config(classifier="plain"), context())
     small = problem(40)
     one = replace(small, train=image_set(1))
     with pytest.raises(ReproodError, match="two training images"):
-        cnc_images.measure(Config(), replace(given(), problem=one))
+        cnc_images.measure(Config(), replace(context(), problem=one))

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny_problem import Net, problem
 
 from reprood.engine.seeds import seeded
 from reprood.methods.cnc import ExtraClass, cnc_score
@@ -11,21 +12,20 @@ from reprood.methods.godin import DecomposedConfidence
 from reprood.nets.classifier import Classifier
 from reprood.report.studies.inference_time import draw
 from reprood.studies import inference_time
+from reprood.studies.base import Context
 from reprood.studies.inference_time import Config
-from reprood.studies.run import Given
-from tiny_problem import Net, problem
 
 CPU = torch.device("cpu")
 
 
-def given() -> Given:
+def context() -> Context:
     with seeded(0):
         models = {
             "erm": {seed: Classifier(Net(), 3).eval() for seed in (0, 1)},
             "cnc": {seed: ExtraClass(Net(), 3).eval() for seed in (0, 1)},
             "godin_c": {seed: DecomposedConfidence(Net(), "cosine", 3).eval() for seed in (0, 1)},
         }
-    return Given("inference_time", (0, 1), CPU, problem(40), models)
+    return Context("inference_time", (0, 1), CPU, problem(40), models)
 
 
 def test_medians_and_ratios_are_of_the_rounds(monkeypatch) -> None:
@@ -39,7 +39,7 @@ def test_medians_and_ratios_are_of_the_rounds(monkeypatch) -> None:
 @pytest.mark.parametrize("godin", ["", "godin_c"])
 def test_measure_and_figure(godin) -> None:
     config = Config(images=50, batch=20, rounds=3, neighbours=5, godin=godin)
-    found = inference_time.measure(config, given())
+    found = inference_time.measure(config, context())
     table = pd.DataFrame(found.rows)
     arms = ["msp", "energy", "odin", "mahalanobis", "knn", "cnc", *(["godin"] if godin else [])]
     assert list(dict.fromkeys(table["arm"])) == arms
@@ -56,7 +56,7 @@ def test_measure_and_figure(godin) -> None:
 
 
 def test_what_is_timed_is_the_score() -> None:
-    models, images = given().models, torch.randn(6, 1, 8, 8)
+    models, images = context().models, torch.randn(6, 1, 8, 8)
     model = models["cnc"][0]
     with torch.no_grad():
         expected = cnc_score(model.all_logits(images))

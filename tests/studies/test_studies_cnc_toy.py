@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
 from golden_files import load
+
 from reprood.report.studies.cnc_toy import draw
 from reprood.studies import cnc_toy
+from reprood.studies.base import Context
 from reprood.studies.cnc_toy import ARMS, Config
-from reprood.studies.run import Given
 
 SMALL = Config(points=60, hidden=(8, 8), steps=60, grid=24)
 
@@ -137,8 +137,8 @@ def test_outliers_of_the_arms() -> None:
 
 
 def test_measure_and_figure() -> None:
-    given = Given("cnc_toy", (0, 1), torch.device("cpu"))
-    found, again = (cnc_toy.measure(SMALL, given) for _ in range(2))
+    context = Context("cnc_toy", (0, 1), torch.device("cpu"))
+    found, again = (cnc_toy.measure(SMALL, context) for _ in range(2))
     assert found.rows == again.rows
     table = pd.DataFrame(found.rows)
     assert set(table["arm"]) == set(ARMS)

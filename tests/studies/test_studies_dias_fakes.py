@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny_problem import image_set, problem
 
 from reprood.core.errors import ReproodError
 from reprood.engine.seeds import seeded
@@ -17,16 +18,15 @@ from reprood.methods.dias.net import Networks, StagedClassifier
 from reprood.nets.staged import build
 from reprood.report.studies.dias_fakes import draw
 from reprood.studies import dias_fakes
-from reprood.studies.dias_fakes import Config, judge
-from reprood.studies.run import Given
-from tiny_problem import image_set, problem
+from reprood.studies.base import Context
+from reprood.studies.dias_fakes import Config, classify_fakes
 
 METHOD = dias.Config(training=Training(epochs=2, batch_size=16, lr=0.05, crop_padding=1), gan_width=2, noise=5)
 
 
-def given(tmp_path: Path, channels: int = 1, seeds: tuple[int, ...] = (0, 1)) -> Given:
+def context(tmp_path: Path, channels: int = 1, seeds: tuple[int, ...] = (0, 1)) -> Context:
     task = replace(problem(40, size=8, channels=channels), backbone=lambda: build(channels, width=2))
-    return Given("fakes", seeds, torch.device("cpu"), task, state=tmp_path)
+    return Context("fakes", seeds, torch.device("cpu"), task, state=tmp_path)
 
 
 def test_judgements_against_their_definitions() -> None:
@@ -35,7 +35,7 @@ def test_judgements_against_their_definitions() -> None:
         generator = Generator(5, 1, 8, 2).eval()
     data = image_set(7)
     noise = torch.randn(7, 5, 1, 1, generator=torch.Generator().manual_seed(0))
-    found = judge(Networks(classifier, copycat, generator), data, noise, batch=3)
+    found = classify_fakes(Networks(classifier, copycat, generator), data, noise, batch=3)
     for k in range(7):
         real = data.images[k : k + 1].float() / 255
         first, second, features = copycat.outputs(real)
@@ -56,7 +56,7 @@ def test_a_perfect_copycat_makes_known_images(tmp_path) -> None:
     with seeded(0):
         classifier = StagedClassifier(build(1, width=2), 3).eval()
         generator = Generator(5, 1, 8, 2).eval()
-    found = judge(Networks(classifier, classifier, generator), image_set(6), torch.randn(6, 5, 1, 1), 10)
+    found = classify_fakes(Networks(classifier, classifier, generator), image_set(6), torch.randn(6, 5, 1, 1), 10)
     for arm in ("hard_first", "hard_second", "easy"):
         torch.testing.assert_close(found[arm].confidence, found["known"].confidence)
     assert dias_fakes.gaps(Networks(classifier, classifier), image_set(6), 4) == {"first": 0, "second": 0}
@@ -65,8 +65,8 @@ def test_a_perfect_copycat_makes_known_images(tmp_path) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_measure_and_figure(tmp_path, channels) -> None:
     config = Config(method=METHOD, batch=7, shown=4)
-    found = dias_fakes.measure(config, given(tmp_path / "a", channels))
-    assert dias_fakes.measure(config, given(tmp_path / "b", channels)).rows == found.rows
+    found = dias_fakes.measure(config, context(tmp_path / "a", channels))
+    assert dias_fakes.measure(config, context(tmp_path / "b", channels)).rows == found.rows
     rows = pd.DataFrame(found.rows)
     assert np.isfinite(rows["value"]).all()
     assert set(rows["seed"]) == {0, 1}
@@ -97,10 +97,10 @@ def test_the_classifier_never_learns_from_fakes(tmp_path, monkeypatch) -> None:
 
     monkeypatch.setattr(dias, "train_networks", spy)
     few = METHOD.model_copy(update={"levels": ("easy",)})
-    dias_fakes.measure(Config(method=few), given(tmp_path, seeds=(0,)))
+    dias_fakes.measure(Config(method=few), context(tmp_path, seeds=(0,)))
     assert [(config.learn, set(config.levels)) for config in asked] == [(False, {"easy", "moderate", "hard"})]
 
 
 def test_without_data() -> None:
     with pytest.raises(ReproodError, match="needs data"):
-        dias_fakes.measure(Config(method=METHOD), Given("fakes", (0,), torch.device("cpu")))
+        dias_fakes.measure(Config(method=METHOD), Context("fakes", (0,), torch.device("cpu")))

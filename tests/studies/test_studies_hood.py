@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny_problem import Net, image_set, problem
 from torch import Tensor, nn
 
 from reprood.core.errors import ReproodError
@@ -15,9 +16,8 @@ from reprood.methods import erm, hood
 from reprood.nets.classifier import Classifier
 from reprood.report.studies.hood_mechanism import draw
 from reprood.studies import hood_mechanism
+from reprood.studies.base import Context
 from reprood.studies.hood_mechanism import Config, numbers, shuffled_hsic
-from reprood.studies.run import Given
-from tiny_problem import Net, image_set, problem
 
 METRICS = {"hsic", "hsic_expected", "hsic_relative_gap", "pairing_spread", "kbar", "lbar", "norm_id", "norm_outlier"}
 
@@ -26,7 +26,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def given(seeds: tuple[int, ...] = (0, 1), factor: float = 1.0) -> Given:
+def context(seeds: tuple[int, ...] = (0, 1), factor: float = 1.0) -> Context:
     models: dict[str, dict[int, nn.Module]] = {"erm": {}, "hood": {}}
     for seed in seeds:
         with seeded(seed):
@@ -37,7 +37,7 @@ def given(seeds: tuple[int, ...] = (0, 1), factor: float = 1.0) -> Given:
     task = replace(problem(40), auxiliary={"letters": image_set(30, seed=5)})
     training = Training(batch_size=8, drop_last=True)
     configs = {"erm": erm.Config(), "hood": hood.Config(training=training, tau=0.3)}
-    return Given("mechanism", seeds, torch.device("cpu"), task, models, configs)
+    return Context("mechanism", seeds, torch.device("cpu"), task, models, configs)
 
 
 def kernels(width: int, rows: int = 64) -> tuple[Tensor, Tensor]:
@@ -72,7 +72,7 @@ def test_dependent_pairs_are_told_from_shuffled_ones() -> None:
 
 
 def test_measure_and_figure() -> None:
-    task = given()
+    task = context()
     found = hood_mechanism.measure(Config(pairings=20), task)
     assert found.rows == hood_mechanism.measure(Config(pairings=20), task).rows
     rows = pd.DataFrame(found.rows)
@@ -96,7 +96,7 @@ def test_measure_and_figure() -> None:
 def test_less_spread_has_less_hsic() -> None:
     by_factor = {}
     for factor in (1.0, 0.5):
-        found = hood_mechanism.measure(Config(), given(factor=factor))
+        found = hood_mechanism.measure(Config(), context(factor=factor))
         by_factor[factor] = {(row["arm"], row["metric"], row["seed"]): row["value"] for row in found.rows}
     for seed in (0, 1):
         assert by_factor[0.5]["hood", "kbar", seed] > by_factor[1.0]["hood", "kbar", seed]
@@ -106,10 +106,10 @@ def test_less_spread_has_less_hsic() -> None:
 
 def test_errors() -> None:
     with pytest.raises(ReproodError, match="'hood_aug'"):
-        hood_mechanism.measure(Config(reference="hood_aug"), given())
+        hood_mechanism.measure(Config(reference="hood_aug"), context())
     with pytest.raises(ReproodError, match="'erm' is not a training with HOOD"):
-        hood_mechanism.measure(Config(reference="erm"), given())
+        hood_mechanism.measure(Config(reference="erm"), context())
     with pytest.raises(ReproodError, match="pairs of 128 images.*20 and 30"):
-        hood_mechanism.measure(Config(batch=128), given())
+        hood_mechanism.measure(Config(batch=128), context())
     with pytest.raises(ReproodError, match="do not differ"):
-        hood_mechanism.measure(Config(), given(factor=0.0))
+        hood_mechanism.measure(Config(), context(factor=0.0))

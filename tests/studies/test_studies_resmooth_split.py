@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny_problem import Net, problem
 from torch import nn
 
 from reprood.core.errors import ReproodError
@@ -14,19 +15,18 @@ from reprood.methods.resmooth.mixture import bic_of_one, fit_mixture
 from reprood.nets.classifier import Classifier
 from reprood.report.studies.resmooth_split import draw
 from reprood.studies import resmooth_split
+from reprood.studies.base import Context
 from reprood.studies.resmooth_split import Config, Views, arm_of, split
-from reprood.studies.run import Given
-from tiny_problem import Net, problem
 
 STRONG = ("n2_m28", "n1_m28", "n3_m28", "n2_m4", "n2_m16")
 
 
-def given(channels: int = 1, seeds: tuple[int, ...] = (0, 1), size: int = 12) -> Given:
+def context(channels: int = 1, seeds: tuple[int, ...] = (0, 1), size: int = 12) -> Context:
     with seeded(0):
         models: dict[int, nn.Module] = {seed: Classifier(Net(channels), 3).eval() for seed in seeds}
     task = problem(40, size=size, channels=channels)
     configs = {"erm": erm.Config(training=Training(crop_padding=1))}
-    return Given("resmooth_split", seeds, torch.device("cpu"), task, {"erm": models}, configs)
+    return Context("resmooth_split", seeds, torch.device("cpu"), task, {"erm": models}, configs)
 
 
 def views(losses: list[float], right: list[bool]) -> Views:
@@ -65,7 +65,7 @@ def test_draws_are_the_same_along_the_magnitudes(monkeypatch) -> None:
         return inner(images, method, rng)
 
     monkeypatch.setattr(resmooth_split.resmooth, "strong_before", spy)
-    resmooth_split.measure(Config(images=20), given(seeds=(0,)))
+    resmooth_split.measure(Config(images=20), context(seeds=(0,)))
     states = {(n, m): state for n, m, _, state in calls}
     assert torch.equal(states[2, 28.0], states[2, 4.0])
     assert not torch.equal(states[2, 28.0], states[1, 28.0])
@@ -74,7 +74,7 @@ def test_draws_are_the_same_along_the_magnitudes(monkeypatch) -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_measure_and_figure(channels) -> None:
-    task = given(channels)
+    task = context(channels)
     found = resmooth_split.measure(Config(images=32, batch=10, shown=4), task)
     again = resmooth_split.measure(Config(images=32, batch=10, shown=4), task)
     assert found.rows == again.rows
@@ -97,4 +97,4 @@ def test_measure_and_figure(channels) -> None:
 
 def test_errors() -> None:
     with pytest.raises(ReproodError, match="'plain'"):
-        resmooth_split.measure(Config(classifier="plain"), given())
+        resmooth_split.measure(Config(classifier="plain"), context())

@@ -70,9 +70,9 @@ def test_files_of_a_run(tmp_path, use) -> None:
     assert facts["processes"] == 1
     assert datetime.fromisoformat(facts["finished"]).tzinfo is not None
 
-    model, meta, module, config = load_model(out, "cpu")
+    model, meta, method, config = load_model(out, "cpu")
     assert not model.training
-    assert module.__name__ == f"reprood.methods.{use}"
+    assert method.name == use
     assert config.training.epochs == 2
     assert (meta["channels"], meta["size"], meta["classes"], meta["method"]) == (1, 16, 3, "arm")
     assert meta["class_names"] == ["class 0", "class 1", "class 2"]

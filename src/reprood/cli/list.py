@@ -4,9 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reprood.config.suite import load_suite
+from reprood.core.registry import module_name
 from reprood.methods import registry
 from reprood.pipeline.fingerprint import source
 from reprood.pipeline.plan import Plan
+from reprood.studies.registry import study as find_study
 
 Row = tuple[str, ...]
 Listing = tuple[Row, list[Row]]
@@ -51,7 +53,7 @@ def methods(root: Path) -> Listing:
 
     rows: list[Row] = []
     for name in registry.methods():
-        tree = ast.parse(Path(str(source(registry.module_name("methods", name)))).read_text(encoding="utf-8"))
+        tree = ast.parse(Path(str(source(module_name("methods", name)))).read_text(encoding="utf-8"))
         title = (ast.get_docstring(tree) or "").split("\n")[0]
         arms = sorted(
             {key for s in _suites(root) for key, arm in load_suite(s, root).methods.items() if arm.use == name}
@@ -116,5 +118,5 @@ def check(suite: str, root: Path) -> list[str]:
         epochs = config.training.epochs
         lines.append(f"{benchmark}/{method}: {settings['backbone']['name']}, {count:,} parameters, {epochs} epochs")
     for name, study in plan.suite.studies.items():
-        read_settings(registry.study(study.use).Config, study.set, f"study {name}")
+        read_settings(find_study(study.use).config, study.set, f"study {name}")
     return lines

@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from reprood.engine.run import Run
 from reprood.engine.training import Training
 from reprood.images.augment import normalise
 from reprood.methods import registry
+from reprood.methods.base import Method
 from reprood.pipeline.plan import Plan
 from reprood.predict.native import fit_native
 from reprood.train.run import network, parse_config
@@ -75,7 +75,7 @@ def class_count(plan: Plan, name: str) -> int:
 
 
 def said(
-    module: ModuleType, model: nn.Module, config: BaseModel, problem: Problem, shown: Tensor, device: torch.device
+    method: Method[Any, Any], model: nn.Module, config: BaseModel, problem: Problem, shown: Tensor, device: torch.device
 ) -> list[str]:
     """Names of what the method itself says about 4 images, computed once."""
     labels = problem.monitor["test"].labels[: len(shown)].to(device)
@@ -86,7 +86,7 @@ def said(
 
     with torch.no_grad():
         stored = Stored(model(shown), model.features(shown), lambda: iter([shown]))  # type: ignore[operator]
-    native = fit_native(module, model, config, training, stored, labels, "trial")
+    native = fit_native(method, model, config, training, stored, labels, "trial")
     maps = native.maps(stored)
     return sorted(native.scores(stored)) + ([] if maps is None else ["anomaly maps"])
 
@@ -119,7 +119,7 @@ def trial(suite: str, root: Path, device: str = "auto", images: int = 16, batch:
             continue
         tried.add(key)
         begun = time.monotonic()
-        module, config = registry.method(record["use"]), shortened(parse_config(record), batch)
+        trained, config = registry.method(record["use"]), shortened(parse_config(record), batch)
         problem = random_problem(benchmark, record, classes, images)
         with tempfile.TemporaryDirectory() as state:
             run = Run(
@@ -130,10 +130,10 @@ def trial(suite: str, root: Path, device: str = "auto", images: int = 16, batch:
                 precision=resolve_precision(record["precision"], where),
                 checkpoint_seconds=1e9,
             )
-            model, _ = module.train(problem, config, run)
+            model, _ = trained.train(problem, config, run)
         model.to(where).eval()
         shown: Tensor = normalise(problem.monitor["test"].images[:4].to(where), problem.mean, problem.std)
-        scored = said(module, model, config, problem, shown, where)
+        scored = said(trained, model, config, problem, shown, where)
         with torch.no_grad():
             answers = model(shown)
         if answers.shape != (4, classes):

@@ -1,11 +1,16 @@
 """CnC: outliers made by compounding two changes of training images, learnt as one more class.
 
 R. Hebbalaguppe, S. S. Ghosal, J. Prakash, H. Khadilkar, C. Arora: A Novel Data Augmentation Technique for
-Out-of-Distribution Sample Detection using Compounded Corruptions, ECML PKDD 2022, arXiv 2207.13916. Section numbers
-are the paper's. Where the paper is silent, the published code decides; where this file departs from it, it is said.
+Out-of-Distribution Sample Detection using Compounded Corruptions, ECML PKDD 2022, arXiv 2207.13916. Section and
+equation numbers are the paper's:
+
+    x~ = M * x_A + (1 - M) * x_B, then corrupted     (1)
+    L = CE(x, y) + alpha * CE(x~, K + 1)             (2)
+
+Where the paper is silent this file follows the published code; departures from the code are stated.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -39,14 +44,15 @@ from reprood.images.corruptions import (
     speckle_noise,
     zoom_blur,
 )
+from reprood.methods.base import History, Method, Paper
 from reprood.methods.cutmix import cutmix_batch, draw_centre, draw_lambda, rand_box
 from reprood.nets.classifier import Classifier
 
 Outliers = Literal["cnc", "reversed", "corruption", "pbcc", "gaussian_noise"]
 Pairs = Literal["other_class", "any"]
 Strengths = Literal["imagenet", "cifar"]
-# Outliers are made for so many steps at once: with 75 kinds of corruption, images of a kind are few in one batch, and
-# corrupting them one by one takes eight times as long.
+# Steps for which outliers are made at once: with 75 kinds of corruption one batch has few images of a kind, and
+# corrupting these separately takes eight times as long.
 BLOCK = 32
 # The fifteen of the paper, in the order of its code. Each is imported on its own, so no other corruption matters here.
 CORRUPTIONS = {
@@ -77,6 +83,7 @@ class Config(BaseModel):
 
     Attributes
     ----------
+    training : Training
     pretrain : Training or None
         A first phase on the K classes alone; the head then gets its extra output, and `training` is the fine-tuning.
         None: train K + 1 classes from the start, as in all of the paper's results.
@@ -87,17 +94,17 @@ class Config(BaseModel):
     pairs : {"other_class", "any"}
         The other image of a combination: from another class, as the paper says, or any of the batch, as its code does.
     corruptions : tuple of str
-        One of them, drawn for each image, with a severity from 1 to 5.
+        One of them is drawn for each image, with a severity from 1 to 5.
     strengths : {"imagenet", "cifar"}
         Of the corruptions: ImageNet-C's, which the published code calls and which are harsh at 32 pixels, or
         CIFAR-10-C's.
     alpha : float
         Weight of the outliers' loss.
     same_geometry : bool
-        Crop and flip outliers as ID images are. The code also turns them by up to `rotation` degrees, which leaves
-        black corners, and upside down: signs of an outlier that test images do not have.
+        Crop and flip outliers like ID images. The code also rotates them by up to `rotation` degrees, which leaves
+        black corners, and turns them upside down: signs of an outlier that test images do not have.
     same_normalisation : bool
-        Normalise outliers as ID images are. The code divides by a larger standard deviation.
+        Normalise outliers like ID images. The code divides by a larger standard deviation.
     std_ratio : tuple of float
         That standard deviation as a multiple of the ID images', for RGB; grey images take the mean of the three.
     rotation : float
@@ -105,7 +112,7 @@ class Config(BaseModel):
 
     Notes
     -----
-    With "pbcc" the code has the geometry and the normalisation of ID images, and so it is here.
+    With "pbcc" geometry and normalisation are those of ID images, as in the code.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -127,7 +134,7 @@ class Config(BaseModel):
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if name not in CNC_NAMES:
-                raise ValueError(f"there is no corruption '{name}' among the method's; known: {', '.join(CNC_NAMES)}")
+                raise ValueError(f"the method has no corruption '{name}'; known: {', '.join(CNC_NAMES)}")
         return names
 
 
@@ -135,7 +142,7 @@ class Config(BaseModel):
 
 
 class ExtraClass(Classifier):
-    """A classifier of K + 1 classes whose answer is among the first K (section 3.2).
+    """A classifier of K + 1 classes that predicts one of the first K (section 3.2).
 
     `forward` and `linear_head` are those of the K classes; `all_logits` has the extra class as its last column.
     """
@@ -145,21 +152,21 @@ class ExtraClass(Classifier):
         self.classes = classes
 
     def all_logits(self, images: Tensor) -> Tensor:
-        """Logits [B, K + 1] of normalised images [B, C, H, W]."""
+        """Return logits [B, K + 1] of normalised images [B, C, H, W]."""
         return super().forward(images)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, K] of the classes."""
+        """Return logits [B, K] of the classes."""
         return self.all_logits(images)[:, : self.classes]
 
     def linear_head(self) -> tuple[Tensor, Tensor]:
-        """Detached weight [K, d] and bias [K] of the classes."""
+        """Return the detached weight [K, d] and bias [K] of the classes."""
         weight, bias = super().linear_head()
         return weight[: self.classes], bias[: self.classes]
 
 
 def with_extra_class(model: Classifier) -> ExtraClass:
-    """A classifier of K classes with one more, freshly initialised output: the K logits stay what they were."""
+    """Return a classifier of K classes with one more, freshly initialised output; the K logits do not change."""
     extended = ExtraClass(model.backbone, model.head.out_features)
     weight, bias = model.linear_head()
     with torch.no_grad():
@@ -172,17 +179,17 @@ def with_extra_class(model: Classifier) -> ExtraClass:
 
 
 def draw_partners(labels: Tensor, generator: Generator, pairs: Pairs = "other_class") -> Tensor:
-    """For every image the row of the image that it is combined with, int64 [B].
+    """Draw for every image the row of the image that it is combined with, int64 [B].
 
     Parameters
     ----------
     labels : int64 Tensor [B]
-        Class numbers.
+        Class indices.
     generator : Generator
         Source of the draws, on the CPU.
     pairs : {"other_class", "any"}
         "any" is the code's random permutation, in which some images meet their own class. "other_class" draws
-        uniformly among the batch's images of other classes; where there are none, an image keeps to itself.
+        uniformly among the batch's images of other classes; if there are none, an image is its own partner.
     """
     count = len(labels)
     if pairs == "any":
@@ -198,7 +205,7 @@ def draw_partners(labels: Tensor, generator: Generator, pairs: Pairs = "other_cl
 def pbcc(images: Tensor, partners: Tensor, lam: float, centre: tuple[int, int]) -> Tensor:
     """Combine each image with its partner: x~ = M x + (1 - M) x[partner], M zero in one rectangle (section 3.1, eq. 1).
 
-    CutMix's box and paste, without its mixed labels: what comes out belongs to the extra class.
+    CutMix's box and paste, without its mixed labels: the result belongs to the extra class.
 
     Parameters
     ----------
@@ -210,22 +217,31 @@ def pbcc(images: Tensor, partners: Tensor, lam: float, centre: tuple[int, int]) 
         lambda in [0, 1]; the box has sides floor(H sqrt(1 - lambda)) and floor(W sqrt(1 - lambda)).
     centre : (int, int)
         Of the box, on axes 2 and 3; parts outside the image are cut off.
+
+    Examples
+    --------
+    >>> images = torch.tensor([0, 1]).view(2, 1, 1, 1).expand(2, 1, 4, 4)
+    >>> pbcc(images, torch.tensor([1, 0]), lam=0.75, centre=(2, 2))[0, 0]
+    tensor([[0, 0, 0, 0],
+            [0, 1, 1, 0],
+            [0, 1, 1, 0],
+            [0, 0, 0, 0]])
     """
     box, _ = rand_box((images.shape[2], images.shape[3]), lam, centre)
     return cutmix_batch(images, box, partners)
 
 
 def random_pbcc(images: Tensor, labels: Tensor, generator: Generator, pairs: Pairs = "other_class") -> Tensor:
-    """`pbcc` with random partners and, as in the code, one lambda ~ U(0, 1) and one centre for the whole batch."""
+    """Apply `pbcc` with random partners and, as in the code, one lambda ~ U(0, 1) and one centre per batch."""
     lam = draw_lambda(1.0, generator)
     partners = draw_partners(labels, generator, pairs)
     return pbcc(images, partners, lam, draw_centre((images.shape[2], images.shape[3]), generator))
 
 
 def rotate_at(images: Tensor, degrees: Tensor) -> Tensor:
-    """Turn each image about its centre by `degrees` [B], to the nearest pixel; what comes from outside is 0.
+    """Rotate each image about its centre by `degrees` [B], to the nearest pixel; pixels from outside are 0.
 
-    The code turns images this way (counter-clockwise for positive angles). Indexing keeps bytes as they are.
+    Counter-clockwise for positive angles, as in the code. Indexing keeps integer pixels exact.
     """
     batch, channels, height, width = images.shape
     angle = torch.deg2rad(degrees.double()).view(-1, 1, 1)
@@ -240,16 +256,16 @@ def rotate_at(images: Tensor, degrees: Tensor) -> Tensor:
 
 
 def outlier_geometry(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """Crop, flip in both directions and turn by a uniform angle, as the code does with the images for outliers.
+    """Crop, flip in both directions and rotate by a uniform angle, as the code does with the images for outliers.
 
     With `same_geometry`, and always for "pbcc": only what `training.augment` does with ID images. uint8 in and out.
     """
-    training, alike = config.training, config.same_geometry or config.outliers == "pbcc"
-    if not alike or training.augment in ("crop_flip", "crop"):
+    training, like_id = config.training, config.same_geometry or config.outliers == "pbcc"
+    if not like_id or training.augment in ("crop_flip", "crop"):
         images = random_crop(images, training.crop_padding, generator)
-    if not alike or training.augment in ("crop_flip", "flip"):
+    if not like_id or training.augment in ("crop_flip", "flip"):
         images = random_flip(images, generator)
-    if alike:
+    if like_id:
         return images
     images = random_flip(images.transpose(2, 3), generator).transpose(2, 3)
     degrees = (2 * torch.rand(len(images), generator=generator, dtype=torch.float64) - 1) * config.rotation
@@ -257,7 +273,7 @@ def outlier_geometry(images: Tensor, config: Config, generator: Generator) -> Te
 
 
 def make_outliers(images: Tensor, labels: Tensor, config: Config, generator: Generator) -> Tensor:
-    """Outliers from training images (section 3.1): uint8 [B, C, H, W] in and out; geometry is not changed here.
+    """Make outliers from training images (section 3.1), uint8 [B, C, H, W] in and out; geometry is not changed here.
 
     Parameters
     ----------
@@ -285,64 +301,63 @@ def make_outliers(images: Tensor, labels: Tensor, config: Config, generator: Gen
 
 
 def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """The outliers made of images [B, C, H, W] of different classes, in their normalisation; for figures.
+    """Return outliers made from images [B, C, H, W] of different classes, in their normalisation; for figures.
 
-    Normalised images do not tell what black and white are: these are taken to be their extremes.
+    Normalised images do not say what black and white are: their extremes are used.
     """
     low, high = images.amin(), images.amax()
     scale = (high - low).clamp(min=1e-12) / 255
     stored = ((images - low) / scale).round().to(torch.uint8)
-    made = make_outliers(stored, torch.arange(len(images), device=images.device), config, generator)
-    return made.to(images.dtype) * scale + low
+    outliers = make_outliers(stored, torch.arange(len(images), device=images.device), config, generator)
+    return outliers.to(images.dtype) * scale + low
 
 
 # --- the objective ---
 
 
 def extra_class_loss(logits: Tensor, labels: Tensor, outlier_logits: Tensor, alpha: float = 1.0) -> Tensor:
-    """CE(ID, y) + alpha * CE(outliers, K + 1), each the mean of its own images (section 3.2, eq. 2).
+    """Return CE(ID, y) + alpha * CE(outliers, K + 1), each the mean over its own images (section 3.2, eq. 2).
 
     Parameters
     ----------
     logits : Tensor [B, K + 1]
-        Of ID images, from one forward pass with the outliers, so that batch statistics are of both.
+        Of ID images, from one forward pass with the outliers, so that they share batch statistics.
     labels : int64 Tensor [B]
         0 to K - 1.
     outlier_logits : Tensor [M, K + 1]
+        Of the outliers, from the same forward pass.
     alpha : float
         Not negative.
+
+    Examples
+    --------
+    >>> logits, labels = torch.zeros(2, 4), torch.tensor([0, 2])
+    >>> round(float(extra_class_loss(logits, labels, torch.zeros(5, 4), alpha=0.5)), 4)  # 1.5 * log 4
+    2.0794
     """
     extra = torch.full((len(outlier_logits),), outlier_logits.shape[1] - 1, device=labels.device)
     return functional.cross_entropy(logits, labels) + alpha * functional.cross_entropy(outlier_logits, extra)
-
-
-def strict_error(all_logits: Tensor, labels: Tensor) -> float:
-    """Error in percent when an ID image that is put into class K + 1 counts as wrong, as the code counts.
-
-    `all_logits` is [B, K + 1]; `prediction` elsewhere in the suite is among the first K classes, as in the paper.
-    """
-    return 100 * float((all_logits.argmax(1) != labels).double().mean())
 
 
 # --- training ---
 
 
 def plain_loss(network: nn.Module, batch: Batch) -> Tensor:
-    """Cross-entropy of the K classes."""
+    """Return the cross-entropy of the K classes."""
     return functional.cross_entropy(network(batch.images), batch.labels)
 
 
 def build(config: Config, backbone: nn.Module, classes: int) -> nn.Module:
-    """The untrained network of K + 1 classes."""
+    """Return the untrained network of K + 1 classes."""
     return ExtraClass(backbone, classes)
 
 
-def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """K + 1 classes, in every step as many outliers as ID images, in one forward pass (section 3.2).
+def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
+    """Train K + 1 classes, with as many outliers as ID images in the forward pass of every step (section 3.2).
 
-    With `pretrain`, a plain classifier comes first, and its weights are where the K + 1 classes start.
+    With `pretrain`, a plain classifier is trained first, and the K + 1 classes start from its weights.
     """
-    rows: list[dict[str, Any]] = []
+    rows: History = []
     if config.pretrain is None:
         with seeded(run.seed("initialisation")):
             model = ExtraClass(problem.backbone(), problem.classes)
@@ -364,10 +379,10 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
 
 
 def outlier_batches(problem: Problem, config: Config, run: Run) -> Callable[[Batch], Tensor]:
-    """A function that gives a step's outliers, normalised, as many as the step has ID images.
+    """Return a function from a batch to its outliers, normalised, one for each ID image.
 
-    As in the code they come from another order of the same training images, a new one each epoch. Made for `BLOCK`
-    steps at once, from draws that depend on the epoch and the block alone.
+    As in the code they come from another order of the same training images, a new one each epoch. They are made for
+    `BLOCK` steps at once, from draws that depend on the epoch and the block alone.
     """
     size, data = config.training.batch_size, problem.train
     mean, std = outlier_normalisation(problem, config)
@@ -378,7 +393,7 @@ def outlier_batches(problem: Problem, config: Config, run: Run) -> Callable[[Bat
         order = torch.randperm(len(data), generator=run.generator("outliers", epoch))
         rows = order[number * BLOCK * size : (number + 1) * BLOCK * size].to(run.device)
         generator = run.generator("outliers", epoch, number)
-        with torch.autocast(run.device.type, enabled=False):  # the loss is computed under autocast; images are not
+        with torch.autocast(run.device.type, enabled=False):  # losses are computed under autocast, images are not
             images = outlier_geometry(data.images.index_select(0, rows), config, generator)
             return make_outliers(images, data.labels.index_select(0, rows), config, generator)
 
@@ -391,7 +406,7 @@ def outlier_batches(problem: Problem, config: Config, run: Run) -> Callable[[Bat
 
 
 def outlier_normalisation(problem: Problem, config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel by which outliers are normalised."""
+    """Return the mean and standard deviation per channel by which outliers are normalised."""
     if config.same_normalisation or config.outliers == "pbcc":
         return problem.mean, problem.std
     ratio = config.std_ratio if problem.channels == 3 else (sum(config.std_ratio) / 3,) * problem.channels
@@ -402,15 +417,36 @@ def outlier_normalisation(problem: Problem, config: Config) -> tuple[tuple[float
 
 
 def cnc_score(all_logits: Tensor) -> Tensor:
-    """log((1 - p) / p) with p = softmax probability of class K + 1: logits [B, K + 1] to float64 [B].
+    """Return log((1 - p) / p) with p the softmax probability of class K + 1: logits [B, K + 1] to float64 [B].
 
-    In the order of the paper's 1 - p, but without its ties near 0 and 1. Higher = more in-distribution.
+    Orders images like the paper's 1 - p, but without its ties near 0 and 1. Higher = more in-distribution.
+
+    Examples
+    --------
+    >>> cnc_score(torch.tensor([[2.0, 0.0], [0.0, 2.0]]))
+    tensor([ 2., -2.], dtype=torch.float64)
     """
     logits = all_logits.double()
     return torch.logsumexp(logits[:, :-1], dim=1) - logits[:, -1]
 
 
 @torch.no_grad()
-def scores(model: nn.Module, images: Tensor, config: Config, fitted: dict[str, float]) -> dict[str, Tensor]:
-    """The score `cnc` of one batch of normalised images [B, C, H, W]: `cnc_score` in one plain forward pass."""
+def scores(model: nn.Module, images: Tensor, config: Config, fitted: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the score `cnc` of normalised images [B, C, H, W]: `cnc_score` in one plain forward pass."""
     return {"cnc": cnc_score(model.all_logits(images))}  # type: ignore[operator]
+
+
+METHOD = Method(
+    name="cnc",
+    paper=Paper(
+        title="A Novel Data Augmentation Technique for Out-of-Distribution Sample Detection using Compounded "
+        "Corruptions",
+        url="https://arxiv.org/abs/2207.13916",
+        id="cnc",
+    ),
+    config=Config,
+    build=build,
+    train=train,
+    scores=scores,
+    illustrate=illustrate,
+)

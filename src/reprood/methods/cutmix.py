@@ -1,13 +1,17 @@
-"""CutMix, and Mixup and Cutout, which its tables set beside it.
+"""CutMix, and Mixup and Cutout, with which its tables compare it.
 
 S. Yun, D. Han, S. J. Oh, S. Chun, J. Choe, Y. Yoo: CutMix: Regularization Strategy to Train Strong Classifiers with
-Localizable Features, ICCV 2019, arXiv 1905.04899. Section numbers and tables below are the paper's. Where paper and
-published code differ, the code's rule is taken (integer box, one lambda and one box for a whole batch).
-Mixup: Zhang et al. (2018). Cutout: DeVries and Taylor (2017).
+Localizable Features, ICCV 2019, arXiv 1905.04899. Section, equation and table numbers below are the paper's:
+
+    x~ = M * x_A + (1 - M) * x_B,   y~ = lambda y_A + (1 - lambda) y_B            (1)
+    box sides W sqrt(1 - lambda), H sqrt(1 - lambda); centre uniform              (2)
+
+Where paper and published code differ, this file follows the code (integer box, one lambda and one box for a whole
+batch). Mixup: Zhang et al. (2018). Cutout: DeVries and Taylor (2017).
 """
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,6 +25,7 @@ from reprood.engine.problem import Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
+from reprood.methods.base import History, Method, Paper
 from reprood.nets.classifier import Classifier
 
 Box = tuple[int, int, int, int]
@@ -42,8 +47,9 @@ class Config(BaseModel):
 
     Attributes
     ----------
+    training : Training
     mix : str
-        What is done to a batch. "cutmix", "mixup", "cutout" and "cutout_mixup" (both) are rows of Table 5. The
+        How batches are changed. "cutmix", "mixup", "cutout" and "cutout_mixup" (both) are rows of Table 5. The
         variants of Table 8: "one_hot" (label of the larger part), "complete_label" (both labels with weight one half),
         "fixed_size" (a box of half the side), "scheduled" (the probability rises from 0 to 1 over the training),
         "centre_gaussian" (box centre from a Gaussian at the image's centre).
@@ -55,7 +61,7 @@ class Config(BaseModel):
     cutout_size : int
         Side of Cutout's square in pixels (16 of 32 on CIFAR).
     centre_std : float
-        Standard deviation of "centre_gaussian" as a share of the side; the paper does not give it.
+        Standard deviation of "centre_gaussian" as a fraction of the side; not given in the paper.
     label_smoothing : float
         eps, on both labels.
     """
@@ -71,25 +77,35 @@ class Config(BaseModel):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
 
-# --- the box and the mixtures: pure functions of the images and of what was drawn ---
+# --- the box and the mixtures: pure functions of images and draws ---
 
 
 def rand_box(size: tuple[int, int], lam: float, centre: tuple[int, int]) -> tuple[Box, float]:
-    """The rectangle to paste, and lambda corrected to its exact area (section 3.1; appendix A).
+    """Return the rectangle to paste, and lambda corrected to its exact area (section 3.1, eq. 2; appendix A).
 
     Parameters
     ----------
     size : (int, int)
         Length of axes 2 and 3 of the images.
     lam : float
-        lambda in [0, 1]: the share of the image that is to be kept.
+        lambda in [0, 1]: the fraction of the image to keep.
     centre : (int, int)
         Position on axes 2 and 3.
 
     Returns
     -------
-    (start axis 2, start axis 3, stop axis 2, stop axis 3), 1 - area / (size of the image)
-        Sides are floor(length * sqrt(1 - lambda)), halves are integer divisions, and the box is clipped at the border.
+    box : (int, int, int, int)
+        Start on axis 2, start on axis 3, stop on axis 2, stop on axis 3. Sides are floor(length * sqrt(1 - lambda)),
+        halves are integer divisions, and the box is clipped at the border.
+    lam : float
+        1 - area of the box / area of the image.
+
+    Examples
+    --------
+    >>> rand_box((32, 32), 0.75, (16, 16))  # half the side
+    ((8, 8, 24, 24), 0.75)
+    >>> rand_box((32, 32), 0.75, (0, 31))  # clipped at the border
+    ((0, 23, 8, 32), 0.9296875)
     """
     ratio = math.sqrt(1.0 - lam)
     starts, stops = [], []
@@ -102,7 +118,24 @@ def rand_box(size: tuple[int, int], lam: float, centre: tuple[int, int]) -> tupl
 
 
 def cutmix_batch(images: Tensor, box: Box, permutation: Tensor) -> Tensor:
-    """Images [B, C, H, W] with `box` from the images that `permutation` (int64 [B]) names (section 3.1, eq. 1)."""
+    """Replace `box` in each image by the same region of its partner (section 3.1, eq. 1).
+
+    Parameters
+    ----------
+    images : Tensor [B, C, H, W]
+        Not changed.
+    box : (int, int, int, int)
+        From `rand_box`.
+    permutation : int64 Tensor [B]
+        Row of the partner of each image.
+
+    Examples
+    --------
+    >>> images = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 1, 2, 2)
+    >>> cutmix_batch(images, (0, 0, 1, 2), torch.tensor([1, 0]))[0, 0]
+    tensor([[1., 1.],
+            [0., 0.]])
+    """
     mixed = images.clone()
     rows, columns = slice(box[0], box[2]), slice(box[1], box[3])
     mixed[:, :, rows, columns] = images[:, :, rows, columns].index_select(0, permutation)
@@ -110,7 +143,14 @@ def cutmix_batch(images: Tensor, box: Box, permutation: Tensor) -> Tensor:
 
 
 def mixup_batch(images: Tensor, lam: float, permutation: Tensor) -> Tensor:
-    """The mixture lambda * images + (1 - lambda) * images[permutation] (Zhang et al. 2018, section 2)."""
+    """Return lambda * images + (1 - lambda) * images[permutation] (Zhang et al. 2018, section 2).
+
+    Examples
+    --------
+    >>> images = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)
+    >>> mixup_batch(images, 0.75, torch.tensor([1, 0])).flatten()
+    tensor([0.2500, 0.7500])
+    """
     return images * lam + images.index_select(0, permutation) * (1 - lam)
 
 
@@ -125,6 +165,13 @@ def cutout_batch(images: Tensor, side: int, centres: Tensor) -> Tensor:
         Nominal side; the square is [centre - side // 2, centre + side // 2), clipped at the border.
     centres : int64 Tensor [B, 2]
         Positions on axes 2 and 3.
+
+    Examples
+    --------
+    >>> cutout_batch(torch.ones(1, 1, 3, 3), 2, torch.tensor([[1, 1]]))[0, 0]
+    tensor([[0., 0., 1.],
+            [0., 0., 1.],
+            [1., 1., 1.]])
     """
     half = side // 2
     inside = []
@@ -137,20 +184,27 @@ def cutout_batch(images: Tensor, side: int, centres: Tensor) -> Tensor:
 
 
 def mixed_cross_entropy(logits: Tensor, first: Tensor, second: Tensor, lam: float, smoothing: float = 0.0) -> Tensor:
-    """The loss lambda * CE(logits, first) + (1 - lambda) * CE(logits, second), batch means (section 3.1, eq. 1).
+    """Return lambda * CE(logits, first) + (1 - lambda) * CE(logits, second), means over the batch (section 3.1, eq. 1).
 
     Equal to the cross-entropy with the target lambda * onehot(first) + (1 - lambda) * onehot(second).
 
     Parameters
     ----------
     logits : Tensor [B, K]
-        Network outputs for the mixed images.
+        Of the mixed images.
     first, second : int64 Tensor [B]
         Labels of the images and of their partners.
     lam : float
         Weight of the first labels, in [0, 1].
     smoothing : float
         Label smoothing of both targets.
+
+    Examples
+    --------
+    >>> logits = torch.tensor([[2.0, 0.0]])
+    >>> first, second = torch.tensor([0]), torch.tensor([1])
+    >>> round(float(mixed_cross_entropy(logits, first, second, 0.75)), 4)  # log(1 + e^2) - 2 * 0.75
+    0.6269
     """
     own = functional.cross_entropy(logits, first, label_smoothing=smoothing)
     other = functional.cross_entropy(logits, second, label_smoothing=smoothing)
@@ -161,19 +215,22 @@ def mixed_cross_entropy(logits: Tensor, first: Tensor, second: Tensor, lam: floa
 
 
 def draw_lambda(alpha: float, generator: Generator) -> float:
-    """A draw of lambda ~ Beta(alpha, alpha)."""
+    """Draw lambda ~ Beta(alpha, alpha)."""
     seed = int(torch.randint(2**63 - 1, (), generator=generator))
     return float(np.random.default_rng(seed).beta(alpha, alpha))
 
 
 def draw_centre(size: tuple[int, int], generator: Generator) -> tuple[int, int]:
-    """A uniformly random pixel: first its place on axis 2, then on axis 3."""
+    """Draw a uniformly random pixel: first its position on axis 2, then on axis 3."""
     rows, columns = (int(torch.randint(length, (), generator=generator)) for length in size)
     return rows, columns
 
 
 def draw_gaussian_centre(size: tuple[int, int], std: float, generator: Generator) -> tuple[int, int]:
-    """A pixel from a Gaussian at the image's centre; `std` is a share of the side, draws outside go to the border."""
+    """Draw a pixel from a Gaussian at the image's centre.
+
+    `std` is a fraction of the side; positions outside the image are moved to the border.
+    """
     draws = torch.randn(2, generator=generator, dtype=torch.float64).tolist()
     rows, columns = (
         min(max(math.floor(length * (0.5 + std * draw)), 0), length - 1)
@@ -183,7 +240,7 @@ def draw_gaussian_centre(size: tuple[int, int], std: float, generator: Generator
 
 
 def mixing_probability(config: Config, progress: float) -> float:
-    """Share of the batches to be mixed when `progress` (0 to 1) of the training is behind."""
+    """Return the probability that a batch is mixed after a fraction `progress` of the training."""
     if config.mix == "scheduled":
         return progress
     if config.probability is not None:
@@ -192,19 +249,26 @@ def mixing_probability(config: Config, progress: float) -> float:
 
 
 def is_mixed(draw: float, probability: float) -> bool:
-    """Whether a batch with the uniform draw r in [0, 1) is mixed: r < p, one draw for the whole batch."""
+    """Return whether a batch with the uniform draw r in [0, 1) is mixed: r < p, one draw for the whole batch."""
     return draw < probability
 
 
 def mix_batch(batch: Batch, config: Config) -> tuple[Tensor, Tensor | None, float]:
-    """One batch, mixed or not as the draws of `batch.generator` say.
+    """Mix one batch, or leave it, as drawn from `batch.generator`.
+
+    Parameters
+    ----------
+    batch : Batch
+        Images [B, C, H, W]; `progress` and `generator` are used.
+    config : Config
+        Settings of the method.
 
     Returns
     -------
     images : Tensor [B, C, H, W]
         The batch's images, mixed or not.
     partner : int64 Tensor [B] or None
-        Rows of the partners, None when there are none.
+        Rows of the partners; None if there are none.
     lam : float
         Weight of the images' own labels.
     """
@@ -234,7 +298,7 @@ def mix_batch(batch: Batch, config: Config) -> tuple[Tensor, Tensor | None, floa
 
 
 def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """Images [B, C, H, W], normalised, as training sees them in a batch that is mixed; for figures."""
+    """Return images [B, C, H, W], normalised, as training sees them in a mixed batch; for figures."""
     always = config.model_copy(update={"probability": 1.0})
     rows = torch.arange(len(images))
     return mix_batch(Batch(images, rows, rows, generator, 0, 0, 1.0), always)[0]
@@ -244,12 +308,12 @@ def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
 
 
 def build(config: Config, backbone: nn.Module, classes: int) -> nn.Module:
-    """The untrained network: backbone and linear head."""
+    """Return the untrained network: backbone and linear head."""
     return Classifier(backbone, classes)
 
 
-def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """Section 3.1: ordinary training, but with mixed batches and labels. Nothing changes at test time.
+def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
+    """Train as usual, but with mixed batches and labels (section 3.1); nothing changes at test time.
 
     The training loss is that of the mixed labels and not comparable with a plain classifier's.
     """
@@ -264,3 +328,18 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
         return mixed_cross_entropy(logits, batch.labels, batch.labels[partner], lam, config.label_smoothing)
 
     return model, fit(model, loss, problem.train, config.training, run, problem=problem)
+
+
+METHOD = Method(
+    name="cutmix",
+    paper=Paper(
+        title="CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
+        url="https://arxiv.org/abs/1905.04899",
+        id="cutmix",
+    ),
+    config=Config,
+    build=build,
+    train=train,
+    illustrate=illustrate,
+    data_parallel=True,
+)

@@ -1,13 +1,13 @@
-"""Transfer of a pre-trained classifier: does a body that was pre-trained with CutMix serve another task better?
+"""Transfer of a pre-trained classifier: does CutMix pre-training give a better body for another task?
 
-CutMix (Yun et al. 2019, arXiv 1905.04899), Table 10, puts ImageNet networks that were pre-trained plainly, with Mixup,
-Cutout and CutMix into object detectors (VOC) and a caption generator (COCO). Here the second task is classification:
-the same question in a smaller form, so that the direction may be compared with the paper's and its numbers may not.
-The settings of the second phase are our own. `erm` on the same benchmark is the network without pre-training.
+CutMix (Yun et al. 2019, arXiv 1905.04899), Table 10, puts ImageNet networks pre-trained plainly, with Mixup, Cutout and
+CutMix into object detectors (VOC) and a caption generator (COCO). Here the second task is classification: the same
+question in a smaller form, so that the direction may be compared with the paper's and the numbers may not. The settings
+of the second phase are our own. `erm` on the same benchmark is the network without pre-training.
 """
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,28 +23,29 @@ from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.methods import cutmix, erm
+from reprood.methods.base import History, Method, Paper
 from reprood.nets.classifier import Classifier
 
 MONITORED = 1000
 
 
 class Config(BaseModel):
-    """Settings; pre-training defaults are CutMix's for CIFAR, those of fine-tuning our own.
+    """Settings; pre-training defaults are CutMix's for CIFAR, those of fine-tuning are our own.
 
     Attributes
     ----------
     training : Training
         Of the second phase, on the benchmark's task.
     pretraining : Training
-        Of the first phase, on the source.
+        Of the first phase, on the source set.
     source : str
         The auxiliary set to pre-train on; it must have labels.
     recipe : {"plain", "cutmix", "mixup", "cutout"}
-        What the first phase does to its batches.
+        Augmentation of the first phase.
     probability, alpha, cutout_size
         As in the method `cutmix`.
     layers : {"all", "head"}
-        What the second phase trains: everything, or the new head alone on a body that stays as it is (linear probe).
+        What the second phase trains: everything, or only the new head on a frozen body (linear probe).
     body_rate : float
         The body's learning rate as a multiple of the head's, with "all".
     """
@@ -62,18 +63,18 @@ class Config(BaseModel):
     body_rate: float = Field(default=0.1, gt=0)
 
 
-# --- the first phase: a classifier of the source ---
+# --- the first phase: a classifier of the source set ---
 
 
 def source_problem(problem: Problem, config: Config, run: Run) -> Problem:
-    """The source as a task of its own: the target's network and normalisation, the source's labels.
+    """Return the source set as a task of its own: the target's network and normalisation, the source's labels.
 
     The history of pre-training has `source_error`, on the source's first 1,000 training images.
 
     Raises
     ------
     ReproodError
-        When there is no such auxiliary set, or it has images without a label.
+        If there is no such auxiliary set, or it has images without a label.
     """
     data = problem.auxiliary.get(config.source)
     if data is None:
@@ -84,15 +85,15 @@ def source_problem(problem: Problem, config: Config, run: Run) -> Problem:
     if int(data.labels.min()) < 0:
         raise ReproodError(
             f"{run.name}: the auxiliary set '{config.source}' has images without a label, and pre-training needs "
-            "labels; write 'labelled: true' at this set in the benchmark."
+            "labels; set 'labelled: true' for it in the benchmark."
         )
     shown = ImageSet(data.images[:MONITORED], data.labels[:MONITORED])
     classes = int(data.labels.max()) + 1
     return replace(problem, train=data, classes=classes, auxiliary={}, monitor={"source": shown}, trusted=None)
 
 
-def pretrain(problem: Problem, config: Config, run: Run) -> tuple[Classifier, list[dict[str, Any]]]:
-    """Train a classifier of the source by the recipe; the very trainings of `erm` and `cutmix`."""
+def pretrain(problem: Problem, config: Config, run: Run) -> tuple[Classifier, History]:
+    """Train a classifier on the source set by the recipe, exactly as `erm` or `cutmix` would."""
     task = source_problem(problem, config, run)
     if config.recipe == "plain":
         model, rows = erm.train(task, erm.Config(training=config.pretraining), run)
@@ -109,20 +110,28 @@ def pretrain(problem: Problem, config: Config, run: Run) -> tuple[Classifier, li
     return model, [{**row, "phase": "pretrain"} for row in rows]
 
 
-# --- the second phase: the same body under a new head ---
+# --- the second phase: the same body with a new head ---
 
 
 def slowed(features: Tensor, factor: float) -> Tensor:
-    """The same features, through which a gradient goes back `factor` times as large."""
+    """Return the same features, whose gradient is multiplied by `factor` on its way back.
+
+    Examples
+    --------
+    >>> features = torch.ones(1, requires_grad=True)
+    >>> slowed(features, 0.1).sum().backward()
+    >>> features.grad
+    tensor([0.1000])
+    """
     still = features.detach()
     return still + factor * (features - still)
 
 
 def slowed_groups(model: Classifier, factor: float, training: Training) -> list[Group]:
-    """Parameter groups that go with `slowed`: the body's weight decay times `factor`, like its gradient.
+    """Return parameter groups to go with `slowed`: the body's weight decay is multiplied by `factor` like its gradient.
 
-    Stochastic gradient descent is linear in gradient and decay: with both scaled, the body's steps are those of a
-    learning rate `factor` times as large, momentum and all. Only `clip_norm` would see the scaled gradient.
+    Stochastic gradient descent is linear in gradient and decay: with both scaled, the body takes the steps of a
+    learning rate `factor` times as large, momentum included. Only `clip_norm` would see the scaled gradient.
     """
     return [
         {"params": list(model.backbone.parameters()), "weight_decay": factor * training.weight_decay},
@@ -130,22 +139,22 @@ def slowed_groups(model: Classifier, factor: float, training: Training) -> list[
     ]
 
 
-def still_features(body: nn.Module, images: Tensor) -> Tensor:
-    """Features of a body in evaluation mode and without a gradient: a linear probe leaves its statistics alone too."""
+def frozen_features(body: nn.Module, images: Tensor) -> Tensor:
+    """Return features of a frozen body: without a gradient, and in evaluation mode, so that its statistics stay too."""
     with torch.no_grad():
         features: Tensor = body.eval()(images)
     return features
 
 
 def build(config: Config, backbone: nn.Module, classes: int) -> nn.Module:
-    """The untrained network of the second phase: backbone and linear head."""
+    """Return the untrained network of the second phase: backbone and linear head."""
     return Classifier(backbone, classes)
 
 
-def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """Pre-train on the source, put a new head on the body, fine-tune on the benchmark's task.
+def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
+    """Pre-train on the source set, put a new head on the body, fine-tune on the benchmark's task.
 
-    The first phase is "train" for checkpoints and "pretrain" in the history; the second is "finetune".
+    The first phase is named "train" in checkpoints and "pretrain" in the history; the second is "finetune".
     """
     pretrained, rows = pretrain(problem, config, run)
     with seeded(run.seed("new head")):
@@ -154,12 +163,25 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
 
     def loss(network: nn.Module, batch: Batch) -> Tensor:
         if probe:
-            features = still_features(model.backbone, batch.images)
+            features = frozen_features(model.backbone, batch.images)
         else:
             features = slowed(model.features(batch.images), config.body_rate)
         return functional.cross_entropy(model.head(features), batch.labels)
 
-    model.backbone.requires_grad_(not probe)  # what has no gradient is not the optimiser's, so neither decayed
+    model.backbone.requires_grad_(not probe)  # the optimiser gets no frozen parameters, so they do not decay
     groups = None if probe else slowed_groups(model, config.body_rate, training)
     rows += fit(model, loss, problem.train, training, run, problem=problem, phase="finetune", groups=groups)
     return model.requires_grad_(True), rows
+
+
+METHOD = Method(
+    name="finetune",
+    paper=Paper(
+        title="CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
+        url="https://arxiv.org/abs/1905.04899",
+        id="cutmix",
+    ),
+    config=Config,
+    build=build,
+    train=train,
+)

@@ -1,11 +1,19 @@
 """Generalized ODIN: decomposed confidence, and an input step whose size is chosen on in-distribution images alone.
 
 Y.-C. Hsu, Y. Shen, H. Jin, Z. Kira: Generalized ODIN: Detecting Out-of-distribution Image without Learning from
-Out-of-distribution Data, CVPR 2020, arXiv 2002.11297. There is no official code: details that the paper leaves open
-follow the best known re-implementation, and it is said where.
+Out-of-distribution Data, CVPR 2020, arXiv 2002.11297. The logits are a quotient,
+
+    f_i(x) = h_i(x) / g(x),   after   p(y | d_in, x) = p(y, d_in | x) / p(d_in | x),
+
+the score is S(x) = max_i h_i(x), and at test time S is taken at
+
+    x^ = x - eps * sign(-dS/dx),   eps = argmax over a grid of the sum of S(x^) over ID validation images.
+
+There is no official code: details that the paper leaves open follow the best known re-implementation, as stated where
+they occur.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -20,6 +28,7 @@ from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
+from reprood.methods.base import History, Method, Paper
 from reprood.nets.classifier import width_of
 
 Head = Literal["cosine", "euclid", "inner", "plain"]
@@ -33,6 +42,7 @@ class Config(BaseModel):
 
     Attributes
     ----------
+    training : Training
     head : {"cosine", "euclid", "inner", "plain"}
         Numerator h of DeConf-C, -E, -I; "plain" is the baseline: inner numerator over one trainable number.
     decay_numerator : bool
@@ -42,7 +52,7 @@ class Config(BaseModel):
     halve_epsilon : bool
         Use half of the chosen step, as two codes close to the authors do; not in the paper's formula.
     grid_scores : bool
-        Also give the score at every step size, for judging the choice.
+        Also return the score at every step size, for judging the choice.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,25 +72,44 @@ class Config(BaseModel):
         return epsilons
 
 
-# --- decomposed confidence: f_i(x) = h_i(x) / g(x), after p(y | d_in, x) = p(y, d_in | x) / p(d_in | x) ---
+# --- decomposed confidence: f_i(x) = h_i(x) / g(x) ---
 
 
 def inner_numerator(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """DeConf-I: h_i = w_i . z + b_i, features [B, d] and weight [C, d] to [B, C]."""
+    """Return DeConf-I's h_i = w_i . z + b_i: features [B, d] and weight [K, d] to [B, K].
+
+    Examples
+    --------
+    >>> inner_numerator(torch.tensor([[1.0, 2.0]]), torch.eye(2), torch.tensor([0.0, 1.0]))
+    tensor([[1., 3.]])
+    """
     outcome: Tensor = functional.linear(features, weight, bias)
     return outcome
 
 
 def euclid_numerator(features: Tensor, weight: Tensor) -> Tensor:
-    """DeConf-E: h_i = - mean over k of (z_k - w_ik)^2, [B, C].
+    """Return DeConf-E's h_i = - mean over k of (z_k - w_ik)^2: features [B, d] and weight [K, d] to [B, K].
 
     The mean over the d features is the re-implementations'; the paper's sum is d times this.
+
+    Examples
+    --------
+    >>> euclid_numerator(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 2.0], [3.0, 2.0]]))
+    tensor([[-0., -2.]])
     """
     return -(features.unsqueeze(1) - weight).square().mean(2)
 
 
 def cosine_numerator(features: Tensor, weight: Tensor, norm_eps: float = NORM_EPS) -> Tensor:
-    """DeConf-C: h_i = (z . w_i) / (|z| |w_i|), [B, C]; `norm_eps` is added to each norm, so z = 0 gives 0."""
+    """Return DeConf-C's h_i = (z . w_i) / (|z| |w_i|): features [B, d] and weight [K, d] to [B, K].
+
+    `norm_eps` is added to each norm, so that z = 0 gives 0.
+
+    Examples
+    --------
+    >>> cosine_numerator(torch.tensor([[3.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 5.0]]), norm_eps=0.0)
+    tensor([[1., 0.]])
+    """
     unit_features = features / (torch.linalg.vector_norm(features, dim=1, keepdim=True) + norm_eps)
     unit_weight = weight / (torch.linalg.vector_norm(weight, dim=1, keepdim=True) + norm_eps)
     outcome: Tensor = unit_features @ unit_weight.T
@@ -88,7 +117,7 @@ def cosine_numerator(features: Tensor, weight: Tensor, norm_eps: float = NORM_EP
 
 
 class Numerator(nn.Module):
-    """h of the three heads; Kaiming-normal weights (fan-in), zero bias."""
+    """The numerator h of each kind of head; Kaiming-normal weights (fan-in), zero bias."""
 
     def __init__(self, head: Head, width: int, classes: int) -> None:
         super().__init__()
@@ -99,7 +128,7 @@ class Numerator(nn.Module):
         self.bias = nn.Parameter(torch.zeros(classes)) if head in ("inner", "plain") else None
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features [B, d] to h [B, C]."""
+        """Map features [B, d] to h [B, K]."""
         if self.head == "cosine":
             return cosine_numerator(features, self.weight, self.norm_eps)
         if self.head == "euclid":
@@ -117,27 +146,27 @@ class Divisor(nn.Module):
         self.norm = nn.BatchNorm1d(1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features [B, d] to g [B, 1]."""
+        """Map features [B, d] to g [B, 1]."""
         return torch.sigmoid(self.norm(self.linear(features)))
 
 
 class ConstantDivisor(nn.Module):
-    """One trainable number for all images, 1 at the start: the baseline's divisor."""
+    """One trainable number for all images, initially 1: the baseline's divisor."""
 
     def __init__(self) -> None:
         super().__init__()
         self.value = nn.Parameter(torch.ones(1, 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features [B, d] to g [B, 1]."""
+        """Map features [B, d] to g [B, 1]."""
         return self.value.expand(len(features), 1)
 
 
 class DecomposedConfidence(nn.Module):
-    """Logits f = h / g; both heads in fp32 whatever the backbone runs in.
+    """A backbone with logits f = h / g; both heads compute in fp32 whatever the precision of the backbone.
 
-    The buffer `input_std` [3] holds the standard deviation of the input normalisation (grey images: three times the
-    same): the input step needs it, and so it travels with the weights.
+    The buffer `input_std` [3] holds the standard deviation of the input normalisation (for grey images three times the
+    same number). The input step needs it, so it is stored with the weights.
     """
 
     input_std: Tensor
@@ -151,24 +180,24 @@ class DecomposedConfidence(nn.Module):
         self.register_buffer("input_std", torch.ones(3))
 
     def features(self, images: Tensor) -> Tensor:
-        """Pooled features z = phi(x): images [B, C, H, W] to [B, d]."""
+        """Return pooled features z = phi(x): images [B, C, H, W] to [B, d]."""
         features: Tensor = self.backbone(images)
         return features
 
     def heads(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Numerators h [B, C] and divisor g [B, 1] of features [B, d]."""
+        """Return numerators h [B, K] and divisor g [B, 1] of features [B, d]."""
         with torch.autocast(features.device.type, enabled=False):
             if features.dtype in (torch.bfloat16, torch.float16):
                 features = features.float()
             return self.numerator(features), self.divisor(features)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits f = h / g, [B, C]."""
+        """Return logits f = h / g, [B, K]."""
         h, g = self.heads(self.features(images))
         return h / g
 
     def linear_head(self) -> tuple[Tensor, Tensor] | None:
-        """Weight [C, d] and bias [C] of the baseline's affine head; None for the quotients, which are not affine."""
+        """Return weight [K, d] and bias [K] of the baseline's affine head; None for quotients, which are not affine."""
         if not isinstance(self.divisor, ConstantDivisor) or self.numerator.bias is None:
             return None
         scale = self.divisor.value.detach()
@@ -179,12 +208,12 @@ class DecomposedConfidence(nn.Module):
 
 
 def build(config: Config, backbone: nn.Module, classes: int) -> nn.Module:
-    """The untrained network."""
+    """Return the untrained network."""
     return DecomposedConfidence(backbone, config.head, classes)
 
 
-def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """Cross-entropy of softmax(h / g); no weight decay on the numerator's parameters."""
+def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
+    """Train by cross-entropy of softmax(h / g), without weight decay on the numerator's parameters."""
     with seeded(run.seed("initialisation")):
         model = DecomposedConfidence(problem.backbone(), config.head, problem.classes)
     model.input_std.copy_(torch.tensor(problem.std))
@@ -196,18 +225,23 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
     return model, fit(model, loss, problem.train, config.training, run, problem=problem, groups=groups)
 
 
-# --- modified input preprocessing: a step that raises S, its size chosen on in-distribution images ---
+# --- input preprocessing: a step that raises S, whose size is chosen on in-distribution images ---
 
 
 def step_direction(images: Tensor, score: Score) -> tuple[Tensor, Tensor]:
-    """Sign of dS/dx, with +1 for exact zeros, and S itself.
+    """Return the sign of dS/dx, with +1 for exact zeros, and S itself.
 
     Parameters
     ----------
     images : Tensor [B, C, H, W]
         Normalised.
     score : callable
-        Images to S [B]; in evaluation mode, so that images do not influence each other.
+        Maps images to S [B]; in evaluation mode, so that images do not influence each other.
+
+    Returns
+    -------
+    direction : Tensor [B, C, H, W]
+    scores : Tensor [B]
     """
     with torch.enable_grad():
         inputs = images.detach().requires_grad_()
@@ -217,31 +251,45 @@ def step_direction(images: Tensor, score: Score) -> tuple[Tensor, Tensor]:
 
 
 def stepped(images: Tensor, direction: Tensor, epsilon: float, std: Tensor) -> Tensor:
-    """Images + eps * sign(dS/dx) / sigma_c: eps is in [0, 1] pixel units, hence the division by the inputs' sigma.
+    """Return images + eps * sign(dS/dx) / sigma_c: eps is in units of [0, 1] pixels, hence the division.
 
     `std` holds sigma of each channel; entries beyond the images' channels are not used.
+
+    Examples
+    --------
+    >>> image, std = torch.zeros(1, 1, 1, 2), torch.tensor([0.5])
+    >>> stepped(image, torch.tensor([[[[1.0, -1.0]]]]), 0.01, std)
+    tensor([[[[ 0.0200, -0.0200]]]])
     """
     return images + epsilon * direction / std[: images.shape[1]].to(images.dtype).view(1, -1, 1, 1)
 
 
 def preprocess(images: Tensor, score: Score, epsilon: float, std: Tensor) -> Tensor:
-    """The input x_hat that raises S (the paper writes x - eps * sign(-dS/dx))."""
+    """Return the input x^ that raises S (the paper writes x - eps * sign(-dS/dx))."""
     return stepped(images, step_direction(images, score)[0], epsilon, std)
 
 
 def choose_epsilon(epsilons: Sequence[float], means: Sequence[float]) -> float:
-    """The step with the greatest mean score on in-distribution validation images; the first one of equals."""
+    """Return the step with the greatest mean score on in-distribution validation images; the first one of equals.
+
+    Examples
+    --------
+    >>> choose_epsilon((0.0025, 0.005, 0.01), (0.7, 0.9, 0.9))
+    0.005
+    """
     best = max(range(len(epsilons)), key=lambda i: (means[i], -i))
     return epsilons[best]
 
 
 def h_score(model: nn.Module) -> Score:
-    """S(x) = max_i h_i(x), [B]: higher = more in-distribution."""
+    """Return the score function S: images [B, C, H, W] to max_i h_i [B]."""
     assert isinstance(model, DecomposedConfidence)
     return lambda images: model.heads(model.features(images))[0].amax(1)
 
 
-def fit_scores(model: nn.Module, validation: ImageSet, config: Config) -> dict[str, float]:
+def fit_scores(
+    model: nn.Module, validation: ImageSet, config: Config, fitted: Mapping[str, Tensor]
+) -> dict[str, float]:
     """Choose epsilon on ID validation images (labels are not used).
 
     Parameters
@@ -251,12 +299,14 @@ def fit_scores(model: nn.Module, validation: ImageSet, config: Config) -> dict[s
     validation : ImageSet
         Normalised float images on the model's device.
     config : Config
-        Gives the grid.
+        Holds the grid.
+    fitted : mapping
+        Not used.
 
     Returns
     -------
     dict
-        "epsilon" (halved if the configuration says so), "mean_h" without a step, "mean_h_<epsilon>" for each size.
+        "epsilon" (halved if so configured), "mean_h" without a step, "mean_h_<epsilon>" for each size.
     """
     score = h_score(model)
     assert isinstance(model, DecomposedConfidence)
@@ -270,22 +320,23 @@ def fit_scores(model: nn.Module, validation: ImageSet, config: Config) -> dict[s
                 sums[1 + i] += score(stepped(images, direction, epsilon, model.input_std)).double().sum().cpu()
     means = (sums / len(validation)).tolist()
     chosen = choose_epsilon(config.epsilons, means[1:])
-    fitted = {"epsilon": chosen / 2 if config.halve_epsilon else chosen, "mean_h": means[0]}
-    fitted.update({f"mean_h_{epsilon:g}": mean for epsilon, mean in zip(config.epsilons, means[1:], strict=True)})
-    return fitted
+    by_size = {f"mean_h_{epsilon:g}": mean for epsilon, mean in zip(config.epsilons, means[1:], strict=True)}
+    return {"epsilon": chosen / 2 if config.halve_epsilon else chosen, "mean_h": means[0], **by_size}
 
 
-def scores(model: nn.Module, images: Tensor, config: Config, fitted: dict[str, float]) -> dict[str, Tensor]:
-    """Scores of one batch, all higher = more in-distribution.
+def scores(model: nn.Module, images: Tensor, config: Config, fitted: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Score one batch; all scores are higher for in-distribution images.
 
     Parameters
     ----------
     model : nn.Module
         Trained, in evaluation mode.
     images : Tensor [B, C, H, W]
-        Normalised, of any size of batch that fits in memory.
-    config, fitted
-        Settings; what `fit_scores` gave.
+        Normalised.
+    config : Config
+        Settings of the method.
+    fitted : mapping
+        From `fit_scores`.
 
     Returns
     -------
@@ -308,3 +359,19 @@ def scores(model: nn.Module, images: Tensor, config: Config, fitted: dict[str, f
     if config.grid_scores:
         result.update({f"godin_h_eps_{epsilon:g}": at[epsilon] for epsilon in config.epsilons})
     return {name: values.double() for name, values in result.items()}
+
+
+METHOD = Method(
+    name="godin",
+    paper=Paper(
+        title="Generalized ODIN: Detecting Out-of-distribution Image without Learning from Out-of-distribution Data",
+        url="https://arxiv.org/abs/2002.11297",
+        id="godin",
+    ),
+    config=Config,
+    build=build,
+    train=train,
+    fit_scores=fit_scores,
+    scores=scores,
+    data_parallel=True,
+)

@@ -1,13 +1,18 @@
 """HOOD: features of in-distribution (ID) images made independent of those of auxiliary outliers.
 
 J. Lin, Y. Wang, Q. Cai, Y. Pan, T. Yao, H. Chao, T. Mei: Out-of-Distribution Detection with Hilbert-Schmidt
-Independence Optimization, arXiv 2209.12807. Only the abstract and the published code were available: what is called the
-paper's here is the code's.
+Independence Optimization, arXiv 2209.12807. Only the abstract and the published code were available: "the paper's"
+below means the code's. The loss is
 
-ID images and outliers are paired arbitrarily, so the penalty's mean over pairings, `expected_hsic`, is no matter of
-dependence: it is small when either set of features has little spread. The study `hood_mechanism` measures this.
+    L = CE(ID) + scale * w / 2 * (HSIC(outliers_1, ID) + HSIC(outliers_2, ID)),   HSIC = tr(K H L H) / (N - 1)^2,
+
+with Gaussian kernels K and L of one bandwidth and H = I - 11' / N; the score is max_c |<f(x), mu_c>| (eq. 11).
+
+ID images and outliers are paired arbitrarily, so the penalty's mean over pairings, `expected_hsic`, does not measure
+dependence: it is small if either set of features has little spread. The study `hood_mechanism` measures this.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -25,6 +30,7 @@ from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.images.augment import random_crop, random_flip
 from reprood.images.randaugment import HOOD_TABLE, randaugment
+from reprood.methods.base import History, Method, Paper
 from reprood.nets.classifier import Classifier
 
 FEATURE_BATCH = 500
@@ -35,19 +41,20 @@ class Config(BaseModel):
 
     Attributes
     ----------
+    training : Training
     weight : float
         w of the penalty. 0 is the code's baseline: cross-entropy of ID batches alone, without outliers.
     tau : float
         Bandwidth of both kernels, in units of the features: they are not normalised, so it must suit the network.
     scale : float or None
-        Factor of the penalty beside w. The code's 16384 = 128^2 goes with its batches of 128; None takes the square of
-        the batch size, with which the strength stays the same for any batch.
+        Factor of the penalty in addition to w. The code's 16384 = 128^2 belongs to its batches of 128; None takes the
+        square of the batch size, with which the strength is the same for any batch.
     outliers : str
-        The auxiliary set; "" takes the only one.
+        The auxiliary set; "" if there is only one.
     order : {"sequential", "random"}
         See `reprood.engine.outliers`. The code reads 80 million images in order, each at most once.
     outlier_augment : {"crop_flip", "randaugment", "none"}
-        "randaugment" is HOOD-aug: crop, RandAugment, flip. ID images are never changed by RandAugment.
+        "randaugment" is HOOD-aug: crop, RandAugment, flip. RandAugment is never applied to ID images.
     operations, magnitude : int, float
         n and m of RandAugment.
     translate_limit : float or None
@@ -86,7 +93,7 @@ class Config(BaseModel):
         return self
 
     def factor(self) -> float:
-        """What the two HSIC are multiplied by: scale * w, before the half of `penalty`."""
+        """Return scale * w, by which the two HSIC are multiplied before the half of `penalty`."""
         return self.weight * (self.training.batch_size**2 if self.scale is None else self.scale)
 
 
@@ -94,9 +101,15 @@ class Config(BaseModel):
 
 
 def gaussian_kernel(features: Tensor, sigma: float) -> Tensor:
-    """K_ij = exp(-|x_i - x_j|^2 / (2 sigma^2)) of the rows of features [N, d]: [N, N].
+    """Return K_ij = exp(-|x_i - x_j|^2 / (2 sigma^2)) of the rows of features [N, d]: [N, N].
 
     Distances come from the Gram matrix, as in the code, and may be below 0 by a rounding error.
+
+    Examples
+    --------
+    >>> gaussian_kernel(torch.tensor([[0.0], [1.0]]), sigma=1.0)
+    tensor([[1.0000, 0.6065],
+            [0.6065, 1.0000]])
     """
     gram = features @ features.T
     squares = gram.diagonal()
@@ -105,39 +118,49 @@ def gaussian_kernel(features: Tensor, sigma: float) -> Tensor:
 
 
 def kernel_hsic(first: Tensor, second: Tensor) -> Tensor:
-    """Biased HSIC of two kernel matrices [N, N] of paired rows: tr(K H L H) / (N - 1)^2 with H = I - 11' / N."""
+    """Return the biased HSIC of two kernel matrices [N, N] of paired rows: tr(K H L H) / (N - 1)^2, H = I - 11' / N."""
     centred = [kernel - kernel.mean(dim=0) for kernel in (first, second)]
     return (centred[0] * centred[1].T).sum() / (len(first) - 1) ** 2
 
 
 def hsic(first: Tensor, second: Tensor, sigma: float) -> Tensor:
-    """`kernel_hsic` of paired features [N, d1] and [N, d2], N >= 2, under Gaussian kernels of one bandwidth."""
+    """Return `kernel_hsic` of paired features [N, d1] and [N, d2], N >= 2, under Gaussian kernels of one bandwidth.
+
+    Examples
+    --------
+    >>> features = torch.tensor([[0.0], [1.0], [5.0]])
+    >>> constant = torch.zeros(3, 1)
+    >>> float(hsic(features, constant, sigma=1.0))  # nothing depends on a constant
+    0.0
+    >>> bool(hsic(features, features, sigma=1.0) > 0)
+    True
+    """
     return kernel_hsic(gaussian_kernel(first, sigma), gaussian_kernel(second, sigma))
 
 
 def off_diagonal_mean(kernel: Tensor) -> Tensor:
-    """Mean of the entries of a kernel matrix [N, N] beside the diagonal: near 1 when the features hardly differ."""
+    """Return the mean of a kernel matrix [N, N] off the diagonal: near 1 if the features hardly differ."""
     count = len(kernel)
     return (kernel.sum() - kernel.diagonal().sum()) / (count * (count - 1))
 
 
 def expected_hsic(first: Tensor, second: Tensor) -> Tensor:
-    """Mean of `kernel_hsic` over all N! pairings of the rows of two kernels with unit diagonals, exactly.
+    """Return the exact mean of `kernel_hsic` over all N! pairings of the rows of two kernels with unit diagonals.
 
-    (1 - k) (1 - l) / (N - 1) with k and l the `off_diagonal_mean` of either kernel.
+    It is (1 - k) (1 - l) / (N - 1) with k and l the `off_diagonal_mean` of either kernel.
     """
     return (1 - off_diagonal_mean(first)) * (1 - off_diagonal_mean(second)) / (len(first) - 1)
 
 
 def penalty(features: Tensor, outlier_features: Tensor, tau: float, factor: float) -> Tensor:
-    """HSIC of the ID images with either half of the outliers: factor / 2 times the sum of the two.
+    """Return HSIC of the ID images with either half of the outliers: factor / 2 times the sum of the two.
 
     Parameters
     ----------
     features : Tensor [n, d]
         Of ID images; not normalised.
     outlier_features : Tensor [2n, d]
-        Of outliers. Both get gradients.
+        Of outliers. Both arguments receive gradients.
     tau : float
         Bandwidth.
     factor : float
@@ -150,7 +173,23 @@ def penalty(features: Tensor, outlier_features: Tensor, tau: float, factor: floa
 def hood_loss(
     logits: Tensor, labels: Tensor, features: Tensor, outlier_features: Tensor, tau: float, factor: float
 ) -> Tensor:
-    """Mean cross-entropy of the ID images, logits [n, K] and labels [n], plus the `penalty`. Outliers have no loss."""
+    """Return the mean cross-entropy of the ID images plus the `penalty`; outliers have no cross-entropy.
+
+    Parameters
+    ----------
+    logits : Tensor [n, K]
+        Of the ID images.
+    labels : int64 Tensor [n]
+        Class indices.
+    features, outlier_features, tau, factor
+        As in `penalty`.
+
+    Examples
+    --------
+    >>> logits, labels, features = torch.zeros(2, 10), torch.tensor([3, 4]), torch.zeros(2, 5)
+    >>> round(float(hood_loss(logits, labels, features, torch.zeros(4, 5), tau=5.0, factor=4.0)), 4)  # log 10
+    2.3026
+    """
     return functional.cross_entropy(logits, labels) + penalty(features, outlier_features, tau, factor)
 
 
@@ -158,7 +197,7 @@ def hood_loss(
 
 
 class CorrelationNet(Classifier):
-    """A classifier with the mean feature vector of each class as a buffer, which is stored with its weights."""
+    """A classifier with the mean feature vector of each class as a buffer, stored with its weights."""
 
     class_means: Tensor
 
@@ -168,22 +207,27 @@ class CorrelationNet(Classifier):
 
 
 def mean_features(features: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Mean of the features [N, d] of each class, float64 [K, d]; every class must occur."""
+    """Return the mean of the features [N, d] of each class, float64 [K, d]; every class must occur."""
     wide = features.double()
     return torch.stack([wide[labels == label].mean(dim=0) for label in range(classes)])
 
 
 def correlation(features: Tensor, means: Tensor) -> Tensor:
-    """The paper's correlation score (eq. 11): max_c |<f, mu_c>|, float64 [B]; higher = more in-distribution.
+    """Return the paper's correlation score (eq. 11), max_c |<f, mu_c>|, float64 [B]; higher = more in-distribution.
 
-    Neither is normalised, so that the norm of the features [B, d] counts most.
+    Neither features nor means are normalised, so the norm of the features [B, d] counts most.
+
+    Examples
+    --------
+    >>> correlation(torch.tensor([[1.0, -3.0]]), torch.eye(2))
+    tensor([3.], dtype=torch.float64)
     """
     return (features.double() @ means.double().T).abs().amax(dim=1)
 
 
 @torch.no_grad()
-def keep_class_means(model: CorrelationNet, problem: Problem, run: Run) -> None:
-    """Class means of the final network in evaluation mode, on clean training images, in fp32."""
+def store_class_means(model: CorrelationNet, problem: Problem, run: Run) -> None:
+    """Store the class means of the final network: evaluation mode, clean training images, fp32."""
     normalised = make_normalise(problem, run)
     parts = torch.split(problem.train.images, FEATURE_BATCH)
     features = torch.cat([model.eval().features(normalised(part)) for part in parts])
@@ -191,8 +235,8 @@ def keep_class_means(model: CorrelationNet, problem: Problem, run: Run) -> None:
 
 
 @torch.no_grad()
-def scores(model: CorrelationNet, images: Tensor, config: Config, fitted: dict[str, float]) -> dict[str, Tensor]:
-    """The score `hood_cor` of one batch of normalised images [B, C, H, W]; the paper's SFM is the suite's `msp`."""
+def scores(model: CorrelationNet, images: Tensor, config: Config, fitted: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the score `hood_cor` of normalised images [B, C, H, W]; the paper's SFM is the detector `msp`."""
     return {"hood_cor": correlation(model.features(images), model.class_means)}
 
 
@@ -200,7 +244,7 @@ def scores(model: CorrelationNet, images: Tensor, config: Config, fitted: dict[s
 
 
 def augmented(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """Outliers, uint8 [B, C, H, W], as they go into training: cropped, in HOOD-aug changed by RandAugment, flipped."""
+    """Return outliers, uint8 [B, C, H, W], as used in training: cropped, with RandAugment in HOOD-aug, flipped."""
     if config.outlier_augment == "none":
         return images
     images = random_crop(images, config.training.crop_padding, generator)
@@ -211,9 +255,9 @@ def augmented(images: Tensor, config: Config, generator: Generator) -> Tensor:
 
 
 def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """What happens to outliers, shown on images [B, C, H, W] in their normalisation; for figures.
+    """Return images [B, C, H, W], normalised, changed as outliers are in training; for figures.
 
-    Normalised images do not tell what black and white are: these are taken to be their extremes.
+    Normalised images do not say what black and white are: their extremes are used.
     """
     low, high = images.amin(), images.amax()
     scale = (high - low).clamp(min=1e-12) / 255
@@ -222,34 +266,34 @@ def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
 
 
 def build(config: Config, backbone: nn.Module, classes: int) -> CorrelationNet:
-    """The untrained network."""
+    """Return the untrained network."""
     return CorrelationNet(backbone, classes)
 
 
-def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """One phase, with n ID images and 2n outliers in one forward pass; the class means at the end.
+def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
+    """Train one phase, with n ID images and 2n outliers in one forward pass, then store the class means.
 
     Raises
     ------
     ReproodError
-        When there are no outliers, or a class has no training image and so no mean.
+        If there are no outliers, or if a class has no training image and therefore no mean.
     """
-    lacking = torch.bincount(problem.train.labels, minlength=problem.classes).eq(0).nonzero().flatten().tolist()
-    if lacking:
+    empty = torch.bincount(problem.train.labels, minlength=problem.classes).eq(0).nonzero().flatten().tolist()
+    if empty:
         raise ReproodError(
-            f"{run.name}: there is no training image of class {lacking[0]}, and HOOD's score needs the mean of every "
+            f"{run.name}: there is no training image of class {empty[0]}, and HOOD's score needs the mean of every "
             "class; leave the class out of the benchmark or raise its number of training images."
         )
     with seeded(run.seed("initialisation")):
         model = build(config, problem.backbone(), problem.classes)
     loss = plain_loss if config.weight == 0 else _joint_loss(problem, config, run)
     rows = fit(model, loss, problem.train, config.training, run, problem=problem)
-    keep_class_means(model, problem, run)
+    store_class_means(model, problem, run)
     return model, rows
 
 
 def plain_loss(network: nn.Module, batch: Batch) -> Tensor:
-    """Cross-entropy of the ID images."""
+    """Return the cross-entropy of the ID images."""
     return functional.cross_entropy(network(batch.images), batch.labels)
 
 
@@ -260,7 +304,7 @@ def _joint_loss(problem: Problem, config: Config, run: Run) -> Loss:
 
     def loss(network: nn.Module, batch: Batch) -> Tensor:
         count = len(batch.images)
-        # fit's autocast is for the network: neither images nor kernels are to depend on the precision.
+        # Autocast is for the network only: neither images nor kernels should depend on the precision.
         with torch.autocast(run.device.type, enabled=False):
             others = normalised(augmented(outliers(batch), config, batch.generator))
         features: Tensor = network.features(torch.cat((batch.images, others)))  # type: ignore[operator]
@@ -270,3 +314,18 @@ def _joint_loss(problem: Problem, config: Config, run: Run) -> Loss:
             return hood_loss(logits.float(), batch.labels, wide[:count], wide[count:], config.tau, factor)
 
     return loss
+
+
+METHOD = Method(
+    name="hood",
+    paper=Paper(
+        title="Out-of-Distribution Detection with Hilbert-Schmidt Independence Optimization",
+        url="https://arxiv.org/abs/2209.12807",
+        id="hood",
+    ),
+    config=Config,
+    build=build,
+    train=train,
+    scores=scores,
+    illustrate=illustrate,
+)

@@ -1,12 +1,12 @@
 """Self-supervision under label corruption: rotation pre-training, and corrections of noisy labels.
 
-D. Hendrycks, M. Mazeika, S. Kadavath, D. Song, NeurIPS 2019, arXiv 1906.12340, section 3.2 and the folder of its code;
-Gold Loss Correction (GLC) after Hendrycks et al. (2018), the Forward correction after Patrini et al. (2017). The noisy
-labels are drawn by the data stage; a method never sees the right ones but of trusted images.
+D. Hendrycks, M. Mazeika, S. Kadavath, D. Song, NeurIPS 2019, arXiv 1906.12340, section 3.2 and the published code;
+Gold Loss Correction (GLC) after Hendrycks et al. (2018), the Forward correction after Patrini et al. (2017). The data
+stage draws the noisy labels; a method sees the right ones of trusted images only.
 """
 
 import copy
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,6 +22,7 @@ from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.images.rotations import rotated_batch
+from reprood.methods.base import History, Method, Paper
 from reprood.methods.ss_ood import RotationNet, rotation_loss
 
 BATCH = 500
@@ -42,11 +43,11 @@ class Config(BaseModel):
     pretraining : Training
         Of the rotation-only phase.
     rotations : bool
-        Rotation-only pre-training, and the rotation loss beside the class loss.
+        Rotation-only pre-training, and the rotation loss in addition to the class loss.
     rotation_weight : float
     correction : {"none", "glc", "forward"}
-        GLC needs a benchmark with trusted images; the others take those for ordinary ones, right labels and all.
-        Forward's matrix is found on normalised images, as the network was trained; the published code feeds images
+        GLC needs a benchmark with trusted images; the others treat those like any image, with their right labels.
+        Forward's matrix is estimated on normalised images, as the network was trained; the published code feeds images
         in [0, 1] to a network trained on [-1, 1].
     percentile : float or None
         Of the Forward correction: a class' largest probabilities from this percentile on are set to zero before its
@@ -64,7 +65,7 @@ class Config(BaseModel):
 
 
 def build(config: Config, backbone: nn.Module, classes: int) -> RotationNet:
-    """The untrained network."""
+    """Return the untrained network."""
     return RotationNet(backbone, classes)
 
 
@@ -72,7 +73,7 @@ def build(config: Config, backbone: nn.Module, classes: int) -> RotationNet:
 
 
 def gold_matrix(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """GLC: row i is the mean probability vector of trusted images of class i; [K, K].
+    """Return GLC's matrix [K, K]: row i is the mean probability vector of trusted images of class i.
 
     Parameters
     ----------
@@ -81,15 +82,30 @@ def gold_matrix(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
     labels : int64 Tensor [N]
         Right labels.
     classes : int
+        K.
+
+    Examples
+    --------
+    >>> probabilities = torch.tensor([[0.9, 0.1], [0.7, 0.3], [0.5, 0.5]])
+    >>> gold_matrix(probabilities, torch.tensor([0, 0, 1]), 2)
+    tensor([[0.8000, 0.2000],
+            [0.5000, 0.5000]])
     """
     return torch.stack([probabilities[labels == label].mean(dim=0) for label in range(classes)])
 
 
 def forward_matrix(probabilities: Tensor, percentile: float | None) -> Tensor:
-    """Forward correction: row i is the probability vector of the image that is most surely of class i; [K, K].
+    """Return the Forward correction's matrix [K, K]: row i is the softmax of the image most surely of class i.
 
-    With a percentile a class' values from there on are set to zero first. As in the published code this is done in
-    place, class after class, so that later classes see the zeros of earlier ones.
+    With a percentile, the values of a class from there on are set to zero first. As in the published code this happens
+    in place, class after class, so that later classes see the zeros of earlier ones.
+
+    Parameters
+    ----------
+    probabilities : Tensor [N, K]
+        Softmax of the network trained on noisy labels.
+    percentile : float or None
+        None: nothing is set to zero.
     """
     left = probabilities.clone()
     rows = []
@@ -104,7 +120,14 @@ def forward_matrix(probabilities: Tensor, percentile: float | None) -> Tensor:
 
 
 def corrected_nll(logits: Tensor, labels: Tensor, matrix: Tensor) -> Tensor:
-    """-log sum_i p_i C[i, y] of each image [B]: how likely the noisy label is."""
+    """Return -log sum_i p_i C[i, y] of each image [B]: the negative log-likelihood of the noisy label.
+
+    Examples
+    --------
+    >>> logits, labels = torch.tensor([[0.0, 0.0]]), torch.tensor([1])
+    >>> corrected_nll(logits, labels, torch.tensor([[0.5, 0.5], [0.0, 1.0]])).exp()  # 1 / 0.75
+    tensor([1.3333])
+    """
     probabilities = torch.softmax(logits, dim=1)
     return -torch.log((probabilities @ matrix)[torch.arange(len(labels), device=labels.device), labels])
 
@@ -112,7 +135,7 @@ def corrected_nll(logits: Tensor, labels: Tensor, matrix: Tensor) -> Tensor:
 def glc_loss(
     silver_logits: Tensor, silver_labels: Tensor, gold_logits: Tensor, gold_labels: Tensor, matrix: Tensor, divisor: int
 ) -> Tensor:
-    """(sum over trusted of CE + sum over others of the corrected loss) / divisor, the constant batch size."""
+    """Return (sum over trusted of CE + sum over others of the corrected loss) / divisor, the constant batch size."""
     total = corrected_nll(silver_logits.float(), silver_labels, matrix).sum()
     return (total + functional.cross_entropy(gold_logits.float(), gold_labels, reduction="sum")) / divisor
 
@@ -122,28 +145,28 @@ def glc_loss(
 
 @torch.no_grad()
 def probabilities_of(model: nn.Module, images: Tensor, problem: Problem, run: Run) -> Tensor:
-    """Softmax [N, K] of uint8 images, evaluation mode, not augmented."""
+    """Return the softmax [N, K] of uint8 images, in evaluation mode and not augmented."""
     normalised = make_normalise(problem, run)
     model.eval()
-    found = []
+    probabilities = []
     for part in torch.split(images, BATCH):
         with autocast(run.precision, run.device):
             logits = model(normalised(part))
-        found.append(torch.softmax(logits.float(), dim=1))
-    return torch.cat(found)
+        probabilities.append(torch.softmax(logits.float(), dim=1))
+    return torch.cat(probabilities)
 
 
 def subset(data: ImageSet, rows: Tensor) -> ImageSet:
-    """Some rows of a set."""
+    """Return some rows of a set."""
     return ImageSet(data.images[rows], data.labels[rows])
 
 
-def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """Rotations alone, then noisy labels, then corrected labels, as far as the settings ask for them."""
+def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
+    """Train on rotations alone, then noisy labels, then corrected labels, as far as the settings require."""
     trusted = problem.trusted
     if config.correction == "glc" and trusted is None:
         raise ReproodError(
-            f"{run.name}: GLC needs training images with trusted labels; write 'trusted:' under the benchmark's "
+            f"{run.name}: GLC needs training images with trusted labels; set 'trusted:' under the benchmark's "
             "'label_noise'."
         )
     if config.correction == "glc" and trusted is not None:
@@ -164,7 +187,7 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
 
     def rotation_only(network: nn.Module, batch: Batch) -> Tensor:
         with torch.no_grad():
-            network(batch.images)  # the code runs it all the same, which moves the batch statistics
+            network(batch.images)  # not used, but the code runs it too, which moves the batch statistics
         return turns(network, batch.images)
 
     def with_labels(network: nn.Module, batch: Batch) -> Tensor:
@@ -204,3 +227,16 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
         fresh.load_state_dict(start)
     history += fit(fresh, corrected, problem.train, config.training, run, problem=problem, phase="corrected")
     return fresh, history
+
+
+METHOD = Method(
+    name="ss_labels",
+    paper=Paper(
+        title="Using Self-Supervised Learning Can Improve Model Robustness and Uncertainty",
+        url="https://arxiv.org/abs/1906.12340",
+        id="ss_ood",
+    ),
+    config=Config,
+    build=build,
+    train=train,
+)

@@ -1,15 +1,16 @@
 """Self-supervision for one-class novelty detection: which transformation was applied to this image?
 
 D. Hendrycks, M. Mazeika, S. Kadavath, D. Song: Using Self-Supervised Learning Can Improve Model Robustness and
-Uncertainty, NeurIPS 2019, arXiv 1906.12340, section 4. A network learns, on images of one class and without any label,
-to tell by how much an image was moved right and down and how often it was turned; on images of other classes it is
-less sure. With the rotation head alone this is RotNet (Gidaris et al. 2018); with the backbone `cbam_resnet` the
+Uncertainty, NeurIPS 2019, arXiv 1906.12340, section 4. A network learns, on images of one class and without labels, to
+predict by how much an image was moved right and down and how often it was rotated; it is less sure on images of other
+classes. With the rotation head alone this is RotNet (Gidaris et al. 2018); with the backbone `cbam_resnet` it is the
 paper's variant with self-attention.
 
-The paper's "resize" head follows the authors' description in their repository's issue 5: the image as it is, or zoomed
+The paper's "resize" head follows the authors' description in issue 5 of their repository: the image as it is, or zoomed
 by 300 / 224. "+ OE" (heads towards the uniform distribution on outliers) has no published code: the form is ours.
 """
 
+from collections.abc import Mapping
 from itertools import product
 from typing import Any, Literal
 
@@ -27,12 +28,13 @@ from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.images.rotations import rotate, rotated_batch, translate
-from reprood.methods.oe_loss import uniform_cross_entropy
+from reprood.methods.base import History, Method, Paper
+from reprood.methods.oe import uniform_cross_entropy
 from reprood.nets.classifier import width_of
 
 Head = Literal["translation", "rotation", "resize"]
 
-# The code of a transformation is four numbers: moves to the right and downwards (0: none, 1: by -shift, 2: by +shift),
+# The code of a transformation is four numbers: moves to the right and down (0: none, 1: by -shift, 2: by +shift),
 # quarter turns counter-clockwise, zoom (0 or 1).
 X, Y, TURNS, ZOOM = range(4)
 COUNTS = {X: 3, Y: 3, TURNS: 4, ZOOM: 2}
@@ -46,18 +48,19 @@ class Config(BaseModel):
 
     Attributes
     ----------
+    training : Training
     heads : tuple of {"rotation", "translation", "resize"}
-        What is to be predicted; "translation" stands for two heads, right and down. Rotation is always among them.
+        What is predicted; "translation" means two heads, right and down. Rotation is always among them.
     sampling : {"every", "random"}
-        "every": an epoch has every image under each of the (9, with resize 18) placements, one a step, as in the
-        authors' code, so that a network with translation heads makes 9 times the steps of RotNet's in an epoch.
-        "random": an epoch has every image once, under a random placement. In both, all four turns of it follow.
+        "every": an epoch has every image under each of the (9, with resize 18) placements, one per step, as in the
+        authors' code, so that a network with translation heads takes 9 times the steps of RotNet in an epoch.
+        "random": an epoch has every image once, under a random placement. In both, all four rotations of it follow.
     shift : float
-        Length of a translation as a share of the side (56 of 224 pixels).
+        Length of a translation as a fraction of the side (56 of 224 pixels).
     outlier_weight : float
         Weight of the cross-entropy to the uniform distribution on outliers; 0: none.
     outliers : str
-        The auxiliary set with the outliers; "" takes the only one there is.
+        The auxiliary set with the outliers; "" if there is only one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,27 +86,28 @@ class Config(BaseModel):
 
 
 def used_columns(config: Config) -> list[int]:
-    """Places of a code that the heads predict, in the order of the network's outputs: right, down, turns, zoom."""
+    """Return the columns of a code that the heads predict, in the order of the network's outputs."""
     return [column for head, columns in COLUMNS.items() if head in config.heads for column in columns]
 
 
 def transformations(config: Config) -> Tensor:
-    """Codes of all transformations, int64 [T, 4], T = 4 (RotNet), 36 (with translation) or twice that (with resize).
+    """Return the codes of all transformations, int64 [T, 4].
 
-    In product order, the move to the right outermost; what no head predicts is 0.
+    T = 4 (RotNet), 36 (with translation), or twice that with resize. In product order, the move to the right outermost;
+    columns that no head predicts are 0.
     """
     used = used_columns(config)
     return torch.tensor(list(product(*(range(COUNTS[c] if c in used else 1) for c in range(4)))))
 
 
 def placements(config: Config) -> Tensor:
-    """The transformations without a turn, int64 [T / 4, 4]."""
+    """Return the transformations without a rotation, int64 [T / 4, 4]."""
     codes = transformations(config)
     return codes[codes[:, TURNS] == 0]
 
 
 def zoomed(images: Tensor) -> Tensor:
-    """Floating-point images [B, C, H, H] enlarged by 300 / 224 (bilinear), of which the middle is cut out."""
+    """Return floating-point images [B, C, H, H] enlarged by 300 / 224 (bilinear) and cropped at the centre."""
     side = images.shape[2]
     large = round(side * ZOOM_FACTOR)
     start = round((large - side) / 2)
@@ -112,7 +116,7 @@ def zoomed(images: Tensor) -> Tensor:
 
 
 def placed(images: Tensor, codes: Tensor, config: Config) -> Tensor:
-    """Zoom, then move (with reflection at the border) each image [B, C, H, H] as its code (int64 [B, 4]) says."""
+    """Zoom, then move (with reflection at the border) each image [B, C, H, H] according to its code (int64 [B, 4])."""
     if "resize" in config.heads:
         images = torch.where(codes[:, ZOOM].view(-1, 1, 1, 1) > 0, zoomed(images), images)
     if "translation" in config.heads:
@@ -123,7 +127,7 @@ def placed(images: Tensor, codes: Tensor, config: Config) -> Tensor:
 
 
 def all_turns(images: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Images and codes [B, ...] of no turn to those of none, one, two and three: [4B, ...], turn by turn."""
+    """Return images and codes [B, ...] under all four rotations: [4B, ...], rotation by rotation."""
     turned, turns = rotated_batch(images)
     known = codes.repeat(4, 1)
     known[:, TURNS] = turns
@@ -131,39 +135,57 @@ def all_turns(images: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def transformed(images: Tensor, codes: Tensor, config: Config) -> Tensor:
-    """Each image [B, C, H, H] under the transformation of its code (int64 [B, 4]): placed, then turned."""
+    """Return each image [B, C, H, H] under the transformation of its code (int64 [B, 4]): placed, then rotated."""
     return rotate(placed(images, codes, config), codes[:, TURNS])
 
 
 def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """Images [B, C, H, H], normalised, each under a random transformation other than none; for figures."""
+    """Return images [B, C, H, H], normalised, each under a random transformation other than none; for figures."""
     codes = transformations(config)
     return transformed(images, codes[torch.randint(1, len(codes), (len(images),), generator=generator)], config)
 
 
-# --- what the network says about them ---
+# --- predictions of the heads and their losses ---
 
 
 def split_outputs(logits: Tensor, config: Config) -> dict[int, Tensor]:
-    """The network's outputs [B, S] by place in the code: three for right and down each, four turns, two for zoom."""
+    """Return the network's outputs [B, S] by column of the code: 3 for right, 3 for down, 4 turns, 2 for zoom."""
     used = used_columns(config)
     return dict(zip(used, torch.split(logits, [COUNTS[column] for column in used], dim=1), strict=True))
 
 
 def heads_cross_entropy(logits: Tensor, codes: Tensor, config: Config) -> Tensor:
-    """Mean over the heads of the mean cross-entropy: outputs [B, S] and codes (int64 [B, 4]) to a scalar."""
+    """Return the mean over the heads of the mean cross-entropy: outputs [B, S] and codes (int64 [B, 4]) to a scalar.
+
+    Examples
+    --------
+    >>> config = Config(heads=("rotation",))
+    >>> codes = transformations(config)
+    >>> round(float(heads_cross_entropy(torch.zeros(4, 4), codes, config)), 4)  # log 4
+    1.3863
+    """
     parts = split_outputs(logits, config)
     return torch.stack([functional.cross_entropy(part, codes[:, c]) for c, part in parts.items()]).mean()
 
 
 def heads_to_uniform(logits: Tensor, config: Config) -> Tensor:
-    """Mean over heads and rows of the cross-entropy from the uniform distribution to the softmax: a scalar."""
+    """Return the mean over heads and rows of the cross-entropy from the uniform distribution to the softmax."""
     parts = split_outputs(logits, config).values()
     return torch.stack([uniform_cross_entropy(part).mean() for part in parts]).mean()
 
 
 def applied_probability(logits: Tensor, codes: Tensor, config: Config) -> Tensor:
-    """Sum over the heads of the softmax probability of what was applied: [B, S] and int64 [B, 4] to float64 [B]."""
+    """Return the sum over the heads of the softmax probability of what was applied, float64 [B].
+
+    Takes outputs [B, S] and codes (int64 [B, 4]).
+
+    Examples
+    --------
+    >>> config = Config(heads=("rotation", "translation"))
+    >>> codes = transformations(config)[:1]
+    >>> round(float(applied_probability(torch.zeros(1, 10), codes, config)), 4)  # 1/3 + 1/3 + 1/4
+    0.9167
+    """
     parts = split_outputs(logits.double(), config)
     return torch.stack([part.softmax(1).gather(1, codes[:, c, None])[:, 0] for c, part in parts.items()]).sum(0)
 
@@ -171,8 +193,8 @@ def applied_probability(logits: Tensor, codes: Tensor, config: Config) -> Tensor
 class TransformationHeads(nn.Module):
     """A backbone and one linear layer with the outputs of all heads.
 
-    There are no classes: `forward` gives zeros for every image, and `linear_head` None, so that nothing but the
-    method's own score and detectors on features say anything about an image.
+    There are no classes: `forward` returns zeros for every image and `linear_head` None, so that only the method's own
+    score and detectors on features apply.
     """
 
     def __init__(self, backbone: nn.Module, outputs: int, classes: int) -> None:
@@ -185,21 +207,21 @@ class TransformationHeads(nn.Module):
             nn.init.zeros_(self.heads.bias)
 
     def features(self, images: Tensor) -> Tensor:
-        """Pooled features [B, d] of normalised images [B, C, H, W]."""
+        """Return pooled features [B, d] of normalised images [B, C, H, W]."""
         features: Tensor = self.backbone(images)
         return features
 
     def transformation_logits(self, images: Tensor) -> Tensor:
-        """Outputs of all heads side by side, [B, S]."""
+        """Return the outputs of all heads, concatenated: [B, S]."""
         logits: Tensor = self.heads(self.features(images))
         return logits
 
     def forward(self, images: Tensor) -> Tensor:
-        """Zeros [B, K]."""
+        """Return zeros [B, K]."""
         return images.new_zeros(len(images), self.classes)
 
     def linear_head(self) -> tuple[Tensor, Tensor] | None:
-        """There is none."""
+        """Return None: this model has no class head."""
         return None
 
 
@@ -207,19 +229,19 @@ class TransformationHeads(nn.Module):
 
 
 def build(config: Config, backbone: nn.Module, classes: int) -> nn.Module:
-    """The untrained network: backbone and heads."""
+    """Return the untrained network: backbone and heads."""
     return TransformationHeads(backbone, sum(COUNTS[column] for column in used_columns(config)), classes)
 
 
-def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """Predict the transformation of images that are placed and turned four times; the mean of the heads' losses.
+def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
+    """Predict the transformation of images that are placed and rotated four times; the loss is the mean over the heads.
 
-    The history has the heads' mean error in percent, on images of which each has one of the transformations in turn.
+    The history has the heads' mean error in percent, on images that go through the transformations in turn.
 
     Raises
     ------
     ReproodError
-        When the benchmark has more than one class, or no set of outliers to train with.
+        If the benchmark has more than one class, or no set of outliers to train with.
     """
     if problem.classes != 1:
         raise ReproodError(
@@ -262,18 +284,18 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
 
 
 def under_every_placement(data: ImageSet, count: int) -> ImageSet:
-    """Every image `count` times in a row, labelled with the numbers 0 .. `count` - 1 of the placements."""
+    """Return every image `count` times in a row, labelled with the indices 0 .. `count` - 1 of the placements."""
     numbers = torch.arange(count, device=data.labels.device).repeat(len(data))
     return ImageSet(data.images.repeat_interleave(count, dim=0), numbers)
 
 
 def outlier_set(problem: Problem, config: Config, run: Run) -> ImageSet:
-    """The auxiliary set that `config` names, or the only one.
+    """Return the auxiliary set that `config` names, or the only one.
 
     Raises
     ------
     ReproodError
-        When there is no such set, or no name and not exactly one set.
+        If there is no such set, or no name and not exactly one set.
     """
     known = problem.auxiliary
     if config.outliers in known:
@@ -289,7 +311,7 @@ def outlier_set(problem: Problem, config: Config, run: Run) -> ImageSet:
 
 @torch.no_grad()
 def error(network: nn.Module, data: ImageSet, problem: Problem, config: Config, run: Run) -> float:
-    """Mean over the heads of the share of wrong answers in percent; the i-th image has transformation i modulo T."""
+    """Return the mean over the heads of the error in percent; the i-th image has transformation i modulo T."""
     every, prepare = transformations(config).to(run.device), make_normalise(problem, run)
     wrong = torch.zeros((), dtype=torch.float64, device=run.device)
     was_training = network.training
@@ -310,8 +332,8 @@ def error(network: nn.Module, data: ImageSet, problem: Problem, config: Config, 
 
 
 @torch.no_grad()
-def scores(model: nn.Module, images: Tensor, config: Config, fitted: dict[str, float]) -> dict[str, Tensor]:
-    """The score of one batch: how sure the network is of each transformation that it is shown (section 4.1).
+def scores(model: nn.Module, images: Tensor, config: Config, fitted: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Score one batch by how sure the network is of each transformation that it is shown (section 4.1).
 
     Parameters
     ----------
@@ -319,8 +341,10 @@ def scores(model: nn.Module, images: Tensor, config: Config, fitted: dict[str, f
         Trained, in evaluation mode.
     images : Tensor [B, C, H, H]
         Normalised. One transformation of them is in memory at a time.
-    config, fitted
-        Settings; nothing is fitted.
+    config : Config
+        Settings of the method.
+    fitted : mapping
+        Not used.
 
     Returns
     -------
@@ -334,3 +358,18 @@ def scores(model: nn.Module, images: Tensor, config: Config, fitted: dict[str, f
         shown = rotate(placed(images, codes, config), int(code[TURNS]))
         total += applied_probability(model.transformation_logits(shown), codes, config)  # type: ignore[operator]
     return {"transformations": total}
+
+
+METHOD = Method(
+    name="ss_one_class",
+    paper=Paper(
+        title="Using Self-Supervised Learning Can Improve Model Robustness and Uncertainty",
+        url="https://arxiv.org/abs/1906.12340",
+        id="ss_ood",
+    ),
+    config=Config,
+    build=build,
+    train=train,
+    scores=scores,
+    illustrate=illustrate,
+)

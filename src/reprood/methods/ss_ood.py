@@ -1,12 +1,13 @@
-"""Self-supervision for robustness and uncertainty: a classifier that also predicts how an image was turned.
+"""Self-supervision for robustness and uncertainty: a classifier that also predicts by how much an image was rotated.
 
 D. Hendrycks, M. Mazeika, S. Kadavath, D. Song: Using Self-Supervised Learning Can Improve Model Robustness and
-Uncertainty, NeurIPS 2019, arXiv 1906.12340. Here are multi-class OOD detection ("ood"), adversarial training
+Uncertainty, NeurIPS 2019, arXiv 1906.12340. This module has multi-class OOD detection ("ood"), adversarial training
 ("adversarial") and the plain auxiliary loss, as for common corruptions ("auxiliary"); label corruption is in
 `ss_labels`, one-class detection in `ss_one_class`. The published code scales images to [-1, 1]; here they are
 normalised as everywhere in a suite, after an attack in [0, 1].
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 import torch
@@ -23,6 +24,7 @@ from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.images.augment import random_crop, random_flip
 from reprood.images.rotations import rotated_batch, translate
+from reprood.methods.base import History, Method, Paper
 from reprood.nets.classifier import Classifier
 
 TURNS = 4
@@ -34,9 +36,10 @@ class Config(BaseModel):
 
     Attributes
     ----------
+    training : Training
     part : {"ood", "auxiliary", "adversarial"}
-        "ood": one forward pass of the four turned copies and a shifted one. "auxiliary": the class loss, and the
-        rotation loss in a forward pass of its own. "adversarial": both on adversarial images.
+        "ood": one forward pass of the four rotated copies and a shifted one. "auxiliary": the class loss, and the
+        rotation loss in a separate forward pass. "adversarial": both on adversarial images.
     rotations : bool
         False: adversarial training alone, for "adversarial" only (without an attack that is the method `erm`).
     rotation_weight : float or None
@@ -45,14 +48,14 @@ class Config(BaseModel):
         Of each of the two shift losses, with "ood"; a third of it counts. At 0 the shifted images still take part in
         the batch statistics.
     shift : float
-        Length of a shift as a share of the side (8 of 32 pixels).
+        Length of a shift as a fraction of the side (8 of 32 pixels).
     eps, step : float
         Radius and step of the attack in units of [0, 1] images.
     steps : int
         Of the attack.
     centre : {"noised", "clean"}
-        What the attack is projected around: the code adds the start's noise in place, so that images may end up 2 eps
-        away from the clean ones; "clean" is the textbook's.
+        What the attack is projected around: the code adds the noise of the start in place, so that images may end up
+        2 eps away from the clean ones; "clean" is the textbook's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,7 +77,7 @@ class Config(BaseModel):
     def _consistent(self) -> "Config":
         if not self.rotations and self.part != "adversarial":
             raise ValueError(
-                f"rotations: false belongs to part: adversarial, not to part: {self.part}; for plain training take the "
+                f"rotations: false belongs to part: adversarial, not to part: {self.part}; for plain training use the "
                 "method erm"
             )
         if self.translation_weight > 0 and self.part != "ood":
@@ -83,7 +86,7 @@ class Config(BaseModel):
 
     @property
     def weight(self) -> float:
-        """Of the rotation loss: as given, else the paper's for this part."""
+        """Weight of the rotation loss: as configured, otherwise the paper's for this part."""
         if self.rotation_weight is not None:
             return self.rotation_weight
         return 3.0 if self.part == "ood" else 0.5
@@ -93,7 +96,7 @@ class Config(BaseModel):
 
 
 class RotationNet(Classifier):
-    """A classifier with linear heads for turns (4) and for shifts along both axes (3 each) on the same features."""
+    """A classifier with linear heads for rotations (4) and for shifts along both axes (3 each) on the same features."""
 
     def __init__(self, backbone: nn.Module, classes: int, *, translations: bool = False) -> None:
         super().__init__(backbone, classes)
@@ -103,7 +106,7 @@ class RotationNet(Classifier):
 
 
 def build(config: Config, backbone: nn.Module, classes: int) -> RotationNet:
-    """The untrained network."""
+    """Return the untrained network."""
     return RotationNet(backbone, classes, translations=config.translation_weight > 0)
 
 
@@ -111,7 +114,15 @@ def build(config: Config, backbone: nn.Module, classes: int) -> RotationNet:
 
 
 def rotation_loss(rotation_logits: Tensor) -> Tensor:
-    """Mean cross-entropy of the turns of [R0; R1; R2; R3], logits [4B, 4]."""
+    """Return the mean cross-entropy of the rotations of [R0; R1; R2; R3], logits [4B, 4].
+
+    Examples
+    --------
+    >>> round(float(rotation_loss(torch.zeros(8, 4))), 4)  # log 4
+    1.3863
+    >>> round(float(rotation_loss(10 * torch.eye(4))), 4)  # every rotation is recognised
+    0.0001
+    """
     count = len(rotation_logits) // TURNS
     turns = torch.arange(TURNS, device=rotation_logits.device).repeat_interleave(count)
     return functional.cross_entropy(rotation_logits.float(), turns)
@@ -125,17 +136,28 @@ def ood_loss(
     shifts: tuple[Tensor, Tensor, Tensor, Tensor] | None = None,
     translation_weight: float = 0.0,
 ) -> Tensor:
-    """CE(class) + (w_rot CE(turn) + w_tr CE(shift right) + w_tr CE(shift down)) / 3.
+    """Return CE(class) + (w_rot CE(rotation) + w_tr CE(shift right) + w_tr CE(shift down)) / 3.
 
     Parameters
     ----------
     logits : Tensor [B, K]
         Of the upright images.
     rotation_logits : Tensor [4B, 4]
+        Of the images under all four rotations.
     labels : int64 Tensor [B]
-    rotation_weight, translation_weight : float
-    shifts : (logits [B, 3], labels [B], logits [B, 3], labels [B]), optional
-        To the right, down.
+        Class indices.
+    rotation_weight : float
+        w_rot.
+    shifts : (Tensor [B, 3], int64 Tensor [B], Tensor [B, 3], int64 Tensor [B]), optional
+        Logits and labels of the shift to the right, then of the shift down.
+    translation_weight : float
+        w_tr.
+
+    Examples
+    --------
+    >>> logits, rotation_logits, labels = torch.zeros(2, 10), torch.zeros(8, 4), torch.tensor([3, 7])
+    >>> round(float(ood_loss(logits, rotation_logits, labels, rotation_weight=3.0)), 4)  # log 10 + log 4
+    3.6889
     """
     auxiliary = rotation_weight * rotation_loss(rotation_logits)
     if shifts is not None:
@@ -148,7 +170,7 @@ def ood_loss(
 
 
 def attack_objective(logits: Tensor, labels: Tensor, rotation_logits: Tensor | None, weight: float) -> Tensor:
-    """What the attack ascends: the sum over images of CE(class), plus weight / 4 times the sum over turns."""
+    """Return what the attack maximises: the sum over images of CE(class), plus weight / 4 times that of rotations."""
     total = functional.cross_entropy(logits.float(), labels, reduction="sum")
     if rotation_logits is not None:
         total = total + weight / TURNS * rotation_loss(rotation_logits) * len(rotation_logits)
@@ -159,22 +181,35 @@ def attack_objective(logits: Tensor, labels: Tensor, rotation_logits: Tensor | N
 
 
 def kl_from_uniform(logits: Tensor) -> Tensor:
-    """KL(uniform || softmax) in bits, float64 [B]."""
+    """Return KL(uniform || softmax) in bits, float64 [B].
+
+    Examples
+    --------
+    >>> logits = torch.tensor([[0.0, 0.0], [3.0, 0.0]])
+    >>> [round(bits, 4) for bits in kl_from_uniform(logits).tolist()]
+    [0.0, 1.2341]
+    """
     log_p = torch.log_softmax(logits.double(), dim=1) / torch.log(torch.tensor(2.0, dtype=torch.float64))
     classes = logits.shape[1]
     return -log_p.mean(dim=1) - torch.log2(torch.tensor(float(classes), dtype=torch.float64))
 
 
 def rotation_bits(rotation_logits: Tensor) -> Tensor:
-    """Mean over the four turns of -log2 of the right turn's probability, float64 [B], from logits [4B, 4]."""
+    """Return the mean over the four rotations of -log2 of the right one's probability: logits [4B, 4] to float64 [B].
+
+    Examples
+    --------
+    >>> rotation_bits(torch.zeros(4, 4))  # one image, chance
+    tensor([2.], dtype=torch.float64)
+    """
     count = len(rotation_logits) // TURNS
     log_p = torch.log_softmax(rotation_logits.double(), dim=1).view(TURNS, count, TURNS)
     right = torch.stack([log_p[turn, :, turn] for turn in range(TURNS)])
     return -right.mean(dim=0) / torch.log(torch.tensor(2.0, dtype=torch.float64))
 
 
-def scores(model: RotationNet, images: Tensor, config: Config, fitted: dict[str, float]) -> dict[str, Tensor]:
-    """`ss` = KL from uniform minus the rotation loss; `ss_kl` and `ss_rotation` are its two terms."""
+def scores(model: RotationNet, images: Tensor, config: Config, fitted: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return `ss`, KL from uniform minus the rotation loss, and its two terms `ss_kl` and `ss_rotation`."""
     if not config.rotations:
         return {}
     with torch.no_grad():
@@ -188,7 +223,7 @@ def scores(model: RotationNet, images: Tensor, config: Config, fitted: dict[str,
 
 
 def shifted(images: Tensor, config: Config, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Images shifted by 0, +s or -s pixels along each axis, and the labels 0, 1, 2 of both shifts."""
+    """Return images shifted by 0, +s or -s pixels along each axis, and the labels 0, 1, 2 of both shifts."""
     pixels = round(config.shift * images.shape[2])
     lengths = torch.tensor([0, pixels, -pixels], device=images.device)
     right, down = torch.randint(SHIFTS, (2, len(images)), generator=generator).to(images.device)
@@ -196,7 +231,7 @@ def shifted(images: Tensor, config: Config, generator: Generator) -> tuple[Tenso
 
 
 def ood_step(network: RotationNet, batch: Batch, config: Config) -> Tensor:
-    """One forward pass of [R0; R1; R2; R3; shifted]."""
+    """Return the loss of one forward pass of [R0; R1; R2; R3; shifted]."""
     moved, right, down = shifted(batch.images, config, batch.generator)
     features = network.features(torch.cat([rotated_batch(batch.images)[0], moved]))
     count = len(batch.images)
@@ -215,22 +250,22 @@ def ood_step(network: RotationNet, batch: Batch, config: Config) -> Tensor:
 
 
 def auxiliary_step(network: RotationNet, images: Tensor, labels: Tensor, weight: float) -> Tensor:
-    """The class loss, then the rotation loss in a forward pass of its own."""
+    """Return the class loss plus the rotation loss of a separate forward pass."""
     loss = functional.cross_entropy(network(images).float(), labels)
     return loss + weight * rotation_loss(network.rotation(network.features(rotated_batch(images)[0])))
 
 
 def adversarial_step(network: RotationNet, batch: Batch, config: Config, mean: Tensor, std: Tensor) -> Tensor:
-    """Attack and update on [x; R0 x; R1 x; R2 x; R3 x] (or x alone), the network in training mode all along."""
+    """Attack [x; R0 x; R1 x; R2 x; R3 x] (or x alone) in training mode and return the adversarial loss."""
     count, labels = len(batch.images), batch.labels
 
-    def answers(images: Tensor) -> tuple[Tensor, Tensor | None]:
+    def outputs(images: Tensor) -> tuple[Tensor, Tensor | None]:
         features = network.features((images - mean) / std)
         turns = network.rotation(features[count:]) if config.rotations else None
         return network.head(features[:count]), turns
 
     def objective(images: Tensor) -> Tensor:
-        logits, turns = answers(images)
+        logits, turns = outputs(images)
         return attack_objective(logits, labels, turns, config.weight)
 
     clean = torch.cat([batch.images, rotated_batch(batch.images)[0]]) if config.rotations else batch.images
@@ -239,13 +274,13 @@ def adversarial_step(network: RotationNet, batch: Batch, config: Config, mean: T
     images = pgd(
         objective, clean, eps=config.eps, step=config.step, steps=config.steps, noise=noise, centre=centre, norm="linf"
     )
-    logits, turns = answers(images)
+    logits, turns = outputs(images)
     loss = functional.cross_entropy(logits.float(), labels)
     return loss if turns is None else loss + config.weight * rotation_loss(turns)
 
 
 def unit_inputs(training: Training, run: Run) -> Inputs:
-    """Augmented images in [0, 1], not normalised: what an attack changes."""
+    """Return a function that augments images and scales them to [0, 1], not normalised: what an attack changes."""
     layout = torch.channels_last if run.channels_last else torch.contiguous_format
 
     def inputs(images: Tensor, generator: Generator) -> Tensor:
@@ -258,8 +293,8 @@ def unit_inputs(training: Training, run: Run) -> Inputs:
     return inputs
 
 
-def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """One phase."""
+def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
+    """Train one phase."""
     with seeded(run.seed("initialisation")):
         model = build(config, problem.backbone(), problem.classes)
     mean, std = (torch.tensor(v, device=run.device).view(1, -1, 1, 1) for v in (problem.mean, problem.std))
@@ -277,9 +312,24 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
 
 
 def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """Each image turned by a random number of quarter turns, or shifted."""
+    """Return each image rotated by a random number of quarter turns, or shifted; for figures."""
     turned = rotated_batch(images)[0].view(TURNS, *images.shape)
     choice = torch.randint(TURNS + 1, (len(images),), generator=generator)
     moved = shifted(images, config, generator)[0]
     every = torch.cat([turned, moved[None]])
     return every[choice, torch.arange(len(images))]
+
+
+METHOD = Method(
+    name="ss_ood",
+    paper=Paper(
+        title="Using Self-Supervised Learning Can Improve Model Robustness and Uncertainty",
+        url="https://arxiv.org/abs/1906.12340",
+        id="ss_ood",
+    ),
+    config=Config,
+    build=build,
+    train=train,
+    scores=scores,
+    illustrate=illustrate,
+)

@@ -39,7 +39,7 @@ class CbamResNetOptions(Options):
 
 
 class ChannelGate(nn.Module):
-    """Scales every channel by sigmoid(mlp(mean over positions) + mlp(maximum over positions)); section 3.1."""
+    """Scale every channel by sigmoid(mlp(mean over positions) + mlp(maximum over positions)); section 3.1."""
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
@@ -47,14 +47,14 @@ class ChannelGate(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps [B, C, H, W] to maps of the same shape."""
+        """Map [B, C, H, W] to the same shape."""
         gate = torch.sigmoid(self.mlp(maps.mean(dim=(2, 3))) + self.mlp(maps.amax(dim=(2, 3))))
         outcome: Tensor = maps * gate[:, :, None, None]
         return outcome
 
 
 class SpatialGate(nn.Module):
-    """Scales every position by sigmoid(BN(conv 7 x 7 of the maximum and the mean over channels)); section 3.2."""
+    """Scale every position by sigmoid(BN(conv 7 x 7 of the maximum and the mean over channels)); section 3.2."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class SpatialGate(nn.Module):
         self.norm = nn.BatchNorm2d(1, momentum=0.01)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps [B, C, H, W] to maps of the same shape."""
+        """Map [B, C, H, W] to the same shape."""
         pooled = torch.stack((maps.amax(dim=1), maps.mean(dim=1)), dim=1)
         outcome: Tensor = maps * torch.sigmoid(self.norm(self.conv(pooled)))
         return outcome
@@ -77,7 +77,7 @@ class Attention(nn.Module):
         self.spatial = SpatialGate()
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps [B, C, H, W] to maps of the same shape."""
+        """Map [B, C, H, W] to the same shape."""
         outcome: Tensor = self.spatial(self.channel(maps))
         return outcome
 
@@ -90,16 +90,16 @@ class AttentiveBasic(Basic):
         self.attention = Attention(channels, reduction)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps [B, inputs, H, W] to [B, channels, H / stride, W / stride]."""
+        """Map [B, inputs, H, W] to [B, channels, H / stride, W / stride]."""
         inner = torch.relu_(self.norm1(self.conv1(maps)))
         inner = self.attention(self.norm2(self.conv2(inner)))
         return torch.relu_(inner + (maps if self.shortcut is None else self.shortcut(maps)))
 
 
 def max_pool(maps: Tensor) -> Tensor:
-    """Maximum over 3 x 3 windows, stride 2, padding 1, of maps [B, C, H, W] without negative values (after a ReLU).
+    """Return the maximum over 3 x 3 windows, stride 2, padding 1, of maps [B, C, H, W] that are not negative.
 
-    Written with slices, because the gradient of the usual pooling adds up in no fixed order on GPUs.
+    Written with slices, because the gradient of the usual pooling is summed in no fixed order on GPUs.
     """
     padded = functional.pad(maps, (1, 1, 1, 1))
     tall = torch.maximum(torch.maximum(padded[:, :, :-2:2], padded[:, :, 1:-1:2]), padded[:, :, 2::2])
@@ -109,8 +109,8 @@ def max_pool(maps: Tensor) -> Tensor:
 class CbamResNet(nn.Module):
     """ResNet-18 without its classifier: images [B, C, H, W] to features [B, width], the maps 1/32 of the side.
 
-    Convolutions start from N(0, 2 / (k * k * outputs)), batch norms from 1 and 0, all biases from 0; but the spatial
-    gates' batch norm starts from 0 and 0, so that every gate is one half before training.
+    Convolutions start from N(0, 2 / (k * k * outputs)), batch norms from 1 and 0, all biases from 0; except that the
+    spatial gates' batch norm starts from 0 and 0, so that every gate is one half before training.
     """
 
     zero_head_bias = True
@@ -141,11 +141,11 @@ class CbamResNet(nn.Module):
                 nn.init.zeros_(module.norm.weight)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features [B, width] of normalised images."""
+        """Return features [B, width] of normalised images."""
         return global_pool(self.stages(max_pool(torch.relu_(self.norm(self.stem(images))))))
 
 
 def build(channels: int, attention: bool = True, **options: Any) -> CbamResNet:
-    """A ResNet-18 for images of `channels` channels; further options as in `CbamResNetOptions`."""
+    """Build a ResNet-18 for images of `channels` channels; further options as in `CbamResNetOptions`."""
     options = {"attention": attention, **options}
     return CbamResNet(channels, read_options(CbamResNetOptions, "cbam_resnet", channels, options))

@@ -1,4 +1,4 @@
-"""A backbone and the one affine head that turns its features into logits."""
+"""A backbone and the affine head that turns its features into logits."""
 
 from torch import Tensor, nn
 
@@ -10,7 +10,7 @@ class Classifier(nn.Module):
     ----------
     backbone : nn.Module
         Maps images [B, C, H, W] to features [B, d]; its `width` is d. Its `zero_head_bias` says whether its code base
-        starts the classifier's bias at zero; without that attribute the framework's initialisation stays.
+        starts the classifier's bias at zero; without that attribute PyTorch's initialisation is kept.
     classes : int
         Number of classes K.
     """
@@ -24,22 +24,22 @@ class Classifier(nn.Module):
             nn.init.zeros_(self.head.bias)
 
     def features(self, images: Tensor) -> Tensor:
-        """Pooled features [B, d] of normalised images [B, C, H, W]."""
+        """Return pooled features [B, d] of normalised images [B, C, H, W]."""
         features: Tensor = self.backbone(images)
         return features
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, K]."""
+        """Return logits [B, K]."""
         logits: Tensor = self.head(self.features(images))
         return logits
 
     def linear_head(self) -> tuple[Tensor, Tensor]:
-        """Detached weight [K, d] and bias [K] with which `logits == features @ weight.T + bias`."""
+        """Return the detached weight [K, d] and bias [K] with which `logits == features @ weight.T + bias`."""
         return self.head.weight.detach(), self.head.bias.detach()
 
 
 def width_of(backbone: nn.Module) -> int:
-    """Number of features that a backbone gives per image (its attribute `width`)."""
+    """Return the number of features that a backbone gives per image (its attribute `width`)."""
     width = backbone.width
     if not isinstance(width, int):
         raise TypeError(f"{type(backbone).__name__}.width must be an int, not {type(width).__name__}")

@@ -44,7 +44,7 @@ class Layer(nn.Module):
         self.conv2 = conv3x3(4 * growth, growth)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps [B, inputs, H, W] to [B, inputs + growth, H, W]."""
+        """Map [B, inputs, H, W] to [B, inputs + growth, H, W]."""
         inner = self.conv1(torch.relu_(self.norm1(maps)))
         inner = self.conv2(torch.relu_(self.norm2(inner)))
         return torch.cat((maps, inner), dim=1)
@@ -59,7 +59,7 @@ class Transition(nn.Module):
         self.conv = conv1x1(inputs, inputs // 2)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps [B, inputs, H, W] to [B, inputs // 2, H // 2, W // 2]."""
+        """Map [B, inputs, H, W] to [B, inputs // 2, H // 2, W // 2]."""
         return functional.avg_pool2d(self.conv(torch.relu_(self.norm(maps))), 2)
 
 
@@ -86,14 +86,14 @@ class DenseNet(nn.Module):
         init_fan_out(self)
 
     def maps(self, images: Tensor) -> Tensor:
-        """Last maps [B, width, h, w], whose mean over positions are the features."""
+        """Return the last maps [B, width, h, w], whose means over positions are the features."""
         return torch.relu_(self.norm(self.layers(self.stem(images))))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features [B, width] of normalised images."""
+        """Return features [B, width] of normalised images."""
         return global_pool(self.maps(images))
 
 
 def build(channels: int, **options: Any) -> DenseNet:
-    """A DenseNet-BC for images of `channels` channels; options as in `DenseNetOptions`."""
+    """Build a DenseNet-BC for images of `channels` channels; options as in `DenseNetOptions`."""
     return DenseNet(channels, read_options(DenseNetOptions, "densenet", channels, options))

@@ -1,6 +1,6 @@
 """ResNets for large images in their usual form: 7 x 7 stem with stride 2, max-pooling, four stages (He et al. 2016).
 
-The network of CutPaste at 256 x 256. Weights trained on ImageNet, as torchvision publishes them, fit in.
+The network of CutPaste at 256 x 256. Weights trained on ImageNet, as torchvision publishes them, can be loaded.
 """
 
 import pickle
@@ -18,7 +18,7 @@ from reprood.nets.layers import global_pool, init_fan_out
 from reprood.nets.options import Options, read_options
 from reprood.nets.resnet import FOUR_STAGES, Basic, Bottleneck
 
-# What torchvision calls the parts.
+# Names of the parts in torchvision.
 NAMES = {"stem": "conv1", "norm": "bn1", "norm1": "bn1", "norm2": "bn2", "norm3": "bn3", "shortcut": "downsample"}
 
 
@@ -64,17 +64,23 @@ class ImageNetResNet(nn.Module):
         init_fan_out(self)
 
     def maps(self, images: Tensor) -> Tensor:
-        """Last maps [B, width, H / 32, W / 32], whose mean over positions are the features."""
+        """Return the last maps [B, width, H / 32, W / 32], whose means over positions are the features."""
         maps: Tensor = self.stages(max_pool(torch.relu_(self.norm(self.stem(images)))))
         return maps
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features [B, width] of normalised images."""
+        """Return features [B, width] of normalised images."""
         return global_pool(self.maps(images))
 
 
 def torchvision_name(name: str) -> str:
-    """The name in torchvision's ResNets of a parameter or buffer of ours."""
+    """Return the name in torchvision's ResNets of a parameter or buffer of ours.
+
+    Examples
+    --------
+    >>> torchvision_name("stages.0.1.shortcut.0.weight")
+    'layer1.1.downsample.0.weight'
+    """
     parts = name.split(".")
     if parts[0] == "stages":
         parts[:2] = [f"layer{int(parts[1]) + 1}"]
@@ -87,7 +93,7 @@ def load_torchvision(network: ImageNetResNet, state: Mapping[str, Tensor]) -> No
     Raises
     ------
     ReproodError
-        When they do not fit together.
+        If they do not fit together.
     """
     try:
         network.load_state_dict({name: state[torchvision_name(name)] for name in network.state_dict()})
@@ -105,7 +111,7 @@ def load_imagenet(network: nn.Module) -> None:
     Raises
     ------
     ReproodError
-        When the network is another one, or the weights cannot be had; says where to put them by hand.
+        If it is another network, or the weights are not available; says where to put them by hand.
     """
     if not isinstance(network, ImageNetResNet):
         raise ReproodError(
@@ -121,12 +127,12 @@ def load_imagenet(network: nn.Module) -> None:
     except (urllib.error.URLError, OSError, RuntimeError, pickle.UnpicklingError) as error:
         file = weights.url.rsplit("/", 1)[1]
         raise ReproodError(
-            f"The ImageNet weights of {name} cannot be had ({error}); fetch {weights.url} and save it as "
+            f"The ImageNet weights of {name} cannot be loaded ({error}); fetch {weights.url} and save it as "
             f"{torch.hub.get_dir()}/checkpoints/{file}, or set pretrained to false."
         ) from error
     load_torchvision(network, state)
 
 
 def build(channels: int, **options: Any) -> ImageNetResNet:
-    """A ResNet for images of `channels` channels; options as in `ImageNetResNetOptions`."""
+    """Build a ResNet for images of `channels` channels; options as in `ImageNetResNetOptions`."""
     return ImageNetResNet(channels, read_options(ImageNetResNetOptions, "imagenet_resnet", channels, options))

@@ -1,4 +1,4 @@
-"""Small pieces that several networks share."""
+"""Small parts that several networks share."""
 
 import math
 
@@ -6,17 +6,17 @@ from torch import Tensor, nn
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """3 x 3 convolution, padding 1, no bias."""
+    """Return a 3 x 3 convolution with padding 1 and without bias."""
     return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
 
 
 def conv1x1(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """1 x 1 convolution, no bias."""
+    """Return a 1 x 1 convolution without bias."""
     return nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
 
 
 def global_pool(maps: Tensor) -> Tensor:
-    """Mean over all positions, [B, C, H, W] -> [B, C]: the papers' fixed average pooling at their image size.
+    """Return the mean over all positions, [B, C, H, W] -> [B, C]: the papers' average pooling at their image size.
 
     A plain mean, because the gradient of adaptive pooling is not deterministic on GPUs.
     """

@@ -1,4 +1,4 @@
-"""Reading the options of a network: unknown or impossible ones end in one clear sentence."""
+"""Validation of the options of a network: unknown or impossible ones end in one clear sentence."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -9,7 +9,7 @@ from reprood.core.errors import ReproodError
 
 
 class Options(BaseModel):
-    """Base of every network's options: frozen, unknown names refused."""
+    """Base of every network's options: frozen, unknown names rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,7 +26,7 @@ def read_options(form: type[Form], network: str, channels: int, options: Mapping
         For an unknown option, a value of the wrong type or range, or fewer than one input channel.
     """
     if channels < 1:
-        raise ReproodError(f"Network '{network}' was asked for {channels} input channels; images have 1 or more.")
+        raise ReproodError(f"Network '{network}' cannot have {channels} input channels; expected 1 or more.")
     try:
         return form.model_validate(dict(options))
     except ValidationError as error:

@@ -21,7 +21,7 @@ class PyramidNetOptions(Options):
     depth : int
         9n + 2 with bottlenecks, 6n + 2 with basic blocks; n blocks in each of three stages.
     widening : float
-        What the width counter grows by over all blocks (240 in CutMix's main table).
+        By how much the width grows over all blocks (240 in CutMix's main table).
     block : {"bottleneck", "basic"}
         Kind of block.
     """
@@ -43,9 +43,9 @@ class PyramidNetOptions(Options):
         return 4 if self.block == "bottleneck" else 1
 
     def plan(self) -> list[tuple[int, int]]:
-        """(input channels, width) of every block in order.
+        """Return (input channels, width) of every block in order.
 
-        The counter grows by widening / (3n) in floating point; widths round half to even, as Python's `round` does.
+        The width grows by widening / (3n) per block in floating point and is rounded half to even, as by `round`.
         """
         total = 3 * ((self.depth - 2) // (9 if self.block == "bottleneck" else 6))
         counter, inputs, blocks = float(STEM), STEM, []
@@ -76,7 +76,7 @@ class Block(nn.Module):
         self.extra = convolutions[-1].out_channels - inputs
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps [B, inputs, H, W] to [B, inputs + extra, H / stride, W / stride]."""
+        """Map [B, inputs, H, W] to [B, inputs + extra, H / stride, W / stride]."""
         inner: Tensor = self.convolutions[0](self.norms[0](maps))
         for convolution, norm in zip(self.convolutions[1:], self.norms[1:-1], strict=True):
             inner = convolution(torch.relu_(norm(inner)))
@@ -107,15 +107,15 @@ class PyramidNet(nn.Module):
         init_fan_out(self)
 
     def maps(self, images: Tensor) -> Tensor:
-        """Last maps [B, width, h, w], whose mean over positions are the features."""
+        """Return the last maps [B, width, h, w], whose means over positions are the features."""
         maps = self.blocks(self.stem_norm(self.stem(images)))  # no ReLU after the stem
         return torch.relu_(self.norm(maps))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features [B, width] of normalised images."""
+        """Return features [B, width] of normalised images."""
         return global_pool(self.maps(images))
 
 
 def build(channels: int, **options: Any) -> PyramidNet:
-    """A PyramidNet for images of `channels` channels; options as in `PyramidNetOptions`."""
+    """Build a PyramidNet for images of `channels` channels; options as in `PyramidNetOptions`."""
     return PyramidNet(channels, read_options(PyramidNetOptions, "pyramidnet", channels, options))

@@ -59,7 +59,7 @@ class ResNetOptions(Options):
         return self
 
     def plan(self) -> tuple[str, tuple[int, ...], int]:
-        """Kind of block, blocks of each stage, channels of the first stage."""
+        """Return the kind of block, the blocks of each stage, and the channels of the first stage."""
         if self.stages == 4:
             kind, blocks = FOUR_STAGES[self.depth]
             return kind, blocks, self.base or 64
@@ -87,7 +87,7 @@ class Basic(nn.Module):
         self.shortcut = _shortcut(inputs, channels, stride)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps [B, inputs, H, W] to [B, channels, H / stride, W / stride]."""
+        """Map [B, inputs, H, W] to [B, channels, H / stride, W / stride]."""
         inner = torch.relu_(self.norm1(self.conv1(maps)))
         inner = self.norm2(self.conv2(inner))
         return torch.relu_(inner + (maps if self.shortcut is None else self.shortcut(maps)))
@@ -109,7 +109,7 @@ class Bottleneck(nn.Module):
         self.shortcut = _shortcut(inputs, channels * self.expansion, stride)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps [B, inputs, H, W] to [B, 4 * channels, H / stride, W / stride]."""
+        """Map [B, inputs, H, W] to [B, 4 * channels, H / stride, W / stride]."""
         inner = torch.relu_(self.norm1(self.conv1(maps)))
         inner = torch.relu_(self.norm2(self.conv2(inner)))
         inner = self.norm3(self.conv3(inner))
@@ -138,18 +138,18 @@ class ResNet(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.width = inputs
         if options.stages == 3:
-            init_fan_out(self)  # the code of the four-stage papers keeps the framework's initialisation
+            init_fan_out(self)  # the code of the four-stage papers keeps PyTorch's initialisation
 
     def maps(self, images: Tensor) -> Tensor:
-        """Last maps [B, width, h, w], whose mean over positions are the features."""
+        """Return the last maps [B, width, h, w], whose means over positions are the features."""
         maps: Tensor = self.stages(torch.relu_(self.norm(self.stem(images))))
         return maps
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features [B, width] of normalised images."""
+        """Return features [B, width] of normalised images."""
         return global_pool(self.maps(images))
 
 
 def build(channels: int, **options: Any) -> ResNet:
-    """A residual network for images of `channels` channels; options as in `ResNetOptions`."""
+    """Build a residual network for images of `channels` channels; options as in `ResNetOptions`."""
     return ResNet(channels, read_options(ResNetOptions, "resnet", channels, options))

@@ -1,8 +1,8 @@
-"""The nine-layer network of open-set recognition (Neal et al. 2018), in three stages that can be entered from between.
+"""The nine-layer network of open-set recognition (Neal et al. 2018), in three stages that can be entered separately.
 
-In the form of the code of ARPL and DIAS (Moon et al. 2022): three 3 x 3 convolutions a stage, the last of which halves
-the maps; batch normalisation, leaky ReLU (slope 0.2), and whole channels dropped in front of each stage, the image's
-own channels included. Normalisation may have several sets of weights and statistics, for images of different origin.
+In the form of the code of ARPL and DIAS (Moon et al. 2022): three 3 x 3 convolutions per stage, the last of which
+halves the maps; batch normalisation, leaky ReLU (slope 0.2), and whole channels dropped in front of each stage, the
+image's own channels included. There may be several sets of batch normalisation, for images of different origin.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class StagedOptions(Options):
     width : int
         Channels of the first two convolutions; the others have twice as many.
     dropout : float
-        Share of channels dropped in front of each stage.
+        Fraction of channels dropped in front of each stage.
     stem_stride : {1, 2}
         2 quarters the cost for small CPU runs; the paper uses 1.
     """
@@ -38,7 +38,7 @@ class StagedOptions(Options):
 
 
 class Unit(nn.Module):
-    """Convolution, one of the sets of batch normalisation, leaky ReLU."""
+    """Convolution, one of several batch normalisations, leaky ReLU."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -46,12 +46,12 @@ class Unit(nn.Module):
         self.norms = nn.ModuleList([nn.BatchNorm2d(outputs)])
 
     def forward(self, maps: Tensor, norms: int = 0) -> Tensor:
-        """Maps [B, inputs, H, W] to [B, outputs, ceil(H / stride), ceil(W / stride)]."""
+        """Map [B, inputs, H, W] to [B, outputs, ceil(H / stride), ceil(W / stride)]."""
         return functional.leaky_relu_(self.norms[norms](self.conv(maps)), SLOPE)
 
 
 class Stage(nn.Module):
-    """Dropped channels, then units.
+    """Channel dropout, then units.
 
     Parameters
     ----------
@@ -60,6 +60,7 @@ class Stage(nn.Module):
     layers : sequence of (int, int)
         Channels and stride of each unit.
     dropout : float
+        Fraction of channels dropped.
     """
 
     def __init__(self, inputs: int, layers: Layers, dropout: float) -> None:
@@ -69,7 +70,7 @@ class Stage(nn.Module):
         self.units = nn.ModuleList(Unit(i, outputs, stride) for i, (outputs, stride) in zip(before, layers))
 
     def forward(self, maps: Tensor, norms: int = 0) -> Tensor:
-        """Maps to maps, with the given set of normalisation."""
+        """Apply dropout and units, with batch normalisation number `norms`."""
         maps = functional.dropout2d(maps, self.dropout, self.training)
         for unit in self.units:
             maps = unit(maps, norms)
@@ -86,7 +87,7 @@ class Staged(nn.Module):
     stages : sequence of sequences of (int, int)
         Channels and stride of every unit of every stage.
     dropout : float
-        Share of channels dropped in front of each stage.
+        Fraction of channels dropped in front of each stage.
     """
 
     def __init__(self, channels: int, stages: Sequence[Layers], dropout: float) -> None:
@@ -98,7 +99,7 @@ class Staged(nn.Module):
         self.initialise()
 
     def initialise(self) -> None:
-        """Draw every weight: convolutions from N(0, 0.05^2), normalisations from N(1, 0.02^2) with shift 0."""
+        """Draw every weight: convolutions from N(0, 0.05^2), batch norm gains from N(1, 0.02^2) with shift 0."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, 0.0, 0.05)
@@ -107,7 +108,7 @@ class Staged(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def add_norms(self) -> None:
-        """Give every unit one more set of normalisation, drawn as the others."""
+        """Give every unit one more batch normalisation, initialised like the first."""
         for unit in self.modules():
             if isinstance(unit, Unit):
                 fresh = nn.BatchNorm2d(unit.norms[0].num_features)  # type: ignore[arg-type]
@@ -115,32 +116,31 @@ class Staged(nn.Module):
                 unit.norms.append(fresh)
 
     def outputs(self, images: Tensor, norms: int = 0) -> list[Tensor]:
-        """What each stage gives: maps [B, c, h, w], of the last one their mean over positions [B, width]."""
-        maps, found = images, []
+        """Return the outputs of all stages: maps [B, c, h, w], and of the last one their means [B, width]."""
+        outputs: list[Tensor] = []
         for stage in self.stages:
-            maps = stage(maps, norms)
-            found.append(maps)
-        return [*found[:-1], global_pool(found[-1])]
+            outputs.append(stage(outputs[-1] if outputs else images, norms))
+        return [*outputs[:-1], global_pool(outputs[-1])]
 
-    def features_from(self, maps: Tensor, behind: int, norms: int = 0) -> Tensor:
-        """Features [B, width] when the first `behind` stages are replaced by their maps."""
-        for stage in self.stages[behind:]:
+    def features_from(self, maps: Tensor, skipped: int, norms: int = 0) -> Tensor:
+        """Return features [B, width] with the first `skipped` stages replaced by their maps."""
+        for stage in self.stages[skipped:]:
             maps = stage(maps, norms)
         return global_pool(maps)
 
     def maps(self, images: Tensor) -> Tensor:
-        """Last maps [B, width, h, w], whose mean over positions are the features."""
+        """Return the last maps [B, width, h, w], whose means over positions are the features."""
         for stage in self.stages:
             images = stage(images)
         return images
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features [B, width] of images, with the first set of normalisation."""
+        """Return features [B, width] of images, with the first set of batch normalisation."""
         return global_pool(self.maps(images))
 
 
 def build(channels: int, **options: Any) -> Staged:
-    """The network for images of `channels` channels; options as in `StagedOptions`."""
+    """Build the network for images of `channels` channels; options as in `StagedOptions`."""
     chosen = read_options(StagedOptions, "staged", channels, options)
     width, double = chosen.width, 2 * chosen.width
     first = ((width, chosen.stem_stride), (width, 1), (double, 2))

@@ -14,8 +14,8 @@ import numpy as np
 
 from reprood.core.errors import ReproodError
 from reprood.core.files import canonical_json, sha256_file
+from reprood.core.registry import module_name
 from reprood.data.arrays import FILES, load_split
-from reprood.methods import registry
 from reprood.offload.archive import MIB, write_archive
 from reprood.offload.jobs import FORMAT, TRAINED, WEIGHTS, Job, chosen
 from reprood.offload.planned import DATA_RULES, dry_run, known_job
@@ -201,7 +201,7 @@ def pack(
     content = {"source": _sources(), "data": data, "checkpoints and models": _begun(jobs, root)}
     methods = sorted({plan.arm(job.method).use for job in jobs})
     nets = sorted({str(plan.backbone(job.benchmark, job.method)["name"]) for job in jobs})
-    modules = [*(registry.module_name("methods", name) for name in methods), *(f"reprood.nets.{name}" for name in nets)]
+    modules = [*(module_name("methods", name) for name in methods), *(f"reprood.nets.{name}" for name in nets)]
     needs = {
         "train": sorted({*imported("reprood.train.run", *modules), "typer"}),
         "predict": sorted({*imported("reprood.predict.run", *modules), "typer"}),

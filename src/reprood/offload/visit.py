@@ -172,13 +172,14 @@ def _import(manifest: Mapping[str, Any], *, predict: bool) -> None:
     import reprood.cli.main
     import reprood.train.run
     from reprood.methods import registry
+    from reprood.nets.registry import backbone
 
     if predict:
         import reprood.predict.run  # noqa: F401
     for name in manifest["methods"]:
         registry.method(name)
     for name in manifest["nets"]:
-        registry.backbone(name)
+        backbone(name)
     gc.collect()
     gc.freeze()
 

@@ -11,9 +11,12 @@ from reprood.data.catalogue import load_catalogue
 from reprood.data.entries import DatasetEntry
 from reprood.detectors.names import FITTED_ON_TRAIN
 from reprood.methods import registry
+from reprood.nets.registry import backbones as list_backbones
 from reprood.pipeline.fingerprint import PACKAGE
 from reprood.pipeline.outputs import SPLIT_FILES
 from reprood.report.contents import OF_DATA, figures_of, page_names, tables_of
+from reprood.report.studies.registry import drawings as list_drawings
+from reprood.studies.registry import studies as list_studies
 
 Self = TypeVar("Self", bound="Layout")
 Asked = ParamSpec("Asked")
@@ -36,9 +39,9 @@ def once(question: Callable[Concatenate[Self, Asked], Answer]) -> Callable[Conca
 
 # The package's folders, read once a process.
 methods = cache(registry.methods)
-backbones = cache(registry.backbones)
-studies = cache(registry.studies)
-drawings = cache(registry.drawings)
+backbones = cache(list_backbones)
+studies = cache(list_studies)
+drawings = cache(list_drawings)
 fits_on_train = cache(registry.fits_on_train)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from reprood.core.files import canonical_json
 from reprood.core.gpus import usable_gpus
+from reprood.core.registry import module_name
 from reprood.images.registry import corruption_module, style_module
-from reprood.methods.registry import module_name
 from reprood.pipeline.fingerprint import code_hash
 from reprood.pipeline.layout import Layout, layered, once
 from reprood.pipeline.outputs import MODEL_FILES as MODEL_FILES

@@ -1,11 +1,11 @@
-"""The figures of studies: each study's own drawing, from its stored rows and arrays."""
+"""The figures of studies, drawn from their stored rows and arrays."""
 
 from pathlib import Path
 
 from reprood.audit.replicated import read_study
 from reprood.core.errors import ReproodError
 from reprood.data.arrays import read_npz
-from reprood.methods import registry
+from reprood.report.studies.registry import drawing
 from reprood.report.style import save
 
 
@@ -15,9 +15,9 @@ def draw_study(use: str, folder: Path, svg: Path, png: Path) -> None:
     Raises
     ------
     ReproodError
-        When the study has no drawing, or its results are missing.
+        If the study has no figure, or its results are missing.
     """
-    draw = registry.drawing(use)
+    draw = drawing(use)
     path = folder / "arrays.npz"
     if not path.is_file():
         raise ReproodError(f"{path} does not exist; run the study first.")
@@ -26,7 +26,7 @@ def draw_study(use: str, folder: Path, svg: Path, png: Path) -> None:
         figure = draw(rows, arrays)
     except (KeyError, IndexError, ValueError, TypeError) as error:
         raise ReproodError(
-            f"{folder}: values.csv and arrays.npz are not those of the study {use} ({type(error).__name__}: {error}); "
+            f"{folder}: values.csv and arrays.npz do not belong to the study {use} ({type(error).__name__}: {error}); "
             "run it again."
         ) from error
     save(figure, svg, png)

@@ -1,7 +1,7 @@
-"""How unsure a plain classifier is of CnC's synthetic images, and how different they are (section 4.4, table 4).
+"""How uncertain a plain classifier is on CnC's synthetic images, and how different they are (section 4.4, Table 4).
 
-The same source images, boxes and corruptions in every arm. The paper's measure of diversity is in a supplement that is
-not available; the mean distance between penultimate features stands in its place, under its own name.
+All arms use the same source images, boxes and corruptions. The paper's measure of diversity is in a supplement that is
+not available; the mean distance between penultimate features is used instead, under its own name.
 """
 
 from collections.abc import Mapping
@@ -16,23 +16,23 @@ from reprood.engine.problem import ImageSet, Problem
 from reprood.images.augment import normalise
 from reprood.images.corruption import corrupt_mixed
 from reprood.methods.cnc import CORRUPTIONS, Strengths, random_pbcc
-from reprood.studies.run import Findings, Given, Row
+from reprood.studies.base import Context, Findings, Row, Study
 
 BATCH = 250
 BINS = 30
 
 
 class Config(BaseModel):
-    """Settings.
+    """Settings of the study.
 
     Attributes
     ----------
     classifier : str
         Row of the plain K-class model.
     images : int
-        Training images from which synthetic ones are made; fewer when there are not so many.
+        Training images from which synthetic ones are made; fewer if there are not enough.
     batch : int
-        Images that share a box, and among which partners are found.
+        Images that share a box, and among which partners are drawn.
     strengths : {"imagenet", "cifar"}
         Of the corruptions.
     shown : int
@@ -49,7 +49,7 @@ class Config(BaseModel):
 
 
 def synthesise(source: ImageSet, config: Config, mixing: Generator, corrupting: Generator) -> dict[str, Tensor]:
-    """Images of the arms by name, uint8 [N, C, H, W] each: the source, PBCC, Corruption and CnC.
+    """Return images of the arms by name, uint8 [N, C, H, W] each: the source, PBCC, Corruption and CnC.
 
     Parameters
     ----------
@@ -58,12 +58,12 @@ def synthesise(source: ImageSet, config: Config, mixing: Generator, corrupting: 
     config : Config
         `batch` and `strengths`.
     mixing, corrupting : Generator
-        Draws of boxes and partners; draws of corruptions. The corruptions of PBCC's images are those of the source's.
+        Draws of boxes and partners; draws of corruptions. PBCC's images get the same corruptions as the source's.
     """
     images = torch.split(source.images, config.batch)
     parts = zip(images, torch.split(source.labels, config.batch), strict=True)
     mixed = [random_pbcc(part, labels, mixing) for part, labels in parts]
-    # A seed for every batch: how many numbers a corruption draws may depend on the image.
+    # One seed per batch: how many numbers a corruption draws may depend on the image.
     seeds = torch.randint(2**62, (len(images),), generator=corrupting).tolist()
     made = {"source": source.images, "pbcc": torch.cat(mixed)}
     for arm, batches in (("corruption", images), ("cnc", mixed)):
@@ -76,7 +76,7 @@ def synthesise(source: ImageSet, config: Config, mixing: Generator, corrupting: 
 
 @torch.no_grad()
 def outputs(model: nn.Module, images: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
-    """Logits [N, K] and features [N, d], float64, of uint8 images."""
+    """Return logits [N, K] and features [N, d], float64, of uint8 images."""
     logits, features = [], []
     for part in torch.split(images, BATCH):
         inputs = normalise(part, problem.mean, problem.std)
@@ -86,18 +86,30 @@ def outputs(model: nn.Module, images: Tensor, problem: Problem) -> tuple[Tensor,
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Entropy of the softmax in nats: logits [N, K] to [N], 0 to log K."""
+    """Return the entropy of the softmax in nats: logits [N, K] to [N], 0 to log K.
+
+    Examples
+    --------
+    >>> entropy(torch.zeros(1, 2)).exp()  # log 2 at chance
+    tensor([2.])
+    """
     logarithms = logits.log_softmax(1)
     return -(logarithms.exp() * logarithms).sum(1)
 
 
 def mean_distance(features: Tensor) -> float:
-    """Mean Euclidean distance over all pairs of different rows of features [N, d]."""
+    """Return the mean Euclidean distance over all pairs of different rows of features [N, d].
+
+    Examples
+    --------
+    >>> mean_distance(torch.tensor([[0.0], [1.0], [2.0]])) == torch.tensor(4 / 3)
+    tensor(True)
+    """
     return float(torch.nn.functional.pdist(features).mean())
 
 
-def measure(config: Config, given: Given) -> Findings:
-    """Entropy and spread of every arm, for every seed's classifier.
+def measure(config: Config, context: Context) -> Findings:
+    """Measure entropy and spread of every arm, for every seed's classifier.
 
     Returns
     -------
@@ -106,32 +118,35 @@ def measure(config: Config, given: Given) -> Findings:
         Arrays of the first seed: `edges` of the entropy histogram, `entropy_<arm>` counts, `shown_<arm>` images
         [shown, H, W, C].
     """
-    problem, models = given.need(), given.trained(config.classifier)
+    problem, models = context.require_problem(), context.models_of(config.classifier)
     count = min(config.images, len(problem.train))
     if count < 2:
-        raise ReproodError(f"The study {given.name} needs two training images or more, and there are {count}.")
+        raise ReproodError(f"The study {context.name} needs two training images or more, and there are {count}.")
     rows: list[Row] = []
     arrays: dict[str, np.ndarray] = {"edges": np.linspace(0, np.log(problem.classes), BINS + 1)}
-    for seed in given.seeds:
-        chosen = torch.randperm(len(problem.train), generator=given.generator(seed, "source"))[:count]
+    for seed in context.seeds:
+        chosen = torch.randperm(len(problem.train), generator=context.generator(seed, "source"))[:count]
         chosen = chosen.to(problem.train.images.device)
         source = ImageSet(problem.train.images[chosen], problem.train.labels[chosen])
-        made = synthesise(source, config, given.generator(seed, "mixing"), given.generator(seed, "corrupting"))
-        found = {arm: outputs(models[seed], images, problem) for arm, images in made.items()}
-        unit = max(mean_distance(found["source"][1]), torch.finfo(torch.float64).tiny)
-        for arm, (logits, features) in found.items():
-            unsure = entropy(logits)
-            values = {"entropy": float(unsure.mean()), "feature_distance": mean_distance(features) / unit}
+        made = synthesise(source, config, context.generator(seed, "mixing"), context.generator(seed, "corrupting"))
+        by_arm = {arm: outputs(models[seed], images, problem) for arm, images in made.items()}
+        unit = max(mean_distance(by_arm["source"][1]), torch.finfo(torch.float64).tiny)
+        for arm, (logits, features) in by_arm.items():
+            entropies = entropy(logits)
+            values = {"entropy": float(entropies.mean()), "feature_distance": mean_distance(features) / unit}
             rows += [Row(seed=seed, arm=arm, metric=metric, value=value) for metric, value in values.items()]
-            if seed == given.seeds[0]:
-                counts = np.histogram(unsure.clamp(0, arrays["edges"][-1]).cpu().numpy(), arrays["edges"])[0]
+            if seed == context.seeds[0]:
+                counts = np.histogram(entropies.clamp(0, arrays["edges"][-1]).cpu().numpy(), arrays["edges"])[0]
                 arrays[f"entropy_{arm}"] = counts
-        if seed == given.seeds[0]:
+        if seed == context.seeds[0]:
             arrays |= pictures(made, config.shown)
     return Findings(rows, arrays)
 
 
 def pictures(made: Mapping[str, Tensor], shown: int) -> dict[str, np.ndarray]:
-    """Images of every arm as [shown, H, W, C], the same of each, spread over the batches."""
+    """Return images of every arm as [shown, H, W, C], the same of each, spread over the batches."""
     rows = torch.linspace(0, len(made["source"]) - 1, shown).long()
     return {f"shown_{arm}": images.cpu()[rows].permute(0, 2, 3, 1).numpy() for arm, images in made.items()}
+
+
+STUDY = Study(name="cnc_images", config=Config, measure=measure)

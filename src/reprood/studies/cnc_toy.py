@@ -1,9 +1,9 @@
-"""CnC's toy problem (section 3.3): how much of the plane a small network calls in-distribution without having seen it.
+"""CnC's toy problem (section 3.3): how much of the plane a small network calls in-distribution without training points.
 
 Two half moons, a ReLU network of two hidden layers, and five ways to make outliers. The network is affine in each of
-the polygons into which its activation patterns cut the plane. A polygon is called in-distribution when some of its
-points are classified so, and empty when no training point lies in it; the number of interest is the area of those that
-are both. Areas are exact (the paper does not say how it gets them, nor on which window).
+the polygons into which its activation patterns cut the plane. A polygon is called in-distribution if some of its points
+are classified so, and empty if no training point lies in it; the number of interest is the area of those that are both.
+Areas are exact (the paper does not say how it gets them, nor on which window).
 """
 
 import math
@@ -21,7 +21,7 @@ from torch.nn import functional
 from reprood.engine.seeds import seeded
 from reprood.evaluate.metrics import detection_metrics
 from reprood.methods.cnc import cnc_score
-from reprood.studies.run import Findings, Given, Row
+from reprood.studies.base import Context, Findings, Row, Study
 
 Arm = Literal["vanilla", "pbcc", "corruption", "r_cnc", "cnc"]
 ARMS: tuple[Arm, ...] = ("vanilla", "pbcc", "corruption", "r_cnc", "cnc")
@@ -30,23 +30,23 @@ Layers = Sequence[tuple[Floats, Floats]]
 
 CLASSES = 2
 TINY = 1e-12  # a polygon is not cut by a line that passes this close to its corner
-SMALLEST_AREA = 1e-6  # of which the logarithm is taken when there is none
+SMALLEST_AREA = 1e-6  # replaces an area of 0 in the logarithm
 FAR = 0.05  # a point this far from all training points is an outlier for the AUROC
 
 
 class Config(BaseModel):
-    """Settings; the paper gives the layers, the rest is this suite's choice.
+    """Settings of the study; the paper gives the layers, the rest is this suite's choice.
 
     Attributes
     ----------
     points : int
-        Training points, half of them on each moon; as many outliers are made anew in every step.
+        Training points, half of them on each moon; as many new outliers are made in every step.
     hidden : tuple of int
         Widths of the two hidden layers.
     steps : int
         Full-batch steps of Adam.
     lr : float
-        Learning rate at the start; it falls to 0 along a cosine.
+        Initial learning rate; it falls to 0 along a cosine.
     noise : tuple of float
         Standard deviations of the Gaussian corruption, one drawn for each point.
     window : tuple of float
@@ -90,14 +90,14 @@ class Region:
 
     @property
     def area(self) -> float:
-        """By the shoelace formula."""
+        """Area by the shoelace formula."""
         x, y = self.corners.T
         return 0.5 * abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1)))
 
     def is_id(self, classes: int) -> bool:
-        """Whether some point has its largest logit among the first `classes`; with no others, always.
+        """Return whether some point has its largest logit among the first `classes`; always true without other logits.
 
-        The largest of affine functions minus another one is convex, so it is greatest at a corner.
+        The maximum of affine functions minus another one is convex, so it is largest at a corner.
         """
         if len(self.offset) == classes:
             return True
@@ -106,7 +106,7 @@ class Region:
 
 
 def cut(corners: Floats, values: Floats) -> tuple[Floats, Floats]:
-    """A convex polygon's parts where an affine function, `values` [V] at the corners, is positive and negative."""
+    """Return the parts of a convex polygon where an affine function, `values` [V] at the corners, is >= 0 and <= 0."""
     sides: tuple[list[Floats], list[Floats]] = ([], [])
     for corner, value, after, next_value in zip(
         corners, values, np.roll(corners, -1, 0), np.roll(values, -1), strict=True
@@ -123,7 +123,7 @@ def cut(corners: Floats, values: Floats) -> tuple[Floats, Floats]:
 
 
 def activation_regions(layers: Layers, window: tuple[float, float]) -> list[Region]:
-    """All polygons of constant activation pattern in the square `window` x `window`.
+    """Return all polygons of constant activation pattern in the square `window` x `window`.
 
     Parameters
     ----------
@@ -135,25 +135,25 @@ def activation_regions(layers: Layers, window: tuple[float, float]) -> list[Regi
     """
     low, high = window
     square = np.array([[low, low], [high, low], [high, high], [low, high]], dtype=np.float64)
-    found: list[tuple[Floats, tuple[bool, ...], Floats, Floats]] = [(square, (), np.eye(2), np.zeros(2))]
+    parts: list[tuple[Floats, tuple[bool, ...], Floats, Floats]] = [(square, (), np.eye(2), np.zeros(2))]
     for weight, bias in layers[:-1]:
         deeper = []
-        for corners, pattern, matrix, offset in found:
+        for corners, pattern, matrix, offset in parts:
             inner, shift = weight @ matrix, weight @ offset + bias
             for part in cut_by_all(corners, inner, shift):
                 # The mean of the corners lies inside, off every line.
                 active = inner @ part.mean(0) + shift > 0
                 deeper.append((part, (*pattern, *active.tolist()), inner * active[:, None], shift * active))
-        found = deeper
+        parts = deeper
     weight, bias = layers[-1]
     return [
         Region(corners, np.packbits(pattern).tobytes(), weight @ matrix, weight @ offset + bias)
-        for corners, pattern, matrix, offset in found
+        for corners, pattern, matrix, offset in parts
     ]
 
 
 def cut_by_all(corners: Floats, matrix: Floats, offset: Floats) -> list[Floats]:
-    """A convex polygon cut along the zero lines of the affine functions `matrix @ x + offset`."""
+    """Cut a convex polygon along the zero lines of the affine functions `matrix @ x + offset`."""
     values = corners @ matrix.T + offset
     crossing = (values.max(0) > TINY) & (values.min(0) < -TINY)
     parts = [corners]
@@ -170,7 +170,7 @@ def cut_by_all(corners: Floats, matrix: Floats, offset: Floats) -> list[Floats]:
 
 
 def patterns(layers: Layers, points: Floats) -> list[bytes]:
-    """The activation pattern of each point [N, 2], as `Region.pattern` writes it."""
+    """Return the activation pattern of each point [N, 2], in the form of `Region.pattern`."""
     values, active = points, []
     for weight, bias in layers[:-1]:
         before = values @ weight.T + bias
@@ -180,7 +180,7 @@ def patterns(layers: Layers, points: Floats) -> list[bytes]:
 
 
 def empty_id_regions(regions: Sequence[Region], layers: Layers, points: Floats, classes: int) -> list[Region]:
-    """The regions called in-distribution that hold none of the training points [N, 2]."""
+    """Return the regions called in-distribution that contain none of the training points [N, 2]."""
     held = set(patterns(layers, points))
     return [region for region in regions if region.pattern not in held and region.is_id(classes)]
 
@@ -189,7 +189,7 @@ def empty_id_regions(regions: Sequence[Region], layers: Layers, points: Floats, 
 
 
 def half_moons(count: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """`count` points on two interlocking half circles of radius 1/4 in the unit square, the first half in class 0."""
+    """Draw `count` points on two interlocking half circles of radius 1/4 in the unit square, first class 0, then 1."""
     half = count // 2
     angle = math.pi * torch.rand(2, half, generator=generator)
     upper = torch.stack((angle[0].cos(), angle[0].sin()), 1)
@@ -198,7 +198,7 @@ def half_moons(count: int, generator: Generator) -> tuple[Tensor, Tensor]:
 
 
 def combined(points: Tensor, generator: Generator) -> Tensor:
-    """The points lambda p + (1 - lambda) q, q from the other moon, lambda ~ U(0, 1) for each: PBCC of points."""
+    """Return lambda p + (1 - lambda) q, q from the other moon, lambda ~ U(0, 1) for each: PBCC of points."""
     half = len(points) // 2
     other = torch.randint(half, (2, half), generator=generator) + torch.tensor([[half], [0]])
     lam = torch.rand(len(points), 1, generator=generator)
@@ -206,13 +206,13 @@ def combined(points: Tensor, generator: Generator) -> Tensor:
 
 
 def blurred(points: Tensor, noise: Sequence[float], generator: Generator) -> Tensor:
-    """Gaussian noise with one of the standard deviations for each point: a corruption of points."""
+    """Add Gaussian noise with one of the standard deviations for each point: a corruption of points."""
     std = torch.tensor(noise)[torch.randint(len(noise), (len(points), 1), generator=generator)]
     return points + std * torch.randn(points.shape, generator=generator)
 
 
 def toy_outliers(arm: Arm, points: Tensor, noise: Sequence[float], generator: Generator) -> Tensor:
-    """One outlier for each point, as `arm` makes them."""
+    """Make one outlier for each point, as defined by `arm`."""
     if arm in ("pbcc", "cnc"):
         points = combined(points, generator)
     if arm != "pbcc":
@@ -221,7 +221,7 @@ def toy_outliers(arm: Arm, points: Tensor, noise: Sequence[float], generator: Ge
 
 
 def train_toy(arm: Arm, points: Tensor, labels: Tensor, config: Config, seed: int, generator: Generator) -> nn.Module:
-    """A network of two classes ("vanilla") or three, by full-batch Adam."""
+    """Train a network of two classes ("vanilla") or three, by full-batch Adam."""
     outputs = CLASSES if arm == "vanilla" else CLASSES + 1
     first, second = config.hidden
     with seeded(seed):
@@ -236,7 +236,7 @@ def train_toy(arm: Arm, points: Tensor, labels: Tensor, config: Config, seed: in
         if arm != "vanilla":
             inputs = torch.cat((points, toy_outliers(arm, points, config.noise, generator)))
         optimizer.zero_grad()
-        # As many outliers as points: twice the mean of all is the sum of the two means, alpha = 1.
+        # As many outliers as points: twice the mean over all is the sum of the two means, alpha = 1.
         loss = functional.cross_entropy(network(inputs), labels) * (1 if arm == "vanilla" else 2)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -244,7 +244,7 @@ def train_toy(arm: Arm, points: Tensor, labels: Tensor, config: Config, seed: in
 
 
 def affine_layers(network: nn.Module) -> Layers:
-    """Weights and biases of the linear layers in float64."""
+    """Return weights and biases of the linear layers in float64."""
     linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
     return [(m.weight.detach().double().numpy(), m.bias.detach().double().numpy()) for m in linear]
 
@@ -253,7 +253,7 @@ def affine_layers(network: nn.Module) -> Layers:
 
 
 def pixel_centres(config: Config) -> Floats:
-    """Centres of the figure's pixels, row by row from the lowest up, [grid^2, 2]."""
+    """Return centres of the figure's pixels, row by row from the lowest up, [grid^2, 2]."""
     low, high = config.window
     centres = low + (np.arange(config.grid) + 0.5) * (high - low) / config.grid
     return np.stack(np.meshgrid(centres, centres), -1).reshape(-1, 2)
@@ -261,7 +261,7 @@ def pixel_centres(config: Config) -> Floats:
 
 @torch.no_grad()
 def far_auroc(network: nn.Module, points: Tensor, config: Config, generator: Generator) -> float:
-    """AUROC of the training points against uniform points of the window that are far from all of them.
+    """Return the AUROC of the training points against uniform points of the window that are far from all of them.
 
     The score is CnC's, or with two classes the maximum softmax probability.
     """
@@ -276,8 +276,8 @@ def far_auroc(network: nn.Module, points: Tensor, config: Config, generator: Gen
     return detection_metrics(inside.numpy(), outside.numpy(), ["auroc"])["auroc"]
 
 
-def measure(config: Config, given: Given) -> Findings:
-    """Train every arm on every seed.
+def measure(config: Config, context: Context) -> Findings:
+    """Train and measure every arm on every seed.
 
     Returns
     -------
@@ -289,27 +289,27 @@ def measure(config: Config, given: Given) -> Findings:
     rows: list[Row] = []
     arrays: dict[str, NDArray[np.generic]] = {"window": np.array(config.window)}
     pixels = pixel_centres(config)
-    for seed in given.seeds:
-        points, labels = half_moons(config.points, given.generator(seed, "moons"))
+    for seed in context.seeds:
+        points, labels = half_moons(config.points, context.generator(seed, "moons"))
         for arm in ARMS:
             # Equal initialisation and equal draws for all arms of a seed.
-            start = given.run(seed).seed("initialisation")
-            network = train_toy(arm, points, labels, config, start, given.generator(seed, "outliers"))
+            start = context.run(seed).seed("initialisation")
+            network = train_toy(arm, points, labels, config, start, context.generator(seed, "outliers"))
             layers = affine_layers(network)
             regions = activation_regions(layers, config.window)
             empty = empty_id_regions(regions, layers, points.double().numpy(), CLASSES)
             area = sum(region.area for region in empty)
             with torch.no_grad():
                 wrong = (network(points).argmax(1) != labels).double().mean()
-            found = {
+            numbers = {
                 "empty_id_area": area,
                 "log_empty_id_area": math.log10(max(area, SMALLEST_AREA)),
                 "error": 100 * float(wrong),
-                "auroc": far_auroc(network, points, config, given.generator(seed, "uniform")),
+                "auroc": far_auroc(network, points, config, context.generator(seed, "uniform")),
                 "regions": float(len(regions)),
             }
-            rows += [Row(seed=seed, arm=arm, metric=metric, value=value) for metric, value in found.items()]
-            if seed == given.seeds[0]:
+            rows += [Row(seed=seed, arm=arm, metric=metric, value=value) for metric, value in numbers.items()]
+            if seed == context.seeds[0]:
                 arrays["points"], arrays["labels"] = points.numpy(), labels.numpy().astype(np.uint8)
                 side = (config.grid, config.grid)
                 with torch.no_grad():
@@ -319,3 +319,6 @@ def measure(config: Config, given: Given) -> Findings:
                 marks = [pattern in hollow for pattern in patterns(layers, pixels)]
                 arrays[f"empty_{arm}"] = np.array(marks).reshape(side)
     return Findings(rows, arrays)
+
+
+STUDY = Study(name="cnc_toy", config=Config, measure=measure)

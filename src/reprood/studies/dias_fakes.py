@@ -1,9 +1,9 @@
-"""DIAS' fakes by difficulty: how sure is a classifier that has never learnt from them?
+"""DIAS' fakes by difficulty: how confident is a classifier that has never learnt from them?
 
 The classifier is trained by cross-entropy alone while a copycat and a generator are trained against it, as in DIAS. It
-then judges, beside held-out images, the copycat's maps of them (hard fakes), generated images (moderate) and the
-copycat's features of them (easy). Everything is in evaluation mode, and generated images go through the same set of
-normalisation as real ones, because the classifier has used no other.
+then classifies held-out images, the copycat's maps of them (hard fakes), generated images (moderate) and the copycat's
+features of them (easy). Everything is in evaluation mode, and generated images use the same batch normalisation as real
+ones, because the classifier has used no other.
 """
 
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ from torch import Tensor, nn
 from reprood.engine.problem import ImageSet
 from reprood.methods.dias import method as dias
 from reprood.methods.dias.net import Networks
-from reprood.studies.run import Findings, Given, Row
+from reprood.studies.base import Context, Findings, Row, Study
 
 BINS = 40
 CHANCE = "chance"
 Network = TypeVar("Network", bound=nn.Module)
-SOURCES = ("known", "hard", "hard_first", "hard_second", "easy")  # what has the label of an image
+SOURCES = ("known", "hard", "hard_first", "hard_second", "easy")  # arms that have the label of an image
 
 
 class Config(BaseModel):
-    """Settings.
+    """Settings of the study.
 
     Attributes
     ----------
     method : dias.Config
-        How the networks are trained; all levels are made and `learn` is False whatever is set.
+        How the networks are trained; all levels are made and `learn` is always False.
     batch : int
         Images at a time.
     shown : int
@@ -46,22 +46,22 @@ class Config(BaseModel):
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a classifier says about fakes of one kind: confidence, float64 [N], and most probable class, int64 [N]."""
+class Predictions:
+    """A classifier's predictions on fakes of one kind: confidence, float64 [N], and most probable class, int64 [N]."""
 
     confidence: Tensor
     answer: Tensor
 
 
-def judged(logits: Tensor) -> Judged:
-    """Maximum softmax probability and class of logits [N, K]."""
+def predictions(logits: Tensor) -> Predictions:
+    """Return the maximum softmax probability and class of logits [N, K]."""
     confidence, answer = logits.double().softmax(1).max(1)
-    return Judged(confidence.cpu(), answer.cpu())
+    return Predictions(confidence.cpu(), answer.cpu())
 
 
 @torch.no_grad()
-def judge(networks: Networks, images: ImageSet, noise: Tensor, batch: int) -> dict[str, Judged]:
-    """Judgements of held-out images, and of as many fakes of each kind.
+def classify_fakes(networks: Networks, images: ImageSet, noise: Tensor, batch: int) -> dict[str, Predictions]:
+    """Return predictions on held-out images, and on as many fakes of each kind.
 
     Parameters
     ----------
@@ -72,6 +72,7 @@ def judge(networks: Networks, images: ImageSet, noise: Tensor, batch: int) -> di
     noise : Tensor [N, n, 1, 1]
         For the generator.
     batch : int
+        Images at a time.
 
     Returns
     -------
@@ -80,7 +81,7 @@ def judge(networks: Networks, images: ImageSet, noise: Tensor, batch: int) -> di
     """
     copycat, generator = _need(networks.copycat), _need(networks.generator)
     classifier = networks.classifier
-    found: dict[str, list[Tensor]] = {}
+    logits_of: dict[str, list[Tensor]] = {}
     for part, drawn in zip(torch.split(images.images, batch), torch.split(noise, batch), strict=True):
         real = part.float() / 255
         first, second, features = copycat.outputs(real)
@@ -92,10 +93,10 @@ def judge(networks: Networks, images: ImageSet, noise: Tensor, batch: int) -> di
             "easy": classifier.head(features),
         }
         for name, logits in answers.items():
-            found.setdefault(name, []).append(logits)
-    one = {name: judged(torch.cat(parts)) for name, parts in found.items()}
+            logits_of.setdefault(name, []).append(logits)
+    one = {name: predictions(torch.cat(parts)) for name, parts in logits_of.items()}
     pair = one["hard_first"], one["hard_second"]
-    both = Judged(torch.cat([p.confidence for p in pair]), torch.cat([p.answer for p in pair]))
+    both = Predictions(torch.cat([p.confidence for p in pair]), torch.cat([p.answer for p in pair]))
     return {**one, "hard": both}
 
 
@@ -105,50 +106,50 @@ def _need(network: Network | None) -> Network:
     return network
 
 
-def measure(config: Config, given: Given) -> Findings:
-    """Train the networks anew for every seed and look at held-out images and fakes.
+def measure(config: Config, context: Context) -> Findings:
+    """Train the networks for every seed and classify held-out images and fakes.
 
     Returns
     -------
     Findings
         Arms known, hard (both maps), hard_first, hard_second, moderate, easy. Metric confidence: mean maximum softmax
         probability in percent. Metric agreement, not of generated images, which have no label: percent of fakes that
-        are given their source's label (of known images, the accuracy); the arm chance has 100 / K. Metric gap, arms
-        first and second: mean distance of the copycat's maps to the classifier's as a share of these maps' mean
+        are classified as their source's label (of known images, the accuracy); the arm chance has 100 / K. Metric gap,
+        arms first and second: mean distance of the copycat's maps to the classifier's as a fraction of these maps' mean
         size. Arrays of the first seed: `edges` and counts `confidence_<arm>` of histograms; `source`, `generated`
         uint8 [shown, H, W, C]; `map_classifier`, `map_copycat` uint8 [shown, h, w], the means over the channels of
         the first stage's maps.
     """
-    problem = given.need()
+    problem = context.require_problem()
     method = config.method.model_copy(update={"learn": False, "levels": ("easy", "moderate", "hard")})
     rows: list[Row] = []
     arrays: dict[str, np.ndarray] = {}
-    for seed in given.seeds:
-        _, networks, _ = dias.train_networks(problem, method, given.run(seed))
+    for seed in context.seeds:
+        _, networks, _ = dias.train_networks(problem, method, context.run(seed))
         data = problem.validation
-        drawn = torch.randn(len(data), method.noise, 1, 1, generator=given.generator(seed, "noise"))
+        drawn = torch.randn(len(data), method.noise, 1, 1, generator=context.generator(seed, "noise"))
         noise = drawn.to(data.images.device)
-        found = judge(networks, data, noise, config.batch)
+        by_arm = classify_fakes(networks, data, noise, config.batch)
         labels = data.labels.cpu()
-        numbers = {(arm, "confidence"): 100 * float(one.confidence.mean()) for arm, one in found.items()}
+        numbers = {(arm, "confidence"): 100 * float(one.confidence.mean()) for arm, one in by_arm.items()}
         for arm in SOURCES:
             own = torch.cat((labels, labels)) if arm == "hard" else labels
-            numbers[arm, "agreement"] = 100 * float((found[arm].answer == own).double().mean())
+            numbers[arm, "agreement"] = 100 * float((by_arm[arm].answer == own).double().mean())
         numbers[CHANCE, "agreement"] = 100 / problem.classes
         numbers |= {(stage, "gap"): value for stage, value in gaps(networks, data, config.batch).items()}
         rows += [Row(seed=seed, arm=arm, metric=metric, value=value) for (arm, metric), value in numbers.items()]
-        if seed == given.seeds[0]:
+        if seed == context.seeds[0]:
             arrays = picture(networks, data.images[: config.shown], noise[: config.shown])
             edges = np.linspace(0, 1, BINS + 1)
             arrays["edges"] = edges
             for arm in ("known", "hard_first", "hard_second", "moderate", "easy"):
-                arrays[f"confidence_{arm}"] = np.histogram(found[arm].confidence.numpy(), edges)[0]
+                arrays[f"confidence_{arm}"] = np.histogram(by_arm[arm].confidence.numpy(), edges)[0]
     return Findings(rows, arrays)
 
 
 @torch.no_grad()
 def gaps(networks: Networks, images: ImageSet, batch: int) -> dict[str, float]:
-    """Mean distance of the copycat's maps to the classifier's, in units of these maps' mean absolute value."""
+    """Return the mean distance of the copycat's maps to the classifier's, relative to the latter's mean size."""
     copycat = _need(networks.copycat)
     distance, size = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
     for part in torch.split(images.images, batch):
@@ -162,7 +163,7 @@ def gaps(networks: Networks, images: ImageSet, batch: int) -> dict[str, float]:
 
 @torch.no_grad()
 def picture(networks: Networks, images: Tensor, noise: Tensor) -> dict[str, np.ndarray]:
-    """Images of the figure, from uint8 images [n, C, H, W] and noise [n, z, 1, 1]; maps share one scale."""
+    """Return images of the figure, from uint8 images [n, C, H, W] and noise [n, z, 1, 1]; maps share one scale."""
     real = images.float() / 255
     maps = [net.outputs(real)[0].mean(1).cpu() for net in (networks.classifier, _need(networks.copycat))]
     low, high = (min(m.min() for m in maps), max(m.max() for m in maps))
@@ -174,3 +175,6 @@ def picture(networks: Networks, images: Tensor, noise: Tensor) -> dict[str, np.n
         "map_classifier": scaled[0],
         "map_copycat": scaled[1],
     }
+
+
+STUDY = Study(name="dias_fakes", config=Config, measure=measure)

@@ -1,7 +1,7 @@
 """Time per image of detectors on trained networks (CnC, section 4.3: one forward pass against input gradients).
 
-Measured times are no function of the seeds: they differ from run to run. Ratios to the maximum softmax probability are
-taken within a round, in which every arm runs once, so that a slow moment of the machine hits all of them.
+Times are not a function of the seeds: they differ from run to run. Ratios to the maximum softmax probability are taken
+within a round, in which every arm runs once, so that a slow moment of the machine affects all of them.
 """
 
 import time
@@ -16,25 +16,25 @@ from reprood.detectors import knn, logits, mahalanobis, odin
 from reprood.engine.problem import Problem
 from reprood.images.augment import normalise
 from reprood.methods import cnc, godin
-from reprood.studies.run import Findings, Given, Row
+from reprood.studies.base import Context, Findings, Row, Study
 
 Score = Callable[[Tensor], Tensor]
 FITTED = 2000  # training images on which Mahalanobis and nearest neighbours are fitted
 
 
 class Config(BaseModel):
-    """Settings.
+    """Settings of the study.
 
     Attributes
     ----------
     classifier, cnc, godin : str
         Rows of the models: the plain classifier, CnC, and Generalized ODIN ("" leaves the row out).
     images, batch : int
-        How many test images are scored in a round, and how many at a time; repeated when there are fewer.
+        How many test images are scored in a round, and how many at a time; repeated if there are fewer.
     rounds : int
         Measurements, after one that does not count; the median is reported.
     epsilon, temperature : float
-        ODIN's; the size of the step is Generalized ODIN's too.
+        ODIN's; the size of the step is also Generalized ODIN's.
     neighbours : int
         k of KNN.
     """
@@ -53,14 +53,14 @@ class Config(BaseModel):
 
 
 def classifier_scores(model: nn.Module, problem: Problem, config: Config) -> dict[str, Score]:
-    """The post-hoc detectors on a plain classifier, from normalised images to scores; already fitted."""
+    """Return the post-hoc detectors on a plain classifier, from normalised images to scores; already fitted."""
     known = normalise(problem.train.images[:FITTED], problem.mean, problem.std)
     labels = problem.train.labels[:FITTED]
     std = torch.tensor(problem.std, device=known.device)
 
     def features(images: Tensor) -> Tensor:
-        found: Tensor = model.features(images)  # type: ignore[operator]
-        return found
+        pooled: Tensor = model.features(images)  # type: ignore[operator]
+        return pooled
 
     with torch.no_grad():
         stored = torch.cat([features(part) for part in torch.split(known, config.batch)])
@@ -76,45 +76,45 @@ def classifier_scores(model: nn.Module, problem: Problem, config: Config) -> dic
 
 
 def cnc_score(model: nn.Module) -> Score:
-    """CnC's score, one forward pass."""
+    """Return CnC's score, one forward pass."""
     return lambda images: cnc.scores(model, images, cnc.Config(), {})["cnc"]
 
 
 def godin_score(model: nn.Module, epsilon: float) -> Score:
-    """Generalized ODIN's max h after one input step."""
+    """Return Generalized ODIN's score, max h after one input step."""
     score, std = godin.h_score(model), model.get_buffer("input_std")
     return lambda images: score(godin.preprocess(images, score, epsilon, std))
 
 
 def seconds(score: Score, batches: Iterable[Tensor], device: torch.device) -> float:
-    """Wall time of scoring all batches."""
-    begun = time.perf_counter()
+    """Return the wall time of scoring all batches."""
+    start = time.perf_counter()
     for images in batches:
         with torch.no_grad():
             score(images)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def timed(arms: dict[str, Score], batches: list[Tensor], rounds: int, device: torch.device) -> dict[str, np.ndarray]:
-    """Milliseconds per image, [rounds] for each arm; every arm runs once in a round, after a round that warms up.
+    """Return milliseconds per image, [rounds] for each arm; every arm runs once per round, after a warm-up round.
 
-    Each round begins with another arm, so that none is always the first.
+    Each round starts with another arm, so that none is always the first.
     """
     count = sum(len(images) for images in batches)
     names = list(arms)
-    found = {name: np.empty(rounds) for name in names}
+    milliseconds = {name: np.empty(rounds) for name in names}
     for score in arms.values():
         seconds(score, batches, device)
     for number in range(rounds):
         for place in range(len(names)):
             name = names[(number + place) % len(names)]
-            found[name][number] = 1000 * seconds(arms[name], batches, device) / count
-    return found
+            milliseconds[name][number] = 1000 * seconds(arms[name], batches, device) / count
+    return milliseconds
 
 
-def measure(config: Config, given: Given) -> Findings:
+def measure(config: Config, context: Context) -> Findings:
     """Time every arm on every seed's models.
 
     Returns
@@ -123,21 +123,24 @@ def measure(config: Config, given: Given) -> Findings:
         Metrics: ms_per_image (median over rounds; batches of `batch`), ratio_to_msp (median of the rounds' ratios).
         Arrays: `times_<arm>` [seeds, rounds] in ms per image.
     """
-    problem = given.need()
+    problem = context.require_problem()
     rows: list[Row] = []
     times: dict[str, list[np.ndarray]] = {}
     test = problem.monitor["test"].images
     order = torch.arange(config.images, device=test.device) % len(test)
     images = normalise(test[order], problem.mean, problem.std).contiguous(memory_format=torch.channels_last)
     batches = list(torch.split(images, config.batch))
-    for seed in given.seeds:
-        arms = classifier_scores(given.trained(config.classifier)[seed], problem, config)
-        arms["cnc"] = cnc_score(given.trained(config.cnc)[seed])
+    for seed in context.seeds:
+        arms = classifier_scores(context.models_of(config.classifier)[seed], problem, config)
+        arms["cnc"] = cnc_score(context.models_of(config.cnc)[seed])
         if config.godin:
-            arms["godin"] = godin_score(given.trained(config.godin)[seed], config.epsilon)
-        found = timed(arms, batches, config.rounds, given.device)
-        for arm, values in found.items():
+            arms["godin"] = godin_score(context.models_of(config.godin)[seed], config.epsilon)
+        milliseconds = timed(arms, batches, config.rounds, context.device)
+        for arm, values in milliseconds.items():
             times.setdefault(arm, []).append(values)
-            measured = {"ms_per_image": values, "ratio_to_msp": values / found["msp"]}
+            measured = {"ms_per_image": values, "ratio_to_msp": values / milliseconds["msp"]}
             rows += [Row(seed=seed, arm=arm, metric=m, value=float(np.median(v))) for m, v in measured.items()]
     return Findings(rows, {f"times_{arm}": np.array(values) for arm, values in times.items()})
+
+
+STUDY = Study(name="inference_time", config=Config, measure=measure)

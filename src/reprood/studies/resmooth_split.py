@@ -1,7 +1,7 @@
-"""ReSmooth's split: log-losses of weak and strong views under a plain classifier, and the mixture that parts them.
+"""ReSmooth's split: log-losses of weak and strong views under a plain classifier, and the mixture that separates them.
 
-The plain classifier stands for f_D. One mixture is fitted for each seed, at the method's own N and M; with other N, M
-the same mixture is asked, so that "out of distribution" means the same along the grid.
+The plain classifier plays the role of f_D. One mixture is fitted for each seed, at the method's own N and M, and
+evaluated at other N and M, so that "out of distribution" means the same along the grid.
 """
 
 from collections.abc import Mapping
@@ -19,20 +19,20 @@ from reprood.engine.training import Training
 from reprood.methods.resmooth import method as resmooth
 from reprood.methods.resmooth.method import ID_THRESHOLD, log_losses
 from reprood.methods.resmooth.mixture import Mixture, bic_of_one, fit_mixture
-from reprood.studies.run import Findings, Given, Row
+from reprood.studies.base import Context, Findings, Row, Study
 
 BINS = 60
 
 
 class Config(BaseModel):
-    """Settings.
+    """Settings of the study.
 
     Attributes
     ----------
     classifier : str
         Row of the plain model.
     images : int
-        Training images, fewer when there are not so many; each gives one view of every kind.
+        Training images, fewer if there are not enough; each gives one view of every kind.
     batch : int
         Images at a time.
     operations, magnitude : int, float
@@ -55,14 +55,14 @@ class Config(BaseModel):
     shown: int = Field(default=8, ge=0)
 
     def settings(self) -> list[tuple[int, float]]:
-        """All (N, M), the mixture's own first."""
+        """Return all (N, M), the mixture's own first."""
         grid = [(n, self.magnitude) for n in self.operation_grid] + [(self.operations, m) for m in self.magnitude_grid]
         return list(dict.fromkeys([(self.operations, self.magnitude), *grid]))
 
 
 @dataclass(frozen=True)
 class Views:
-    """One view of each image: changed images (before crop and flip), log-losses and whether they are classified right.
+    """One view of each image: the image before crop and flip, its log-loss, and whether it is classified correctly.
 
     uint8 [N, C, H, W], float32 [N], bool [N], on the CPU.
     """
@@ -73,15 +73,15 @@ class Views:
 
 
 def arm_of(operations: int, magnitude: float) -> str:
-    """Name of the arm of strong views, as `n2_m28`."""
+    """Return the name of the arm of strong views, such as `n2_m28`."""
     return f"n{operations}_m{magnitude:g}"
 
 
 @torch.no_grad()
-def look(
+def evaluate_views(
     model: nn.Module, data: ImageSet, method: resmooth.Config, weak: Inputs, batch: int, generator: torch.Generator
 ) -> Views:
-    """A view of every image as `method` makes its strong ones."""
+    """Return a view of every image as `method` makes its strong ones, with its log-loss."""
     images, losses, right = [], [], []
     for part, labels in zip(torch.split(data.images, batch), torch.split(data.labels, batch), strict=True):
         changed = resmooth.strong_before(part, method, generator)
@@ -92,47 +92,48 @@ def look(
     return Views(torch.cat(images), torch.cat(losses), torch.cat(right))
 
 
-def measure(config: Config, given: Given) -> Findings:
-    """The mixture and what it says of weak and strong views, for every seed's classifier.
+def measure(config: Config, context: Context) -> Findings:
+    """Fit the mixture and measure weak and strong views, for every seed's classifier.
 
     Returns
     -------
     Findings
         Metric bic (arms one, two: components; smaller is better) and bic_difference (arm two: BIC of two minus that of
         one); share_ood (percent with p < 0.5; arms weak, n2_m28 and so on); accuracy (percent, of weak and strong views
-        together; arms id, ood; missing when there are none); id_mean, ood_mean, ood_weight, collapsed (arm two).
+        together; arms id, ood; missing if there are none); id_mean, ood_mean, ood_weight, collapsed (arm two).
         Arrays of the first seed: `edges` of the histogram, counts `weak` and `strong`, `mixture` [3, 2] (means,
         variances, weights), images `shown_id` and `shown_ood` [shown, H, W, C].
     """
-    problem, models = given.need(), given.trained(config.classifier)
-    training: Training = getattr(given.configs.get(config.classifier), "training", Training())
+    problem, models = context.require_problem(), context.models_of(config.classifier)
+    training: Training = getattr(context.configs.get(config.classifier), "training", Training())
     rows: list[Row] = []
     arrays: dict[str, np.ndarray] = {}
-    for seed in given.seeds:
-        chosen = torch.randperm(len(problem.train), generator=given.generator(seed, "source"))[: config.images]
+    for seed in context.seeds:
+        chosen = torch.randperm(len(problem.train), generator=context.generator(seed, "source"))[: config.images]
         chosen = chosen.to(problem.train.images.device)
         data = ImageSet(problem.train.images[chosen], problem.train.labels[chosen])
-        weak = make_inputs(problem, training, given.run(seed))
-        views = {"weak": look(models[seed], data, _method("none"), weak, config.batch, given.generator(seed, "weak"))}
+        weak = make_inputs(problem, training, context.run(seed))
+        model, stream = models[seed], context.generator(seed, "weak")
+        views = {"weak": evaluate_views(model, data, _method("none"), weak, config.batch, stream)}
         for operations, magnitude in config.settings():
             # Equal draws along the grid of magnitudes.
-            stream = given.generator(seed, "strong", operations)
+            stream = context.generator(seed, "strong", operations)
             method = _method("randaugment", operations, magnitude)
-            views[arm_of(operations, magnitude)] = look(models[seed], data, method, weak, config.batch, stream)
-        found, mixture = split(views, arm_of(config.operations, config.magnitude))
-        rows += [Row(seed=seed, arm=arm, metric=metric, value=value) for (arm, metric), value in found.items()]
-        if seed == given.seeds[0]:
+            views[arm_of(operations, magnitude)] = evaluate_views(model, data, method, weak, config.batch, stream)
+        numbers, mixture = split(views, arm_of(config.operations, config.magnitude))
+        rows += [Row(seed=seed, arm=arm, metric=metric, value=value) for (arm, metric), value in numbers.items()]
+        if seed == context.seeds[0]:
             arrays = picture(views["weak"], views[arm_of(config.operations, config.magnitude)], mixture, config.shown)
     return Findings(rows, arrays)
 
 
 def split(views: Mapping[str, Views], strong: str) -> tuple[dict[tuple[str, str], float], Mixture]:
-    """Fit the mixture to the weak views and those named `strong`; numbers by arm and metric."""
+    """Fit the mixture to the weak views and those named `strong`, and return numbers by arm and metric."""
     pooled = torch.cat((views["weak"].losses, views[strong].losses))
     right = torch.cat((views["weak"].right, views[strong].right))
     mixture = fit_mixture(pooled)
     two, one = mixture.bic(pooled), bic_of_one(pooled)
-    found = {
+    numbers = {
         ("two", "bic"): two,
         ("one", "bic"): one,
         ("two", "bic_difference"): two - one,
@@ -142,16 +143,16 @@ def split(views: Mapping[str, Views], strong: str) -> tuple[dict[tuple[str, str]
         ("two", "collapsed"): float(mixture.collapsed),
     }
     for arm, view in views.items():
-        found[arm, "share_ood"] = 100 * float((mixture.posterior(view.losses) < ID_THRESHOLD).double().mean())
+        numbers[arm, "share_ood"] = 100 * float((mixture.posterior(view.losses) < ID_THRESHOLD).double().mean())
     inside = mixture.posterior(pooled) >= ID_THRESHOLD
     for arm, part in (("id", right[inside]), ("ood", right[~inside])):
         if len(part):
-            found[arm, "accuracy"] = 100 * float(part.double().mean())
-    return found, mixture
+            numbers[arm, "accuracy"] = 100 * float(part.double().mean())
+    return numbers, mixture
 
 
 def picture(weak: Views, strong: Views, mixture: Mixture, shown: int) -> dict[str, np.ndarray]:
-    """Arrays of the figure."""
+    """Return arrays of the figure."""
     pooled = torch.cat((weak.losses, strong.losses)).numpy()
     edges = np.linspace(pooled.min(), pooled.max(), BINS + 1)
     inside = mixture.posterior(strong.losses) >= ID_THRESHOLD
@@ -168,3 +169,6 @@ def picture(weak: Views, strong: Views, mixture: Mixture, shown: int) -> dict[st
 
 def _method(strong: resmooth.Strong, operations: int = 0, magnitude: float = 0.0) -> resmooth.Config:
     return resmooth.Config(strong=strong, operations=operations, magnitude=magnitude)
+
+
+STUDY = Study(name="resmooth_split", config=Config, measure=measure)

@@ -36,14 +36,14 @@ def draw_examples(records: Mapping[str, Mapping[str, Any]], train: Path, out: Pa
     normalised = normalise(torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, 3, 1))), mean, std)
     arrays = {"original": images}
     for name, record in records.items():
-        module = registry.method(record["use"])
-        if not hasattr(module, "illustrate"):
+        illustrate = registry.method(record["use"]).illustrate
+        if illustrate is None:
             continue
         config = parse_config(record)
         rows = []
         for k in range(COUNT):  # a batch may share one rectangle, so each image is taken from another batch
             generator = torch.Generator().manual_seed(hashed_seed("examples", k))
-            rows.append(module.illustrate(normalised, config, generator)[k])
+            rows.append(illustrate(normalised, config, generator)[k])
         pixels = torch.stack(rows) * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None]
         integers = (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
         changed = integers.permute(0, 2, 3, 1).contiguous().numpy()

@@ -11,7 +11,6 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any
 
 import torch
@@ -31,6 +30,8 @@ from reprood.engine.run import NoProgress, Progress, Run, never
 from reprood.engine.seeds import derive_seed, seeded
 from reprood.engine.settings import read_settings
 from reprood.methods import registry
+from reprood.methods.base import Method
+from reprood.nets.registry import backbone
 
 RECORD = ("benchmark", "method", "seed", "suite_seed", "use", "settings", "backbone", "precision")
 LARGEST_OPTION = 4096  # upper bound of the depth, width and stride of a network
@@ -45,7 +46,7 @@ def parse_config(record: Mapping[str, Any]) -> Any:
     ReproodError
         For an unknown or invalid setting; names the run and the key.
     """
-    form: type[BaseModel] = registry.method(record["use"]).Config
+    form: type[BaseModel] = registry.method(record["use"]).config
     return read_settings(form, record["settings"], f"{record['benchmark']}/{record['method']}")
 
 
@@ -64,7 +65,7 @@ def network(record: Mapping[str, Any], channels: int) -> nn.Module:
             f"{record['benchmark']}/{record['method']}: backbone.{large} is {options[large]}; expected at most "
             f"{LARGEST_OPTION}."
         )
-    build = registry.backbone(str(options.pop("name", "")))
+    build = backbone(str(options.pop("name", "")))
     try:
         return build(channels, **options)
     except (TypeError, RuntimeError, MemoryError) as error:  # the last two: not enough memory
@@ -264,7 +265,7 @@ class ModelRecord(BaseModel):
         return self
 
 
-def load_model(folder: Path, device: torch.device | str) -> tuple[nn.Module, dict[str, Any], ModuleType, Any]:
+def load_model(folder: Path, device: torch.device | str) -> tuple[nn.Module, dict[str, Any], Method[Any, Any], Any]:
     """Load a trained run's model in evaluation mode.
 
     Parameters
@@ -276,9 +277,9 @@ def load_model(folder: Path, device: torch.device | str) -> tuple[nn.Module, dic
 
     Returns
     -------
-    model, meta, module, config
-        `meta` is model.json (channels, size, classes, mean, std, ...), `module` the method's module, `config` its
-        `Config`.
+    model, meta, method, config
+        `meta` is model.json (channels, size, classes, mean, std, ...), `method` the method's record, `config` its
+        settings.
 
     Raises
     ------
@@ -290,10 +291,10 @@ def load_model(folder: Path, device: torch.device | str) -> tuple[nn.Module, dic
         ModelRecord.model_validate(meta)
     except ValidationError as error:
         raise explain(error, str(folder / "model.json")) from error
-    module = registry.method(meta["use"])
+    method = registry.method(meta["use"])
     config = parse_config(meta)
     with seeded(0):
-        model: nn.Module = module.build(config, network(meta, meta["channels"]), meta["classes"])
+        model: nn.Module = method.build(config, network(meta, meta["channels"]), meta["classes"])
     path = folder / "model.safetensors"
     try:
         tensors = load_file(path)
@@ -306,4 +307,4 @@ def load_model(folder: Path, device: torch.device | str) -> tuple[nn.Module, dic
         raise ReproodError(
             f"{path} is not a model of {folder / 'model.json'} ({reason}); train the run again."
         ) from error
-    return model.to(device).eval(), meta, module, config
+    return model.to(device).eval(), meta, method, config

@@ -17,7 +17,7 @@ from reprood.images.augment import normalise
 from reprood.methods.biamat import method
 from reprood.methods.biamat import step as biamat_step
 from reprood.methods.biamat.loss import (
-    Answers,
+    HeadLogits,
     at_loss,
     at_objective,
     confidence,
@@ -57,9 +57,9 @@ def config(arm: str, **changes: object) -> Config:
     return Config(**{**COMMON, **ARMS[arm], **changes})
 
 
-def answers(rows: int, inner: int, seed: int = 0) -> Answers:
+def answers(rows: int, inner: int, seed: int = 0) -> HeadLogits:
     made = generator(seed)
-    return Answers(
+    return HeadLogits(
         2 * torch.randn(rows, 3, generator=made, dtype=torch.float64),
         2 * torch.randn(inner, 5, generator=made, dtype=torch.float64),
     )
@@ -141,7 +141,7 @@ def test_the_gate_asks_in_evaluation_mode_and_keeps_its_threshold() -> None:
     before = {name: value.clone() for name, value in model.primary.backbone.state_dict().items()}
     outside = gate(model, images[:6], images[6:], 0.9)
     model.eval().requires_grad_(False)
-    sure = [confidence(model.answers(part, 6).primary) for part in (images[:6], images[6:])]
+    sure = [confidence(model.head_logits(part, 6).primary) for part in (images[:6], images[6:])]
     assert float(model.primary.threshold) == pytest.approx(0.9 * float(sure[0].mean()), rel=1e-6)
     assert torch.equal(outside, sure[1] < model.primary.threshold)
     assert model.counted.tolist() == [6, int((~outside).sum())]
@@ -178,10 +178,10 @@ def test_a_step_against_a_plain_loop(step, monkeypatch: pytest.MonkeyPatch) -> N
     soft = torch.cat([functional.one_hot(labels, 3).double(), torch.full((2, 3), 1 / 3, dtype=torch.float64)])
     for _ in range(3):
         leaf = found.clone().requires_grad_()
-        first, last = shadow.answers(leaf, 5)
+        first, last = shadow.head_logits(leaf, 5)
         if trades:
             with torch.no_grad():
-                before = shadow.answers(images, 5)
+                before = shadow.head_logits(images, 5)
             pairs = ((first, before.primary), (last, before.auxiliary))
             height = sum((n.softmax(1) * (n.log_softmax(1) - a.log_softmax(1))).sum() for a, n in pairs)
         else:
@@ -193,7 +193,7 @@ def test_a_step_against_a_plain_loop(step, monkeypatch: pytest.MonkeyPatch) -> N
     assert int(model.primary.backbone.norm.num_batches_tracked) == (2 if trades else 1)
     reference = network().double()
     for part in (images, found) if trades else (found,):
-        reference.answers(part, 5)
+        reference.head_logits(part, 5)
     torch.testing.assert_close(model.primary.backbone.norm.running_mean, reference.primary.backbone.norm.running_mean)
     assert parts.primary.requires_grad
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -365,7 +365,7 @@ def test_the_programs_own_values() -> None:
         ({"plain_auxiliary": True}, "plain_auxiliary belongs to loss: trades"),
         ({"selection": "all_out", "shuffle_labels": True}, "uses no auxiliary labels"),
         ({"training": {"ema": 0.9}}, "average the gate's threshold"),
-        ({"training": {"schedule": "cosine"}}, "drops: at takes the place of schedule: cosine"),
+        ({"training": {"schedule": "cosine"}}, "drops: at replaces schedule: cosine"),
     ],
 )
 def test_settings_that_would_do_nothing_are_refused(settings: dict[str, object], message: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from reprood.attacks.losses import cross_entropy, margin
 from reprood.attacks.projected import pgd
 from reprood.methods.biamat.loss import (
-    Answers,
+    HeadLogits,
     at_loss,
     at_objective,
     confidence,
@@ -22,7 +22,7 @@ from reprood.methods.biamat.net import RobustNet, TwoHeads
 from reprood.methods.biamat.recipe import Recipe, at_rate, bag_of_tricks_rate, trades_rate
 from reprood.methods.biamat.standardise import standardise_each
 from reprood.methods.biamat.step import Ascent, trades_step
-from reprood.nets.wrn_leaky import Unit
+from reprood.nets.wrn_leaky import Block
 
 pytestmark = pytest.mark.golden
 
@@ -57,7 +57,7 @@ def test_per_image_standardisation() -> None:
 def test_residual_unit() -> None:
     for case in cases("at_residual_unit"):
         inputs, outputs, stride = (int(case[name]) for name in ("in_channels", "out_channels", "stride"))
-        unit = Unit(inputs, outputs, stride, bool(case["activate_before_residual"]))
+        unit = Block(inputs, outputs, stride, bool(case["activate_before_residual"]))
         state = {f"conv{n}.weight": case[f"conv{n}_kernel_hwio"].permute(3, 2, 0, 1) for n in (1, 2)}
         for n in (1, 2):
             names = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
@@ -72,7 +72,7 @@ def test_residual_unit() -> None:
 
 def test_merged_loss() -> None:
     for case in cases("at_merged_loss"):
-        found = Answers(
+        found = HeadLogits(
             case["logits_primary_head"].clone().requires_grad_(), case["logits_aux_head"].clone().requires_grad_()
         )
         labels, labels_in = case["labels_primary"], case["labels_aux_in"]
@@ -99,9 +99,9 @@ def test_attack_of_adversarial_training(name: str) -> None:
     known = labels[: int((soft.amax(1) > soft.amin(1)).sum())]  # the rows after these are OUT
     images = arrays["x_nat"][: len(arrays[f"x_adv_{name}"])] / 255
 
-    def answers(pixels: Tensor) -> Answers:
+    def answers(pixels: Tensor) -> HeadLogits:
         hidden = torch.tanh(255 * pixels.flatten(1) / 64 - 2)
-        return Answers(
+        return HeadLogits(
             hidden[:outer] @ arrays["weight_primary"] + arrays["bias_primary"],
             hidden[outer:] @ arrays["weight_aux"] + arrays["bias_aux"],
         )

@@ -44,5 +44,5 @@ def test_any_step_at_any_time(tmp_path: Path) -> None:
 
 
 def test_too_few_images(tmp_path: Path) -> None:
-    with pytest.raises(ReproodError, match="'letters' has 7 images, and a batch takes 8"):
+    with pytest.raises(ReproodError, match="'letters' has 7 images, but a batch takes 8"):
         second_stream(7, 40, TRAINING, run(tmp_path), "letters")

@@ -211,20 +211,22 @@ def test_scores_against_loops(monkeypatch) -> None:
             expected[name].append(sum(values) / (1 if name == "con" else shifts))
     fitted = csi_score.fit_axes(torch.from_numpy(train), torch.from_numpy(train_logits))
     monkeypatch.setattr(csi_score, "CHUNK", 20)  # two images at a time
-    found = csi_score.scores_of(torch.from_numpy(test), torch.from_numpy(logits), fitted)
+    found = csi_score.novelty_scores(torch.from_numpy(test), torch.from_numpy(logits), fitted)
     assert list(found) == ["csi", "con_si", "cls_si", "con", "cosine", "norm"]
     for name, values in expected.items():
         np.testing.assert_allclose(found[name].numpy(), values, rtol=1e-7)
     np.testing.assert_allclose(found["csi"], np.add(expected["con_si"], expected["cls_si"]), rtol=1e-7)
-    alone = csi_score.scores_of(torch.from_numpy(test[:1]), None, csi_score.fit_axes(torch.from_numpy(train[:1]), None))
+    alone = csi_score.novelty_scores(
+        torch.from_numpy(test[:1]), None, csi_score.fit_axes(torch.from_numpy(train[:1]), None)
+    )
     assert list(alone) == ["con", "cosine", "norm"]
     np.testing.assert_allclose(alone["con"], expected["con"], rtol=1e-7)
 
 
 def test_scale_of_projections_and_logits_does_not_matter() -> None:
     train, test, logits = noise(4, 9, 6), noise(4, 5, 6, seed=1), noise(4, 5, 4, seed=2)
-    first = csi_score.scores_of(test, logits, csi_score.fit_axes(train, logits.abs()))
-    other = csi_score.scores_of(7 * test, 3 * logits, csi_score.fit_axes(7 * train, 3 * logits.abs()))
+    first = csi_score.novelty_scores(test, logits, csi_score.fit_axes(train, logits.abs()))
+    other = csi_score.novelty_scores(7 * test, 3 * logits, csi_score.fit_axes(7 * train, 3 * logits.abs()))
     torch.testing.assert_close(first["csi"], other["csi"])
 
 
@@ -291,11 +293,11 @@ def test_no_classes_without_labels() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"training": {"augment": "crop_flip"}}, "views are CSI's own"),
+        ({"training": {"augment": "crop_flip"}}, "CSI has its own views"),
         ({"shift": "none", "positive": True}, "need a family"),
         ({"labelled": True, "shift_weight": 0.0}, "without labels"),
-        ({"contrast_weight": 0.0, "shift": "none"}, "shifts to tell"),
-        ({"contrast_weight": 0.0, "positive": True}, "shifts to tell"),
+        ({"contrast_weight": 0.0, "shift": "none"}, "shifts to predict"),
+        ({"contrast_weight": 0.0, "positive": True}, "shifts to predict"),
         ({"marginalise": True}, "needs labels"),
         ({"labelled": True, "marginalise": True, "shift": "none"}, "needs labels and shifts"),
         ({"shift": "noise"}, "shift"),

@@ -108,7 +108,7 @@ def test_linear_stage() -> None:
     assert torch.equal(shift_numbers(len(labels), "rotation"), arrays["shift_labels"])
     assert torch.equal(joint_labels(labels, classes, "rotation"), arrays["joint_labels"])
     model = ContrastiveNet(
-        Silent(features.shape[1]), classes, shift="rotation", tells_shifts=True, labelled=True, projection=2
+        Silent(features.shape[1]), classes, shift="rotation", shift_head=True, labelled=True, projection=2
     )
     model.project.requires_grad_(False)
     heads = {"linear": model.head, "shift": model.shift_head, "joint": model.joint_head}
@@ -183,7 +183,7 @@ def test_score() -> None:
     torch.testing.assert_close(fitted["lambda_con"], arrays["weight_sim"], rtol=0, atol=1e-5)
     torch.testing.assert_close(fitted["lambda_cls"], arrays["weight_shift"], rtol=0, atol=1e-5)
     found = {
-        part: csi_score.scores_of(means(part, "simclr"), means(part, "shift"), fitted)
+        part: csi_score.novelty_scores(means(part, "simclr"), means(part, "shift"), fitted)
         for part in ("id", "ood0", "ood1")
     }
     for part, ours in found.items():
@@ -196,7 +196,7 @@ def test_score() -> None:
     assert auroc(found["id"]["csi"], pooled) == pytest.approx(float(arrays["auroc_pooled"]), abs=1e-9)
     views = int(arrays["T"])
     alone = csi_score.fit_axes(csi_score.mean_over_views(arrays["train_simclr"][:, :views], 1), None)
-    plain = csi_score.scores_of(csi_score.mean_over_views(arrays["id_simclr"][:, :views], 1), None, alone)
+    plain = csi_score.novelty_scores(csi_score.mean_over_views(arrays["id_simclr"][:, :views], 1), None, alone)
     assert next(iter(plain)) == "con"
     torch.testing.assert_close(plain["con"], arrays["score_id_simclr_k1"], rtol=0, atol=1e-5)
     torch.testing.assert_close(found["id"]["con"], plain["con"])  # the part of the unturned image is the same
@@ -264,7 +264,7 @@ def test_heads() -> None:
     weights = {key.removeprefix("head."): value for key, value in arrays.items() if key.startswith("head.")}
     classes = len(weights["linear.bias"])
     model = ContrastiveNet(
-        Passing(images.shape[1]), classes, shift="rotation", tells_shifts=True, labelled=True,
+        Passing(images.shape[1]), classes, shift="rotation", shift_head=True, labelled=True,
         projection=len(weights["simclr_layer.2.bias"]),
     )  # fmt: skip
     names = {

@@ -441,7 +441,7 @@ def test_maps_of_either_kind() -> None:
         assert torch.is_grad_enabled()
     model = network(settings())
     model.backbone = nn.Flatten()
-    with pytest.raises(ReproodError, match="gives no maps"):
+    with pytest.raises(ReproodError, match="has no maps"):
         model.maps(images)
 
 
@@ -564,7 +564,7 @@ def test_errors(tmp_path: Path) -> None:
     with pytest.raises(ReproodError, match="no ImageNet weights for the network Net"):
         method.train(one_class(), settings(pretrained=True), run(tmp_path))
     wrong = (
-        ({"training": Training(augment="flip")}, "augmentations of its own"),
+        ({"training": Training(augment="flip")}, "its own augmentations"),
         ({"proxy": "none"}, "set cam to density"),
         ({"positions": "each"}, "set crop"),
         ({"densities": ()}, "one or more"),

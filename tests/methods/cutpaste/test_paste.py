@@ -159,7 +159,7 @@ def test_scar_reference() -> None:
         row, column, top, left = (floored(case[f"draw_{n}"]) for n in ("from_row", "from_col", "to_row", "to_col"))
         degrees = torch.from_numpy(case["rotation_degrees_ccw"][None])
         boxes = Boxes(row, column, height, width)
-        rows, columns, _ = cutpaste.turned_canvas(height, width, degrees)
+        rows, columns, _ = cutpaste.rotated_canvas(height, width, degrees)
         alpha = case["rotated_alpha"]
         assert (int(rows), int(columns)) == alpha.shape
         found = cutpaste.paste(image, image, boxes, degrees, top, left)
@@ -218,7 +218,7 @@ def test_a_bound_on_the_canvas_changes_nothing() -> None:
     top, left = (torch.randint(-8, 36, (16,), generator=draws) for _ in range(2))  # many hang over the border
     degrees = 180 * torch.rand(16, generator=draws) - 90
     boxes = Boxes(row, column, height, width)
-    sizes = cutpaste.turned_canvas(height, width, degrees)[:2]
+    sizes = cutpaste.rotated_canvas(height, width, degrees)[:2]
     canvas = int(sizes[0].max()), int(sizes[1].max())
     whole = cutpaste.paste(images, source, boxes, degrees, top, left)
     assert canvas < (32, 32)

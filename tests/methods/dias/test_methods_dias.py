@@ -322,7 +322,7 @@ def test_bf16_agrees_with_fp32_at_first(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"levels": ["easy", "easy"]}, "no level twice"),
+        ({"levels": ["easy", "easy"]}, "not name a level twice"),
         ({"levels": ["harder"]}, "levels"),
         ({"smoothing": 1.5}, "smoothing"),
         ({"gan_betas": [0.5, 1.0]}, "gan_betas"),

@@ -18,8 +18,6 @@ from reprood.engine.training import Training
 from reprood.images.augment import normalise
 from reprood.methods.resmooth import method as resmooth
 from reprood.methods.resmooth.loss import (
-    distillation_loss,
-    distillation_terms,
     loss_terms,
     objective,
     resmoothed,
@@ -70,22 +68,6 @@ def test_smoothing_reference() -> None:
             loss.backward()
             assert float(loss.detach()) == pytest.approx(float(get[f"{name}_loss"].item()), abs=1e-9)
             np.testing.assert_allclose(logits.grad.numpy(), get[f"{name}_grad"], rtol=0, atol=1e-9)
-
-
-@pytest.mark.golden
-def test_distillation_reference() -> None:
-    for get in cases("distillation_loss"):
-        student, teacher, labels = leaf(get["student"]), leaf(get["teacher"]), torch.from_numpy(get["y"])
-        top, temperature = int(get["topk"].item()), float(get["T"].item())
-        chosen = None if top < 0 else top
-        ce, kl = distillation_terms(student, teacher, labels, chosen, temperature)
-        np.testing.assert_allclose(ce.detach(), get["ce"], rtol=0, atol=1e-8)
-        np.testing.assert_allclose(kl.detach(), get["kl"], rtol=0, atol=1e-8)
-        loss = distillation_loss(student, teacher, labels, float(get["lambda"].item()), chosen, temperature)
-        loss.backward()
-        assert float(loss.detach()) == pytest.approx(float(get["loss"].item()), abs=1e-8)
-        np.testing.assert_allclose(student.grad.numpy(), get["grad"], rtol=0, atol=1e-8)
-        assert teacher.grad is None
 
 
 @pytest.mark.golden

@@ -2,18 +2,17 @@
 
 S. Lee, H. Lee: Inducing Data Amplification Using Auxiliary Datasets in Adversarial Training, WACV 2023, arXiv
 2209.14053. The body of the paper was not available: everything here follows the published code, two programs
-(adversarial training and TRADES), and the abstract. Gate and losses are in `biamat_loss`, learning rates in
-`biamat_recipe`.
+(adversarial training and TRADES), and the abstract. Gate and losses are in `loss`, learning rates in `recipe`.
 
-Where this file departs from the code: the network of the last epoch is kept, where the adversarial training program
-keeps the step with the best robust accuracy on the test set; an auxiliary batch without OUT or without IN images,
-which ends the TRADES program in an error, has the loss of the group that is there; and the gate's threshold is
-stored with the network, so that a resumed training does not estimate it anew.
+Departures from the code: the network of the last epoch is kept, whereas the adversarial training program keeps the step
+with the best robust accuracy on the test set; an auxiliary batch without OUT or without IN images, with which the
+TRADES program fails, has the loss of the other group; and the gate's threshold is stored with the network, so that a
+resumed training does not estimate it again.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -30,6 +29,7 @@ from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.images.augment import random_crop, random_flip, to_float
+from reprood.methods.base import History, Method, Paper
 from reprood.methods.biamat.loss import out_then_in
 from reprood.methods.biamat.net import InputStep, RobustNet, TwoHeads, draw_head
 from reprood.methods.biamat.recipe import Recipe
@@ -38,7 +38,7 @@ from reprood.methods.biamat.step import Ascent, at_step, gate, trades_step
 
 Loss = Literal["at", "trades"]
 
-# What differs between the two programs, as their README calls them for CIFAR-10 with ImageNet.
+# What differs between the two programs, as their README runs them for CIFAR-10 with ImageNet.
 ALPHA: dict[Loss, float] = {"at": 1.0, "trades": 0.5}
 GAMMA: dict[Loss, float] = {"at": 0.55, "trades": 0.5}
 EPS: dict[Loss, float] = {"at": 8 / 255, "trades": 0.031}
@@ -55,17 +55,18 @@ class Config(BaseModel):
 
     Attributes
     ----------
+    training : Recipe
     loss : {"at", "trades"}
-        Which program. "at": cross-entropy on adversarial images, attacked with the batch's statistics. "trades":
+        Which program. "at": cross-entropy on attacked images, attacked with the batch's statistics. "trades":
         natural cross-entropy plus `beta` times a divergence, attacked in evaluation mode.
     selection : {"gate", "all_in", "all_out", "none"}
-        "gate": auxiliary images of which the primary head is less sure than a threshold are OUT and get the uniform
+        "gate": auxiliary images with a confidence of the primary head below a threshold are OUT and get the uniform
         target, the others are IN and get their label on the auxiliary head. "all_in": joint training on both sets.
-        "all_out": labels are never used (the code's switch for the shuffle analysis). "none": without auxiliary images.
+        "all_out": labels are never used (the code's switch for the shuffle analysis). "none": no auxiliary images.
     shuffle_labels : bool
         Auxiliary labels are permuted among the auxiliary images.
     auxiliary : str
-        The auxiliary set; "" takes the only one.
+        The auxiliary set; "" if there is only one.
     alpha : float or None
         Weight of the auxiliary loss. None here and below: the program's (see this module's tables).
     gamma : float or None
@@ -108,7 +109,7 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
         if self.plain_auxiliary and self.loss == "at":
-            raise ValueError("plain_auxiliary belongs to loss: trades; with loss: at it is so always")
+            raise ValueError("plain_auxiliary belongs to loss: trades; loss: at always works like this")
         if self.shuffle_labels and self.selection in ("all_out", "none"):
             raise ValueError(f"shuffle_labels would do nothing: selection: {self.selection} uses no auxiliary labels")
         if self.training.ema is not None:
@@ -117,12 +118,12 @@ class Config(BaseModel):
 
     @property
     def weight(self) -> float:
-        """Alpha."""
+        """Weight of the auxiliary loss, alpha."""
         return ALPHA[self.loss] if self.alpha is None else self.alpha
 
     @property
     def threshold_share(self) -> float:
-        """Gamma."""
+        """The factor gamma of the threshold."""
         return GAMMA[self.loss] if self.gamma is None else self.gamma
 
     @property
@@ -141,12 +142,12 @@ class Config(BaseModel):
 
 
 def build(config: Config, backbone: nn.Module, classes: int) -> RobustNet:
-    """The untrained network: backbone and primary head."""
+    """Return the untrained network: backbone and primary head."""
     return RobustNet(backbone, classes, config.input_step or INPUT_STEP[config.loss])
 
 
 def build_both(config: Config, problem: Problem, auxiliary_classes: int) -> TwoHeads:
-    """The network to be trained; the two heads are drawn as the program does."""
+    """Return the network to be trained, whose two heads are drawn as the program does."""
     model = TwoHeads(build(config, problem.backbone(), problem.classes), auxiliary_classes)
     heads = [head for head in (model.primary.head, model.auxiliary) if head is not None]
     for head in heads:
@@ -163,7 +164,7 @@ def build_both(config: Config, problem: Problem, auxiliary_classes: int) -> TwoH
 
 
 def pixel_inputs(training: Training, run: Run) -> Inputs:
-    """Augmented images in [0, 1], not normalised: what an attack changes."""
+    """Return a function that augments images and scales them to [0, 1], not normalised: what an attack changes."""
     layout = torch.channels_last if run.channels_last else torch.contiguous_format
 
     def inputs(images: Tensor, generator: Generator) -> Tensor:
@@ -177,18 +178,18 @@ def pixel_inputs(training: Training, run: Run) -> Inputs:
 
 
 def auxiliary_set(problem: Problem, config: Config, run: Run) -> ImageSet:
-    """The auxiliary set, its labels permuted if the settings say so.
+    """Return the auxiliary set, with its labels permuted if so configured.
 
     Raises
     ------
     ReproodError
-        When there is no such set, or it has no labels and they are needed.
+        If there is no such set, or it has no labels and they are needed.
     """
     data = outlier_set(problem, config.auxiliary, run.name)
     if config.learns_labels and int(data.labels.min()) < 0:
         raise ReproodError(
-            f"{run.name}: BiaMAT learns the labels of its auxiliary set, and this one has images without a label; "
-            "write 'labelled: true' in its entry under 'auxiliary', or set selection: all_out, gate_warmup_epochs: 0."
+            f"{run.name}: BiaMAT learns the labels of its auxiliary set, but this one has images without a label; "
+            "set 'labelled: true' in its entry under 'auxiliary', or set selection: all_out, gate_warmup_epochs: 0."
         )
     if not config.shuffle_labels:
         return data
@@ -196,16 +197,16 @@ def auxiliary_set(problem: Problem, config: Config, run: Run) -> ImageSet:
     return ImageSet(data.images, data.labels[order])
 
 
-def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """One phase on batches of both sets; what is returned has the primary head alone.
+def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
+    """Train one phase on batches of both sets; the returned network has the primary head alone.
 
-    With the gate, the history also has its threshold and the share of auxiliary images that were IN since the row
+    With the gate, the history also has its threshold and the fraction of auxiliary images that were IN since the row
     before.
 
     Raises
     ------
     ReproodError
-        When the auxiliary set is missing, too small, or has no labels.
+        If the auxiliary set is missing, too small, or has no labels.
     """
     data = None if config.selection == "none" else auxiliary_set(problem, config, run)
     labelled = data is not None and config.learns_labels
@@ -231,9 +232,9 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
     def monitor(network: nn.Module) -> dict[str, float]:
         both = cast(TwoHeads, network)
         row = {f"{name}_error": error_percent(both, part, problem, run) for name, part in problem.monitor.items()}
-        met, inside = both.counted.tolist()
-        if met:
-            row |= {"auxiliary_in": inside / met, "gate_threshold": float(both.primary.threshold)}
+        judged, inside = both.counted.tolist()
+        if judged:
+            row |= {"auxiliary_in": inside / judged, "gate_threshold": float(both.primary.threshold)}
             both.counted.zero_()
         return row
 
@@ -254,9 +255,9 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
 def make_others(
     data: ImageSet | None, problem: Problem, config: Config, run: Run, inputs: Inputs
 ) -> Callable[[TwoHeads, Batch, bool], tuple[Tensor, Tensor]]:
-    """A function that gives a step's auxiliary images [OUT ; IN] in [0, 1], and the labels of those that are IN.
+    """Return a function that gives a step's auxiliary images [OUT ; IN] in [0, 1], and the labels of those that are IN.
 
-    Its last argument says whether this is the warm-up. Without an auxiliary set there are none of either.
+    Its last argument says whether this is the warm-up. Without an auxiliary set both are empty.
     """
     if data is None:
         return lambda network, batch, warm: (batch.images[:0], batch.labels[:0])
@@ -273,3 +274,16 @@ def make_others(
         return images.index_select(0, order), labels.index_select(0, order[count:])
 
     return others
+
+
+METHOD = Method(
+    name="biamat",
+    paper=Paper(
+        title="Inducing Data Amplification Using Auxiliary Datasets in Adversarial Training",
+        url="https://arxiv.org/abs/2209.14053",
+        id="biamat",
+    ),
+    config=Config,
+    build=build,
+    train=train,
+)

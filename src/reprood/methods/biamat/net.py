@@ -1,4 +1,4 @@
-"""BiaMAT's network: a classifier that sees images in [0, 1], and beside it the auxiliary head of its training."""
+"""BiaMAT's network: a classifier that takes images in [0, 1], and the auxiliary head of its training."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from reprood.core.errors import ReproodError
-from reprood.methods.biamat.loss import Answers
+from reprood.methods.biamat.loss import HeadLogits
 from reprood.methods.biamat.standardise import standardise_each
 from reprood.nets.classifier import Classifier
 
@@ -14,10 +14,10 @@ InputStep = Literal["per_image", "none", "channels"]
 
 
 class RobustNet(Classifier):
-    """A classifier with an input step of its own on images in [0, 1]; what stays of a training.
+    """A classifier with its own input step on images in [0, 1]; the part of the network that is kept.
 
-    `forward` and `features` take images as normalised by the suite, which they undo. The buffer `threshold` is the
-    gate's pi, 0 where it was never set.
+    `forward` and `features` take images as normalised by the suite and undo this. The buffer `threshold` is the gate's
+    pi, 0 if it was never set.
     """
 
     mean: Tensor
@@ -33,7 +33,7 @@ class RobustNet(Classifier):
         self.register_buffer("threshold", torch.zeros((), dtype=torch.float64))
 
     def pixel_features(self, pixels: Tensor) -> Tensor:
-        """Pooled features [B, d] of images [B, C, H, W] in [0, 1]."""
+        """Return pooled features [B, d] of images [B, C, H, W] in [0, 1]."""
         if self.input_step == "per_image":
             pixels = standardise_each(pixels)
         elif self.input_step == "channels":
@@ -42,21 +42,21 @@ class RobustNet(Classifier):
         return features
 
     def features(self, images: Tensor) -> Tensor:
-        """Pooled features [B, d] of normalised images [B, C, H, W]."""
+        """Return pooled features [B, d] of normalised images [B, C, H, W]."""
         return self.pixel_features(images * self.std + self.mean)
 
 
 class TwoHeads(nn.Module):
-    """A `RobustNet` with an auxiliary head on its features, which is left behind after the training.
+    """A `RobustNet` with an auxiliary head on its features, which is dropped after the training.
+
+    The buffer `counted` has the number of auxiliary images that the gate judged since the last row of the history, and
+    how many of them were IN.
 
     Parameters
     ----------
     primary : RobustNet
     classes : int
         Of the auxiliary set; 0: without a head.
-
-    The buffer `counted` has the auxiliary images since the last row of the history that met the gate, and those of
-    them that were IN.
     """
 
     counted: Tensor
@@ -67,36 +67,39 @@ class TwoHeads(nn.Module):
         self.auxiliary = nn.Linear(primary.width, classes) if classes else None
         self.register_buffer("counted", torch.zeros(2, dtype=torch.int64))
 
-    def answers(self, pixels: Tensor, outer: int) -> Answers:
-        """Of images in [0, 1]: the primary head's logits of the first `outer`, the auxiliary head's of the others."""
+    def head_logits(self, pixels: Tensor, outer: int) -> HeadLogits:
+        """Return the primary head's logits of the first `outer` images and the auxiliary head's of the others.
+
+        Images [B, C, H, W] are in [0, 1].
+        """
         features = self.primary.pixel_features(pixels)
         first = self.primary.head(features[:outer])
         last = first[:0] if self.auxiliary is None else self.auxiliary(features[outer:])
         exact = torch.promote_types(first.dtype, torch.float32)
-        return Answers(first.to(exact), last.to(exact))
+        return HeadLogits(first.to(exact), last.to(exact))
 
     def forward(self, images: Tensor) -> Tensor:
-        """The primary head's logits [B, K] of normalised images."""
+        """Return the primary head's logits [B, K] of normalised images."""
         logits: Tensor = self.primary(images)
         return logits
 
 
 def image_channels(backbone: nn.Module) -> int:
-    """How many channels the first convolution of a backbone takes.
+    """Return how many channels the first convolution of a backbone takes.
 
     Raises
     ------
     ReproodError
-        When there is none.
+        If there is no convolution.
     """
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):
             return module.in_channels
-    raise ReproodError(f"BiaMAT needs a convolutional network, and {type(backbone).__name__} has no convolution.")
+    raise ReproodError(f"BiaMAT needs a convolutional network, but {type(backbone).__name__} has no convolution.")
 
 
 def draw_head(head: nn.Linear) -> None:
-    """The adversarial training program's dense layers: weights uniform in +-sqrt(3 / inputs), bias 0."""
+    """Draw a dense layer as the adversarial training program does: weights uniform in +-sqrt(3 / inputs), bias 0."""
     bound = (3 / head.in_features) ** 0.5
     nn.init.uniform_(head.weight, -bound, bound)
     nn.init.zeros_(head.bias)

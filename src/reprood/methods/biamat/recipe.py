@@ -11,21 +11,26 @@ BAG_OF_TRICKS = (100, 105)  # epochs, counted from 1, of the code's 110
 
 
 def at_rate(lr: float, step: int, steps: int) -> float:
-    """Rate of the adversarial training program before the update of step `step` (0-based) of `steps` in all.
+    """Return the rate of the adversarial training program before the update of step `step` (0-based) of `steps`.
 
     A tenth after three fifths of the steps and a hundredth after nine tenths; the steps on the boundaries (23,400 and
     35,100 of 39,000) still have the old rate.
+
+    Examples
+    --------
+    >>> [round(at_rate(0.1, step, 10), 4) for step in (0, 6, 7, 9)]
+    [0.1, 0.1, 0.01, 0.01]
     """
     return lr * 0.1 ** ((5 * step > 3 * steps) + (10 * step > 9 * steps))
 
 
 def bag_of_tricks_rate(lr: float, epoch: int) -> float:
-    """Rate of the TRADES program in epoch `epoch` (counted from 1): drops at 100 and 105, whatever the length."""
+    """Return the rate of the TRADES program in epoch `epoch` (counted from 1): drops at 100 and 105."""
     return lr * 0.1 ** sum(epoch >= first for first in BAG_OF_TRICKS)
 
 
 def trades_rate(lr: float, epoch: int, epochs: int) -> float:
-    """The TRADES program's other schedule, epoch counted from 1: drops at int(0.75 E) and at 0.9 E."""
+    """Return the TRADES program's other schedule, epoch counted from 1: drops at int(0.75 E) and at 0.9 E."""
     return lr * 0.1 ** ((epoch >= 3 * epochs // 4) + (10 * epoch >= 9 * epochs))
 
 
@@ -35,7 +40,7 @@ class Recipe(Training):
     Attributes
     ----------
     drops : {"at", "bag_of_tricks", "trades", "none"}
-        Which of this module's rules replaces `schedule`; "none": `schedule` stands.
+        Which of this module's rules replaces `schedule`; "none": `schedule` is used.
     """
 
     drops: Literal["at", "bag_of_tricks", "trades", "none"] = "at"
@@ -43,11 +48,11 @@ class Recipe(Training):
     @model_validator(mode="after")
     def _one_rule(self) -> "Recipe":
         if self.drops != "none" and self.schedule != "multistep":
-            raise ValueError(f"drops: {self.drops} takes the place of schedule: {self.schedule}; set drops to none")
+            raise ValueError(f"drops: {self.drops} replaces schedule: {self.schedule}; set drops to none")
         return self
 
     def rate(self, epoch: int, step: int, steps: int) -> float:
-        """Learning rate of step `step` (0-based, of `steps`) in epoch `epoch` (0-based)."""
+        """Return the learning rate of step `step` (0-based, of `steps`) in epoch `epoch` (0-based)."""
         match self.drops:
             case "none":
                 return super().rate(epoch, step, steps)

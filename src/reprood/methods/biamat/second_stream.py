@@ -1,4 +1,4 @@
-"""Batches of a second data set beside those of the one that is trained on."""
+"""Batches of a second data set, drawn alongside those of the training set."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -13,10 +13,10 @@ from reprood.engine.training import Training
 
 
 def second_stream(count: int, data: int, training: Training, run: Run, name: str) -> Callable[[Batch], Tensor]:
-    """A function that gives the rows of a second set for each step: full batches of a permutation, then a new one.
+    """Return a function from a batch to rows of a second set: full batches of a permutation, then of a new one.
 
-    The stream runs on over the epochs of the first set, and is a function of (run, epoch, step) alone, so that a
-    resumed training goes on with the same rows. Rows that do not fill a last batch are left out of a pass.
+    The stream continues over the epochs of the first set, and is a function of (run, epoch, step) alone, so that a
+    resumed training continues with the same rows. Rows that do not fill a last batch are left out of a pass.
 
     Parameters
     ----------
@@ -27,6 +27,7 @@ def second_stream(count: int, data: int, training: Training, run: Run, name: str
     training : Training
         Of the phase; its batch size is that of both sets.
     run : Run
+        Seeds, device and precision of the training.
     name : str
         Of the second set: names its random stream.
 
@@ -38,13 +39,13 @@ def second_stream(count: int, data: int, training: Training, run: Run, name: str
     Raises
     ------
     ReproodError
-        When the second set does not fill one batch.
+        If the second set does not fill one batch.
     """
     size, steps = training.batch_size, training.steps(data)
     batches = count // size
     if batches == 0:
         raise ReproodError(
-            f"{run.name}: the auxiliary set '{name}' has {count} images, and a batch takes {size}; use a smaller "
+            f"{run.name}: the auxiliary set '{name}' has {count} images, but a batch takes {size}; use a smaller "
             "training.batch_size or more images."
         )
 

@@ -1,4 +1,4 @@
-"""Each image brought to mean 0 and deviation 1 by its own statistics."""
+"""Standardisation of each image by its own mean and standard deviation."""
 
 import math
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def standardise_each(images: Tensor, white: float = 1.0) -> Tensor:
-    """(x - mean) / max(deviation, 1 / sqrt(n)) of each image, over all its n = C * H * W values.
+    """Return (x - mean) / max(deviation, 1 / sqrt(n)) of each image, over all its n = C * H * W values.
 
     The deviation is that of the population. Its lower bound, in units of 0..255 images, keeps images without contrast
     finite; a constant image becomes 0. This is TensorFlow's `per_image_standardization`, which the networks of
@@ -22,10 +22,16 @@ def standardise_each(images: Tensor, white: float = 1.0) -> Tensor:
     Returns
     -------
     Tensor [B, C, H, W]
+
+    Examples
+    --------
+    >>> import torch
+    >>> standardise_each(torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)).flatten()
+    tensor([-1.,  1.])
     """
     each = (1, 2, 3)
     centred = images - images.mean(dim=each, keepdim=True)
     least = white / 255 / math.sqrt(images[0].numel()) if len(images) else 1.0
-    # The root is taken above the bound only: its slope at 0 is not finite.
+    # The root is taken above the bound only: its slope at 0 is infinite.
     variance = centred.square().mean(dim=each, keepdim=True).clamp(min=least**2)
     return centred / variance.sqrt()

@@ -1,4 +1,4 @@
-"""One step of BiaMAT (section 3.1 of its description): the gate, then attack and loss of either program."""
+"""One step of BiaMAT: the gate, then attack and loss of either program (the authors' code)."""
 
 from typing import NamedTuple
 
@@ -29,22 +29,23 @@ class Ascent(NamedTuple):
 
 @torch.no_grad()
 def gate(network: TwoHeads, primary: Tensor, auxiliary: Tensor, gamma: float) -> Tensor:
-    """Which auxiliary images are OUT, bool [B]; sets the threshold if it is not set.
+    """Return which auxiliary images are OUT, bool [B]; sets the threshold if it is not set.
 
     Parameters
     ----------
     network : TwoHeads
-        In training mode; it is asked in evaluation mode.
+        In training mode; switched to evaluation mode for the gate.
     primary, auxiliary : Tensor
         Natural images in [0, 1].
     gamma : float
+        Threshold as a multiple of the mean confidence.
     """
     threshold = network.primary.threshold
     with evaluating(network):
         if float(threshold) == 0:
-            threshold.copy_(gate_threshold(network.answers(primary, len(primary)).primary, gamma))
-        sure = confidence(network.answers(auxiliary, len(auxiliary)).primary)
-    outside = sure < threshold
+            threshold.copy_(gate_threshold(network.head_logits(primary, len(primary)).primary, gamma))
+        confidences = confidence(network.head_logits(auxiliary, len(auxiliary)).primary)
+    outside = confidences < threshold
     network.counted += torch.stack((outside.new_tensor(len(outside), dtype=torch.int64), (~outside).sum()))
     return outside
 
@@ -52,7 +53,7 @@ def gate(network: TwoHeads, primary: Tensor, auxiliary: Tensor, gamma: float) ->
 def at_step(
     network: TwoHeads, images: Tensor, labels: Tensor, labels_in: Tensor, noise: Tensor, alpha: float, ascent: Ascent
 ) -> Parts:
-    """Attack [primary ; OUT ; IN] with the batch's statistics; the loss is that of the adversarial images alone.
+    """Attack [primary ; OUT ; IN] with the batch's statistics and return the loss of the attacked images alone.
 
     Parameters
     ----------
@@ -61,20 +62,22 @@ def at_step(
     images : Tensor [n + n_out + n_in, C, H, W]
         In [0, 1].
     labels, labels_in : int64 Tensor [n], [n_in]
+        Class indices of the primary and of the IN images.
     noise : Tensor like `images`
         The attack's start, uniform in the ball.
     alpha : float
         0 in the warm-up.
     ascent : Ascent
+        Radius, step and number of steps of the attack.
     """
     outer = len(images) - len(labels_in)
 
     def objective(changed: Tensor) -> Tensor:
-        return at_objective(network.answers(changed, outer), labels, labels_in)
+        return at_objective(network.head_logits(changed, outer), labels, labels_in)
 
     with unrecorded(network):
-        found = pgd(objective, images, **ascent._asdict(), noise=noise, clip_start=True)
-    return at_loss(network.answers(found, outer), labels, labels_in, alpha)
+        attacked = pgd(objective, images, **ascent._asdict(), noise=noise, clip_start=True)
+    return at_loss(network.head_logits(attacked, outer), labels, labels_in, alpha)
 
 
 def trades_step(
@@ -89,19 +92,26 @@ def trades_step(
     beta: float = 6.0,
     plain_auxiliary: bool = False,
 ) -> Parts:
-    """Attack in evaluation mode, then two forward passes in training mode, natural before adversarial.
+    """Attack in evaluation mode, then return the loss of two forward passes in training mode, natural before attacked.
 
-    Parameters as in `at_step` and `biamat_loss.trades_loss`; the noise is 0.001 N(0, 1).
+    Parameters
+    ----------
+    network, images, labels, labels_in, alpha, ascent
+        As in `at_step`.
+    noise : Tensor like `images`
+        The attack's start, 0.001 N(0, 1).
+    beta, plain_auxiliary
+        As in `reprood.methods.biamat.loss.trades_loss`.
     """
     outer = len(images) - len(labels_in)
     with evaluating(network):
         with torch.no_grad():
-            before = network.answers(images, outer)
+            before = network.head_logits(images, outer)
 
         def objective(changed: Tensor) -> Tensor:
-            return trades_objective(network.answers(changed, outer), before, labels_in if plain_auxiliary else None)
+            return trades_objective(network.head_logits(changed, outer), before, labels_in if plain_auxiliary else None)
 
-        found = pgd(objective, images, **ascent._asdict(), noise=noise)
-    natural = network.answers(images, outer)
-    changed = network.answers(found, outer)
-    return trades_loss(changed, natural, labels, labels_in, alpha, beta, plain_auxiliary=plain_auxiliary)
+        images_attacked = pgd(objective, images, **ascent._asdict(), noise=noise)
+    natural = network.head_logits(images, outer)
+    attacked = network.head_logits(images_attacked, outer)
+    return trades_loss(attacked, natural, labels, labels_in, alpha, beta, plain_auxiliary=plain_auxiliary)

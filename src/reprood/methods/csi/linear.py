@@ -22,19 +22,22 @@ MONITOR_BATCH = 500
 
 
 def linear_loss(model: ContrastiveNet, features: Tensor, labels: Tensor) -> Tensor:
-    """Sum of the cross-entropies of the linear layers, which share nothing: as if each was trained alone.
+    """Return the sum of the cross-entropies of the linear layers, which share nothing: as if each was trained alone.
 
     Parameters
     ----------
+    model : ContrastiveNet
+        Network with the linear layers.
     features : Tensor [K B, d]
         Of one view of every image under every shift, shift by shift. The class layer sees the unshifted rows only.
     labels : int64 Tensor [B]
+        Class indices of the images.
     """
     assert model.head is not None
     total = functional.cross_entropy(model.head(features[: len(labels)]).float(), labels)
     if model.shift_head is not None and model.joint_head is not None:
-        total = total + shift_cross_entropy(model.shift_head(features).float(), model.family)
-        both = joint_labels(labels, model.classes, model.family)
+        total = total + shift_cross_entropy(model.shift_head(features).float(), model.shift)
+        both = joint_labels(labels, model.classes, model.shift)
         total = total + functional.cross_entropy(model.joint_head(features).float(), both)
     return total
 
@@ -44,7 +47,7 @@ def fit_linear(
 ) -> list[dict[str, Any]]:
     """Train the linear layers alone, on augmented images and a network in evaluation mode.
 
-    The history has the errors of the class layer in percent and, with shifts, of the marginalised answer.
+    The history has the errors of the class layer in percent and, with shifts, of the prediction averaged over shifts.
     """
     for frozen in (model.backbone, model.project):
         frozen.requires_grad_(False)
@@ -55,36 +58,36 @@ def fit_linear(
         return shown.contiguous(memory_format=layout)
 
     def loss(network: nn.Module, batch: Batch) -> Tensor:
-        model.backbone.eval()  # batch statistics are frozen, too
+        model.backbone.eval()  # freezes the batch statistics as well
         with torch.no_grad():
             features = model.embed(batch.images)
         return linear_loss(model, features, batch.labels)
 
     def errors(network: nn.Module) -> dict[str, float]:
-        found = {}
+        row = {}
         for name, part in problem.monitor.items():
-            found[f"{name}_error"] = answer_error(model.single, model, part, problem, run)
+            row[f"{name}_error"] = prediction_error(model.single, model, part, problem, run)
             if model.joint_head is not None:
-                found[f"{name}_marginalised_error"] = answer_error(
+                row[f"{name}_marginalised_error"] = prediction_error(
                     lambda images: marginalised(model.joint_logits(images), model.classes), model, part, problem, run
                 )
-        return found
+        return row
 
     return fit(model, loss, problem.train, training, run, problem=problem, phase="linear", inputs=views, monitor=errors)
 
 
 @torch.no_grad()
-def answer_error(
-    answer: Callable[[Tensor], Tensor], model: nn.Module, data: ImageSet, problem: Problem, run: Run
+def prediction_error(
+    predict: Callable[[Tensor], Tensor], model: nn.Module, data: ImageSet, problem: Problem, run: Run
 ) -> float:
-    """Share of wrong answers in percent; `answer` gives logits [B, C] for normalised images."""
+    """Return the error in percent of predictions; `predict` gives logits [B, C] for normalised images."""
     prepare = make_normalise(problem, run)
     wrong = torch.zeros((), dtype=torch.int64, device=run.device)
     was_training = model.training
     model.eval()
     for rows in torch.split(torch.arange(len(data), device=run.device), MONITOR_BATCH):
         with autocast(run.precision, run.device):
-            logits = answer(prepare(data.images[rows]))
+            logits = predict(prepare(data.images[rows]))
         wrong += (logits.argmax(1) != data.labels[rows]).sum()
     model.train(was_training)
     return 100 * int(wrong) / len(data)

@@ -1,16 +1,17 @@
 """CSI: novelty detection by contrastive learning on distributionally shifted instances.
 
-J. Tack, S. Mo, J. Jeong, J. Shin, NeurIPS 2020, arXiv 2007.08176. SimCLR with one change: turned copies of an image are
-negatives of it, and a classifier tells the turns. An image is scored by the cosine of its projection to the nearest
-training image, times the projection's norm, and by how well its turns are told, over all turns. With labels, the
-classes under each turn are those of a supervised contrastive loss, and linear layers on the frozen features classify.
+J. Tack, S. Mo, J. Jeong, J. Shin, NeurIPS 2020, arXiv 2007.08176. SimCLR with one change: rotated copies of an image
+are its negatives, and a classifier predicts the rotation (losses: `loss`, eq. 1 to 5). An image is scored by the cosine
+of its projection to the nearest training image, times the projection's norm, and by how well its rotations are
+recognised, over all rotations (scores: `score`, eq. 6 to 9). With labels, pairs of class and rotation are the classes
+of a supervised contrastive loss, and linear layers on the frozen features classify.
 
-Where this file departs from the code: the code trains a linear classifier of the classes beside the network, for
-monitoring and as the start of the labelled linear stage, which starts from a new layer here.
+Departure from the authors' code: the code trains a linear classifier of the classes next to the network, for monitoring
+and as the start of the labelled linear stage, which starts from a new layer here.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -23,10 +24,11 @@ from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.methods.csi.linear import answer_error, fit_linear
+from reprood.methods.base import Batches, History, Method, Paper
+from reprood.methods.csi.linear import fit_linear, prediction_error
 from reprood.methods.csi.loss import joint_labels, nt_xent, shift_cross_entropy, supervised_nt_xent
 from reprood.methods.csi.net import CHANNELS, ContrastiveNet, marginalised
-from reprood.methods.csi.score import fit_axes, mean_over_views, scores_of, view_outputs
+from reprood.methods.csi.score import fit_axes, mean_over_views, novelty_scores, view_outputs
 from reprood.methods.csi.shifts import COUNTS, Shift, random_shift
 from reprood.methods.csi.views import coloured, training_views, view_at_test
 
@@ -41,8 +43,8 @@ class Config(BaseModel):
     Attributes
     ----------
     training : Training
-        Of the contrastive stage. A step has 2 K times `batch_size` rows: 1,024 for the paper's 128 images, for the
-        baselines without shifts of 512. With labels the paper has 700 epochs.
+        Of the contrastive stage. A step has 2 K times `batch_size` rows: 1,024 for the paper's 128 images, and for the
+        512 images of the baselines without shifts. With labels the paper trains for 700 epochs.
     linear : Training
         Of the linear layers, with labels.
     labelled : bool
@@ -50,11 +52,11 @@ class Config(BaseModel):
     shift : {"rotation", "cutperm", "none"}
         Family of shifts; none: SimCLR, or with labels SupCLR.
     positive : bool
-        Ablation: the shift as one more augmentation, whose results are to be alike (the paper's "align").
+        Ablation: the shift is one more augmentation, whose results are positives (the paper's "align").
     contrast_weight, shift_weight : float
-        Weights of the contrastive loss and of the shift classifier's cross-entropy, without labels. Without the
-        contrastive loss this is rotation prediction under SimCLR's augmentation; without the other, shifted copies are
-        negatives and nothing else.
+        Weights of the contrastive loss and of the shift classifier's cross-entropy (lambda of eq. 5), without labels.
+        With contrast_weight 0 this is rotation prediction under SimCLR's augmentation; with shift_weight 0, shifted
+        copies are negatives and nothing else.
     temperature : float or None
         None: 0.5, with labels 0.07.
     projection : int
@@ -62,11 +64,11 @@ class Config(BaseModel):
     test_views : int
         Random views at test time over which projections and logits are averaged.
     test_area : float
-        Share of the image's area in such a view, 0.54 being the mean in training.
+        Fraction of the image's area in such a view, 0.54 being the mean in training.
     crop_first : bool
         Crop before the shift: the order for ImageNet.
     marginalise : bool
-        With labels: answer by the mean over the shifts of the joint layer's logits (CSI-ens), and not by the class
+        With labels: predict by the mean over the shifts of the joint layer's logits (CSI-ens) instead of the class
         layer on the image as it is.
     """
 
@@ -109,48 +111,48 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
         if self.training.augment != "none" or self.linear.augment != "none":
-            raise ValueError("the views are CSI's own; set training.augment and linear.augment to none")
+            raise ValueError("CSI has its own views; set training.augment and linear.augment to none")
         if self.positive and (self.shift == "none" or self.labelled):
             raise ValueError("shifts as positives need a family of shifts, and no labels")
         if self.labelled and (self.contrast_weight, self.shift_weight) != (1.0, 1.0):
             raise ValueError("contrast_weight and shift_weight belong to training without labels")
-        if self.contrast_weight == 0 and (self.shift_weight == 0 or self.family == "none"):
-            raise ValueError("without the contrastive loss there must be shifts to tell, with a weight above 0")
+        if self.contrast_weight == 0 and (self.shift_weight == 0 or self.batch_shift == "none"):
+            raise ValueError("without the contrastive loss there must be shifts to predict, with a weight above 0")
         if self.marginalise and (not self.labelled or self.shift == "none"):
             raise ValueError("marginalise needs labels and shifts")
         return self
 
     @property
-    def family(self) -> Shift:
-        """The shifts that stand beside each other in a batch."""
+    def batch_shift(self) -> Shift:
+        """The family of shifts whose copies are together in a batch, as negatives: none with `positive`."""
         return "none" if self.positive else self.shift
 
     @property
-    def tells_shifts(self) -> bool:
+    def has_shift_head(self) -> bool:
         """Whether there is a classifier of shifts."""
-        return self.family != "none" and (self.labelled or self.shift_weight > 0)
+        return self.batch_shift != "none" and (self.labelled or self.shift_weight > 0)
 
 
 # --- training ---
 
 
 def build(config: Config, backbone: nn.Module, classes: int) -> ContrastiveNet:
-    """The untrained network."""
+    """Return the untrained network."""
     return ContrastiveNet(
         backbone,
         classes,
-        shift=config.family,
-        tells_shifts=config.tells_shifts,
+        shift=config.batch_shift,
+        shift_head=config.has_shift_head,
         labelled=config.labelled,
         marginalise=config.marginalise,
         projection=config.projection,
     )
 
 
-def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """The contrastive stage; with labels, linear layers on the frozen network after it.
+def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
+    """Train the contrastive stage; with labels, then train linear layers on the frozen network.
 
-    The history has the error of the shift classifier in percent, and in the linear stage that of both answers.
+    The history has the error of the shift classifier in percent, and in the linear stage that of both predictions.
     """
     with seeded(run.seed("initialisation")):
         model = build(config, problem.backbone(), problem.classes)
@@ -164,22 +166,22 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
 
     def loss(network: nn.Module, batch: Batch) -> Tensor:
         outputs: tuple[Tensor, ...] = network.outputs(batch.images)  # type: ignore[operator]
-        found = [part.float() for part in outputs]
+        projections, *shift_logits = [part.float() for part in outputs]
         if config.labelled:
-            joint = joint_labels(batch.labels, problem.classes, config.family)
-            return supervised_nt_xent(found[0], joint, config.temperature or LABELLED_TEMPERATURE)
-        total = found[0].new_zeros(())
+            joint = joint_labels(batch.labels, problem.classes, config.batch_shift)
+            return supervised_nt_xent(projections, joint, config.temperature or LABELLED_TEMPERATURE)
+        total = projections.new_zeros(())
         if config.contrast_weight > 0:
-            total = config.contrast_weight * nt_xent(found[0], config.temperature or TEMPERATURE)
-        if config.tells_shifts:
-            total = total + config.shift_weight * shift_cross_entropy(found[1], config.family, views=2)
+            total = config.contrast_weight * nt_xent(projections, config.temperature or TEMPERATURE)
+        if config.has_shift_head:
+            total = total + config.shift_weight * shift_cross_entropy(shift_logits[0], config.batch_shift, views=2)
         return total
 
     def shift_errors(network: nn.Module) -> dict[str, float]:
-        if config.labelled or not config.tells_shifts:  # its layer is trained in the linear stage
+        if config.labelled or not config.has_shift_head:  # its layer is trained in the linear stage
             return {}
-        parts = problem.monitor.items()
-        return {f"{name}_shift_error": shift_error(network, part, config.family, problem, run) for name, part in parts}
+        shift, parts = config.batch_shift, problem.monitor.items()
+        return {f"{name}_shift_error": shift_error(network, part, shift, problem, run) for name, part in parts}
 
     rows = fit(model, loss, problem.train, config.training, run, problem=problem, inputs=views, monitor=shift_errors)
     if config.labelled:
@@ -188,21 +190,21 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
 
 
 def shift_error(network: nn.Module, data: ImageSet, kind: Shift, problem: Problem, run: Run) -> float:
-    """Share of shifts that are not told in percent; the i-th image is under shift i modulo K and else unchanged."""
+    """Return the error of the shift classifier in percent; the i-th image is under shift i modulo K."""
     numbers = torch.arange(len(data), device=run.device) % COUNTS[kind]
     shifted = ImageSet(random_shift(data.images, kind, numbers), numbers)
 
-    def told(images: Tensor) -> Tensor:
+    def shift_logits(images: Tensor) -> Tensor:
         logits: Tensor = network.outputs(network.pixels(images))[1]  # type: ignore[operator]
         return logits
 
-    return answer_error(told, network, shifted, problem, run)
+    return prediction_error(shift_logits, network, shifted, problem, run)
 
 
 def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """Images [B, C, H, H], normalised, each under a random shift other than none and in random colours; for figures.
+    """Return images [B, C, H, H], normalised, each under a random shift and in random colours; for figures.
 
-    Normalised images do not tell what black and white are: these are taken to be their extremes.
+    Normalised images do not say what black and white are: their extremes are used.
     """
     low, high = images.amin(), images.amax()
     scale = (high - low).clamp(min=1e-12)
@@ -217,34 +219,37 @@ def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
 
 
 def mean_outputs(model: ContrastiveNet, images: Tensor, config: Config) -> tuple[Tensor, Tensor | None]:
-    """Projections [K, B, d] and shift logits [K, B, K] of normalised images, means over the test-time views."""
+    """Return projections [K, B, d] and shift logits [K, B, K] of normalised images, means over the test-time views."""
 
     def view(pixels: Tensor, number: int) -> Tensor:
-        shown = view_at_test(pixels, config.family, number, config.test_area, config.crop_first)
+        shown = view_at_test(pixels, config.batch_shift, number, config.test_area, config.crop_first)
         return shown.contiguous(memory_format=torch.channels_last)
 
-    shifts = COUNTS[config.family]
-    found = view_outputs(model.outputs, model.pixels(images), view, config.test_views, shifts)
-    means = [mean_over_views(part, shifts) for part in found]
+    shifts = COUNTS[config.batch_shift]
+    outputs = view_outputs(model.outputs, model.pixels(images), view, config.test_views, shifts)
+    means = [mean_over_views(part, shifts) for part in outputs]
     return means[0], means[1] if len(means) > 1 else None
 
 
 @torch.no_grad()
 def fit_on_train(
     model: nn.Module,
-    batches: Callable[[], Iterator[tuple[Tensor, Tensor]]],
+    batches: Batches,
     config: Config,
     generator: Generator,
 ) -> dict[str, Tensor]:
-    """Axes and weights of the score from all training images (`csi_score.fit_axes`); nothing with labels.
+    """Return axes and weights of the score from all training images (`reprood.methods.csi.score.fit_axes`).
+
+    Nothing is fitted with labels.
 
     Parameters
     ----------
     model : nn.Module
         Trained, in evaluation mode.
     batches : callable
-        Runs over normalised images [B, C, H, W] with labels.
+        Iterates over normalised images [B, C, H, W] with labels.
     config : Config
+        Settings of the method.
     generator : Generator
         Not used: the test-time views have seeds of their own, the same for every batch of the same size.
     """
@@ -256,8 +261,8 @@ def fit_on_train(
     fitted = fit_axes(torch.cat([part[0] for part in parts], dim=1), torch.cat(logits, dim=1) if logits else None)
     if "lambda_cls" in fitted and not bool((fitted["lambda_cls"] > 0).all()):
         log.warning(
-            "the mean logit of the right shift is not above 0 for every shift, so CSI's score takes recognised shifts "
-            "for a sign of novelty; train longer"
+            "the mean logit of the right shift is not above 0 for every shift, so CSI's score counts recognised shifts "
+            "as a sign of novelty; train longer"
         )
     return fitted
 
@@ -265,7 +270,7 @@ def fit_on_train(
 def fit_scores(
     model: nn.Module, validation: ImageSet, config: Config, fitted: Mapping[str, Tensor]
 ) -> dict[str, float]:
-    """Nothing is chosen on validation images; the weights of the score are recorded beside the predictions."""
+    """Return the weights of the score, to be stored with the predictions; nothing is chosen on validation images."""
     return {
         f"{name}_{number}": float(value)
         for name in ("lambda_con", "lambda_cls")
@@ -276,7 +281,7 @@ def fit_scores(
 
 @torch.no_grad()
 def scores(model: nn.Module, images: Tensor, config: Config, fitted: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The scores of one batch.
+    """Score one batch.
 
     Parameters
     ----------
@@ -285,15 +290,16 @@ def scores(model: nn.Module, images: Tensor, config: Config, fitted: Mapping[str
     images : Tensor [B, C, H, H]
         Normalised.
     config : Config
+        Settings of the method.
     fitted : mapping
         From `fit_on_train`.
 
     Returns
     -------
     dict of float64 Tensor [B]
-        Higher = more in-distribution. Without labels as `csi_score.scores_of` says (csi or con first; cls_si alone when
+        Higher = more in-distribution. Without labels those of `novelty_scores` (csi or con first; only cls_si if
         nothing but shifts was learnt). With labels and shifts csi_ens, the largest softmax probability of the logits
-        averaged over the shifts; with labels alone none, for the detector msp is what the paper uses.
+        averaged over the shifts; with labels alone none, because the paper uses the detector msp.
     """
     assert isinstance(model, ContrastiveNet)
     if config.labelled:
@@ -301,5 +307,22 @@ def scores(model: nn.Module, images: Tensor, config: Config, fitted: Mapping[str
             return {}
         logits = marginalised(model.joint_logits(images), model.classes)
         return {"csi_ens": logits.double().softmax(1).amax(1)}
-    found = scores_of(*mean_outputs(model, images, config), fitted)
-    return found if config.contrast_weight > 0 else {"cls_si": found["cls_si"]}
+    by_name = novelty_scores(*mean_outputs(model, images, config), fitted)
+    return by_name if config.contrast_weight > 0 else {"cls_si": by_name["cls_si"]}
+
+
+METHOD = Method(
+    name="csi",
+    paper=Paper(
+        title="CSI: Novelty Detection via Contrastive Learning on Distributionally Shifted Instances",
+        url="https://arxiv.org/abs/2007.08176",
+        id="csi",
+    ),
+    config=Config,
+    build=build,
+    train=train,
+    fit_on_train=fit_on_train,
+    fit_scores=fit_scores,
+    scores=scores,
+    illustrate=illustrate,
+)

@@ -1,6 +1,17 @@
 """CSI's scores from projections and shift logits (section 2.3 of the paper, in the form of the authors' code).
 
-Shapes: K shifts, T test-time views, N images, M training images. Every score is higher for in-distribution images.
+For a shift S, projection z and training images x_m, with W_S f the logit of the shift that was applied:
+
+    s_con(x)    = max_m cos(z(x), z(x_m)) * |z(x)|                                         (6)
+    s_con-SI(x) = sum_S lambda_S^con s_con(S(x)),   lambda_S^con = M / sum_m |z(S(x_m))|     (7)
+    s_cls-SI(x) = sum_S lambda_S^cls W_S f(S(x)),   lambda_S^cls = M / sum_m W_S f(S(x_m))   (8)
+    s_CSI(x)    = s_con-SI(x) + s_cls-SI(x)                                                 (9)
+
+Here the sums over the K shifts are means, as in the code, which gives the same ranking. The ensemble over shifts takes
+the nearest training image under the same shift; z and f are means over T random views. All scores are higher for
+in-distribution images.
+
+Shapes: K shifts, T test-time views, N images, M training images.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,40 +29,41 @@ CHUNK = 2**24  # similarities in memory at a time
 
 
 def view_outputs(outputs: Outputs, images: Tensor, view: View, views: int, shifts: int) -> tuple[Tensor, ...]:
-    """What the network gives for every shift and every test-time view of a batch.
+    """Return what the network gives for every shift and every test-time view of a batch.
 
     Parameters
     ----------
     outputs : callable
         Images [K B, C, H, W] to tensors [K B, ...].
     images : Tensor [B, C, H, W]
+        Images in [0, 1].
     view : callable
-        (images, number of the view t) to the shifted and augmented images [S_0; S_1; ...], [K B, C, H, W].
+        (images, index of the view t) to the shifted and augmented images [S_0; S_1; ...], [K B, C, H, W].
     views, shifts : int
         T and K.
 
     Returns
     -------
     tuple of Tensor [B, K T, ...]
-        Shift k and view t stand at k T + t.
+        Shift k and view t are at k T + t.
     """
     passes = [outputs(view(images, t)) for t in range(views)]
-    found = []
+    by_view = []
     for parts in zip(*passes, strict=True):
         by_shift = torch.stack(
             [part.reshape(shifts, len(images), *part.shape[1:]) for part in parts], dim=1
         )  # [K, T, B, ...]
-        found.append(by_shift.flatten(0, 1).transpose(0, 1))
-    return tuple(found)
+        by_view.append(by_shift.flatten(0, 1).transpose(0, 1))
+    return tuple(by_view)
 
 
 def mean_over_views(values: Tensor, shifts: int) -> Tensor:
-    """Means over the views of [N, K T, ...]: [K, N, ...]."""
+    """Return means over the views: [N, K T, ...] to [K, N, ...]."""
     return values.reshape(len(values), shifts, -1, *values.shape[2:]).mean(dim=2).transpose(0, 1)
 
 
 def fit_axes(projections: Tensor, logits: Tensor | None) -> dict[str, Tensor]:
-    """Axes and weights of the score from training images.
+    """Return the axes and weights of the score from training images: u_m and lambda of eq. (7) and (8).
 
     Parameters
     ----------
@@ -65,17 +77,17 @@ def fit_axes(projections: Tensor, logits: Tensor | None) -> dict[str, Tensor]:
     dict of Tensor
         axes [K, M, d], of length one; lambda_con float64 [K], one over the mean norm; with logits lambda_cls float64
         [K], one over the mean logit of the right shift. That mean may be negative in a network that has not learnt to
-        tell shifts, and the score then speaks for images whose shift is not recognised: look at its sign.
+        recognise shifts, and the score is then higher for images whose shift is not recognised: check its sign.
 
     Raises
     ------
     ReproodError
-        When a mean is 0.
+        If a mean is 0.
     """
-    found = {"axes": normalised(projections), "lambda_con": _inverse(norms(projections).mean(dim=1), "norm")}
+    fitted = {"axes": normalised(projections), "lambda_con": _inverse(norms(projections).mean(dim=1), "norm")}
     if logits is not None:
-        found["lambda_cls"] = _inverse(right_logits(logits).mean(dim=1), "logit of the right shift")
-    return found
+        fitted["lambda_cls"] = _inverse(right_logits(logits).mean(dim=1), "logit of the right shift")
+    return fitted
 
 
 def _inverse(means: Tensor, what: str) -> Tensor:
@@ -85,57 +97,65 @@ def _inverse(means: Tensor, what: str) -> Tensor:
 
 
 def norms(projections: Tensor) -> Tensor:
-    """Euclidean norms of [..., d], float64."""
+    """Return the Euclidean norms of vectors [..., d], float64."""
     lengths: Tensor = torch.linalg.vector_norm(projections.double(), dim=-1)
     return lengths
 
 
 def right_logits(logits: Tensor) -> Tensor:
-    """Logit of the shift that was applied: [K, N, K] to float64 [K, N]."""
+    """Return the logit of the shift that was applied: [K, N, K] to float64 [K, N]."""
     return logits.double().diagonal(dim1=0, dim2=2).T
 
 
-def nearest(projections: Tensor, axes: Tensor) -> Tensor:
-    """Largest inner product with an axis: [K, N, d] and [K, M, d] to float64 [K, N].
+def nearest_product(projections: Tensor, axes: Tensor) -> Tensor:
+    """Return the largest inner product with an axis: [K, N, d] and [K, M, d] to float64 [K, N].
 
-    For axes of length one: norm times the cosine to the nearest training image.
+    For axes of length one this is s_con (eq. 6): the norm times the cosine to the nearest training image.
+
+    Examples
+    --------
+    >>> projections, axes = torch.tensor([[[2.0, 0.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    >>> nearest_product(projections, axes)
+    tensor([[2.]], dtype=torch.float64)
     """
     rows = max(1, CHUNK // axes.shape[1])
     parts = [(part @ axes.mT).amax(dim=2) for part in torch.split(projections, rows, dim=1)]
     return torch.cat(parts, dim=1).double()
 
 
-def scores_of(projections: Tensor, logits: Tensor | None, fitted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Scores of images with shifts (K > 1) or without (K = 1).
+def novelty_scores(projections: Tensor, logits: Tensor | None, fitted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the scores of images with shifts (K > 1) or without (K = 1).
 
     Parameters
     ----------
     projections : Tensor [K, N, d]
         Means over the views, not normalised.
     logits : Tensor [K, N, K] or None
+        Means over the views of the shift logits.
     fitted : mapping
         From `fit_axes`.
 
     Returns
     -------
     dict of float64 Tensor [N]
-        csi (only with logits): con_si + cls_si. con_si: mean over the shifts of the norm-weighted cosine to the nearest
-        training image, in units of the mean norm. cls_si (only with logits): mean over the shifts of the right logit in
-        units of its mean. con: the cosine times the norm of the unshifted image. cosine, norm: its two factors, means
-        over the shifts, the norm in units of its mean. With K = 1 con comes first, and con_si is left out.
+        csi (only with logits): con_si + cls_si, eq. (9). con_si: eq. (7), the mean over the shifts of the norm-weighted
+        cosine to the nearest training image, in units of the mean norm. cls_si (only with logits): eq. (8), the mean
+        over the shifts of the right logit in units of its mean. con: eq. (6) of the unshifted image. cosine, norm: its
+        two factors, means over the shifts, the norm in units of its mean. With K = 1 con comes first, and con_si is
+        left out.
     """
     scale = fitted["lambda_con"][:, None]
-    products = nearest(projections, fitted["axes"])
+    products = nearest_product(projections, fitted["axes"])
     lengths = norms(projections)
-    found: dict[str, Tensor] = {}
+    scores: dict[str, Tensor] = {}
     if len(products) > 1:
-        found["con_si"] = (scale * products).mean(dim=0)
-    found |= {
+        scores["con_si"] = (scale * products).mean(dim=0)
+    scores |= {
         "con": products[0],
         "cosine": (products / lengths.clamp(min=1e-12)).mean(dim=0),
         "norm": (scale * lengths).mean(dim=0),
     }
     if logits is not None:
-        told = (fitted["lambda_cls"][:, None] * right_logits(logits)).mean(dim=0)
-        found = {"csi": found["con_si"] + told, "con_si": found["con_si"], "cls_si": told, **found}
-    return found
+        cls_si = (fitted["lambda_cls"][:, None] * right_logits(logits)).mean(dim=0)
+        scores = {"csi": scores["con_si"] + cls_si, "con_si": scores["con_si"], "cls_si": cls_si, **scores}
+    return scores

@@ -1,7 +1,7 @@
-"""CSI's shifts: small families of transformations that leave an image's pixels and change what it shows.
+"""CSI's shifts: small families of transformations that keep an image's pixels and change what it shows.
 
-Every shift of a family stands beside the others in one batch, [S_0; S_1; ...], and its number is what a classifier of
-shifts is to find. S_0 leaves the image as it is.
+All K shifts of a family are in one batch, [S_0; S_1; ...], and a classifier predicts the index of the shift. S_0 is the
+identity.
 """
 
 from typing import Literal
@@ -20,19 +20,25 @@ COUNTS: dict[Shift, int] = {"rotation": 4, "cutperm": 4, "none": 1}
 def cutperm(images: Tensor, number: int) -> Tensor:
     """Exchange halves of images [B, C, H, W]: number 0 none, 1 left and right, 2 top and bottom, 3 both.
 
-    Images are cut at H // 2 and W // 2; of an odd side the second half, which comes first then, is the longer one.
+    Images are cut at H // 2 and W // 2; of an odd side the second half, which then comes first, is the longer one.
+
+    Examples
+    --------
+    >>> cutperm(torch.tensor([[[[1, 2], [3, 4]]]]), 1)[0, 0]
+    tensor([[2, 1],
+            [4, 3]])
     """
     top, left = (images.shape[2] // 2) * (number // 2), (images.shape[3] // 2) * (number % 2)
     return torch.roll(images, (-top, -left), (2, 3))
 
 
 def shift(images: Tensor, kind: Shift, number: int) -> Tensor:
-    """Shift `number` of a family on images [B, C, H, W].
+    """Apply shift `number` of a family to images [B, C, H, W].
 
     Parameters
     ----------
     images : Tensor [B, C, H, W]
-        Square for `rotation`, if they are to be put beside the others.
+        Square for `rotation`, if all shifts are to have one shape.
     kind : {"rotation", "cutperm", "none"}
         Quarter turns counter-clockwise; exchanged halves (`cutperm`); the image alone.
     number : int
@@ -41,26 +47,32 @@ def shift(images: Tensor, kind: Shift, number: int) -> Tensor:
     Raises
     ------
     ReproodError
-        When the family has no such shift.
+        If the family has no such shift.
     """
     if not 0 <= number < COUNTS[kind]:
-        raise ReproodError(f"There is no shift {number} of the family '{kind}', which has {COUNTS[kind]}.")
+        raise ReproodError(f"There is no shift {number} in the family '{kind}', which has {COUNTS[kind]}.")
     if kind == "rotation":
         return rotate(images, number)
     return cutperm(images, number)
 
 
 def all_shifts(images: Tensor, kind: Shift) -> Tensor:
-    """[S_0; S_1; ...] of images [B, C, H, H]: [K B, C, H, H]."""
+    """Return [S_0; S_1; ...] of images [B, C, H, H]: [K B, C, H, H]."""
     return torch.cat([shift(images, kind, number) for number in range(COUNTS[kind])])
 
 
 def random_shift(images: Tensor, kind: Shift, numbers: Tensor) -> Tensor:
-    """Each image [B, C, H, H] under the shift of its number (int64 [B])."""
+    """Return each image [B, C, H, H] under the shift of its number (int64 [B])."""
     every = all_shifts(images, kind)
     return every.index_select(0, numbers * len(images) + torch.arange(len(images), device=images.device))
 
 
 def shift_numbers(count: int, kind: Shift, device: torch.device | str = "cpu") -> Tensor:
-    """Numbers of the shifts of `all_shifts` on `count` images, int64 [K * count]."""
+    """Return the numbers of the shifts of `all_shifts` on `count` images, int64 [K * count].
+
+    Examples
+    --------
+    >>> shift_numbers(2, "rotation")
+    tensor([0, 0, 1, 1, 2, 2, 3, 3])
+    """
     return torch.arange(COUNTS[kind], device=device).repeat_interleave(count)

@@ -1,8 +1,8 @@
-"""The random views of contrastive learning, a batch at a time with its own draws for every image.
+"""The random views of contrastive learning, batched, with separate draws for every image.
 
 Random resized crop, colour jitter in HSV and grey scale as in CSI's code (Tack et al. 2020). Images are floats in
-[0, 1], [B, C, H, W] with one or three channels; an image of one channel changes as an RGB image of three equal channels
-does. Deterministic kernels (`resized_crop`, `adjust_contrast`, `adjust_hsv`, `grey`) stand beside the functions that
+[0, 1], [B, C, H, W] with one or three channels; an image of one channel changes like an RGB image of three equal
+channels. The deterministic functions (`resized_crop`, `adjust_contrast`, `adjust_hsv`, `grey`) have counterparts that
 draw their arguments.
 """
 
@@ -46,12 +46,12 @@ def resized_crop(images: Tensor, width: Tensor, height: Tensor, x: Tensor, y: Te
 
 
 def crop_sizes(area: Tensor, log_ratio: Tensor, count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Widths and heights in pixels of the first `count` candidates that fit into the image.
+    """Return widths and heights in pixels of the first `count` candidates that fit into the image.
 
     Parameters
     ----------
     area : Tensor [N]
-        Fractions of the image's area, N > `count`: CSI draws ten candidates an image, for the whole batch at once.
+        Fractions of the image's area, N > `count`: CSI draws ten candidates per image, for the whole batch at once.
     log_ratio : Tensor [N]
         Logarithms of width / height.
     count, height, width : int
@@ -59,8 +59,8 @@ def crop_sizes(area: Tensor, log_ratio: Tensor, count: int, height: int, width: 
 
     Returns
     -------
-    widths, heights : float64 Tensors [count]
-        Whole numbers; the full image where too few candidates fit.
+    widths, heights : float64 Tensor [count]
+        Integers; the full image where too few candidates fit.
     """
     pixels = area.double() * (height * width)
     ratio = log_ratio.double().exp()
@@ -79,7 +79,7 @@ def random_resized_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     flip: float = 0.0,
 ) -> Tensor:
-    """`resized_crop` with a window per image.
+    """Apply `resized_crop` with a random window per image.
 
     Parameters
     ----------
@@ -116,32 +116,22 @@ def random_resized_crop(
     return resized_crop(images, *window.to(images.device, images.dtype, non_blocking=True))
 
 
-def rgb_to_hsv(images: Tensor) -> Tensor:
-    """Hue, saturation and value in [0, 1] of RGB images [B, 3, H, W] in [0, 1].
-
-    The hue is the angle atan2(sqrt(3) (G - B), 2 R - G - B) of the colour circle (not the hexagon's), saturation is
-    (max - min) / max (0 for black) and value is max.
-    """
-    angle, saturation, value = _to_hsv(images)
-    return torch.stack((torch.remainder(angle / 6, 1.0), saturation, value), dim=1)
-
-
 def adjust_hsv(images: Tensor, hue: Tensor, saturation: Tensor, brightness: Tensor) -> Tensor:
-    """Turn the hue and scale saturation and value, per image.
+    """Rotate the hue and scale saturation and value, per image.
 
     Parameters
     ----------
     images : Tensor [B, 1 or 3, H, W]
         Floats in [0, 1].
     hue : Tensor [B]
-        Part of the colour circle to turn by.
+        Fraction of the colour circle to rotate by.
     saturation, brightness : Tensor [B]
-        Factors; the products are cut at 1.
+        Factors; the products are clipped at 1.
 
     Returns
     -------
     Tensor like `images`
-        Even without a change the colours move slightly: CSI turns back with the hexagon's formula.
+        Colours change slightly even with neutral arguments: CSI converts back with the hexagon's formula.
     """
     hue, saturation, brightness = (values.to(images.dtype).view(-1, 1, 1) for values in (hue, saturation, brightness))
     if _channels(images) == 1:
@@ -152,8 +142,8 @@ def adjust_hsv(images: Tensor, hue: Tensor, saturation: Tensor, brightness: Tens
     value.mul_(brightness).clamp_(0, 1)
     chroma = vivid.mul_(saturation).clamp_(0, 1).mul_(value)
     # A channel is value - chroma * clamp(d - 1, 0, 1), d = distance of the angle from the channel's place on a circle
-    # of circumference 6. With one modulus instead of four, and in place, this is 3x as fast as the formulas as CSI
-    # writes them. For green and blue |angle - place| is never above 4 and may stand for d; for red d = 3 - |angle - 3|.
+    # of circumference 6. With one modulus instead of four, and in place, this is 3x as fast as CSI's formulas. For
+    # green and blue |angle - place| is never above 4 and can replace d; for red d = 3 - |angle - 3|.
     outcome = torch.empty_like(images)
     torch.addcmul(value, (angle - 3).abs_().neg_().add_(2).clamp_(0, 1), chroma, value=-1, out=outcome[:, 0])
     torch.addcmul(value, (angle - 2).abs_().sub_(1).clamp_(0, 1), chroma, value=-1, out=outcome[:, 1])
@@ -162,7 +152,7 @@ def adjust_hsv(images: Tensor, hue: Tensor, saturation: Tensor, brightness: Tens
 
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Stretch every image [B, C, H, W] by `factor` [B] about the mean of each of its channels, cut to [0, 1]."""
+    """Stretch every image [B, C, H, W] by `factor` [B] about the mean of each of its channels, clipped to [0, 1]."""
     _channels(images)
     factor = factor.to(images.dtype).view(-1, 1, 1, 1)
     mean = images.mean(dim=(2, 3), keepdim=True)
@@ -172,7 +162,7 @@ def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
 def colour_jitter(
     images: Tensor, contrast: Tensor, hue: Tensor, saturation: Tensor, brightness: Tensor, contrast_first: bool
 ) -> Tensor:
-    """`adjust_contrast` and `adjust_hsv` in this order, or the other way round; arguments [B] as there."""
+    """Apply `adjust_contrast` and `adjust_hsv` in this order, or the other way round; arguments [B] as there."""
     if contrast_first:
         return adjust_hsv(adjust_contrast(images, contrast), hue, saturation, brightness)
     return adjust_contrast(adjust_hsv(images, hue, saturation, brightness), contrast)
@@ -187,7 +177,7 @@ def random_colour_jitter(
     saturation: float = 0.4,
     brightness: float = 0.4,
 ) -> Tensor:
-    """`colour_jitter` with `probability` per image.
+    """Apply `colour_jitter` with `probability` per image.
 
     Parameters
     ----------
@@ -200,11 +190,11 @@ def random_colour_jitter(
     contrast, saturation, brightness : float
         Factors are uniform in 1 -/+ this.
     hue : float
-        The turn is uniform in -/+ this, times 255 / 360.
+        The rotation of the hue is uniform in -/+ this, times 255 / 360.
 
     Notes
     -----
-    Which of contrast and HSV comes first is one coin per batch.
+    Whether contrast or HSV comes first is one coin flip per batch.
     """
     batch = images.shape[0]
     chosen = choose(batch, probability, generator)
@@ -227,7 +217,7 @@ def random_colour_jitter(
 
 
 def grey(images: Tensor) -> Tensor:
-    """0.299 R + 0.587 G + 0.114 B in every channel of [B, 3, H, W]; images of one channel are returned as a copy."""
+    """Return 0.299 R + 0.587 G + 0.114 B in every channel of [B, 3, H, W]; one-channel images are copied."""
     if _channels(images) == 1:
         return images.clone()
     red, green, blue = images.unbind(1)
@@ -236,24 +226,19 @@ def grey(images: Tensor) -> Tensor:
 
 
 def random_grey(images: Tensor, generator: Generator, probability: float = 0.2) -> Tensor:
-    """`grey` with `probability` per image."""
+    """Apply `grey` with `probability` per image."""
     rows = choose(images.shape[0], probability, generator).nonzero().squeeze(1).to(images.device, non_blocking=True)
     return images.index_copy(0, rows, grey(images.index_select(0, rows)))
 
 
-def simclr_view(images: Tensor, generator: Generator, scale: tuple[float, float] = (0.08, 1.0)) -> Tensor:
-    """One random view of float images in [0, 1]: flip, colour jitter, grey scale, resized crop (CSI's order).
-
-    The flip is carried out by the crop: neither jitter nor grey scale depends on places.
-    """
-    view = random_grey(random_colour_jitter(images, generator), generator)
-    return random_resized_crop(view, generator, scale, flip=0.5)
-
-
 def _to_hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """New tensors [B, H, W]: hue angle in sixths of the circle (-3..3), saturation, value."""
+    """Return hue, saturation and value [B, H, W] of RGB images: hue in -3..3 (sixths), the others in [0, 1].
+
+    The hue is the angle atan2(sqrt(3) (G - B), 2 R - G - B) of the colour circle (not the hexagon's), saturation is
+    (max - min) / max (0 for black) and value is max.
+    """
     if _channels(images) != 3:
-        raise ReproodError("Hue and saturation need images of three channels, and these have one.")
+        raise ReproodError("Hue and saturation need images of three channels, but these have one.")
     red, green, blue = images.unbind(1)
     sine, cosine = (green - blue).mul_(math.sqrt(3) / 2), torch.sub(red, green + blue, alpha=0.5)
     angle = torch.atan2(sine, cosine, out=sine).mul_(3 / math.pi)
@@ -269,13 +254,13 @@ def _channels(images: Tensor) -> int:
     channels = images.shape[1]
     if channels not in (1, 3) or not images.is_floating_point():
         raise ReproodError(
-            f"Colour augmentation takes float images of 1 or 3 channels, and got {images.dtype} with {channels}; "
+            f"Colour augmentation takes float images of 1 or 3 channels, but got {images.dtype} with {channels}; "
             "convert with to_float first."
         )
     return channels
 
 
 def _uniform(count: int, bounds: tuple[float, float], generator: Generator) -> Tensor:
-    """`count` uniform float64 draws from [low, high) on the generator's device."""
+    """Return `count` uniform float64 draws from [low, high) on the generator's device."""
     draws = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float64)
     return draws * (bounds[1] - bounds[0]) + bounds[0]

@@ -1,6 +1,6 @@
 """CSI's views: flips, shifts, colours and crops, in training, in the linear stage and at test time.
 
-The flip comes before the shift on purpose: after it, a quarter turn would become another one.
+The flip comes before the shift on purpose: after it, it would turn one quarter turn into another.
 """
 
 import torch
@@ -13,7 +13,7 @@ from reprood.methods.csi.simclr import random_colour_jitter, random_grey, random
 
 
 def assembled(images: Tensor, flipped: Tensor, kind: Shift) -> Tensor:
-    """Copies of a batch side by side, each mirrored and then put under all shifts.
+    """Return copies of a batch, each mirrored and then put under all shifts, concatenated.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def assembled(images: Tensor, flipped: Tensor, kind: Shift) -> Tensor:
     Returns
     -------
     Tensor [V K B, C, H, H]
-        Copy by copy, and in each shift by shift; with V = 2 the rows i and i + K B are two views of one shifted image.
+        Copy by copy, and in each shift by shift; with V = 2 rows i and i + K B are two views of one shifted image.
     """
     copies = len(flipped) // len(images)
     every = flip_at(images.repeat(copies, 1, 1, 1), flipped.to(images.device, non_blocking=True))
@@ -35,8 +35,9 @@ def assembled(images: Tensor, flipped: Tensor, kind: Shift) -> Tensor:
 
 
 def coloured(images: Tensor, generator: Generator) -> Tensor:
-    """Colour jitter and grey scale of images in [0, 1], with draws for every row; grey images change in brightness and
-    contrast alone.
+    """Apply colour jitter and grey scale to images in [0, 1], with draws for every row.
+
+    Grey images change in brightness and contrast only.
     """
     return random_grey(random_colour_jitter(images, generator), generator)
 
@@ -50,16 +51,18 @@ def training_views(
     crop_first: bool = False,
     views: int = 2,
 ) -> Tensor:
-    """What the network sees in a step.
+    """Return what the network sees in a step.
 
     Parameters
     ----------
     images : uint8 Tensor [B, C, H, H]
+        The batch.
     kind : str
         Family of K shifts.
     generator : Generator
+        Source of the draws.
     positive : bool
-        Every view is under one shift, drawn for it alone, so that views of different shifts are to be alike; K is 1.
+        Every view has one shift, drawn for it alone, so that views of different shifts are positives; K is 1.
     crop_first : bool
         Each view is cropped before the shift and never after it: the order of ImageNet, whose loader crops.
     views : int
@@ -86,7 +89,7 @@ def training_views(
 
 
 def view_at_test(images: Tensor, kind: Shift, number: int, area: float, crop_first: bool = False) -> Tensor:
-    """Test-time view `number` of a batch; the same draws for every batch of the same size.
+    """Return test-time view `number` of a batch; the same draws for every batch of the same size.
 
     Parameters
     ----------
@@ -95,9 +98,9 @@ def view_at_test(images: Tensor, kind: Shift, number: int, area: float, crop_fir
     kind : str
         Family of K shifts; with several, each shift has a flip of its own, with one there is none.
     number : int
-        Which view; seeds its draws.
+        Index of the view; seeds its draws.
     area : float
-        Share of the area that is cut out, at a random place in a random aspect ratio.
+        Fraction of the area that is cut out, at a random place and aspect ratio.
     crop_first : bool
         As in `training_views`.
 

@@ -1,11 +1,11 @@
-"""One-class densities on features: how far a feature is from those of normal images. CutPaste, second stage.
+"""One-class densities on features: how far a feature is from those of normal images (CutPaste, second stage).
 
 Features are normalised to unit length before they are fitted and before they are scored; all is float64. Distances are
-at least 0, 0 for nothing stranger than the fitted features, and order images as the negative log-densities do:
+at least 0, with 0 for a feature like the fitted ones, and order images like the negative log-densities:
 
 - Gaussian: the Mahalanobis distance q, of which -log p is q^2 / 2 plus a constant;
 - kernel density with kernel exp(-gamma |x - y|^2): -log(mean kernel) / gamma, of which -log p is gamma times plus a
-  constant. On the unit sphere it is -log(sum exp(2 gamma <x, y>)) / gamma plus a constant, too.
+  constant. On the unit sphere it also is -log(sum exp(2 gamma <x, y>)) / gamma plus a constant.
 
 The covariance is that of O. Ledoit, M. Wolf: A well-conditioned estimator for large-dimensional covariance matrices,
 Journal of Multivariate Analysis 88(2), 2004, as scikit-learn computes it; or maximum likelihood with a small ridge.
@@ -30,23 +30,24 @@ LARGEST = 4 * 2**30  # bytes of one fitted tensor
 
 
 def unit_length(features: Tensor) -> Tensor:
-    """Rows of features [..., d] divided by their length, float64; a row of zeros stays."""
+    """Return rows of features [..., d] divided by their length, float64; a row of zeros stays."""
     return functional.normalize(features.double(), dim=-1)
 
 
 def _centred(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean [..., d], what is left [..., N, d], and the maximum likelihood covariance [..., d, d]."""
+    """Return the mean [..., d], the centred features [..., N, d], and the maximum likelihood covariance [..., d, d]."""
     mean = features.mean(-2)
     rest = features - mean.unsqueeze(-2)
     return mean, rest, rest.transpose(-1, -2) @ rest / features.shape[-2]
 
 
 def ledoit_wolf(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, covariance and shrinkage: (1 - s) S + s m I, with m the mean of the diagonal of S.
+    """Return mean, covariance and shrinkage: (1 - s) S + s m I, with m the mean of the diagonal of S.
 
     Parameters
     ----------
     features : float64 Tensor [..., N, d]
+        Rows of centred or uncentred features.
 
     Returns
     -------
@@ -60,26 +61,26 @@ def ledoit_wolf(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     fourth = rest.square().sum(-1).square().sum(-1)  # sum over images of |x|^4
     noise = (fourth / count - squares) / (width * count)
     spread = squares / width - level.square()
-    some = spread > 0
-    shrinkage = torch.where(some, (noise / torch.where(some, spread, 1.0)).clamp(0, 1), 0.0)
+    varies = spread > 0
+    shrinkage = torch.where(varies, (noise / torch.where(varies, spread, 1.0)).clamp(0, 1), 0.0)
     eye = torch.eye(width, dtype=features.dtype, device=features.device)
     share = shrinkage[..., None, None]
     return mean, (1 - share) * sample + share * level[..., None, None] * eye, shrinkage
 
 
 def maximum_likelihood(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [..., d] and covariance [..., d, d] with 1e-6 on its diagonal, of features [..., N, d]."""
+    """Return mean [..., d] and covariance [..., d, d] with 1e-6 on its diagonal, of features [..., N, d]."""
     mean, _, sample = _centred(features)
     return mean, sample + RIDGE * torch.eye(features.shape[-1], dtype=features.dtype, device=features.device)
 
 
 def precision(covariance: Tensor) -> Tensor:
-    """Inverse [..., d, d], exactly symmetric, so that no quadratic form is negative but by rounding.
+    """Return the inverse [..., d, d], exactly symmetric, so that quadratic forms are negative only by rounding.
 
     Raises
     ------
     ReproodError
-        When the covariance is singular: the features are all the same.
+        If the covariance is singular: the features are all the same.
     """
     factor, failed = torch.linalg.cholesky_ex(covariance)
     if bool(failed.any()):
@@ -92,16 +93,23 @@ def precision(covariance: Tensor) -> Tensor:
 
 
 def mahalanobis(features: Tensor, mean: Tensor, inverse: Tensor) -> Tensor:
-    """sqrt((g - m)' P (g - m)), float64.
+    """Return sqrt((g - m)' P (g - m)), float64.
 
     Parameters
     ----------
-    features : float64 Tensor [..., d]; or [B, L, d] for one Gaussian a position
+    features : float64 Tensor [..., d]; or [B, L, d] for one Gaussian per position
+        Features of unit length.
     mean, inverse : Tensor [d], [d, d]; or [L, d], [L, d, d]
+        Mean and inverse covariance of the Gaussian.
 
     Returns
     -------
     Tensor [...] or [B, L]
+
+    Examples
+    --------
+    >>> mahalanobis(torch.tensor([[3.0, 4.0]]), torch.zeros(2), torch.eye(2))
+    tensor([5.])
     """
     rest = features - mean
     moved = rest @ inverse if inverse.dim() == 2 else torch.einsum("bld,lde->ble", rest, inverse)
@@ -109,18 +117,26 @@ def mahalanobis(features: Tensor, mean: Tensor, inverse: Tensor) -> Tensor:
 
 
 def kernel_distance(features: Tensor, bank: Tensor, gamma: Tensor | float) -> Tensor:
-    """-log(mean over the bank of exp(-gamma |g - g_i|^2)) / gamma for features of unit length.
+    """Return -log(mean over the bank of exp(-gamma |g - g_i|^2)) / gamma for features of unit length.
 
     Parameters
     ----------
-    features : float64 Tensor [..., d]; or [B, L, d] for one bank a position
+    features : float64 Tensor [..., d]; or [B, L, d] for one bank per position
+        Features of the images.
     bank : Tensor [N, d]; or [L, N, d]
         Of unit length.
     gamma : scalar or Tensor []; or Tensor [L]
+        Inverse width of the kernel.
 
     Returns
     -------
     Tensor [...] or [B, L]
+
+    Examples
+    --------
+    >>> one = torch.tensor([[1.0, 0.0]])
+    >>> kernel_distance(-one, one, gamma=0.5)  # the squared distance to the only one
+    tensor([4.])
     """
     cosine = features @ bank.T if bank.dim() == 2 else torch.einsum("bld,lnd->bln", features, bank)
     sharp = torch.as_tensor(gamma, dtype=cosine.dtype, device=cosine.device)
@@ -129,19 +145,19 @@ def kernel_distance(features: Tensor, bank: Tensor, gamma: Tensor | float) -> Te
 
 
 def kernel_gamma(bank: Tensor) -> Tensor:
-    """10 / (variance of all entries * d) of a bank [..., N, d]: the rule of Sohn et al. 2021, [...]."""
+    """Return 10 / (variance of all entries * d) of a bank [..., N, d]: the rule of Sohn et al. 2021, [...]."""
     return SHARPNESS / (bank.var((-1, -2), correction=0) * bank.shape[-1])
 
 
 def fit_density(kind: Density, features: Tensor) -> dict[str, Tensor]:
-    """What `distance` needs of normal features.
+    """Fit a density to normal features and return what `distance` needs.
 
     Parameters
     ----------
     kind : {"gaussian", "gaussian_ml", "kde", "kde_unit"}
-        Gaussian with Ledoit-Wolf shrinkage or maximum likelihood; kernel density with gamma by the variance of the
+        Gaussian with Ledoit-Wolf shrinkage or maximum likelihood; kernel density with gamma from the variance of the
         features, or bandwidth 1.
-    features : Tensor [N, d]; or [L, N, d] for one density a position
+    features : Tensor [N, d]; or [L, N, d] for one density per position
         As the network gives them.
 
     Returns
@@ -168,22 +184,29 @@ def fit_density(kind: Density, features: Tensor) -> dict[str, Tensor]:
     unit = unit_length(features)
     if kind == "gaussian":
         mean, covariance, shrinkage = ledoit_wolf(unit)
-        found = {"mean": mean, "precision": precision(covariance), "shrinkage": shrinkage}
+        fitted = {"mean": mean, "precision": precision(covariance), "shrinkage": shrinkage}
     elif kind == "gaussian_ml":
         mean, covariance = maximum_likelihood(unit)
-        found = {"mean": mean, "precision": precision(covariance)}
+        fitted = {"mean": mean, "precision": precision(covariance)}
     else:
         gamma = kernel_gamma(unit) if kind == "kde" else unit.new_full(unit.shape[:-2], UNIT_GAMMA)
         if not bool(torch.isfinite(gamma).all()):
             raise ReproodError("The training features have no variance; train the network again with other settings.")
-        found = {"bank": unit, "gamma": gamma}
-    return {f"{kind}_{part}": values.contiguous() for part, values in found.items()}
+        fitted = {"bank": unit, "gamma": gamma}
+    return {f"{kind}_{part}": values.contiguous() for part, values in fitted.items()}
 
 
 def distance(kind: Density, features: Tensor, fitted: Mapping[str, Tensor]) -> Tensor:
-    """How far features are from normal, float64 [...]; 0 or more, higher = more anomalous.
+    """Return how far features are from normal, float64 [...]; 0 or more, higher = more anomalous.
 
-    `features` [..., d] as the network gives them; [B, L, d] where `fitted` has one density a position.
+    Parameters
+    ----------
+    kind : str
+        As in `fit_density`.
+    features : Tensor [..., d]
+        As the network gives them; [B, L, d] if `fitted` has one density per position.
+    fitted : mapping
+        From `fit_density`.
     """
     unit = unit_length(features)
     if kind in ("gaussian", "gaussian_ml"):

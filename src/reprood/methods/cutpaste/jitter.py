@@ -1,8 +1,8 @@
-"""Colour jitter of 8-bit images in 8-bit arithmetic, a batch at a time with its own order and factors for every image.
+"""Colour jitter of 8-bit images in 8-bit arithmetic, batched, with separate order and factors for every image.
 
-What torchvision's `ColorJitter` does with a Pillow image, bit for bit, which is what CutPaste's re-implementations use:
-after each of the four changes the pixels are whole numbers again, so the result differs by some grey levels from one in
-floating point. Images are uint8 [B, C, H, W] with one or three channels; saturation and hue do nothing to grey images.
+Identical bit for bit to torchvision's `ColorJitter` on a Pillow image, which CutPaste's re-implementations use: after
+each of the four changes the pixels are integers again, so the result differs by some grey levels from one in floating
+point. Images are uint8 [B, C, H, W] with one or three channels; saturation and hue do not change grey images.
 """
 
 from functools import cache
@@ -14,12 +14,12 @@ from reprood.core.errors import ReproodError
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 CHANGES = 4
-AT_ONCE = 2**16  # pixels of a channel that one change takes at a time on a CPU: what it makes stays in a cache
+AT_ONCE = 2**16  # pixels of a channel that one change takes at a time on a CPU, so that results stay in a cache
 GREY = (19595, 38470, 7471)  # ITU-R 601 in units of 2^-16
 
 
 def grey_levels(images: Tensor) -> Tensor:
-    """Luma 0..255 of images uint8 [B, C, H, W] as int32 [B, H, W]."""
+    """Return luma 0..255 of images uint8 [B, C, H, W] as int32 [B, H, W]."""
     if images.shape[1] == 1:
         return images[:, 0].to(torch.int32)
     red, green, blue = images.to(torch.int32).unbind(1)
@@ -27,10 +27,10 @@ def grey_levels(images: Tensor) -> Tensor:
 
 
 def _mixed(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
-    """Other + factor (images - other), cut to 0..255 and to whole numbers, in single precision; `factor` [B]."""
+    """Return other + factor (images - other), clipped to 0..255 and truncated, in single precision; `factor` [B]."""
     weight = factor.to(torch.float32).view(-1, 1, 1, 1)
     base = other.to(torch.float32)
-    # Product and sum are rounded one after the other, as Pillow's are: no addcmul, which may fuse them.
+    # Product and sum are rounded separately, like Pillow's: no addcmul, which may fuse them.
     return (weight * (images.to(torch.float32) - base)).add_(base).clamp_(0, 255).to(torch.uint8)
 
 
@@ -57,17 +57,17 @@ def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 @cache
 def _hue_tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Pillow's hue and saturation, which come from few enough numbers to be listed.
+    """Return tables of Pillow's hue and saturation, which depend on few enough numbers to be tabulated.
 
     Returns
     -------
     hues : uint8 Tensor [6 * 2^16]
-        At code << 16 | spread << 8 | largest - middle; the code is twice the first largest channel, and one more when
+        At code << 16 | spread << 8 | largest - middle; the code is twice the first largest channel, and one more if
         the channel behind it (red behind blue) is the smallest.
     shares : float32 Tensor [2^16]
         Saturation in 0..1 at value << 8 | spread.
     lows : uint8 Tensor [2^16]
-        The smallest channel that Pillow makes of this value and saturation.
+        The smallest channel that Pillow computes from this value and saturation.
     """
     code, spread, below = torch.meshgrid(torch.arange(6), torch.arange(256), torch.arange(256), indexing="ij")
     one = torch.ones(code.shape)
@@ -75,7 +75,7 @@ def _hue_tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     behind_smallest = code % 2 == 1  # its distance from the largest is the whole spread
     behind, before = torch.where(behind_smallest, one, middle), torch.where(behind_smallest, middle, one)
     # Distances of green and blue from red; of blue and red from green; of red and green from blue. Single and double
-    # precision in turn, as in Pillow.
+    # precision alternate, as in Pillow.
     turns = torch.stack(
         (
             before - behind,
@@ -93,15 +93,15 @@ def _hue_tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue of images uint8 [B, 3, H, W] by `shift` [B], a part of the colour circle in [-0.5, 0.5].
+    """Rotate the hue of images uint8 [B, 3, H, W] by `shift` [B], a fraction of the colour circle in [-0.5, 0.5].
 
-    By way of 8-bit HSV with truncated hue and saturation, as Pillow has it.
+    Goes through 8-bit HSV with truncated hue and saturation, like Pillow.
     """
     hues, shares, lows = _hue_tables(images.device)
     red, green, blue = images.unbind(1)
     value, least = images.amax(1), images.amin(1)
     middle = red ^ green ^ blue ^ value ^ least
-    # Choices are made with masks of bits: torch.where is ten times slower for bytes on a CPU.
+    # Selects with bit masks: torch.where is ten times slower for bytes on a CPU.
     from_red = _bits(red == value)
     from_green = _bits(green == value) & ~from_red
     behind = (_bits(green == least) & from_red) | (_bits(blue == least) & from_green)
@@ -126,18 +126,18 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
     outcome = []
     for channel, level in enumerate((red, green, blue)):
         largest, smallest = _bits(next_half == channel), _bits(half == (channel + 1) % 3)
-        made = (value & largest) | (low & smallest) | (between & ~(largest | smallest))
-        outcome.append((level & grey) | (made & ~grey))
+        rotated = (value & largest) | (low & smallest) | (between & ~(largest | smallest))
+        outcome.append((level & grey) | (rotated & ~grey))
     return torch.stack(outcome, 1)
 
 
 def _bits(condition: Tensor) -> Tensor:
-    """255 where true, 0 elsewhere, uint8."""
+    """Return 255 where true and 0 elsewhere, uint8."""
     return condition.to(torch.uint8).neg_()
 
 
 def jitter(images: Tensor, factors: Tensor, order: Tensor, region: Tensor | None = None) -> Tensor:
-    """The four changes, for each image in its own order.
+    """Apply the four changes, to each image in its own order.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def jitter(images: Tensor, factors: Tensor, order: Tensor, region: Tensor | None
     factors : Tensor [B, 4]
         Brightness, contrast, saturation (1 = no change), hue (0 = no change). On the CPU.
     order : int64 Tensor [B, 4]
-        A permutation of 0..3 each: which change comes first, second, ... On the CPU.
+        A permutation of 0..3 per image: which change comes first, second, ... On the CPU.
     region : bool Tensor [B, H, W], optional
         Pixels over which the mean for the contrast is taken; default all.
 
@@ -157,7 +157,7 @@ def jitter(images: Tensor, factors: Tensor, order: Tensor, region: Tensor | None
     """
     if images.dtype != torch.uint8 or images.shape[1] not in (1, 3):
         raise ReproodError(
-            f"8-bit colour jitter takes uint8 images of 1 or 3 channels, and got {images.dtype} with {images.shape[1]}."
+            f"8-bit colour jitter takes uint8 images of 1 or 3 channels, but got {images.dtype} with {images.shape[1]}."
         )
     changes = (BRIGHTNESS, CONTRAST) if images.shape[1] == 1 else (BRIGHTNESS, CONTRAST, SATURATION, HUE)
     at_once = max(1, AT_ONCE // (images.shape[2] * images.shape[3])) if images.device.type == "cpu" else len(images)
@@ -180,7 +180,7 @@ def jitter(images: Tensor, factors: Tensor, order: Tensor, region: Tensor | None
 
 
 def draw_jitter(count: int, generator: Generator, strength: float) -> tuple[Tensor, Tensor]:
-    """Factors [count, 4] uniform in 1 -/+ `strength`, hue in -/+ `strength`, and a random order [count, 4]."""
+    """Draw factors [count, 4] uniform in 1 -/+ `strength`, hue in -/+ `strength`, and a random order [count, 4]."""
     if not 0 <= strength <= 0.5:
         raise ReproodError(f"Colour jitter got the strength {strength}; it takes 0 to 0.5.")
     draws = torch.rand((2, count, CHANGES), generator=generator, device=generator.device, dtype=torch.float64)
@@ -190,5 +190,5 @@ def draw_jitter(count: int, generator: Generator, strength: float) -> tuple[Tens
 
 
 def random_jitter(images: Tensor, generator: Generator, strength: float, region: Tensor | None = None) -> Tensor:
-    """`jitter` with the factors and orders of `draw_jitter`."""
+    """Apply `jitter` with the factors and orders of `draw_jitter`."""
     return jitter(images, *draw_jitter(len(images), generator, strength), region)

@@ -1,17 +1,17 @@
-"""CutPaste: tell images from copies with a pasted patch; a density on what is learnt finds defects.
+"""CutPaste: tell images from copies with a pasted patch; a density on the learnt features finds defects.
 
 C.-L. Li, K. Sohn, J. Yoon, T. Pfister: CutPaste: Self-Supervised Learning for Anomaly Detection and Localization,
 CVPR 2021, arXiv 2104.04015. There is no code of the authors and the paper's body was not available: what is not in its
 abstract follows the re-implementation by Runinho and the code of the authors' preceding paper (Sohn et al. 2021,
-"Learning and Evaluating Representations for Deep One-class Classification"). Where neither says anything, it is ours.
+"Learning and Evaluating Representations for Deep One-class Classification"). Where both are silent, it is ours.
 
 First a network learns a proxy task on normal images of one class. Then its head is dropped, and a Gaussian is fitted
-to the features of the training images, normalised to unit length; far from it is anomalous. With `crop` the network
-sees small windows, and the windows of an image give a map of where it is anomalous. Other proxy tasks, a network that
-was not trained and one trained on ImageNet are rows of the same module.
+to the features of the training images, normalised to unit length; an image far from it is anomalous. With `crop` the
+network sees small windows, and the windows of an image give a map of where it is anomalous. Other proxy tasks, an
+untrained network and one trained on ImageNet are settings of the same module.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.images.augment import choose
 from reprood.images.rotations import rotate, rotated_batch, translate
+from reprood.methods.base import Batches, History, Method, Paper
 from reprood.methods.cutpaste.density import distance, fit_density
 from reprood.methods.cutpaste.jitter import random_jitter
 from reprood.methods.cutpaste.net import CutPaste
@@ -39,16 +40,16 @@ from reprood.nets.imagenet_resnet import load_imagenet
 MONITOR_BATCH = 250
 
 
-def build(config: Config, backbone: nn.Module, classes: int) -> nn.Module:
-    """The untrained network: backbone and head."""
+def build(config: Config, backbone: nn.Module, classes: int) -> CutPaste:
+    """Return the untrained network: backbone and head."""
     return CutPaste(backbone, classes, config)
 
 
-# --- what the network is shown ---
+# --- the views ---
 
 
 def base_images(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """Normal training images uint8 [B, C, H, H]: moved, jittered, and cut to a random window for a patch model."""
+    """Return normal training images uint8 [B, C, H, H]: moved, jittered, and cropped at random for a patch model."""
     reach = round(config.translation * images.shape[2])
     if reach:
         moves = torch.randint(-reach, reach + 1, (2, len(images)), generator=generator)
@@ -59,20 +60,20 @@ def base_images(images: Tensor, config: Config, generator: Generator) -> Tensor:
 
 
 def pasted(images: Tensor, config: Config, generator: Generator, jitter: float) -> list[Tensor]:
-    """The copies with a patch that the proxy task knows, each [B, C, H, W]; patches jittered by `jitter`."""
-    found = []
+    """Return the copies with a patch that the proxy task knows, each [B, C, H, W]; patches jittered by `jitter`."""
+    copies = []
     if config.proxy in ("normal", "union", "3way"):
-        found.append(random_cutpaste(images, generator, config.area, config.aspect, config.aspect_law, jitter))
+        copies.append(random_cutpaste(images, generator, config.area, config.aspect, config.aspect_law, jitter))
     if config.proxy in ("scar", "union", "3way"):
-        found.append(random_scar(images, generator, config.scar_width, config.scar_height, strength=jitter))
+        copies.append(random_scar(images, generator, config.scar_width, config.scar_height, strength=jitter))
     if config.proxy == "union":
         thin = choose(len(images), 0.5, generator).to(images.device, non_blocking=True)
-        return [torch.where(thin.view(-1, 1, 1, 1), found[1], found[0])]
-    return found
+        return [torch.where(thin.view(-1, 1, 1, 1), copies[1], copies[0])]
+    return copies
 
 
 def views(images: Tensor, config: Config, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Views of images uint8 [B, C, H, W], view by view [n B, ...], and their classes int64 [n B]."""
+    """Return views of images uint8 [B, C, H, W], view by view [n B, ...], and their classes int64 [n B]."""
     if config.proxy == "rotation":
         return rotated_batch(images)
     every = [images, *pasted(images, config, generator, config.jitter)]
@@ -80,7 +81,7 @@ def views(images: Tensor, config: Config, generator: Generator) -> tuple[Tensor,
 
 
 def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """Images [B, C, H, W], normalised, with patches pasted, or turned; without any jitter of colours; for figures."""
+    """Return images [B, C, H, W], normalised, with patches pasted, or rotated; without colour jitter; for figures."""
     if config.proxy == "none":
         return images
     if config.proxy == "rotation":
@@ -93,16 +94,16 @@ def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
 # --- training ---
 
 
-def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """Cross-entropy of the proxy task; all views of a batch go through the network together.
+def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
+    """Train the proxy task by cross-entropy; all views of a batch go through the network together.
 
-    The history has the proxy task's error in percent on views of the validation and test images, the same ones always.
+    The history has the proxy task's error in percent on views of the validation and test images, always the same ones.
     Without a proxy task it is empty.
 
     Raises
     ------
     ReproodError
-        When the benchmark has more than one class, or ImageNet weights cannot be had.
+        If the benchmark has more than one class, or ImageNet weights are not available.
     """
     if problem.classes != 1:
         raise ReproodError(
@@ -118,7 +119,7 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
         return model.to(run.device).eval(), []
     count, normalised = len(problem.train), make_normalise(problem, run)
     length = config.epoch_images or count
-    # Row numbers stand for the images, so that a small set shown forty times an epoch is in memory once.
+    # Row indices represent the images, so that a small set repeated forty times per epoch is in memory once.
     rows = torch.arange(count, device=run.device).repeat(-(-length // count))[:length]
     data = ImageSet(rows, torch.zeros_like(rows))
     steps = config.training.steps(length)
@@ -127,10 +128,10 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
         return base_images(problem.train.images.index_select(0, chosen), config, generator)
 
     def loss(network: nn.Module, batch: Batch) -> Tensor:
-        shown, answers = views(batch.images, config, batch.generator)
+        shown, classes = views(batch.images, config, batch.generator)
         frozen = config.pretrained and batch.epoch * steps + batch.step < config.freeze_updates
         logits: Tensor = network.proxy_logits(normalised(shown), frozen)  # type: ignore[operator]
-        return functional.cross_entropy(logits.float(), answers)
+        return functional.cross_entropy(logits.float(), classes)
 
     def errors(network: nn.Module) -> dict[str, float]:
         parts = problem.monitor.items()
@@ -141,18 +142,18 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
 
 @torch.no_grad()
 def proxy_error(network: nn.Module, data: ImageSet, problem: Problem, config: Config, run: Run) -> float:
-    """Share of wrong answers in percent, over all views of all images; the same views at every call."""
+    """Return the error in percent over all views of all images; the same views at every call."""
     prepare, generator = make_normalise(problem, run), run.generator("monitor")
     wrong = torch.zeros((), dtype=torch.int64, device=run.device)
     total = 0
     was_training = network.training
     network.eval()
     for images in torch.split(data.images, MONITOR_BATCH):
-        shown, answers = views(base_images(images, config, generator), config, generator)
+        shown, classes = views(base_images(images, config, generator), config, generator)
         with autocast(run.precision, run.device):
             logits = network.proxy_logits(prepare(shown))  # type: ignore[operator]
-        wrong += (logits.argmax(1) != answers).sum()
-        total += len(answers)
+        wrong += (logits.argmax(1) != classes).sum()
+        total += len(classes)
     network.train(was_training)
     return 100 * int(wrong) / total
 
@@ -163,21 +164,32 @@ def proxy_error(network: nn.Module, data: ImageSet, problem: Problem, config: Co
 @torch.no_grad()
 def fit_on_train(
     model: CutPaste,
-    batches: Callable[[], Iterator[tuple[Tensor, Tensor]]],
+    batches: Batches,
     config: Config,
     generator: Generator,
 ) -> dict[str, Tensor]:
-    """Fit the densities to the training images, as they are: no augmentation, evaluation mode.
+    """Fit the densities to the training images, in evaluation mode and not augmented.
+
+    Parameters
+    ----------
+    model : CutPaste
+        Trained, in evaluation mode.
+    batches : callable
+        Iterates over normalised images [B, C, H, W] with labels.
+    config : Config
+        Settings of the method.
+    generator : Generator
+        Chooses the windows of a shared density.
 
     Returns
     -------
     dict of float64 Tensor
-        As `cutpaste_density.fit_density` gives them, for all densities.
+        From `reprood.methods.cutpaste.density.fit_density`, for all densities.
 
     Raises
     ------
     ReproodError
-        When windows do not tile the images, or the features allow no density.
+        If windows do not tile the images, or no density fits the features.
     """
     features = training_features(model, (images for images, _ in batches()), config, generator)
     fitted: dict[str, Tensor] = {}
@@ -188,7 +200,7 @@ def fit_on_train(
 
 @torch.no_grad()
 def scores(model: CutPaste, images: Tensor, config: Config, fitted: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Scores of one batch.
+    """Score one batch.
 
     Parameters
     ----------
@@ -196,30 +208,32 @@ def scores(model: CutPaste, images: Tensor, config: Config, fitted: Mapping[str,
         Trained, in evaluation mode.
     images : Tensor [B, C, H, H]
         Normalised.
-    config, fitted
-        Settings; what `fit_on_train` gave.
+    config : Config
+        Settings of the method.
+    fitted : mapping
+        From `fit_on_train`.
 
     Returns
     -------
     dict of float64 Tensor [B]
         Higher = more normal. One for each of `config.densities`: minus the distance, of whole images, or the largest
-        value of a patch model's map. "proxy", for whole images: what the proxy classifier says.
+        value of a patch model's map. "proxy", for whole images: the output of the proxy classifier.
     """
     if config.crop:
         maps = window_maps(model, images, config, fitted, config.densities)
-        return {kind: -found.flatten(1).amax(1) for kind, found in maps.items()}
+        return {kind: -values.flatten(1).amax(1) for kind, values in maps.items()}
     features = model.features(images)
-    found: dict[str, Tensor] = {kind: -distance(kind, features, fitted) for kind in config.densities}
+    by_name: dict[str, Tensor] = {kind: -distance(kind, features, fitted) for kind in config.densities}
     if config.proxy != "none":
-        found["proxy"] = proxy_score(model, images, config)
-    return found
+        by_name["proxy"] = proxy_score(model, images, config)
+    return by_name
 
 
 @torch.no_grad()
 def anomaly_maps(model: CutPaste, images: Tensor, config: Config, fitted: Mapping[str, Any]) -> Tensor:
-    """Where images are anomalous: [B, C, H, H], normalised, to [B, H, H], higher = more anomalous.
+    """Return maps of where images are anomalous: [B, C, H, H], normalised, to [B, H, H], higher = more anomalous.
 
-    A patch model's distances spread over its windows; else Grad-CAM, as `config.cam` says.
+    A patch model's distances are spread over its windows; otherwise Grad-CAM, as set by `config.cam`.
     """
     kind = config.densities[0]
     if config.crop:
@@ -228,5 +242,22 @@ def anomaly_maps(model: CutPaste, images: Tensor, config: Config, fitted: Mappin
     if config.cam == "density":
         return grad_cam(maps, lambda pooled: distance(kind, pooled, fitted), images.shape[2])
     head = model.head
-    assert head is not None  # by the settings
+    assert head is not None  # ensured by the settings
     return grad_cam(maps, lambda pooled: -log_odds_normal(head(pooled)), images.shape[2])
+
+
+METHOD = Method(
+    name="cutpaste",
+    paper=Paper(
+        title="CutPaste: Self-Supervised Learning for Anomaly Detection and Localization",
+        url="https://arxiv.org/abs/2104.04015",
+        id="cutpaste",
+    ),
+    config=Config,
+    build=build,
+    train=train,
+    fit_on_train=fit_on_train,
+    scores=scores,
+    anomaly_maps=anomaly_maps,
+    illustrate=illustrate,
+)

@@ -11,7 +11,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def projection_head(width: int, hidden: tuple[int, ...], outputs: int) -> nn.Sequential:
-    """Hidden layers (linear, batch norm, ReLU) and a linear one: features [B, width] to logits [B, outputs]."""
+    """Return hidden layers (linear, batch norm, ReLU) and a linear one: features [B, width] to logits [B, outputs]."""
     layers: list[nn.Module] = []
     for size in hidden:
         layers += [nn.Linear(width, size), nn.BatchNorm1d(size), nn.ReLU()]
@@ -22,8 +22,8 @@ def projection_head(width: int, hidden: tuple[int, ...], outputs: int) -> nn.Seq
 class CutPaste(nn.Module):
     """A backbone and the head of the proxy task.
 
-    There are no classes: `forward` gives zeros for every image, and `linear_head` None, so that nothing but the
-    method's own scores and detectors on features say anything about an image.
+    There are no classes: `forward` returns zeros for every image and `linear_head` None, so that only the method's own
+    scores and detectors on features apply.
     """
 
     scale: Tensor
@@ -42,7 +42,7 @@ class CutPaste(nn.Module):
             self.register_buffer("shift", torch.zeros(1, len(IMAGENET_MEAN), 1, 1))
 
     def renormalise(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        """Images come normalised by `mean` and `std`, and the backbone gets them normalised by ImageNet's."""
+        """Change images normalised by `mean` and `std` to ImageNet's normalisation in front of the backbone."""
         theirs = torch.tensor([mean, std, IMAGENET_MEAN, IMAGENET_STD], dtype=torch.float64)
         self.scale.copy_((theirs[1] / theirs[3]).view(1, -1, 1, 1))
         self.shift.copy_(((theirs[0] - theirs[2]) / theirs[3]).view(1, -1, 1, 1))
@@ -51,37 +51,37 @@ class CutPaste(nn.Module):
         return images * self.scale + self.shift if self.renormalised else images
 
     def features(self, images: Tensor) -> Tensor:
-        """Pooled features [B, d] of normalised images [B, C, H, W]."""
+        """Return pooled features [B, d] of normalised images [B, C, H, W]."""
         features: Tensor = self.backbone(self._inputs(images))
         return features
 
     def maps(self, images: Tensor) -> Tensor:
-        """Last maps [B, d, h, w], whose mean over positions are the features.
+        """Return the last maps [B, d, h, w], whose means over positions are the features.
 
         Raises
         ------
         ReproodError
-            When the backbone does not give them.
+            If the backbone does not provide them.
         """
         if not hasattr(self.backbone, "maps"):
             raise ReproodError(
-                f"{type(self.backbone).__name__} gives no maps for Grad-CAM; choose a backbone that does, or a patch "
+                f"{type(self.backbone).__name__} has no maps for Grad-CAM; choose a backbone that has, or a patch "
                 "model (crop), or leave 'segmentation' out of the benchmark's evaluations."
             )
         maps: Tensor = self.backbone.maps(self._inputs(images))  # type: ignore[operator]
         return maps
 
     def proxy_logits(self, images: Tensor, frozen: bool = False) -> Tensor:
-        """Logits of the proxy task [B, outputs]; with `frozen` no gradient reaches the backbone."""
+        """Return logits of the proxy task [B, outputs]; with `frozen` no gradient reaches the backbone."""
         assert self.head is not None
         features = self.features(images)
         logits: Tensor = self.head(features.detach() if frozen else features)
         return logits
 
     def forward(self, images: Tensor) -> Tensor:
-        """Zeros [B, K]."""
+        """Return zeros [B, K]."""
         return images.new_zeros(len(images), self.classes)
 
     def linear_head(self) -> tuple[Tensor, Tensor] | None:
-        """There is none."""
+        """Return None: this model has no class head."""
         return None

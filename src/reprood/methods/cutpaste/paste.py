@@ -1,9 +1,9 @@
-"""CutPaste (Li et al. 2021): a patch of an image pasted elsewhere in it, large and upright, or thin and turned (scar).
+"""CutPaste (Li et al. 2021): a patch of an image pasted elsewhere in it, large and upright, or thin and rotated (scar).
 
 Images [B, C, H, W] of any type, rows downwards. The paper's body was not available; sizes and orders of draws are those
 of the re-implementation by Runinho. One gather pastes the patches of a whole batch, each with its own size, angle and
-places; the turn is Pillow's (nearest neighbour, canvas expanded, 16-bit fixed point), pixel by pixel, but for exact
-quarter turns.
+places; the rotation is identical to Pillow's (nearest neighbour, expanded canvas, 16-bit fixed point), pixel by pixel,
+except for exact quarter turns.
 """
 
 import math
@@ -33,12 +33,12 @@ class Boxes:
     width: Tensor
 
     def to(self, device: torch.device) -> "Boxes":
-        """The same on another device."""
+        """Return the boxes on another device."""
         parts = torch.stack((self.row, self.column, self.height, self.width)).to(device, non_blocking=True)
         return Boxes(*parts)
 
     def mask(self, height: int, width: int) -> Tensor:
-        """Pixels inside, bool [B, height, width]."""
+        """Return which pixels are inside, bool [B, height, width]."""
         rows = torch.arange(height, device=self.row.device) - self.row[:, None]
         columns = torch.arange(width, device=self.row.device) - self.column[:, None]
         down, across = (rows >= 0) & (rows < self.height[:, None]), (columns >= 0) & (columns < self.width[:, None])
@@ -46,17 +46,17 @@ class Boxes:
 
 
 def rectangle_sizes(area: Tensor, log_aspect: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Heights and widths of patches, int64 [B], at least 1 and at most the image's.
+    """Return heights and widths of patches, int64 [B], at least 1 and at most the image's.
 
-    `area` [B] is the share of the image's, `log_aspect` [B] the logarithm of width / height.
+    `area` [B] is a fraction of the image's, `log_aspect` [B] the logarithm of width / height.
     """
     pixels, aspect = area.double() * (height * width), log_aspect.double().exp()
     heights, widths = (pixels / aspect).sqrt().round(), (pixels * aspect).sqrt().round()
     return heights.clamp(1, height).to(torch.int64), widths.clamp(1, width).to(torch.int64)
 
 
-def turned_canvas(height: Tensor, width: Tensor, degrees: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where the pixels of a turned patch come from.
+def rotated_canvas(height: Tensor, width: Tensor, degrees: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return where the pixels of a rotated patch come from.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def turned_canvas(height: Tensor, width: Tensor, degrees: Tensor) -> tuple[Tenso
     Returns
     -------
     rows, columns : int64 Tensor [B]
-        Size of the smallest canvas that Pillow finds for the turned patch.
+        Size of the smallest canvas that Pillow computes for the rotated patch.
     table : int64 Tensor [B, 6]
         Pixel (y, x) of the canvas shows the patch's row (t3 x + t4 y + t5) >> 16 and column (t0 x + t1 y + t2) >> 16,
         and nothing where that is outside.
@@ -101,7 +101,7 @@ def paste(
     left: Tensor,
     canvas: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Put a turned patch of `source` into each image; what hangs over the border is lost.
+    """Paste a rotated patch of `source` into each image; parts beyond the border are lost.
 
     Parameters
     ----------
@@ -110,19 +110,19 @@ def paste(
     boxes : Boxes
         What is cut, inside `source`.
     degrees : Tensor [B]
-        Turn of the patch, counter-clockwise; 0: as it is.
+        Rotation of the patch, counter-clockwise; 0: as it is.
     top, left : int64 Tensor [B]
-        Where the upper left corner of the turned patch's canvas comes to lie.
+        Position of the upper left corner of the rotated patch's canvas.
     canvas : (int, int), optional
-        Rows and columns that no turned patch's canvas exceeds: only so much of an image is looked at.
+        Largest numbers of rows and columns of any canvas: only this much of an image is processed.
 
     Returns
     -------
     Tensor [B, C, H, W]
     """
     count, channels, height, width = images.shape
-    canvas_rows, canvas_columns, table = turned_canvas(boxes.height, boxes.width, degrees)
-    rows_seen, columns_seen = (min(given) for given in zip(canvas or (height, width), (height, width), strict=True))
+    canvas_rows, canvas_columns, table = rotated_canvas(boxes.height, boxes.width, degrees)
+    rows_seen, columns_seen = (min(pair) for pair in zip(canvas or (height, width), (height, width), strict=True))
     first_row, first_column = top.clamp(0, height - rows_seen), left.clamp(0, width - columns_seen)
     seen_rows = first_row[:, None] + torch.arange(rows_seen, device=images.device)
     seen_columns = first_column[:, None] + torch.arange(columns_seen, device=images.device)
@@ -148,10 +148,10 @@ def _between(draws: Tensor, bounds: Bounds) -> Tensor:
 
 
 def log_aspects(draws: Tensor, coins: Tensor, bounds: Bounds, law: Law) -> Tensor:
-    """Logarithms of width / height [B] from uniform `draws` and `coins` in [0, 1).
+    """Return logarithms of width / height [B] from uniform `draws` and `coins` in [0, 1).
 
     "log": uniform logarithm between the bounds' logarithms. "intervals": the aspect is uniform in (low, 1) or in
-    (1, high), by a fair coin, as the paper states it according to re-implementations.
+    (1, high), by a fair coin, as the paper says according to re-implementations.
     """
     if law == "log":
         return _between(draws, (math.log(bounds[0]), math.log(bounds[1])))
@@ -159,7 +159,7 @@ def log_aspects(draws: Tensor, coins: Tensor, bounds: Bounds, law: Law) -> Tenso
 
 
 def _corners(draws: Tensor, free: Tensor) -> Tensor:
-    """Whole numbers uniform in 0 .. max(free, 1) - 1 from draws [B] in [0, 1): the floor of U(0, free)."""
+    """Return integers uniform in 0 .. max(free, 1) - 1 from draws [B] in [0, 1): the floor of U(0, free)."""
     return (draws * free.clamp(min=0)).floor().to(torch.int64)
 
 
@@ -168,10 +168,10 @@ def _largest(rows: Tensor, columns: Tensor) -> tuple[int, int]:
 
 
 def _patches(images: Tensor, boxes: Boxes, generator: Generator, strength: float) -> tuple[Tensor, Boxes]:
-    """What is cut out, in one canvas [B, C, h, w] that holds the largest, its colours jittered; and its boxes there.
+    """Return the jittered patches, in one canvas [B, C, h, w] that holds the largest, and their boxes in it.
 
-    `boxes` are where they were drawn; what is returned is on the images' device. Only patches are jittered, because
-    doing it to whole images takes longer than all the rest.
+    `boxes` are on the device of the draws, the result on that of the images. Only patches are jittered, because whole
+    images would take longer than everything else.
     """
     if strength == 0:
         return images, boxes.to(images.device)
@@ -189,7 +189,7 @@ def _patches(images: Tensor, boxes: Boxes, generator: Generator, strength: float
     factors, order = draw_jitter(len(images), generator, strength)
     jittered = torch.zeros_like(cut)
     groups = min(8, 1 + cut[:, 0].numel() // TOGETHER)
-    for some in by_height.chunk(groups):  # patches of like heights share a smaller canvas
+    for some in by_height.chunk(groups):  # patches of similar heights share a smaller canvas
         size = int(heights[some].max()), int(widths[some].max())
         rows = some.to(images.device, non_blocking=True)
         part = cut.index_select(0, rows)[:, :, : size[0], : size[1]]
@@ -206,7 +206,7 @@ def random_cutpaste(
     law: Law = "log",
     strength: float = 0.1,
 ) -> Tensor:
-    """CutPaste: an upright patch of each image, its colours jittered, at another place of the image.
+    """Paste an upright patch of each image, its colours jittered, at another place of the image (CutPaste).
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def random_cutpaste(
     generator : Generator
         Source of the draws.
     area : (float, float)
-        Bounds of the patch's share of the image's area, which is uniform.
+        Bounds of the patch's fraction of the image's area, which is uniform.
     aspect, law
         Bounds of width / height, and how it is drawn (`log_aspects`).
     strength : float
@@ -231,7 +231,7 @@ def random_cutpaste(
     corner = torch.stack((_corners(draws[5], free[0]), _corners(draws[6], free[1])))
     top, left = corner.to(images.device, non_blocking=True)
     upright = torch.zeros(len(images))
-    canvas = _largest(*turned_canvas(*sizes, upright)[:2])
+    canvas = _largest(*rotated_canvas(*sizes, upright)[:2])
     source, cut = _patches(images, boxes, generator, strength)
     return paste(images, source, cut, upright.to(images.device), top, left, canvas)
 
@@ -244,7 +244,7 @@ def random_scar(
     degrees: Bounds = (-45, 45),
     strength: float = 0.1,
 ) -> Tensor:
-    """CutPaste-Scar: a thin patch of each image, its colours jittered, turned, at another place of the image.
+    """Paste a thin patch of each image, its colours jittered, rotated, at another place of the image (CutPaste-Scar).
 
     Parameters
     ----------
@@ -255,19 +255,19 @@ def random_scar(
     width, height : (float, float)
         Bounds of the patch's sides in pixels, which are uniform and then rounded.
     degrees : (float, float)
-        Bounds of the turn, counter-clockwise.
+        Bounds of the rotation, counter-clockwise.
     strength : float
         Of the colour jitter of the patch.
 
     Raises
     ------
     ReproodError
-        When a scar may be larger than the image.
+        If a scar may be larger than the image.
     """
     rows, columns = images.shape[2:]
     if height[1] > rows or width[1] > columns:
         raise ReproodError(
-            f"Scars of {width[1]} x {height[1]} pixels do not fit into {columns} x {rows}; cut smaller ones."
+            f"Scars of {width[1]} x {height[1]} pixels do not fit into {columns} x {rows}; set smaller bounds."
         )
     if not len(images):
         return images
@@ -277,7 +277,7 @@ def random_scar(
     angle = _between(draws[4], degrees)
     boxes = Boxes(row, column, down.to(torch.int64), across.to(torch.int64))
     # The re-implementation swaps the canvas' sides here, so that scars hang over the lower border more often.
-    canvas_rows, canvas_columns, _ = turned_canvas(boxes.height, boxes.width, angle)
+    canvas_rows, canvas_columns, _ = rotated_canvas(boxes.height, boxes.width, angle)
     corner = torch.stack((_corners(draws[5], rows - canvas_rows), _corners(draws[6], columns - canvas_columns)))
     top, left = corner.to(images.device, non_blocking=True)
     source, cut = _patches(images, boxes, generator, strength)

@@ -1,4 +1,4 @@
-"""Windows of images, and from a score for each window back to a map of the image's size. CutPaste, localisation.
+"""Windows of images, and maps of the image's size from one score per window (CutPaste, localisation).
 
 The enlargement is that of P. Liznerski et al.: Explainable Deep One-Class Classification, ICLR 2021 (FCDD), and of its
 code: every score is spread over its window by a Gaussian.
@@ -14,12 +14,12 @@ from reprood.core.errors import ReproodError
 
 
 def window_places(size: int, side: int, stride: int) -> int:
-    """Number of windows along a side of the image.
+    """Return the number of windows along a side of the image.
 
     Raises
     ------
     ReproodError
-        When the windows do not end at the image's border.
+        If the windows do not end at the image's border.
     """
     if side > size or (size - side) % stride:
         raise ReproodError(
@@ -30,14 +30,16 @@ def window_places(size: int, side: int, stride: int) -> int:
 
 
 def windows_at(images: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
-    """Square windows of images.
+    """Return square windows of images.
 
     Parameters
     ----------
     images : Tensor [B, C, H, W]
+        Images to cut from.
     top, left : int64 Tensor [B, M]
         Upper left corners.
     side : int
+        Of the windows, in pixels.
 
     Returns
     -------
@@ -50,19 +52,19 @@ def windows_at(images: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
 
 
 def all_corners(size: int, side: int, stride: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Rows and columns of the corners of all windows, int64 [L] each, row by row."""
+    """Return rows and columns of the corners of all windows, int64 [L] each, row by row."""
     line = torch.arange(window_places(size, side, stride), device=device) * stride
     top, left = torch.meshgrid(line, line, indexing="ij")
     return top.reshape(-1), left.reshape(-1)
 
 
 def random_windows(images: Tensor, side: int, generator: Generator) -> Tensor:
-    """One window a image, uniform over all places: [B, C, H, W] to [B, C, side, side].
+    """Return one window per image, uniform over all places: [B, C, H, W] to [B, C, side, side].
 
     Raises
     ------
     ReproodError
-        When the window is larger than the image.
+        If the window is larger than the image.
     """
     free = min(images.shape[2:]) - side
     if free < 0:
@@ -73,12 +75,15 @@ def random_windows(images: Tensor, side: int, generator: Generator) -> Tensor:
 
 
 def kernel_deviation(side: int) -> float:
-    """Standard deviation in pixels of the Gaussian over a window: 10 from 32 pixels on, log10(0.45 side + 1) + 0.25."""
+    """Return the standard deviation in pixels of the Gaussian over a window.
+
+    10 from 32 pixels on, log10(0.45 side + 1) + 0.25 below.
+    """
     return 10.0 if side >= 32 else math.log10(0.45 * side + 1) + 0.25
 
 
 def gaussian_kernel(side: int) -> Tensor:
-    """The Gaussian over a window, float64 [side, side]: 1 in the middle of an odd side, 1/4 of an even one."""
+    """Return the Gaussian over a window, float64 [side, side]: 1 in the middle of an odd side, 1/4 of an even one."""
     odd = side - 1 + side % 2
     line = torch.arange(odd, dtype=torch.float64) - (odd - 1) / 2
     values = (-line.square() / (2 * kernel_deviation(side) ** 2)).exp()
@@ -89,13 +94,14 @@ def gaussian_kernel(side: int) -> Tensor:
 
 
 def spread_scores(scores: Tensor, side: int, stride: int) -> Tensor:
-    """Each window's score spread over the window, and all of them summed.
+    """Return each window's score spread over the window, summed over the windows.
 
     Borders, which fewer windows cover, get less, as in FCDD's code.
 
     Parameters
     ----------
     scores : Tensor [B, h, w]
+        One score per window.
     side, stride : int
         Of the windows, in pixels.
 

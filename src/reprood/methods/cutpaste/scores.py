@@ -19,53 +19,54 @@ FORWARD = 512
 
 
 def windows_features(model: CutPaste, images: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
-    """Features [B, M, d] of windows of images [B, C, H, W] with corners [B, M]."""
+    """Return features [B, M, d] of windows of images [B, C, H, W] with corners [B, M]."""
     cut = windows_at(images, top, left, side)
     parts = [model.features(part) for part in torch.split(cut.flatten(0, 1), FORWARD)]
     return torch.cat(parts).view(*cut.shape[:2], -1)
 
 
 def in_groups(images: Tensor, places: int) -> Iterator[Tensor]:
-    """Images a few at a time, so that the `places` windows of each fit into memory."""
+    """Yield a few images at a time, so that the `places` windows of each fit into memory."""
     yield from torch.split(images, max(1, WINDOWS // places))
 
 
 def training_features(model: CutPaste, batches: Iterable[Tensor], config: Config, generator: Generator) -> Tensor:
-    """Features of images or windows as the densities take them.
+    """Return features of images or windows in the shape that the densities take.
 
     Parameters
     ----------
     model : CutPaste
         Trained, in evaluation mode.
     batches : iterable of Tensor [B, C, H, H]
-        Normalised training images, as they are: no augmentation.
+        Normalised training images, not augmented.
     config : Config
+        Settings of the method.
     generator : Generator
         Chooses the windows of a shared density.
 
     Returns
     -------
-    Tensor [N, d]; or [L, N, d] for one density a position
+    Tensor [N, d]; or [L, N, d] for one density per position
 
     Raises
     ------
     ReproodError
-        When windows do not tile the images.
+        If windows do not tile the images.
     """
-    found = []
+    parts = []
     for batch in batches:
         if not config.crop:
-            found.append(model.features(batch))
+            parts.append(model.features(batch))
             continue
         top, left = all_corners(batch.shape[2], config.crop, config.stride, batch.device)
-        some = config.positions == "shared" and 0 < config.windows < len(top)
-        for images in in_groups(batch, config.windows if some else len(top)):
+        sampled = config.positions == "shared" and 0 < config.windows < len(top)
+        for images in in_groups(batch, config.windows if sampled else len(top)):
             chosen = torch.arange(len(top)).expand(len(images), -1)
-            if some:
+            if sampled:
                 chosen = torch.rand((len(images), len(top)), generator=generator).argsort(1)[:, : config.windows]
             chosen = chosen.to(batch.device)
-            found.append(windows_features(model, images, top[chosen], left[chosen], config.crop))
-    features = torch.cat(found)
+            parts.append(windows_features(model, images, top[chosen], left[chosen], config.crop))
+    features = torch.cat(parts)
     if not config.crop:
         return features
     return features.transpose(0, 1) if config.positions == "each" else features.flatten(0, 1)
@@ -74,7 +75,7 @@ def training_features(model: CutPaste, batches: Iterable[Tensor], config: Config
 def window_maps(
     model: CutPaste, images: Tensor, config: Config, fitted: Mapping[str, Any], kinds: tuple[Density, ...]
 ) -> dict[Density, Tensor]:
-    """Maps float64 [B, H, W] of images [B, C, H, H], higher = more anomalous, one for each density."""
+    """Return maps float64 [B, H, W] of images [B, C, H, H], higher = more anomalous, one for each density."""
     along = window_places(images.shape[2], config.crop, config.stride)
     top, left = all_corners(images.shape[2], config.crop, config.stride, images.device)
     parts: dict[Density, list[Tensor]] = {kind: [] for kind in kinds}
@@ -84,19 +85,25 @@ def window_maps(
         for kind in kinds:
             far = distance(kind, features, fitted).view(-1, along, along)
             parts[kind].append(spread_scores(far, config.crop, config.stride))
-    return {kind: torch.cat(found) for kind, found in parts.items()}
+    return {kind: torch.cat(maps) for kind, maps in parts.items()}
 
 
 def log_odds_normal(logits: Tensor) -> Tensor:
-    """Logarithm of p(normal) / p(anything else) from logits [B, n], float64 [B]."""
+    """Return the logarithm of p(normal) / p(anything else) from logits [B, n], float64 [B].
+
+    Examples
+    --------
+    >>> log_odds_normal(torch.tensor([[3.0, 1.0]]))
+    tensor([2.], dtype=torch.float64)
+    """
     logits = logits.double()
     return logits[:, 0] - logits[:, 1:].logsumexp(1)
 
 
 def proxy_score(model: CutPaste, images: Tensor, config: Config) -> Tensor:
-    """What the proxy classifier itself says, float64 [B], higher = more normal.
+    """Return the score of the proxy classifier itself, float64 [B], higher = more normal.
 
-    The log-odds of "normal"; for rotations the sum over the four turns of the probability of the right answer.
+    The log-odds of "normal"; for rotations the sum over the four rotations of the probability of the right one.
     """
     if config.proxy == "rotation":
         shown, turns = rotated_batch(images)
@@ -106,11 +113,12 @@ def proxy_score(model: CutPaste, images: Tensor, config: Config) -> Tensor:
 
 
 def grad_cam(maps: Tensor, anomaly: Callable[[Tensor], Tensor], size: int) -> Tensor:
-    """Grad-CAM (Selvaraju et al. 2017): where the maps raise a number that depends on their means.
+    """Return Grad-CAM (Selvaraju et al. 2017): where the maps raise a number that depends on their means.
 
     Parameters
     ----------
     maps : Tensor [B, d, h, w]
+        Last maps of the backbone.
     anomaly : callable
         Means over positions [B, d] -> Tensor [B].
     size : int
@@ -119,7 +127,7 @@ def grad_cam(maps: Tensor, anomaly: Callable[[Tensor], Tensor], size: int) -> Te
     Returns
     -------
     Tensor [B, size, size]
-        ReLU of the maps' sum, each with the mean over positions of the gradient towards it; enlarged bilinearly.
+        ReLU of the sum of the maps, each weighted by the mean over positions of its gradient; enlarged bilinearly.
     """
     with torch.enable_grad():
         pooled = maps.mean((2, 3)).detach().requires_grad_()

@@ -11,7 +11,7 @@ from reprood.methods.cutpaste.paste import Bounds, Law
 Proxy = Literal["normal", "scar", "union", "3way", "rotation", "none"]
 
 OUTPUTS: dict[Proxy, int] = {"normal": 2, "scar": 2, "union": 2, "3way": 3, "rotation": 4, "none": 0}
-NOT_PASTED = ("rotation", "none")  # proxies without a class of images that something is wrong with
+NOT_PASTED = ("rotation", "none")  # proxies without a class of anomalous images
 
 
 class Config(BaseModel):
@@ -21,26 +21,26 @@ class Config(BaseModel):
     ----------
     training : Training
         256 "epochs" of 256 updates with 32 images (96 views in the 3-way task). The cosine is the re-implementation's,
-        whose updates 0 and 1 both have the first rate. `augment` has no part in it.
+        whose updates 0 and 1 both have the first rate. `augment` is not used.
     proxy : str
-        What is learnt. "normal": images against copies with a large patch; "scar": with a thin turned one; "union":
-        with one of the two by chance; "3way": normal, large and thin as three classes. "rotation": by how much an image
-        was turned (RotNet). "none": nothing; the network stays as it starts.
+        What is learnt. "normal": images against copies with a large patch; "scar": with a thin rotated one; "union":
+        with one of the two at random; "3way": normal, large and thin as three classes. "rotation": by how much an image
+        was rotated (RotNet). "none": nothing; the network keeps its initial weights.
     pretrained : bool
         Start from torchvision's ImageNet weights (backbone `imagenet_resnet`); images are then normalised by ImageNet's
         statistics inside the network.
     freeze_updates : int
-        With `pretrained`: first so many updates train the head alone.
+        With `pretrained`: number of first updates that train the head alone.
     epoch_images : int
-        An epoch shows the training set over and over until there are so many images; 0: once.
+        An epoch repeats the training set until there are this many images; 0: once.
     hidden : tuple of int
         Widths of the head's hidden layers, each linear, batch norm, ReLU. Unknown in the paper.
     jitter : float
         Strength of the colour jitter of images, and of patches.
     translation : float
-        Images move by up to this share of their side, mirrored at the border: used by the paper, its size unknown.
+        Images move by up to this fraction of their side, mirrored at the border: used by the paper, its size unknown.
     area, aspect, aspect_law
-        Of large patches: bounds of the share of the image's area and of width / height, and the latter's law.
+        Of large patches: bounds of the fraction of the image's area and of width / height, and the latter's law.
     scar_width, scar_height : (float, float)
         Bounds of the sides of thin patches in pixels.
     crop : int
@@ -48,14 +48,14 @@ class Config(BaseModel):
     stride : int
         Of the windows when images are scored.
     positions : {"shared", "each"}
-        One density for the windows of all positions, or one for each: for objects that lie in the same place always.
+        One density for the windows of all positions, or one for each: for objects that are always in the same place.
     windows : int
-        The shared density is fitted to so many windows of each image, at random places; 0: to all.
+        Number of windows of each image, at random places, to which the shared density is fitted; 0: all.
     densities : tuple of str
         Scores of these names; the first one is also that of the maps.
     cam : {"classifier", "density"}
         Maps of a model of whole images are Grad-CAM of the classifier's log-odds against "normal", or of the distance
-        in the density (the only one for "rotation" and "none").
+        in the density (the only choice for "rotation" and "none").
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,9 +100,9 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
         if self.training.augment != "none":
-            raise ValueError("CutPaste has augmentations of its own; set training.augment to none")
+            raise ValueError("CutPaste has its own augmentations; set training.augment to none")
         if self.area[1] > 1 or not self.aspect[0] <= 1 <= self.aspect[1]:
-            raise ValueError("area is a share of the image's, and the bounds of aspect lie on both sides of 1")
+            raise ValueError("area is a fraction of the image's, and the bounds of aspect lie on both sides of 1")
         if not self.densities or len(set(self.densities)) < len(self.densities):
             raise ValueError("densities must name one or more, and none twice")
         if any(width < 1 for width in self.hidden):

@@ -1,7 +1,7 @@
 """The generator and the discriminator of a DCGAN (Radford et al. 2016), in the form of the code of ARPL and DIAS.
 
 Images of a side H grow from maps of a side h, which is H halved for as long as it is even and above 4 (32 -> 4,
-28 -> 7): as many doublings in the generator, as many halvings in the discriminator.
+28 -> 7): the generator doubles as often as the discriminator halves.
 """
 
 from itertools import pairwise
@@ -15,18 +15,25 @@ SLOPE = 0.2
 
 
 def sides(size: int) -> tuple[int, int]:
-    """Side of the smallest maps and number of halvings for images of side `size`.
+    """Return the side of the smallest maps and the number of halvings for images of side `size`.
 
     Raises
     ------
     ReproodError
-        When the side cannot be halved once.
+        If the side cannot be halved once.
+
+    Examples
+    --------
+    >>> sides(32), sides(28)
+    ((4, 3), (7, 2))
     """
     side, halvings = size, 0
     while side % 2 == 0 and side > 4:
         side, halvings = side // 2, halvings + 1
     if halvings == 0:
-        raise ReproodError(f"A generator of images doubles maps; a side of {size} pixels is no even number above 4.")
+        raise ReproodError(
+            f"A generator doubles maps; expected images with an even side above 4, but got {size} pixels."
+        )
     return side, halvings
 
 
@@ -49,7 +56,7 @@ class Generator(nn.Module):
     channels, size : int
         Of the images.
     width : int
-        Channels of the last hidden maps; each doubling before has twice as many.
+        Channels of the last hidden maps; each earlier doubling has twice as many.
     """
 
     def __init__(self, noise: int, channels: int, size: int, width: int) -> None:
@@ -64,7 +71,7 @@ class Generator(nn.Module):
         _initialise(self)
 
     def forward(self, noise: Tensor) -> Tensor:
-        """Images of noise ~ N(0, 1)."""
+        """Return images generated from noise ~ N(0, 1)."""
         for grow, norm in zip(self.grow, self.norms):
             noise = functional.relu_(norm(grow(noise)))
         return self.grow[-1](noise).sigmoid()  # type: ignore[no-any-return]
@@ -73,7 +80,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images [B, C, size, size] in [0, 1] to log-odds [B] that they are real.
 
-    A sigmoid stands before the last layer too, as in the code: it damps the gradients.
+    As in the code there is a sigmoid before the last layer as well, which damps the gradients.
 
     Parameters
     ----------
@@ -95,7 +102,7 @@ class Discriminator(nn.Module):
         _initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Log-odds of "real"; their sigmoid is the probability."""
+        """Return the log-odds of "real"; their sigmoid is the probability."""
         maps = functional.leaky_relu(self.shrink[0](images), SLOPE)
         for shrink, norm in zip(self.shrink[1:], self.norms):
             maps = functional.leaky_relu(norm(shrink(maps)), SLOPE)

@@ -1,14 +1,14 @@
 """DIAS: a difficulty-aware simulator of unknown classes for open-set recognition.
 
 W. Moon, J. Park, H. S. Seong, C.-H. Cho, J.-P. Heo: Difficulty-Aware Simulator for Open Set Recognition, ECCV 2022,
-arXiv 2207.10024. The classifier meets three kinds of fakes: hard ones, the maps of a "copycat" that imitates it, with
-half-smoothed labels of their source; moderate ones, images of a generator that looks for images of which the classifier
-is sure, with uniform labels; easy ones, the copycat's features, with uniform labels. An image is known as far as its
-maximum softmax probability is high (the detector `msp`).
+arXiv 2207.10024. The classifier learns from three kinds of fakes: hard ones, the maps of a "copycat" that imitates it,
+with half-smoothed labels of their source; moderate ones, images of a generator that seeks images of which the
+classifier is sure, with uniform labels; easy ones, the copycat's features, with uniform labels. The losses are in
+`step`. The score for known images is the maximum softmax probability (the detector `msp`).
 
-Only the abstract of the paper was available: the algorithm and its values are those of the published code. Where this
-file departs from it: the code's alternative with Adam for classifier and copycat is left out; the copycat has one more
-set of normalisation there, which is never used; for images that are not of 32 pixels the GAN has other depths
+Only the abstract of the paper was available: the algorithm and its values are those of the published code. Departures
+from it: the code's alternative with Adam for classifier and copycat is left out; the copycat has one more set of batch
+normalisation there, which is never used; for images that are not of 32 pixels the GAN has other depths
 (`reprood.methods.dias.dcgan`).
 """
 
@@ -27,6 +27,7 @@ from reprood.engine.problem import Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
+from reprood.methods.base import History, Method, Paper
 from reprood.methods.dias.dcgan import Discriminator, Generator
 from reprood.methods.dias.game import Player, Turn, alternate
 from reprood.methods.dias.net import Dias, Networks, StagedClassifier
@@ -44,8 +45,8 @@ class Config(BaseModel):
         Of the classifier and of the copycat. An epoch is two passes over the images: one with the generator, one with
         the copycat; the classifier learns in both.
     levels : tuple of {"easy", "moderate", "hard"}
-        Fakes that the classifier meets. A network that makes none of them is not trained. None at all: cross-entropy
-        with as many steps on the same images in the same order.
+        Fakes that the classifier learns from. A network that makes none of them is not trained. Without any:
+        cross-entropy with as many steps on the same images in the same order.
     smoothing : float
         Of the labels of hard fakes.
     fake_smoothing : float
@@ -79,7 +80,7 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
         if len(set(self.levels)) < len(self.levels):
-            raise ValueError("levels must name no level twice")
+            raise ValueError("levels must not name a level twice")
         if any(not 0 <= beta < 1 for beta in self.gan_betas):
             raise ValueError("gan_betas must lie in [0, 1)")
         if self.training.ema is not None or self.training.clip_norm is not None:
@@ -98,17 +99,17 @@ class Config(BaseModel):
 
     @property
     def weights(self) -> Weights:
-        """Numbers of the losses."""
+        """Weights and smoothings of the losses."""
         return Weights(self.smoothing, self.fake_smoothing, self.fake_ratio, self.pull_ratio, self.beta)
 
 
 def build(config: Config, backbone: nn.Module, classes: int) -> Dias:
-    """The untrained classifier."""
+    """Return the untrained classifier."""
     return Dias(StagedClassifier(backbone, classes))
 
 
 def initial_networks(problem: Problem, config: Config, run: Run) -> Networks:
-    """All networks before training; each has a random stream of its own."""
+    """Return all networks before training; each has its own random stream."""
     with seeded(run.seed("initialisation")):
         classifier = StagedClassifier(problem.backbone(), problem.classes)
     networks = Networks(classifier)
@@ -123,14 +124,14 @@ def initial_networks(problem: Problem, config: Config, run: Run) -> Networks:
     return networks
 
 
-def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """Train all networks in turns; the classifier alone is kept."""
+def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
+    """Train all networks in turns; only the classifier is kept."""
     model, _, rows = train_networks(problem, config, run)
     return model, rows
 
 
-def train_networks(problem: Problem, config: Config, run: Run) -> tuple[Dias, Networks, list[dict[str, Any]]]:
-    """The model, all networks it was trained with, and the history (see `reprood.methods.dias.game`)."""
+def train_networks(problem: Problem, config: Config, run: Run) -> tuple[Dias, Networks, History]:
+    """Return the model, all networks it was trained with, and the history (see `reprood.methods.dias.game`)."""
     networks = initial_networks(problem, config, run)
     model = Dias(networks.classifier, torch.tensor(problem.mean), torch.tensor(problem.std))
     players = {"classifier": Player(networks.classifier, build_optimizer(networks.classifier, config.training))}
@@ -207,3 +208,16 @@ def _copycat_turn(networks: Networks, players: dict[str, Player], config: Config
 
 def _precise(run: Run) -> Callable[[], Any]:
     return lambda: autocast(run.precision, run.device)
+
+
+METHOD = Method(
+    name="dias",
+    paper=Paper(
+        title="Difficulty-Aware Simulator for Open Set Recognition",
+        url="https://arxiv.org/abs/2207.10024",
+        id="dias",
+    ),
+    config=Config,
+    build=build,
+    train=train,
+)

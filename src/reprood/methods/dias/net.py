@@ -15,7 +15,7 @@ REAL, GENERATED = 0, 1  # sets of batch normalisation
 
 
 class StagedClassifier(nn.Module):
-    """A staged network with a second set of normalisation, and a linear layer without bias.
+    """A staged network with a second set of batch normalisation, and a linear layer without bias.
 
     Parameters
     ----------
@@ -37,22 +37,22 @@ class StagedClassifier(nn.Module):
         self.head = nn.Linear(backbone.width, classes, bias=False)
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps of the first and the second stage [B, c, h, w], features [B, d]."""
+        """Return the maps of the first and the second stage [B, c, h, w], and features [B, d]."""
         first, second, features = self.backbone.outputs(images, REAL)
         return first, second, features
 
-    def logits_from(self, maps: Tensor, behind: int) -> Tensor:
-        """Logits [B, K] when the first `behind` stages are replaced by their maps, with the set for real images."""
-        return self.head(self.backbone.features_from(maps, behind, REAL))  # type: ignore[no-any-return]
+    def logits_from(self, maps: Tensor, skipped: int) -> Tensor:
+        """Return logits [B, K] with the first `skipped` stages replaced by their maps, normalised like real images."""
+        return self.head(self.backbone.features_from(maps, skipped, REAL))  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor, norms: int = REAL) -> Tensor:
-        """Logits [B, K] of images [B, C, H, W] in [0, 1]."""
+        """Return logits [B, K] of images [B, C, H, W] in [0, 1]."""
         return self.head(self.backbone.features_from(images, 0, norms))  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
 class Networks:
-    """All networks of a training; the copycat, the generator and the discriminator are None where nothing needs them.
+    """All networks of a training; copycat, generator and discriminator are None if nothing needs them.
 
     The generator maps noise [B, n, 1, 1] to images in [0, 1], the discriminator images to log-odds [B] of being real.
     """
@@ -64,7 +64,7 @@ class Networks:
 
 
 class Dias(nn.Module):
-    """The trained classifier, for normalised images: it takes the normalisation back, because DIAS has none.
+    """The trained classifier for normalised images: it undoes the normalisation, because DIAS has none.
 
     Parameters
     ----------
@@ -87,18 +87,18 @@ class Dias(nn.Module):
         return images * self.std.view(1, -1, 1, 1) + self.mean.view(1, -1, 1, 1)
 
     def maps(self, images: Tensor) -> Tensor:
-        """Last maps [B, d, h, w], whose mean over positions are the features."""
+        """Return the last maps [B, d, h, w], whose means over positions are the features."""
         return self.classifier.backbone.maps(self._plain(images))
 
     def features(self, images: Tensor) -> Tensor:
-        """Pooled features [B, d] of normalised images [B, C, H, W]."""
+        """Return pooled features [B, d] of normalised images [B, C, H, W]."""
         return self.classifier.backbone(self._plain(images))  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, K] of normalised images."""
+        """Return logits [B, K] of normalised images."""
         return self.classifier(self._plain(images))  # type: ignore[no-any-return]
 
     def linear_head(self) -> tuple[Tensor, Tensor]:
-        """Detached weight [K, d] and a bias of zeros [K]."""
+        """Return the detached weight [K, d] and a bias of zeros [K]."""
         weight = self.classifier.head.weight.detach()
         return weight, weight.new_zeros(len(weight))

@@ -1,7 +1,15 @@
-"""The two kinds of training step of DIAS, written as the published code takes them (Moon et al. 2022).
+"""The two kinds of training step of DIAS, as in the published code (Moon et al. 2022).
 
-Which set of normalisation an image goes through, and which network is in training mode when, is part of the method:
-a forward pass in training mode moves the statistics even where its gradients are not used.
+With S_a the cross-entropy smoothed by a (a = 1: uniform target), C the classifier, G the generator, D the discriminator
+and P the copycat, whose maps P_1, P_2 and features P_f imitate those of C:
+
+    GAN step       D: -log D(x) - log(1 - D(G(z)));   G: -log D(G(z)) - beta S_1(C(G(z)))
+                   C: CE(C(x), y) + beta S_1(C(G(z')))                                          moderate fakes
+    copycat step   P: CE(P(x), y) + pull * mean |P_i - C_i|
+                   C: CE(C(x), y) + ratio / 3 (S_1/2(C(P_1)) + S_1/2(C(P_2)) + S_1(C(P_f)))     hard, hard, easy fakes
+
+Which set of batch normalisation an image goes through, and which network is in training mode when, is part of the
+method: a forward pass in training mode moves the statistics even if its gradients are not used.
 """
 
 from collections.abc import Callable
@@ -21,7 +29,7 @@ FAKES = 3  # one easy, two hard
 
 @dataclass(frozen=True)
 class Weights:
-    """Numbers of the losses.
+    """Weights and smoothings of the losses.
 
     Attributes
     ----------
@@ -42,33 +50,48 @@ class Weights:
     beta: float = 0.1
 
 
-def wide(values: Tensor) -> Tensor:
-    """bf16 as float32, for losses; else as it is."""
+def at_least_fp32(values: Tensor) -> Tensor:
+    """Return bf16 values as float32, for losses; others unchanged."""
     return values.float() if values.dtype == torch.bfloat16 else values
 
 
 def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-    """S_a: mean over the batch of the cross-entropy with (1 - a) * onehot + a / K.
+    """Return S_a: the mean over the batch of the cross-entropy with the target (1 - a) * onehot + a / K.
 
     Parameters
     ----------
     logits : Tensor [B, K]
+        Scores of the classes.
     labels : int64 Tensor [B]
+        Class indices.
     smoothing : float
         a in [0, 1]; with 1 the labels have no influence.
+
+    Examples
+    --------
+    >>> logits, labels = torch.tensor([[2.0, 0.0]]), torch.tensor([0])
+    >>> [round(float(smoothed_cross_entropy(logits, labels, a)), 4) for a in (0.0, 1.0)]
+    [0.1269, 1.1269]
     """
-    return functional.cross_entropy(wide(logits), labels, label_smoothing=smoothing)
+    return functional.cross_entropy(at_least_fp32(logits), labels, label_smoothing=smoothing)
 
 
 def real_loss(log_odds: Tensor, real: bool) -> Tensor:
-    """Mean binary cross-entropy of a discriminator's log-odds [B], all images being real, or none."""
-    return functional.softplus(-wide(log_odds) if real else wide(log_odds)).mean()
+    """Return the mean binary cross-entropy of a discriminator's log-odds [B], the images being all real or all fake.
+
+    Examples
+    --------
+    >>> log_odds = torch.tensor([2.0])
+    >>> round(float(real_loss(log_odds, real=True)), 4), round(float(real_loss(log_odds, real=False)), 4)
+    (0.1269, 2.1269)
+    """
+    return functional.softplus(-at_least_fp32(log_odds) if real else at_least_fp32(log_odds)).mean()
 
 
 def plain_step(
     classifier: StagedClassifier, optimizer: Optimizer, images: Tensor, labels: Tensor, rate: float, precise: Precise
 ) -> dict[str, Tensor]:
-    """Cross-entropy alone: what is left of either kind of step without fakes."""
+    """Take a step of cross-entropy alone: either kind of step without fakes."""
     classifier.train()
     optimizer.zero_grad()
     with precise():
@@ -102,27 +125,34 @@ def gan_step(
     *,
     learn: bool = True,
 ) -> dict[str, Tensor]:
-    """A step of discriminator, generator and classifier: moderate fakes.
+    """Take a step of discriminator, generator and classifier: moderate fakes.
 
-    The generator is to fool the discriminator and, against what other open-set GANs do, to make images of which the
-    classifier is sure: it maximises the loss that the classifier then minimises on new images.
+    The generator should fool the discriminator and, unlike in other open-set GANs, make images of which the classifier
+    is sure: it maximises the loss that the classifier then minimises on new images.
 
     Parameters
     ----------
-    classifier, optimizer, rate
+    classifier : StagedClassifier
+        The network that is kept.
+    optimizer : Optimizer
         Of the classifier.
     adversaries : Adversaries
+        Generator and discriminator, with their optimisers.
     images : Tensor [B, C, H, W]
         In [0, 1].
     labels : int64 Tensor [B]
+        Class indices.
     noise : (Tensor, Tensor) [B, n, 1, 1]
-        For the first two steps, and for the classifier's.
+        For the first two updates, and for the classifier's.
+    rate : float
+        Learning rate of the classifier.
     weights : Weights
+        Weights and smoothings of the losses.
     precise : callable
-        Context of the forward passes; entered anew after each update, for autocast keeps copies of weights.
+        Context of the forward passes; entered again after each update, because autocast keeps copies of weights.
     learn : bool
-        False: the classifier is to judge fakes but not to meet them; it learns from images alone, and looks at
-        generated ones in evaluation mode, as at real ones.
+        False: the classifier only judges fakes; it learns from images alone, and sees generated ones in evaluation
+        mode, normalised like real ones.
 
     Returns
     -------
@@ -146,17 +176,17 @@ def gan_step(
     with precise():
         fooled = real_loss(discriminator(fakes), True)
         uniform = smoothed_cross_entropy(classifier(fakes, norms), labels, weights.fake_smoothing)
-    sought = fooled - weights.beta * uniform
-    sought.backward(inputs=list(generator.parameters()))  # type: ignore[no-untyped-call]
+    generator_loss = fooled - weights.beta * uniform
+    generator_loss.backward(inputs=list(generator.parameters()))  # type: ignore[no-untyped-call]
     adversaries.generator_optimizer.step(adversaries.rate)
 
-    found = {
+    losses = {
         "discriminator_real": real, "discriminator_fake": fake, "generator_adversarial": fooled,
         "generator_uniform": uniform,
     }  # fmt: skip
     if not learn:
         plain = plain_step(classifier, optimizer, images, labels, rate, precise)
-        return {**plain, **found, "gan_cross_entropy": plain["loss"]}
+        return {**plain, **losses, "gan_cross_entropy": plain["loss"]}
     optimizer.zero_grad()
     with torch.no_grad(), precise():
         again = generator(noise[1])
@@ -166,7 +196,7 @@ def gan_step(
         loss = own + weights.beta * moderate
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step(rate)
-    return {"loss": loss, **found, "gan_cross_entropy": own, "moderate": moderate}
+    return {"loss": loss, **losses, "gan_cross_entropy": own, "moderate": moderate}
 
 
 def copycat_step(
@@ -184,25 +214,34 @@ def copycat_step(
     hard: bool = True,
     learn: bool = True,
 ) -> dict[str, Tensor]:
-    """A step of the copycat, which imitates the classifier's maps, and one of the classifier on the copycat's fakes.
+    """Take a step of the copycat, which imitates the classifier's maps, then one of the classifier on its fakes.
 
-    Without one of the kinds of fakes the other keeps its weight.
+    If one of the kinds of fakes is left out, the other keeps its weight.
 
     Parameters
     ----------
-    classifier, optimizer, copycat, copycat_optimizer
-        Two networks of one architecture.
+    classifier : StagedClassifier
+        The network that is kept.
+    optimizer : Optimizer
+        Of the classifier.
+    copycat : StagedClassifier
+        Of the classifier's architecture.
+    copycat_optimizer : Optimizer
+        Of the copycat.
     images : Tensor [B, C, H, W]
         In [0, 1].
     labels : int64 Tensor [B]
+        Class indices.
     rate : float
-        Of both.
-    weights, precise
+        Learning rate of both networks.
+    weights : Weights
+        Weights and smoothings of the losses.
+    precise : callable
         As in `gan_step`.
     easy, hard : bool
-        Which fakes the classifier meets: the copycat's features; its maps of the first and the second stage.
+        Which fakes the classifier learns from: the copycat's features; its maps of the first and the second stage.
     learn : bool
-        False: none.
+        False: from none.
 
     Returns
     -------
@@ -217,14 +256,16 @@ def copycat_step(
     with precise():
         *maps, features = copycat.outputs(images)
         imitated = smoothed_cross_entropy(copycat.head(features), labels)
-        gaps = [functional.l1_loss(wide(own), wide(goal)) for own, goal in zip(maps, goals, strict=True)]
+        gaps = [
+            functional.l1_loss(at_least_fp32(own), at_least_fp32(goal)) for own, goal in zip(maps, goals, strict=True)
+        ]
         pull = (gaps[0] + gaps[1]) / 2
     (imitated + weights.pull_ratio * pull).backward()  # type: ignore[no-untyped-call]
     copycat_optimizer.step(rate)
-    found = {"copycat_cross_entropy": imitated, "copycat_pull": pull}
+    losses = {"copycat_cross_entropy": imitated, "copycat_pull": pull}
     if not learn:
         plain = plain_step(classifier, optimizer, images, labels, rate, precise)
-        return {**plain, **found, "cross_entropy": plain["loss"]}
+        return {**plain, **losses, "cross_entropy": plain["loss"]}
 
     copycat.eval()
     classifier.train()
@@ -242,4 +283,4 @@ def copycat_step(
         loss = own + weights.fake_ratio * torch.stack(list(fakes.values())).sum() / FAKES
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step(rate)
-    return {"loss": loss, **found, "cross_entropy": own, **fakes}
+    return {"loss": loss, **losses, "cross_entropy": own, **fakes}

@@ -1,21 +1,25 @@
 """The losses of ReSmooth's code: label smoothing by how far outside the training distribution an image is.
 
 Wang et al. (2022), arXiv 2205.12606, published code. Pure functions of logits, labels and p, the probability that an
-augmented image is in-distribution. Below, e is the smoothing of an image that is surely outside (p = 0).
+augmented image is in-distribution. With e the smoothing of an image that is surely outside (p = 0), a = -log softmax of
+the true class and u = -mean over all classes of log softmax:
+
+    weak views     (1 - w) a + w u
+    strong views   (1 - e) a + (1 - p) e u
+    L = rho * mean over weak views + (1 - rho) * mean over strong views
 """
 
 from typing import Literal
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional
 
 Form = Literal["code", "normalised"]
 Weighting = Literal["regular", "reverse", "random", "uniform"]
 
 
 def loss_terms(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The two parts of a smoothed loss for each image: logits [B, K], int64 labels [B] to two Tensors [B].
+    """Return a and u of each image: logits [B, K], int64 labels [B] to two Tensors [B].
 
     a = - log softmax of the true class; u = - mean over all classes of log softmax.
     """
@@ -24,29 +28,44 @@ def loss_terms(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def smoothed(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Label smoothing, the same for all images: (1 - e) a + e u, [B]."""
+    """Return label smoothing, the same for all images: (1 - e) a + e u, [B].
+
+    Examples
+    --------
+    >>> logits, labels = torch.tensor([[2.0, 0.0]]), torch.tensor([0])
+    >>> smoothed(logits, labels, 0.1)
+    tensor([0.2269])
+    """
     own, uniform = loss_terms(logits, labels)
     return (1 - smoothing) * own + smoothing * uniform
 
 
 def resmoothed(logits: Tensor, labels: Tensor, p_id: Tensor, smoothing: float, form: Form = "code") -> Tensor:
-    """The loss of each augmented image, smoothed by (1 - p) e.
+    """Return the loss of each augmented image, smoothed by (1 - p) e.
 
     Parameters
     ----------
     logits : Tensor [B, K]
+        Scores of the classes.
     labels : int64 Tensor [B]
+        Class indices.
     p_id : Tensor [B]
         p in [0, 1]: 1 = surely in-distribution. No gradient flows through it.
     smoothing : float
         e in [0, 1).
     form : {"code", "normalised"}
         (1 - e) a + (1 - p) e u, in which a clear ID image is not smoothed but weighs 1 - e; or
-        (1 - (1 - p) e) a + (1 - p) e u, whose weights add up to 1. Which of them the paper states is not known.
+        (1 - (1 - p) e) a + (1 - p) e u, whose weights add up to 1. It is not known which of them the paper states.
 
     Returns
     -------
     Tensor [B]
+
+    Examples
+    --------
+    >>> logits, labels, p = torch.tensor([[2.0, 0.0]]), torch.tensor([0]), torch.tensor([0.0])
+    >>> resmoothed(logits, labels, p, 0.1)  # surely outside: ordinary label smoothing
+    tensor([0.2269])
     """
     own, uniform = loss_terms(logits, labels)
     amount = ((1 - p_id) * smoothing).to(own.dtype).detach()
@@ -54,7 +73,7 @@ def resmoothed(logits: Tensor, labels: Tensor, p_id: Tensor, smoothing: float, f
 
 
 def weighted_p(p_strong: Tensor, weak: int, weighting: Weighting, generator: Generator) -> Tensor:
-    """The probabilities p of a whole batch, [B].
+    """Return the probabilities p of a whole batch, [B].
 
     Parameters
     ----------
@@ -89,7 +108,7 @@ def objective(
     form: Form = "code",
     plain_weak: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss of a batch: `share` * (mean of weak views) + (1 - `share`) * (mean of strong views).
+    """Return the loss of a batch: `share` * (mean of weak views) + (1 - `share`) * (mean of strong views).
 
     The weights are rho and 1 - rho, not the numbers of images; a part without images counts 0.
 
@@ -98,6 +117,7 @@ def objective(
     logits : Tensor [B, K]
         Of one forward pass: weak views first.
     labels : int64 Tensor [B]
+        Class indices.
     p_id : Tensor [B]
         From `weighted_p`; 0 for strong views without a mixture, which then have ordinary label smoothing.
     weak : int
@@ -110,11 +130,18 @@ def objective(
         As in `resmoothed`.
     plain_weak : bool
         Weak views have ordinary label smoothing by `weak_smoothing`. False, in the ablations of the weighting: they
-        are treated as strong views are.
+        are treated like strong views.
 
     Returns
     -------
     total, weak part, strong part : scalar Tensors
+
+    Examples
+    --------
+    >>> logits, labels, p = torch.zeros(4, 10), torch.arange(4), torch.ones(4)
+    >>> parts = objective(logits, labels, p, 2, share=0.5, smoothing=0.0)
+    >>> [round(float(part), 4) for part in parts]  # log 10 each
+    [2.3026, 2.3026, 2.3026]
     """
     if plain_weak:
         first = smoothed(logits[:weak], labels[:weak], weak_smoothing)
@@ -123,45 +150,3 @@ def objective(
     second = resmoothed(logits[weak:], labels[weak:], p_id[weak:], smoothing, form)
     parts = [part.mean() if len(part) else part.sum() for part in (first, second)]
     return share * parts[0] + (1 - share) * parts[1], parts[0], parts[1]
-
-
-def distillation_terms(
-    student: Tensor, teacher: Tensor, labels: Tensor, top: int | None = None, temperature: float = 5.0
-) -> tuple[Tensor, Tensor]:
-    """The two terms of the code's distillation baseline for each strong view.
-
-    Parameters
-    ----------
-    student, teacher : Tensor [B, K]
-        Logits; the teacher's are not differentiated.
-    labels : int64 Tensor [B]
-    top : int or None
-        Compare the distributions on the teacher's `top` likeliest classes alone, renormalised; None: on all.
-    temperature : float
-        T. As in the code, the cross-entropy too is that of logits / T.
-
-    Returns
-    -------
-    ce, kl : Tensor [B]
-        Cross-entropy; T^2 * KL(student || teacher), the code's direction.
-    """
-    cross_entropy = functional.cross_entropy(student / temperature, labels, reduction="none")
-    teacher = teacher.detach()
-    if top is not None:
-        chosen = teacher.topk(min(top, teacher.shape[1]), dim=1).indices
-        student, teacher = student.gather(1, chosen), teacher.gather(1, chosen)
-    p, q = (student / temperature).log_softmax(1), (teacher / temperature).log_softmax(1)
-    return cross_entropy, temperature**2 * (p.exp() * (p - q)).sum(1)
-
-
-def distillation_loss(
-    student: Tensor,
-    teacher: Tensor,
-    labels: Tensor,
-    weight: float = 0.5,
-    top: int | None = None,
-    temperature: float = 5.0,
-) -> Tensor:
-    """Mean of CE + `weight` * T^2 * KL, with the terms and parameters of `distillation_terms`."""
-    cross_entropy, divergence = distillation_terms(student, teacher, labels, top, temperature)
-    return (cross_entropy + weight * divergence).mean()

@@ -2,10 +2,14 @@
 
 C. Wang, J. Jiang, X. Zhou, X. Liu: ReSmooth: Detecting and Utilizing OOD Samples When Training With Data Augmentation,
 IEEE TNNLS 35(6), 2024, arXiv 2205.12606. The body of the paper was not available: everything here follows the published
-code, the commands in its README, and the abstract. "Out of distribution" is said of augmented training images.
+code, the commands in its README, and the abstract. "Out of distribution" (OOD) refers to augmented training images.
 
-Where this file departs from the code: f_D is the network of the last epoch, where the code keeps the epoch with the
-best test accuracy, a choice on test data; and the mixture starts from the best split, not from a random one.
+A first network f_D is trained on weakly augmented images; a mixture of two Gaussians is fitted to its log-losses on
+weak and strong views (`mixture`); a second network f_D' is trained from scratch with a label smoothing that depends on
+the posterior of the mixture (`loss`).
+
+Departures from the code: f_D is the network of the last epoch, whereas the code keeps the epoch with the best test
+accuracy, a choice on test data; and the mixture starts from the best split, not from a random one.
 """
 
 import logging
@@ -24,6 +28,7 @@ from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.images.randaugment import RESMOOTH_SEVERE_TABLE, RESMOOTH_TABLE, randaugment
+from reprood.methods.base import History, Method, Paper
 from reprood.methods.cutmix import cutout_batch
 from reprood.methods.resmooth.loss import Form, Weighting, objective, weighted_p
 from reprood.methods.resmooth.mixture import Mixture, fit_mixture
@@ -50,7 +55,7 @@ class Config(BaseModel):
     baseline : Training or None
         Of f_D; None: as `training`.
     mixture : bool
-        Train f_D and tell OOD images by the mixture. False: every augmented image counts as OOD, which with
+        Train f_D and recognise OOD images by the mixture. False: every augmented image counts as OOD, which with
         `smoothing` 0 is plain training with the augmentation.
     strong : str
         Augmentation of the strong view: RandAugment ("severe": its list of five violent operations), or a negative
@@ -60,7 +65,7 @@ class Config(BaseModel):
     cutout : int
         Side in pixels of a hole in strong views; 0 = none.
     weak_share : float
-        rho: share of a batch that is shown in its weak view (crop and flip).
+        rho: fraction of a batch that is shown in its weak view (crop and flip).
     smoothing : float
         e: label smoothing of OOD images.
     weak_smoothing : float
@@ -69,7 +74,7 @@ class Config(BaseModel):
         Weight of the true class in an augmented image's loss: 1 - e as in the code, whatever p is, or 1 - (1 - p) e.
     weighting : str
         Ablations of who is smoothed: "reverse" (p becomes 1 - p), "random" (p permuted within the batch), "uniform"
-        (p ~ U(0, 1)). Weak views have p = 1 before, and are treated as the others are.
+        (p ~ U(0, 1)). Weak views have p = 1 before that, and are treated like the others.
     subset : str
         Train on equal numbers of ID images ("id"), OOD images ("ood") or any ("mixed") of each batch of strong views
         alone, as many as the rarer kind has; "all" is the method itself.
@@ -120,7 +125,7 @@ class Config(BaseModel):
 
 
 def strong_before(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """What the strong view does before crop and flip: uint8 [B, C, H, W] in and out."""
+    """Apply what the strong view does before crop and flip: uint8 [B, C, H, W] in and out."""
     if config.strong in TABLES:
         return randaugment(images, TABLES[config.strong], config.operations, config.magnitude, generator)
     if config.strong == "rotate":
@@ -131,7 +136,7 @@ def strong_before(images: Tensor, config: Config, generator: Generator) -> Tenso
 
 
 def strong_after(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """What the strong view does with normalised images [B, C, H, W]: jigsaw, and Cutout last."""
+    """Apply what the strong view does to normalised images [B, C, H, W]: jigsaw, and Cutout last."""
     if config.strong == "jigsaw":
         images = random_jigsaw(images, generator, config.jigsaw_parts)
     if config.cutout:
@@ -141,7 +146,10 @@ def strong_after(images: Tensor, config: Config, generator: Generator) -> Tensor
 
 
 def make_strong(weak: Inputs, config: Config) -> Inputs:
-    """The strong view from the weak one (crop, flip, normalise): uint8 images and a generator to normalised images."""
+    """Return the strong view, built around the weak one (crop, flip, normalise).
+
+    It maps uint8 images and a generator to normalised images.
+    """
 
     def strong(images: Tensor, generator: Generator) -> Tensor:
         return strong_after(weak(strong_before(images, config, generator), generator), config, generator)
@@ -150,7 +158,7 @@ def make_strong(weak: Inputs, config: Config) -> Inputs:
 
 
 def make_composed(weak: Inputs, strong: Inputs, share: float) -> Inputs:
-    """Batches whose first int(B * `share`) images are weak views, the others strong views (of other images)."""
+    """Return a view of batches: the first int(B * `share`) images are weak views, the others strong views."""
 
     def composed(images: Tensor, generator: Generator) -> Tensor:
         count = weak_count(len(images), share)
@@ -161,14 +169,14 @@ def make_composed(weak: Inputs, strong: Inputs, share: float) -> Inputs:
 
 
 def weak_count(batch: int, share: float) -> int:
-    """Weak views in a batch."""
+    """Return the number of weak views in a batch."""
     return int(batch * share)
 
 
 def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """Images [B, C, H, W], normalised, in their strong view without crop and flip; for figures.
+    """Return images [B, C, H, W], normalised, in their strong view without crop and flip; for figures.
 
-    Normalised images do not tell what black and white are: these are taken to be their extremes.
+    Normalised images do not say what black and white are: their extremes are used.
     """
     low, high = images.amin(), images.amax()
     scale = (high - low).clamp(min=1e-12) / 255
@@ -181,7 +189,7 @@ def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
 
 
 def log_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """log(CE + 1e-10) of each image, float32: what the mixture is fitted on and asked about."""
+    """Return log(CE + 1e-10) of each image, float32: what the mixture is fitted to and evaluated at."""
     return (functional.cross_entropy(logits.float(), labels, reduction="none") + LOG_OFFSET).log()
 
 
@@ -189,25 +197,25 @@ def log_losses(logits: Tensor, labels: Tensor) -> Tensor:
 def training_log_losses(
     model: nn.Module, data: ImageSet, training: Training, run: Run, weak: Inputs, strong: Inputs
 ) -> Tensor:
-    """Log-losses of a weak and a strong view of every training image, batch by batch weak before strong: float32 [2N].
+    """Return log-losses of a weak and a strong view of every training image, batch by batch weak first: float32 [2N].
 
     Images that do not fill a last batch are left out if `training` leaves them out.
     """
     size = training.batch_size
     order = torch.randperm(len(data), generator=run.generator("mixture", "order")).to(run.device)
-    found = []
+    parts = []
     for step in range(training.steps(len(data))):
         rows = order[step * size : (step + 1) * size]
         generator = run.generator("mixture", step)
         for view in (weak, strong):
             with autocast(run.precision, run.device):
                 logits = model(view(data.images.index_select(0, rows), generator))
-            found.append(log_losses(logits, data.labels.index_select(0, rows)))
-    return torch.cat(found)
+            parts.append(log_losses(logits, data.labels.index_select(0, rows)))
+    return torch.cat(parts)
 
 
 def subset_rows(p_id: Tensor, subset: Subset) -> Tensor:
-    """Rows of a batch of strong views that the experiment on subsets trains on, int64 [m].
+    """Return the rows of a batch of strong views that the experiment on subsets trains on, int64 [m].
 
     m = min(images with p >= 0.5, images with p < 0.5): the first m of the wanted kind, or of all ("mixed").
     """
@@ -222,7 +230,7 @@ def subset_rows(p_id: Tensor, subset: Subset) -> Tensor:
 
 
 class Smoothed(Classifier):
-    """A plain classifier that remembers the mixture it was trained with.
+    """A plain classifier that stores the mixture it was trained with.
 
     The buffer `mixture` [3, 2] has the rows means, variances and weights, smaller mean first; zeros without a mixture.
     """
@@ -235,19 +243,19 @@ class Smoothed(Classifier):
 
 
 def build(config: Config, backbone: nn.Module, classes: int) -> nn.Module:
-    """The untrained network: backbone and linear head."""
+    """Return the untrained network: backbone and linear head."""
     return Smoothed(backbone, classes)
 
 
-def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
+def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
     """Train f_D on weak views, fit the mixture to its log-losses, train f_D' from scratch with two smoothings.
 
-    Without the mixture the last step alone. f_D's errors stand in the history under names of their own; its last row
+    Without the mixture only the last step is taken. f_D's errors are in the history under separate names; its last row
     also has the mixture.
     """
     weak = make_inputs(problem, config.training, run)
     strong = make_strong(weak, config)
-    rows: list[dict[str, Any]] = []
+    rows: History = []
     with seeded(run.seed("initialisation")):
         model = Smoothed(problem.backbone(), problem.classes)
     baseline, mixture = None, None
@@ -270,7 +278,7 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
         p_id = weighted_p(strong_p, count, config.weighting, batch.generator)
         if config.subset != "all":
             chosen = subset_rows(strong_p, config.subset)
-            if len(chosen) == 0:  # nothing to learn from in this batch
+            if len(chosen) == 0:  # no such image in this batch
                 return torch.stack([p.sum() for p in network.parameters()]).sum() * 0
             images, labels, p_id = images[chosen], labels[chosen], p_id[chosen]
         return objective(
@@ -289,8 +297,8 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[d
     return model, rows + fit(model, loss, problem.train, config.training, run, problem=problem, inputs=composed)
 
 
-def train_baseline(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """f_D: cross-entropy on weak views, without Cutout."""
+def train_baseline(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
+    """Train f_D by cross-entropy on weak views, without Cutout."""
     with seeded(run.seed("baseline initialisation")):
         model = Classifier(problem.backbone(), problem.classes)
 
@@ -319,3 +327,17 @@ def report(mixture: Mixture, rows: list[dict[str, Any]], run: Run) -> None:
             100 * min(mixture.weights),
             *mixture.means,
         )
+
+
+METHOD = Method(
+    name="resmooth",
+    paper=Paper(
+        title="ReSmooth: Detecting and Utilizing OOD Samples When Training With Data Augmentation",
+        url="https://arxiv.org/abs/2205.12606",
+        id="resmooth",
+    ),
+    config=Config,
+    build=build,
+    train=train,
+    illustrate=illustrate,
+)

@@ -1,7 +1,7 @@
 """Negative augmentations, which move images away from their class: jigsaw, quarter turns, blur.
 
-As in the published code of ReSmooth (Wang et al. 2022). Deterministic kernels stand beside the functions that draw
-their arguments.
+As in the published code of ReSmooth (Wang et al. 2022). The deterministic functions have counterparts that draw their
+arguments.
 """
 
 import math
@@ -13,7 +13,7 @@ from torch.nn import functional
 from reprood.core.errors import ReproodError
 from reprood.images.rotations import rotate
 
-LARGEST_PARTS = 4  # 16 tiles: the number of their orders still is an int64
+LARGEST_PARTS = 4  # 16 tiles: the number of their orders still fits an int64
 
 
 def jigsaw(images: Tensor, order: Tensor, parts: int) -> Tensor:
@@ -24,16 +24,23 @@ def jigsaw(images: Tensor, order: Tensor, parts: int) -> Tensor:
     images : Tensor [B, C, H, W]
         H and W divisible by `parts`; usually normalised.
     order : int64 Tensor [B, parts * parts]
-        A permutation for each image. Tiles are numbered row by row, and the tile `order[c * parts + r]` comes to row r
-        and column c: the index is the published code's, and transposed. For two parts it is (0, 2, 1, 3) that gives the
-        image itself, and (0, 1, 2, 3) its upper right and lower left tiles exchanged.
+        A permutation for each image. Tiles are numbered row by row, and the tile `order[c * parts + r]` moves to row r
+        and column c: the index is that of the published code, transposed. For two parts (0, 2, 1, 3) gives the image
+        itself, and (0, 1, 2, 3) exchanges its upper right and lower left tiles.
     parts : int
         Tiles along each side.
 
     Raises
     ------
     ReproodError
-        When the sides are not divisible.
+        If the sides are not divisible.
+
+    Examples
+    --------
+    >>> image = torch.tensor([[[[1, 2], [3, 4]]]])
+    >>> jigsaw(image, torch.tensor([[0, 1, 2, 3]]), 2)[0, 0]
+    tensor([[1, 3],
+            [2, 4]])
     """
     batch, channels, height, width = images.shape
     if parts < 1 or height % parts or width % parts:
@@ -48,14 +55,23 @@ def jigsaw(images: Tensor, order: Tensor, parts: int) -> Tensor:
 
 
 def permutations(rank: Tensor, count: int) -> Tensor:
-    """The permutations of 0..count-1 at places `rank` (int64 [B], 0 = identity) of the dictionary: int64 [B, count]."""
+    """Return the permutations of 0..count-1 at lexicographic positions `rank` (int64 [B]): int64 [B, count].
+
+    Position 0 is the identity.
+
+    Examples
+    --------
+    >>> permutations(torch.tensor([0, 5]), 3)
+    tensor([[0, 1, 2],
+            [2, 1, 0]])
+    """
     digits = []
     for place in range(count):
         step = math.factorial(count - 1 - place)
         digits.append(rank // step)
         rank = rank % step
     order = torch.stack(digits, dim=1)
-    # Each digit counts the smaller numbers that come later.
+    # Each digit counts the smaller numbers to its right.
     for place in range(count - 2, -1, -1):
         later = order[:, place + 1 :]
         later += later >= order[:, place : place + 1]
@@ -63,7 +79,7 @@ def permutations(rank: Tensor, count: int) -> Tensor:
 
 
 def random_jigsaw(images: Tensor, generator: Generator, parts: int = 2) -> Tensor:
-    """`jigsaw` with an order per image, uniform over all but the identity (parts: 2 to 4).
+    """Apply `jigsaw` with an order per image, uniform over all but the identity (parts: 2 to 4).
 
     For two parts one of the 23 orders gives the image itself.
     """
@@ -75,9 +91,9 @@ def random_jigsaw(images: Tensor, generator: Generator, parts: int = 2) -> Tenso
 
 
 def random_quarter_turn(images: Tensor, generator: Generator) -> Tensor:
-    """Turn square images [B, C, S, S] counter-clockwise by 90, 180 or 270 degrees with equal probability, per image."""
+    """Rotate square images [B, C, S, S] by 90, 180 or 270 degrees with equal probability, per image."""
     if images.shape[-1] != images.shape[-2]:
-        raise ReproodError(f"random_quarter_turn takes square images, and these are {tuple(images.shape[-2:])}.")
+        raise ReproodError(f"random_quarter_turn takes square images, but these are {tuple(images.shape[-2:])}.")
     turns = torch.randint(1, 4, (len(images),), generator=generator, device=generator.device)
     return rotate(images, turns.to(images.device, non_blocking=True))
 
@@ -88,6 +104,7 @@ def blur(images: Tensor, deviation: Tensor, reach: int) -> Tensor:
     Parameters
     ----------
     images : uint8 Tensor [B, C, H, W]
+        Images to blur.
     deviation : Tensor [B]
         Pixels, above 0.
     reach : int
@@ -115,6 +132,6 @@ def blur(images: Tensor, deviation: Tensor, reach: int) -> Tensor:
 
 
 def random_blur(images: Tensor, generator: Generator, low: float = 0.6, high: float = 2.0) -> Tensor:
-    """`blur` with a standard deviation per image, uniform from `low` to `high` pixels, cut off at three of `high`."""
+    """Apply `blur` with a standard deviation per image, uniform from `low` to `high`, truncated at three of `high`."""
     draws = torch.rand(len(images), generator=generator, device=generator.device)
     return blur(images, low + (high - low) * draws, math.ceil(3 * high))

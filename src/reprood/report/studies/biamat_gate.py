@@ -12,7 +12,7 @@ COLOURS = (PALETTE[4], PALETTE[2], PALETTE[3], PALETTE[5])
 
 
 def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
-    """A histogram each auxiliary set (first seed), with the primary set's and the threshold; the IN shares by seed."""
+    """Draw a histogram per auxiliary set (first seed), with the primary set's and the threshold; IN shares by seed."""
     sets = list(dict.fromkeys(rows.loc[rows["metric"] == "threshold", "arm"]))
     colours = dict(zip(sets, (COLOURS * len(sets))[: len(sets)], strict=True))
     figure = new_figure(7.2, 2.5)

@@ -1,4 +1,4 @@
-"""Figure of CnC's synthetic images: what they look like, how unsure a plain classifier is of them, how they differ."""
+"""Figure of CnC's synthetic images: examples, how uncertain a plain classifier is on them, how much they differ."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ COLOURS = dict(zip(NAMES, (PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[4]), stri
 
 
 def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
-    """Left: images of every arm, from the same sources. Right: histogram of the entropy, and both means by seed."""
+    """Draw images of every arm, from the same sources (left), histograms of the entropy, and means by seed (right)."""
     arms = [arm for arm in NAMES if arm in set(rows["arm"])]
     figure = new_figure(7.2, 3.1)
     grid = figure.add_gridspec(1, 2, width_ratios=(1.15, 1))
@@ -42,7 +42,7 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
 
 
 def dots(axes: Axes, rows: pd.DataFrame, metric: str, arms: list[str]) -> None:
-    """A dot each seed and a bar at the mean, arm by arm."""
+    """Draw one dot per seed and a bar at the mean, arm by arm."""
     for place, arm in enumerate(arms):
         values = rows.loc[(rows["metric"] == metric) & (rows["arm"] == arm), "value"].to_numpy()
         axes.plot(np.full(len(values), place), values, "o", color=COLOURS[arm], markersize=3.5, alpha=0.7)

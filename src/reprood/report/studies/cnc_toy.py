@@ -18,7 +18,7 @@ HATCH = "#8a8a8a"
 
 
 def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
-    """Top: the first seed's maps, empty in-distribution polygons hatched. Bottom: their area, a dot each seed."""
+    """Draw the first seed's maps, empty in-distribution polygons hatched (top), and their area by seed (bottom)."""
     arms = [arm for arm in NAMES if arm in set(rows["arm"])]
     areas = rows[rows["metric"] == "empty_id_area"]
     figure = new_figure(7.2, 3.3)

@@ -1,4 +1,4 @@
-"""Figure of DIAS' fakes: images and maps of each kind, how sure a plain classifier is of them, whose label they get."""
+"""Figure of DIAS' fakes: images and maps of each kind, a plain classifier's confidence, and whose label they get."""
 
 from collections.abc import Mapping
 
@@ -26,7 +26,7 @@ STRIPS = {
 
 
 def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
-    """Left: images, maps and fakes. Right: distribution of the confidence; below its mean and the agreement by seed."""
+    """Draw images, maps and fakes (left); distribution and mean of the confidence, and agreement by seed (right)."""
     figure = new_figure(7.2, 3.5)
     grid = figure.add_gridspec(1, 2, width_ratios=(1.1, 1))
     left, right = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
@@ -51,7 +51,7 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
 
 
 def dots(axes: Axes, rows: pd.DataFrame, metric: str, arms: list[str]) -> None:
-    """A dot each seed and a bar at the mean, arm by arm."""
+    """Draw one dot per seed and a bar at the mean, arm by arm."""
     for place, arm in enumerate(arms):
         values = rows.loc[(rows["metric"] == metric) & (rows["arm"] == arm), "value"].to_numpy()
         axes.plot(np.full(len(values), place), values, "o", color=COLOURS[arm], markersize=3.5, alpha=0.7)
@@ -62,7 +62,7 @@ def dots(axes: Axes, rows: pd.DataFrame, metric: str, arms: list[str]) -> None:
 
 
 def strip(axes: Axes, images: np.ndarray) -> None:
-    """Images [n, H, W] or [n, H, W, C] side by side."""
+    """Draw images [n, H, W] or [n, H, W, C] in a row."""
     if images.ndim == 3:
         images = images[..., None]
     row = np.concatenate(list(np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)), axis=1)

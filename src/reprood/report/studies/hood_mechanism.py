@@ -1,4 +1,4 @@
-"""Figure of HOOD's mechanism: HSIC beside its mean over pairings, spread and norm of either set of features."""
+"""Figure of HOOD's mechanism: HSIC and its mean over pairings, spread and norm of either set of features."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ OUTLIER_COLOUR = OOD_COLOURS["near"]
 
 
 def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
-    """Left: HSIC of one batch, as paired and under random pairings. Then spreads and norms of the features by seed."""
+    """Draw HSIC of one batch, as paired and under random pairings (left); spreads and norms of features by seed."""
     methods = list(dict.fromkeys(rows.loc[rows["metric"] == "hsic", "arm"]))
     figure = new_figure(7.2, 2.6)
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.3, 1, 1))
@@ -33,14 +33,14 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
 
 
 def pairings(axes: Axes, arrays: Mapping[str, np.ndarray], methods: Sequence[str]) -> None:
-    """Random pairings of the first seed's first batch as small dots, its own pairing, and the mean over all."""
+    """Draw random pairings of the first seed's first batch as small dots, its own pairing, and the mean over all."""
     for place, method in enumerate(methods):
         values = arrays[f"pairings_{method}"]
-        found, expected = arrays[f"pair_{method}"]
+        paired, expected = arrays[f"pair_{method}"]
         around = place + 0.25 * np.linspace(-1, 1, len(values))
         axes.plot(around, values, ".", color="#999999", markersize=2, label="random pairings" if place == 0 else None)
         axes.plot([place - 0.32, place + 0.32], [expected] * 2, color="black", label="mean" if place == 0 else None)
-        axes.plot(place, found, "D", color=PALETTE[4], markersize=4, label="as paired" if place == 0 else None)
+        axes.plot(place, paired, "D", color=PALETTE[4], markersize=4, label="as paired" if place == 0 else None)
     axes.set_yscale("log")
     axes.set_ylabel("HSIC of one batch")
     axes.legend()
@@ -57,7 +57,7 @@ def dots(
     label: str,
     complement: bool,
 ) -> None:
-    """A dot each seed and a line at the mean, method by method; 1 minus the values with `complement`."""
+    """Draw one dot per seed and a line at the mean, method by method; 1 minus the values with `complement`."""
     for place, method in enumerate(methods):
         values = rows.loc[(rows["metric"] == metric) & (rows["arm"] == method), "value"].to_numpy()
         values = 1 - values if complement else values
@@ -67,7 +67,7 @@ def dots(
 
 
 def ticks(axes: Axes, methods: Sequence[str]) -> None:
-    """Names of the methods below."""
+    """Label the x axis with the names of the methods."""
     axes.set_xlim(-0.5, len(methods) - 0.5)
     axes.set_xticks(range(len(methods)), methods, rotation=30, ha="right", rotation_mode="anchor")
     axes.grid(visible=False, axis="x")

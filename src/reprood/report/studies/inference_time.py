@@ -1,4 +1,4 @@
-"""Figure of the inference times: milliseconds per image of every detector, beside the maximum softmax probability."""
+"""Figure of the inference times: milliseconds per image of every detector, and the ratio to MSP."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ NAMES = {
 
 
 def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
-    """A row for each detector: rounds as grey dots, each seed's median as a bar, the ratio to MSP on the right."""
+    """Draw a row per detector: rounds as grey dots, each seed's median as a bar, the ratio to MSP on the right."""
     arms = [arm for arm in NAMES if arm in set(rows["arm"])]
     figure = new_figure(5.2, 0.5 + 0.27 * len(arms))
     axes = figure.add_subplot()

@@ -17,7 +17,7 @@ ARM = re.compile(r"n(\d+)_m([\d.]+)")
 
 
 def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
-    """Above: histograms of the first seed with both components, and the share of OOD views. Below: strong views."""
+    """Draw histograms of the first seed with both components, the share of OOD views (top), strong views (bottom)."""
     figure = new_figure(7.2, 3.9)
     halves = figure.add_gridspec(2, 1, height_ratios=(1.75, 1))
     top, bottom = figure.add_subfigure(halves[0]), figure.add_subfigure(halves[1])
@@ -25,7 +25,7 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
     histogram(left, arrays)
     shares = rows[rows["metric"] == "share_ood"]
     settings = {
-        arm: (int(found[1]), float(found[2])) for arm in shares["arm"].unique() if (found := ARM.fullmatch(arm))
+        arm: (int(match[1]), float(match[2])) for arm in shares["arm"].unique() if (match := ARM.fullmatch(arm))
     }
     own_n, own_m = next(iter(settings.values()))  # the mixture's own setting comes first
     by_m = {m: arm for arm, (n, m) in settings.items() if n == own_n}
@@ -46,7 +46,7 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
 
 
 def histogram(axes: Axes, arrays: Mapping[str, np.ndarray]) -> None:
-    """Log-losses of both kinds of view, densities of the components over them, and where p falls below one half."""
+    """Draw log-losses of both kinds of view, the densities of the components, and where p falls below one half."""
     edges = arrays["edges"]
     total = arrays["weak"].sum() + arrays["strong"].sum()
     bin_width = edges[1] - edges[0]
@@ -71,7 +71,7 @@ def histogram(axes: Axes, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def grid(axes: Axes, shares: pd.DataFrame, arms: Mapping[float, str], label: str) -> None:
-    """Share of OOD views along one parameter: a dot each seed, the mean as a line; weak views beside it."""
+    """Draw the share of OOD views along one parameter: one dot per seed, the mean as a line; also of weak views."""
     by_arm = {arm: part.to_numpy() for arm, part in shares.groupby("arm")["value"]}
     for name, colour in VIEWS.items():
         values = {x: by_arm[arm if name == "strong" else "weak"] for x, arm in sorted(arms.items())}
@@ -84,7 +84,7 @@ def grid(axes: Axes, shares: pd.DataFrame, arms: Mapping[float, str], label: str
 
 
 def strip(axes: Axes, images: np.ndarray) -> None:
-    """Images [n, H, W, C] side by side; nothing when there are none."""
+    """Draw images [n, H, W, C] in a row; the word "none" without images."""
     axes.grid(visible=False)
     axes.set(xticks=(), yticks=())
     axes.spines[:].set_visible(False)

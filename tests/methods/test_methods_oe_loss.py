@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from reprood.detectors.logits import oe_cross_entropy
-from reprood.methods.oe_loss import oe_loss, uniform_cross_entropy
+from reprood.methods.oe import oe_loss, uniform_cross_entropy
 
 
 def slow(logits: Tensor, labels: Tensor, outlier_logits: Tensor, weight: float) -> float:
