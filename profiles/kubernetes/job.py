@@ -1,11 +1,11 @@
-"""One Snakemake job as one Kubernetes Job, by `kubectl`: what `cluster-generic` calls (see config.yaml here).
+"""Run one Snakemake job as one Kubernetes Job through `kubectl`; called by `cluster-generic` (see config.yaml here).
 
     python job.py submit --cpus 1 --memory-mb 3000 --gpus 0 --minutes 60 SCRIPT    prints the Job's name
     python job.py status NAME                                                      running, success or failed
     python job.py cancel NAME...
 
-The cluster's side (--image, --claim, --mount, --namespace) comes from the variable REPROOD_KUBERNETES.
-`submit --print` shows the manifest instead of creating it.
+The cluster (image, claim, mount, namespace) is described in cluster.json next to this file, a copy of
+cluster.example.json. `submit --print` shows the manifest instead of creating it.
 """
 
 import argparse
@@ -15,49 +15,70 @@ import shlex
 import subprocess
 import sys
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-VARIABLE = "REPROOD_KUBERNETES"
+SETTINGS = Path(__file__).with_name("cluster.json")
 
 
-def cluster(text: str) -> argparse.Namespace:
-    """What the variable says of the cluster."""
-    parser = argparse.ArgumentParser(prog=VARIABLE, description="Options in the variable.", exit_on_error=True)
-    parser.add_argument("--image", required=True, help="the image with the environment of the lock (Dockerfile)")
-    parser.add_argument("--claim", required=True, help="a ReadWriteMany volume claim that holds the checkout")
-    parser.add_argument("--mount", required=True, help="where the claim is mounted: the same path here and in the pods")
-    parser.add_argument("--namespace", default="default")
-    return parser.parse_args(shlex.split(text))
+@dataclass(frozen=True)
+class Cluster:
+    """Where jobs run.
+
+    Attributes
+    ----------
+    image : str
+        The image with the environment of the lock (Dockerfile).
+    claim : str
+        A ReadWriteMany volume claim that holds the checkout.
+    mount : str
+        Where the claim is mounted: the same path here and in the pods.
+    namespace : str
+    """
+
+    image: str
+    claim: str
+    mount: str
+    namespace: str = "default"
 
 
-def manifest(
-    script: str, asked: argparse.Namespace, place: argparse.Namespace, folder: Path, name: str
-) -> dict[str, Any]:
-    """The Job: resources as asked, the script's text as its command, the files' owner as its user.
+def read_cluster(path: Path) -> Cluster:
+    """Read the description of the cluster; a mistake ends the program with one sentence."""
+    try:
+        cluster = Cluster(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        sys.exit(f"job.py: error: {path} is missing; copy cluster.example.json and fill it in (docs/cluster.md).")
+    except (ValueError, TypeError) as error:
+        sys.exit(f"job.py: error: {path}: {error}; expected the keys of cluster.example.json (docs/cluster.md).")
+    return cluster
+
+
+def manifest(script: str, options: argparse.Namespace, cluster: Cluster, folder: Path, name: str) -> dict[str, Any]:
+    """Return the Job: resources of the options, the script's text as its command, the files' owner as its user.
 
     A pod that is evicted, preempted or on a node that died is replaced and does not count as a failure (a training then
-    goes on from its checkpoint); one whose command fails ends the Job at once, and Snakemake decides what follows.
+    resumes from its checkpoint); one whose command fails ends the Job at once, and Snakemake decides what follows.
     """
-    amounts = {"cpu": str(asked.cpus), "memory": f"{asked.memory_mb}M"}
-    if asked.gpus:
-        amounts["nvidia.com/gpu"] = str(asked.gpus)
+    amounts = {"cpu": str(options.cpus), "memory": f"{options.memory_mb}M"}
+    if options.gpus:
+        amounts["nvidia.com/gpu"] = str(options.gpus)
     container = {
         "name": "job",
-        "image": place.image,
+        "image": cluster.image,
         "command": ["/bin/sh", "-c", script],
         "workingDir": str(folder),
         "env": [{"name": "PYTHONPATH", "value": str(folder / "src")}, {"name": "HOME", "value": "/tmp"}],
         "resources": {"requests": amounts, "limits": amounts},
-        "volumeMounts": [{"name": "work", "mountPath": place.mount}],
+        "volumeMounts": [{"name": "work", "mountPath": cluster.mount}],
     }
     pod = {
         "restartPolicy": "Never",
         "securityContext": {"runAsUser": os.getuid(), "runAsGroup": os.getgid()},
         "containers": [container],
-        "volumes": [{"name": "work", "persistentVolumeClaim": {"claimName": place.claim}}],
+        "volumes": [{"name": "work", "persistentVolumeClaim": {"claimName": cluster.claim}}],
     }
-    if asked.gpus:
+    if options.gpus:
         pod["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     failure = [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
@@ -66,10 +87,10 @@ def manifest(
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": name, "namespace": place.namespace, "labels": {"app": "reprood"}},
+        "metadata": {"name": name, "namespace": cluster.namespace, "labels": {"app": "reprood"}},
         "spec": {
             "backoffLimit": 3,
-            "activeDeadlineSeconds": 60 * asked.minutes,
+            "activeDeadlineSeconds": 60 * options.minutes,
             "ttlSecondsAfterFinished": 86400,
             "podFailurePolicy": {"rules": failure},
             "template": {"metadata": {"labels": {"app": "reprood"}}, "spec": pod},
@@ -77,9 +98,9 @@ def manifest(
     }
 
 
-def kubectl(place: argparse.Namespace, *arguments: str, given: str = "") -> str:
-    """Standard output of kubectl; one sentence when it fails."""
-    command = ["kubectl", "--namespace", place.namespace, *arguments]
+def kubectl(cluster: Cluster, *arguments: str, given: str = "") -> str:
+    """Return the standard output of kubectl; a failure ends the program with one sentence."""
+    command = ["kubectl", "--namespace", cluster.namespace, *arguments]
     try:
         done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -90,42 +111,42 @@ def kubectl(place: argparse.Namespace, *arguments: str, given: str = "") -> str:
 
 
 def status(record: dict[str, Any]) -> str:
-    """What Snakemake is told of a Job."""
+    """Return the state of a Job for Snakemake."""
     conditions = record.get("status", {}).get("conditions", [])
     true = {condition["type"] for condition in conditions if condition["status"] == "True"}
     return "success" if "Complete" in true else "failed" if "Failed" in true else "running"
 
 
 def main(arguments: list[str]) -> None:
-    """Submit, status or cancel."""
+    """Submit a job, print its status, or cancel jobs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    orders = parser.add_subparsers(dest="order", required=True)
-    submit = orders.add_parser("submit")
+    commands = parser.add_subparsers(dest="command", required=True)
+    submit = commands.add_parser("submit")
     for amount in ("cpus", "memory-mb", "gpus", "minutes"):
         submit.add_argument(f"--{amount}", type=int, required=True)
     submit.add_argument("--print", action="store_true", help="show the manifest, create nothing")
     submit.add_argument("script", type=Path)
-    orders.add_parser("status").add_argument("name")
-    orders.add_parser("cancel").add_argument("names", nargs="+")
-    asked = parser.parse_args(arguments)
-    if VARIABLE not in os.environ:
-        sys.exit(f"job.py: error: the variable {VARIABLE} is not set (docs/cluster.md: image, claim, mount).")
-    place = cluster(os.environ[VARIABLE])
-    if asked.order == "submit":
+    commands.add_parser("status").add_argument("name")
+    commands.add_parser("cancel").add_argument("names", nargs="+")
+    options = parser.parse_args(arguments)
+    cluster = read_cluster(SETTINGS)
+    if options.command == "submit":
         folder = Path.cwd()
-        if not folder.is_relative_to(place.mount):
-            sys.exit(f"job.py: error: {folder} is not below --mount {place.mount}; the pods would not see it.")
+        if not folder.is_relative_to(cluster.mount):
+            sys.exit(
+                f"job.py: error: {folder} is not in {cluster.mount} (cluster.json: mount), so pods would not see it."
+            )
         name = f"reprood-{uuid.uuid4().hex[:12]}"
-        text = json.dumps(manifest(asked.script.read_text(), asked, place, folder, name), indent=1)
-        if asked.print:
+        text = json.dumps(manifest(options.script.read_text(), options, cluster, folder, name), indent=1)
+        if options.print:
             print(text)
             return
-        kubectl(place, "create", "-f", "-", given=text)
+        kubectl(cluster, "create", "-f", "-", given=text)
         print(name)
-    elif asked.order == "status":
-        print(status(json.loads(kubectl(place, "get", "job", asked.name, "-o", "json"))))
+    elif options.command == "status":
+        print(status(json.loads(kubectl(cluster, "get", "job", options.name, "-o", "json"))))
     else:
-        kubectl(place, "delete", "job", "--wait=false", "--ignore-not-found", *asked.names)
+        kubectl(cluster, "delete", "job", "--wait=false", "--ignore-not-found", *options.names)
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def asked(**changed: int) -> argparse.Namespace:
 
 
 def test_manifest_asks_for_what_the_rule_asks(job):
-    place = job.cluster("--image i:1 --claim disk --mount /work")
+    place = job.Cluster(image="i:1", claim="disk", mount="/work")
     text = "cd '/work/a b' && python -m snakemake \"$HOME\""
     plain = job.manifest(text, asked(), place, Path("/work/a b"), "reprood-1")
     pod = plain["spec"]["template"]["spec"]
@@ -192,7 +192,7 @@ def test_manifest_asks_for_what_the_rule_asks(job):
 
 def test_manifest_is_valid(job):
     validate = pytest.importorskip("kubernetes_validate", reason="needs the schemas of kubernetes-validate")
-    place = job.cluster("--image i:1 --claim disk --mount /work --namespace lab")
+    place = job.Cluster(image="i:1", claim="disk", mount="/work", namespace="lab")
     for gpus in (0, 1):
         record = job.manifest("true", asked(gpus=gpus), place, Path("/work"), "reprood-1")
         assert validate.validate(json.loads(json.dumps(record)), "1.31", strict=True)
@@ -211,23 +211,29 @@ def test_status_of_a_job(job):
     assert job.status(condition("Failed", "True")) == "failed"
 
 
-def test_mistakes_are_one_sentence(job, monkeypatch, tmp_path, capsys):
+def test_mistakes_are_one_sentence(job, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     order = ["submit", "--cpus", "1", "--memory-mb", "1", "--gpus", "0", "--minutes", "1", "script"]
-    monkeypatch.delenv(job.VARIABLE, raising=False)
-    with pytest.raises(SystemExit, match="REPROOD_KUBERNETES is not set"):
+    monkeypatch.setattr(job, "SETTINGS", tmp_path / "cluster.json")
+    with pytest.raises(SystemExit, match=r"cluster.json is missing; copy cluster.example.json"):
         job.main(order)
-    monkeypatch.setenv(job.VARIABLE, "--image i --claim c --mount /elsewhere")
-    with pytest.raises(SystemExit, match="is not below --mount /elsewhere"):
-        job.main(order)
-    monkeypatch.setenv(job.VARIABLE, "--image i")
-    with pytest.raises(SystemExit):
-        job.main(order)
-    assert "required: --claim, --mount" in capsys.readouterr().err
-    monkeypatch.setenv(job.VARIABLE, f"--image i --claim c --mount {tmp_path}")
+    for text, words in (
+        ('{"image": "i", "claim": "c", "mount": "/elsewhere"}', "is not in /elsewhere"),
+        ('{"image": "i"}', "missing 2 required positional arguments: 'claim' and 'mount'"),
+        ('{"image": "i", "claim": "c", "mount": "/", "zone": "z"}', "unexpected keyword argument 'zone'"),
+        ("image: i", "cluster.json: Expecting value"),
+    ):
+        job.SETTINGS.write_text(text)
+        with pytest.raises(SystemExit, match=words):
+            job.main(order)
+    job.SETTINGS.write_text(json.dumps({"image": "i", "claim": "c", "mount": str(tmp_path)}))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit, match="there is no kubectl"):
         job.main(["status", "reprood-1"])
+
+
+def test_the_example_describes_a_cluster(job):
+    assert job.read_cluster(ROOT / "profiles" / "kubernetes" / "cluster.example.json").mount == "/work"
 
 
 KUBECTL = """#!{python}
@@ -259,7 +265,8 @@ def test_jobs_go_through_kubectl(tmp_path):
     (tools / "kubectl").write_text(KUBECTL.format(python=sys.executable, store=str(tools)))
     (tools / "kubectl").chmod(0o755)
     checkout.env["PATH"] = f"{tools}:{checkout.env['PATH']}"
-    checkout.env["REPROOD_KUBERNETES"] = f"--image i --claim c --mount {tmp_path}"
+    settings = {"image": "i", "claim": "c", "mount": str(tmp_path)}
+    (checkout.folder / "profiles" / "kubernetes" / "cluster.json").write_text(json.dumps(settings))
     target = "data/benchmarks/smoke_defects/test/meta.json"
     command = ("snakemake", "--workflow-profile", "profiles/kubernetes", target, "--config", "suite=smoke")
     checkout.run(*command, timeout=120)

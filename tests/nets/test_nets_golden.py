@@ -87,7 +87,7 @@ def wrn_name(name: str) -> str:
 
 def test_wide_resnet_forward() -> None:
     folder = golden_files.golden_folder()
-    if "REPROOD_GOLDEN_DIR" in os.environ and not (folder / "hood" / "wrn_forward.npz").exists():
+    if golden_files.GOLDEN_DIR in os.environ and not (folder / "hood" / "wrn_forward.npz").exists():
         pytest.skip(f"{folder} has no hood/wrn_forward.npz")
     arrays = golden_files.load("hood", "wrn_forward")
     model = Classifier(

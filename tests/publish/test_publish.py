@@ -1,4 +1,4 @@
-"""Releases: the same results give the same bytes, every tampering is found and named, archives cannot harm."""
+"""Releases: the same results give the same bytes, every change is found and named, archives cannot harm."""
 
 import json
 import shutil
@@ -19,12 +19,12 @@ from reprood.audit.papers import load_papers
 from reprood.audit.verdicts import audit
 from reprood.cli.main import app
 from reprood.core.errors import ReproodError
-from reprood.core.files import canonical_json
+from reprood.core.files import canonical_json, sha256_file
 from reprood.evaluate.collect import collect
 from reprood.publish.bill import bill_of, locked
 from reprood.publish.build import build_release
 from reprood.publish.compare import beyond_noise, compare
-from reprood.publish.contents import CODE, METADATA, ROOT_FILES, SIGNATURE, SUITE, SUMS
+from reprood.publish.contents import CODE, METADATA, ROOT_FILES, SIGNATURE, SUITE, SUMS, fingerprints
 from reprood.publish.seal import write_sums
 from reprood.publish.unpack import opened
 from reprood.publish.verify import verify
@@ -90,12 +90,13 @@ def copy(release, tmp_path):
 
 
 def wrong(folder, **options) -> dict[str, tuple[str, ...]]:
-    return {check.name: check.found for check in verify(folder, **options) if check.holds is False}
+    return {check.name: check.details for check in verify(folder, **options).checks if check.holds is False}
 
 
 def test_a_release_holds_and_says_so(release):
-    checks = verify(release)
-    assert [check.holds for check in checks] == [True, None, *[True] * 8]
+    verification = verify(release)
+    assert [check.holds for check in verification.checks] == [True, None, *[True] * 8]
+    assert (verification.skipped, verification.failed) == (0, [])
     done = CliRunner().invoke(app, ["verify", str(release)])
     assert done.exit_code == 0
     assert "All 9 checks hold." in done.stdout
@@ -228,7 +229,7 @@ def a_page(folder):
 
 
 FILES = "files are those that were listed"
-TAMPERINGS = [  # what is done, the checks that fail even when the checksums are written anew, and what is said
+TAMPERINGS = [  # the change, the checks that fail even when the checksums are rewritten, and the message
     (one_prediction, {"metrics follow from the predictions"}, "runs/toy/good/1/metrics.csv: "),
     (one_number_of_a_table, {"tables follow from the results"}, "reports/tables/toy/classification.csv"),
     (one_metric, {"metrics follow from the predictions"}, "runs/toy/good/0/metrics.csv"),
@@ -249,7 +250,7 @@ def test_tampering_is_found_and_named(copy, tamper, failing, words):
     tamper(copy)
     found = wrong(copy)
     assert FILES in found
-    write_sums(copy)  # a careful tamperer writes the checksums anew
+    write_sums(copy)  # a careful tamperer rewrites the checksums
     found = wrong(copy)
     assert FILES not in found
     assert failing <= set(found)
@@ -319,7 +320,7 @@ def test_hostile_archives_are_not_opened(release, tmp_path, member, words):
 def test_bombs_and_other_files_are_refused(tmp_path, monkeypatch):
     import reprood.publish.unpack
 
-    monkeypatch.setattr(reprood.publish.unpack, "MOST", 1000)
+    monkeypatch.setattr(reprood.publish.unpack, "MAX_BYTES", 1000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a", b"0" * 5000)
     with pytest.raises(ReproodError, match="would unpack to more"), opened(tmp_path / "bomb.zip"):
@@ -342,7 +343,7 @@ def test_paths_of_the_checksums_stay_inside_and_links_are_refused(copy):
         verify(copy)
 
 
-def test_what_is_missing_is_told_before_anything_is_written(checkout, tmp_path):
+def test_what_is_missing_is_named_before_anything_is_written(checkout, tmp_path):
     part = tmp_path / "part"
     shutil.copytree(checkout, part)
     (part / "runs/toy/erm/0/metrics.csv").unlink()
@@ -354,18 +355,50 @@ def test_what_is_missing_is_told_before_anything_is_written(checkout, tmp_path):
 # --- comparison, bill, imports ---
 
 
-def test_pages_of_other_code_are_not_held_against_a_release(copy):
-    """Tables and pages are compared only by the code that wrote them; numbers and verdicts always."""
-    page = copy / "reports" / "index.html"
-    page.write_text(page.read_text().replace("<h1", "<h1 class='older'", 1))
+PARTS = {  # a part of the code, and how many checks are made by other code when it has changed
+    "suite": 7, "metrics": 2, "verdicts": 1, "tables": 1, "pages": 1, "templates": 1,
+}  # fmt: skip
+
+
+def test_every_part_of_the_code_is_recorded(release):
+    record = json.loads((release / CODE).read_text())
+    assert {part: record[part] for part in PARTS} == fingerprints()
+    assert set(record) == {"revision", *PARTS}
+
+
+def of_other_code(folder, part):
+    """Change a fingerprint, with the description and the checksums."""
+    record = json.loads((folder / CODE).read_text())
+    (folder / CODE).write_text(json.dumps({**record, part: "0" * 16, "revision": "abc1234"}))
+    description = json.loads((folder / METADATA).read_text())
+    entity = next(entity for entity in description["@graph"] if entity["@id"] == CODE)
+    entity["sha256"] = sha256_file(folder / CODE)
+    (folder / METADATA).write_text(json.dumps(description))
+    write_sums(folder)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_parts_computed_by_other_code_are_not_recomputed(copy, part):
+    of_other_code(copy, part)
+    verification = verify(copy)
+    assert (verification.skipped, verification.failed, verification.revision) == (PARTS[part], [], "abc1234")
+    assert all(check.details for check in verification.checks if check.holds is None)
+
+
+def test_a_release_of_other_code_is_neither_accepted_nor_rejected(copy):
+    of_other_code(copy, "suite")
+    done = CliRunner().invoke(app, ["verify", str(copy)])
+    assert done.exit_code == 3
+    assert "7 were not made, because the release was made with other code (revision abc1234)" in done.stdout
+    assert "git worktree add ../recompute abc1234" in done.stdout
+
+
+def test_a_stated_revision_is_never_a_command(copy):
     record = json.loads((copy / CODE).read_text())
-    (copy / CODE).write_text(json.dumps({**record, "templates": "0" * 16, "revision": "abc"}))
-    found = {check.name: check for check in verify(copy)}
-    assert found["pages follow from the results"].holds is None
-    assert "1 files differ, but other code wrote them (revision abc)" in found["pages follow from the results"].found[0]
-    assert found["tables follow from the results"].holds is True
-    (copy / CODE).write_text(json.dumps(record))
-    assert {check.name: check for check in verify(copy)}["pages follow from the results"].holds is False
+    (copy / CODE).write_text(json.dumps({**record, "suite": "", "revision": "main; rm -rf /"}))
+    assert verify(copy).revision == ""
+    (copy / CODE).write_text("[]")
+    assert verify(copy).skipped == 7
 
 
 def test_two_releases_are_compared(release, copy):
@@ -400,6 +433,19 @@ def test_the_bill_lists_every_locked_package_with_its_licence():
     assert len(torch["hashes"][0]["content"]) == 64
     named = [component for component in bill["components"] if "licenses" in component]
     assert len(named) > 0.7 * len(bill["components"])
+
+
+def test_the_bill_is_valid_cyclonedx():
+    """By the schema, and read back by the reference library."""
+    from cyclonedx.model.bom import Bom
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    bill = bill_of(ROOT / "requirements.lock", "0.1.0")
+    validator = JsonStrictValidator(SchemaVersion.V1_5)
+    assert validator.validate_str(json.dumps(bill)) is None
+    assert len(Bom.from_json(bill).components) == len(bill["components"])
+    assert validator.validate_str(json.dumps({**bill, "version": "one"})) is not None
 
 
 def test_verification_needs_no_torch():

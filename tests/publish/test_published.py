@@ -1,51 +1,52 @@
-"""The releases in `published/` are whole and signed, and their numbers follow from their predictions."""
+"""The releases in `published/` are complete and signed; the code revision in them recomputes their numbers."""
 
+import shutil
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from reprood.cli.main import app
 from reprood.core.files import read_json
-from reprood.evaluate.table import evaluate_run, read_metrics
-from reprood.publish.contents import SIGNATURE, SUITE, suite_record
-from reprood.publish.rerun import choose
+from reprood.publish.contents import CODE, SIGNATURE
 from reprood.publish.seal import check_signature, differences, read_sums, sums_of
-from reprood.publish.verify import same_numbers
 
 PUBLISHED = Path(__file__).parents[2] / "published"
 RELEASES = sorted(path.parent for path in PUBLISHED.glob(f"*/{SIGNATURE}"))
-ORDER = ["split", "score", "metric"]
+each_release = pytest.mark.parametrize("folder", RELEASES, ids=lambda folder: folder.name)
 
 
 def test_there_is_one_and_the_page_names_all():
     assert RELEASES
-    told = (PUBLISHED / "README.md").read_text()
-    assert all(f"[`{folder.name}`]({folder.name})" in told for folder in RELEASES)
+    text = (PUBLISHED / "README.md").read_text()
+    assert all(f"[`{folder.name}`]({folder.name})" in text for folder in RELEASES)
 
 
-@pytest.mark.parametrize("folder", RELEASES, ids=lambda folder: folder.name)
-def test_a_release_is_whole_signed_and_small(folder):
+@each_release
+def test_a_release_is_complete_signed_and_small(folder):
     assert differences(read_sums(folder), sums_of(folder)) == []
-    holds, said = check_signature(folder, PUBLISHED / "allowed_signers")
-    assert holds, said
+    holds, text = check_signature(folder, PUBLISHED / "allowed_signers")
+    assert holds, text
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 60e6
     assert not {".safetensors", ".npy", ".npz", ".png", ".jpg"} & {path.suffix for path in files}
 
 
-@pytest.mark.parametrize("folder", RELEASES, ids=lambda folder: folder.name)
-def test_metrics_follow_from_predictions(folder, tmp_path):
-    """Some runs here; `reprood verify` does all, and verdicts, tables and pages."""
-    _, suite = suite_record(read_json(folder / SUITE))
-    table = pd.read_parquet(folder / "results" / "metrics.parquet")
-    for benchmark, method, seed in choose(folder, 6, np.random.default_rng(0)):
-        run = folder / "runs" / benchmark / method / str(seed)
-        out = tmp_path / "metrics.csv"
-        evaluate_run(run / "predictions.parquet", suite.benchmarks[benchmark], benchmark, method, seed, out)
-        computed, stated = (
-            read_metrics(path).sort_values(ORDER, ignore_index=True) for path in (out, run / "metrics.csv")
-        )
-        assert same_numbers(computed, stated), run
-        rows = table[(table["benchmark"] == benchmark) & (table["method"] == method) & (table["seed"] == seed)]
-        assert set(stated["value"].round(9)) <= set(rows["value"].round(9)), run
+@each_release
+def test_a_release_of_other_code_is_not_recomputed_and_verify_says_so(folder, tmp_path):
+    """Fails once for a release that this very code made: such a release needs a test that recomputes it."""
+    options = ["--signers", str(PUBLISHED / "allowed_signers")]
+    done = CliRunner().invoke(app, ["verify", str(folder), *options])
+    assert done.exit_code == 3, done.stdout
+    revision = read_json(folder / CODE)["revision"]
+    sentence = " ".join(done.stdout.split("\n")[-2].split())
+    assert sentence.startswith("3 checks hold; 7 were not made, because the release was made with other code")
+    assert f"git worktree add ../recompute {revision} && " in sentence
+    assert done.stdout.count("not checked") == 7
+
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    with open(copy / "results" / "metrics.csv", "a") as stream:
+        stream.write("x")
+    done = CliRunner().invoke(app, ["verify", str(copy), *options])
+    assert done.exit_code == 1
+    assert "files are those that were listed" in str(done.exception)

@@ -10,7 +10,7 @@ import typer
 from reprood.cli.options import Out, parse, parse_record, validated
 from reprood.core.checksums import checked_job
 from reprood.core.errors import ReproodError
-from reprood.core.process import pin_threads
+from reprood.core.process import MIRRORS, OFFLINE, pin_threads
 from reprood.pipeline.outputs import SPLIT_FILES, of_splits, within
 
 if TYPE_CHECKING:
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 data_app = typer.Typer(no_args_is_help=True, help="Prepare data sets and benchmarks as memory-mapped arrays.")
 
-Mirrors = Annotated[
-    str, typer.Option("--mirrors", envvar="REPROOD_MIRRORS", help="Folders or URLs to try first, one per line.")
-]
+Mirrors = Annotated[str, typer.Option("--mirrors", envvar=MIRRORS, help="Folders or URLs to try first, one per line.")]
 
 
 def show_progress(name: str) -> "Progress":
@@ -51,7 +49,7 @@ def data_dataset(
     entry: Annotated[str, typer.Option(help="The catalogue entry as JSON; default: config/datasets.yaml.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder; default: data/NAME/SPLIT.")] = None,
     mirrors: Mirrors = "",
-    offline: Annotated[bool, typer.Option(envvar="REPROOD_OFFLINE", help="Do not use official URLs.")] = False,
+    offline: Annotated[bool, typer.Option(envvar=OFFLINE, help="Do not use official URLs.")] = False,
     downloads: Annotated[Path, typer.Option(help="Folder that keeps downloaded files.")] = Path("state/downloads"),
 ) -> None:
     """Fetch one split of a data set and write it as arrays.

@@ -6,10 +6,12 @@ Heavy packages are imported inside the commands, so that `--help` and completion
 
 import atexit
 import errno
-import hashlib
 import os
+import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -23,9 +25,8 @@ from reprood.cli.report import report_app
 from reprood.core.checksums import checked_job
 from reprood.core.errors import ReproodError
 from reprood.core.printable import printable as printable
-from reprood.core.process import pin_threads
-from reprood.offload.adopt import VARIABLE as OFFLOADED
-from reprood.pipeline.outputs import MODEL_FILES, STUDY_FILES, of_runs, of_splits, within
+from reprood.core.process import CHECKPOINT_SECONDS, DEVICE, STOPPED, pin_threads
+from reprood.pipeline.outputs import MODEL_FILES, STUDY_FILES, of_runs, of_splits, resume_key, within
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,12 +46,31 @@ for verb in (cli_publish.publish, cli_publish.verify, cli_publish.compare):
 
 JOBS = ("data", "train", "predict", "study", "evaluate", "audit", "examples", "report")  # verbs that the workflow runs
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
-Device = Annotated[str, typer.Option("--device", envvar="REPROOD_DEVICE", help="auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option("--device", envvar=DEVICE, help="auto, cpu or cuda.")]
+ShareGpu = Annotated[bool, typer.Option("--share-gpu", help="Do not wait until the GPU is free of other jobs.")]
 
 
-def _state_key(settings: str, code: str) -> str:
-    """Edited code or settings never resume an old state."""
-    return hashlib.sha256(f"{code} {settings}".encode()).hexdigest()[:16]
+def _gpu(device: str, share: bool) -> AbstractContextManager[str | None]:
+    """Hold one GPU for a job, unless it may share the visible one with others."""
+    from reprood.core.gpus import one_gpu
+
+    return nullcontext() if share else one_gpu(device)
+
+
+@contextmanager
+def _sigterm_noted() -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether SIGTERM has come; a second SIGTERM ends the process at once."""
+    received = []
+
+    def note(number: int, _: object) -> None:
+        received.append(number)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        yield lambda: bool(received)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @app.command()
@@ -62,45 +82,48 @@ def train(
     threads: Threads = 1,
     device: Device = "auto",
     checkpoint_seconds: Annotated[
-        float, typer.Option(envvar="REPROOD_CHECKPOINT_SECONDS", help="Seconds between two checkpoints.")
+        float, typer.Option(envvar=CHECKPOINT_SECONDS, help="Seconds between two checkpoints.")
     ] = 30.0,
+    share_gpu: ShareGpu = False,
     data_parallel: Annotated[
         bool, typer.Option("--data-parallel", help="Share every batch with the other processes started by torchrun.")
     ] = False,
 ) -> None:
-    """Train one run (benchmark x method x seed); resumes from its last checkpoint if there is one."""
+    """Train one run (benchmark x method x seed); resumes from its last checkpoint if there is one.
+
+    On SIGTERM the training writes a checkpoint and exits with status 75.
+    """
     pin_threads(threads)
-    from reprood.core.gpus import one_gpu
     from reprood.core.machine import describe_machine
     from reprood.core.progress import TrainingProgress
 
     record = parse_record(settings, "--settings", "benchmark", "method", "seed")
-    if delivery := os.environ.get(OFFLOADED):
-        from reprood.offload.adopt import adopt_training
-
-        with checked_job([], within(out, MODEL_FILES)):
-            adopt_training(Path(delivery), settings, record, code, out)
-        return
     name = "/".join(str(record[key]) for key in ("benchmark", "method", "seed"))
     reads = of_splits(data, ("train", "validation", "test", *record.get("auxiliary", ())))
     writes = within(out, MODEL_FILES) if not data_parallel or os.environ.get("RANK", "0") == "0" else []
     heartbeat = Path("logs/heartbeat") / f"{name.replace('/', '.')}.json" if writes else None
-    with checked_job(reads, writes), one_gpu(device), TrainingProgress(heartbeat) as progress:
+    with checked_job(reads, writes), _gpu(device, share_gpu), TrainingProgress(heartbeat) as progress:
+        from reprood.engine.run import Stopped
         from reprood.train.run import train_run
 
-        train_run(
-            record,
-            data=data,
-            out=out,
-            state=Path("state/train") / name / _state_key(settings, code),
-            device=device,
-            threads=threads,
-            checkpoint_seconds=checkpoint_seconds,
-            code=code,
-            machine=describe_machine(),
-            progress=progress,
-            data_parallel=data_parallel,
-        )
+        try:
+            with _sigterm_noted() as stop:
+                train_run(
+                    record,
+                    data=data,
+                    out=out,
+                    state=Path("state/train") / name / resume_key(settings, code),
+                    device=device,
+                    threads=threads,
+                    checkpoint_seconds=checkpoint_seconds,
+                    code=code,
+                    machine=describe_machine(),
+                    progress=progress,
+                    stop=stop,
+                    data_parallel=data_parallel,
+                )
+        except Stopped as stopped:
+            raise typer.Exit(STOPPED) from stopped
 
 
 @app.command()
@@ -111,20 +134,13 @@ def predict(
     out: Out,
     threads: Threads = 1,
     device: Device = "auto",
+    share_gpu: ShareGpu = False,
 ) -> None:
     """Run a trained model on every test split; write one row a sample with every score."""
     pin_threads(threads)
-    from reprood.core.gpus import one_gpu
-
     record = parse_record(settings, "--settings", "splits", "detectors")
-    if delivery := os.environ.get(OFFLOADED):
-        from reprood.offload.adopt import adopt_prediction
-
-        with checked_job(within(run, MODEL_FILES[:2]), [out]):
-            adopt_prediction(Path(delivery), settings, run, out)
-        return
     reads = [*of_splits(data, record["splits"]), *within(run, MODEL_FILES[:2])]
-    with checked_job(reads, [out]), one_gpu(device):
+    with checked_job(reads, [out]), _gpu(device, share_gpu):
         from reprood.predict.run import predict_run
 
         predict_run(
@@ -150,17 +166,15 @@ def study(
 ) -> None:
     """Carry out a study: an analysis that is not a benchmark (a toy problem, a mechanism, a timing)."""
     pin_threads(threads)
-    from reprood.core.gpus import one_gpu
-
     record = parse_record(settings, "--settings", "name", "use", "set", "seeds", "benchmark", "methods", "suite_seed")
     jobs = [(record["benchmark"], method, seed) for method in record["methods"] for seed in record["seeds"]]
     reads = of_runs(runs, jobs, *MODEL_FILES[:2])
     if record["benchmark"]:
         reads += of_splits(data / record["benchmark"], ("train", "validation", "test", *record["auxiliary"]))
-    with checked_job(reads, within(out, STUDY_FILES)), one_gpu(device):
+    with checked_job(reads, within(out, STUDY_FILES)), _gpu(device, share=False):
         from reprood.studies.run import run_study
 
-        state = Path("state/study") / record["name"] / _state_key(settings, code)
+        state = Path("state/study") / record["name"] / resume_key(settings, code)
         run_study(record, data=data, runs=runs, out=out, state=state, device=device, threads=threads)
 
 

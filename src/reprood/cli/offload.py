@@ -1,4 +1,4 @@
-"""The verbs of work done on another machine; see `reprood.cli.main` and `docs/offload.md`."""
+"""Commands `reprood offload pack` and `reprood offload merge`; see docs/offload.md."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from reprood.core.errors import ReproodError
 
 offload_app = typer.Typer(
     no_args_is_help=True,
-    help="Train and predict on another machine, which has torch and neither a network nor Snakemake.\n\n"
+    help="Train and predict on another machine that has torch but no network and no Snakemake.\n\n"
     "[bold]pack[/bold] here, [bold]python bundle/run.py[/bold] there, [bold]merge[/bold] here.",
 )
 
@@ -18,7 +18,7 @@ Config = Annotated[list[str] | None, typer.Option("--config", help="KEY=VALUE as
 
 
 def _configuration(suite: str, more: list[str] | None) -> tuple[dict[str, Any], list[str]]:
-    """Snakemake's configuration, and what it has to be told for it."""
+    """Return Snakemake's configuration, and its options for it."""
     import yaml
 
     from reprood.config.suite import read_yaml
@@ -29,8 +29,13 @@ def _configuration(suite: str, more: list[str] | None) -> tuple[dict[str, Any], 
         if not equals:
             raise ReproodError(f"--config {pair}: expected KEY=VALUE, for example --config device=cuda.")
         pairs[key] = value
-    found = {**read_yaml(Path("config/config.yaml")), **{key: yaml.safe_load(value) for key, value in pairs.items()}}
-    return found, ["--config", *(f"{key}={value}" for key, value in pairs.items())]
+    settings = {**read_yaml(Path("config/config.yaml")), **{key: yaml.safe_load(value) for key, value in pairs.items()}}
+    return settings, ["--config", *(f"{key}={value}" for key, value in pairs.items())]
+
+
+def _options(suite: str, config: list[str] | None) -> list[str]:
+    """Return the options of these commands for a configuration."""
+    return ["--suite", suite, *(word for pair in config or () for word in ("--config", pair))]
 
 
 def _checkout() -> Path:
@@ -43,75 +48,51 @@ def _checkout() -> Path:
 @offload_app.command()
 def pack(
     suite: Suite = "quick",
-    out: Annotated[Path, typer.Option("--out", help="The archive; a part gets .000, .001, ... behind it.")] = Path(
-        "bundle.tar"
-    ),
+    out: Annotated[Path, typer.Option("--out", help="The archive, NAME.tar or NAME.tar.gz.")] = Path("bundle.tar"),
     only: Annotated[
         list[str] | None, typer.Option(help="Runs: a pattern of BENCHMARK/METHOD/SEED, a benchmark or a method.")
     ] = None,
-    carry: Annotated[
-        list[str] | None, typer.Option(help="Packages to take along as wheels for an image without them; or none.")
-    ] = None,
-    python: Annotated[str, typer.Option(help="Version of the other machine's Python, for the wheels.")] = "3.12",
-    platform: Annotated[list[str] | None, typer.Option(help="Platform tags of the wheels.")] = None,
-    part_size: Annotated[float | None, typer.Option(min=0.1, help="MiB of a part.")] = None,
-    max_size: Annotated[float | None, typer.Option(min=0.1, help="MiB; a larger bundle is refused.")] = None,
     config: Config = None,
 ) -> None:
-    """Pack the trainings and predictions that Snakemake would run now, with data and source.
+    """Pack the trainings and predictions that Snakemake would run now, with their data and the source.
 
     Example: reprood offload pack --suite cifar10 --only erm --only 'cifar10_godin/*/0' --out bundle.tar
     """
-    from reprood.offload.archive import MIB
-    from reprood.offload.pack import pack as make
-    from reprood.offload.wheels import CARRIED, PLATFORMS
+    from reprood.offload.bundle import MIB
+    from reprood.offload.pack import pack as write
 
     settings, options = _configuration(suite, config)
-    carried = [part for name in (carry if carry is not None else CARRIED) for part in name.split(",")]
-    packed = make(
-        settings,
-        _checkout(),
-        out,
-        options=options,
-        patterns=only or (),
-        carry=[] if carried == ["none"] else carried,
-        python=python,
-        platforms=platform or PLATFORMS,
-        part=None if part_size is None else int(part_size * MIB),
-        limit=None if max_size is None else int(max_size * MIB),
-    )
-    kinds = [job.kind for job in packed.jobs]
+    jobs, sizes = write(settings, _checkout(), out, options=options, patterns=only or ())
+    kinds = [job.kind for job in jobs]
     print(f"{kinds.count('train')} trainings and {kinds.count('predict')} predictions of suite '{suite}'")
-    for kind, size in packed.sizes.items():
+    for kind, size in sizes.items():
         print(f"  {kind}: {size / MIB:.1f} MiB")
-    print(f"{packed.size / MIB:.1f} MiB in {', '.join(map(str, packed.paths))}")
-    join = "tar xf" if len(packed.paths) == 1 and part_size is None else "cat"
-    unpack = f"tar xf {out.name}" if join == "tar xf" else f"cat {out.name}.* | tar x"
-    print(f"There: {unpack}; python {out.name.split('.')[0]}/run.py --budget SECONDS --out FOLDER")
-    print(f"Then here: reprood offload merge FOLDER --suite {suite}")
+    print(f"{out}: {out.stat().st_size / MIB:.1f} MiB")
+    print(f"There: tar xf {out.name}; python {out.name.split('.')[0]}/run.py --budget SECONDS --out FOLDER")
+    print(f"Then here: reprood offload merge FOLDER {' '.join(_options(suite, config))}")
 
 
 @offload_app.command()
 def merge(
-    results: Annotated[list[Path], typer.Argument(help="Output folders of visits, or what they delivered.")],
+    results: Annotated[list[Path], typer.Argument(help="Output folders of run.py.")],
     suite: Suite = "quick",
-    skip_refused: Annotated[bool, typer.Option("--skip-refused", help="Merge the others all the same.")] = False,
+    skip_rejected: Annotated[
+        bool, typer.Option("--skip-rejected", help="Leave out results that cannot be merged, and merge the others.")
+    ] = False,
     config: Config = None,
 ) -> None:
-    """Check what visits brought back and put it in place; Snakemake then goes on with evaluation.
+    """Verify results of another machine and put them in place; Snakemake then continues with the evaluation.
 
     Example: reprood offload merge visit1 visit2 --suite cifar10
     """
-    from reprood.offload.merge import merge as join
+    from reprood.offload.merge import merge as put_in_place
 
     settings, options = _configuration(suite, config)
-    merged = join(settings, _checkout(), results, options=options, skip=skip_refused)
-    kinds = [job.kind for job in merged.taken]
+    merged = put_in_place(settings, _checkout(), results, options=options, skip=skip_rejected)
+    kinds = [one.job.kind for one in merged.new]
     print(f"{kinds.count('train')} trainings and {kinds.count('predict')} predictions were put in place")
-    if merged.here:
-        print(f"{len(merged.here)} were done here already and are left as they are")
-    for job in merged.checkpoints:
-        print(f"{job.run}: its checkpoint is in place; it goes on from there where device and versions are the same")
-    for note in merged.notes:
+    if merged.present:
+        print(f"{len(merged.present)} results were here already and are left as they are")
+    for note in [*merged.notes, *merged.rejected]:
         print(f"note: {note}")
     print(f"Next: snakemake --cores all {' '.join(options)}")

@@ -1,4 +1,4 @@
-"""The verbs of published releases: publish, verify, compare."""
+"""Commands for published releases: publish, verify, compare."""
 
 import sys
 from pathlib import Path
@@ -12,13 +12,15 @@ from reprood.core.process import pin_threads
 if TYPE_CHECKING:
     from reprood.publish.verify import Check
 
+OTHER_CODE = 3  # exit status of `verify` when a release was made with other code
+
 
 def publish(
     release: Annotated[str, typer.Option(help="Name of the release.")] = "draft",
     suite: Annotated[str, typer.Option(help="The suite; by default that of config/config.yaml.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder; by default published/RELEASE.")] = None,
     date: Annotated[str, typer.Option(help="YYYY-MM-DD; by default that of CITATION.cff.")] = "",
-    revision: Annotated[str, typer.Option(help="Code revision to be recorded; by default what git says.")] = "",
+    revision: Annotated[str, typer.Option(help="Code revision to record; by default that of git.")] = "",
     sign: Annotated[Path | None, typer.Option(help="SSH private key to sign the checksums with.")] = None,
 ) -> None:
     """Build a release of the results in this checkout: a Workflow Run RO-Crate with checksums."""
@@ -45,57 +47,71 @@ def publish(
         revision=revision or code_revision(root),
         source=suite_path(plan.settings.suite, root),
         key=sign,
-        say=lambda line: print(line, file=sys.stderr),
+        log=lambda line: print(line, file=sys.stderr),
     )
 
 
 def verify(
     path: Annotated[Path, typer.Argument(help="A release: folder or zip archive.")],
     signers: Annotated[Path | None, typer.Option(help="allowed_signers file of those who are trusted.")] = None,
-    spot: Annotated[int, typer.Option(min=0, help="Also train and predict so many random runs again.")] = 0,
-    spot_seed: Annotated[int, typer.Option(help="Draws the runs of --spot.")] = 0,
+    spot: Annotated[int, typer.Option(min=0, help="Also train and predict N random runs again.")] = 0,
+    spot_seed: Annotated[int, typer.Option(help="Seed that draws the runs of --spot.")] = 0,
 ) -> None:
-    """Check a published release: hashes, signature, and every metric, verdict, table and page computed anew.
+    """Check a published release: checksums, signature, and every metric, verdict, table and page recomputed.
 
     With --spot, random runs are trained and predicted again; this needs torch, and the release's data in this checkout.
+
+    Exit status: 0 when every check holds; 1 when one does not; 3 when checksums and signature hold but the rest was
+    not recomputed, because the release was made with other code than this.
     """
     pin_threads(1)
     from reprood.publish.verify import verify as check
 
     if not path.exists():
         raise ReproodError(f"{path} does not exist; give the folder or the zip archive of a release.")
-    checks = check(path, signers, print)
+    verification = check(path, signers, print)
+    checks, failed = list(verification.checks), list(verification.failed)
     if spot:
-        checks.append(_spot(path, spot, spot_seed))
+        checks.append(_rerun(path, spot, spot_seed))
         print(checks[-1])
-    failed = [one.name for one in checks if one.holds is False]
+        failed += [checks[-1].name] if checks[-1].holds is False else []
     if failed:
         raise ReproodError(f"{path}: {len(failed)} of {len(checks)} checks do not hold: {'; '.join(failed)}.")
-    print(f"All {sum(one.holds is True for one in checks)} checks hold.")
+    held = sum(one.holds is True for one in checks)
+    if verification.skipped:
+        revision = verification.revision or "REVISION"
+        stated = f"revision {verification.revision}" if verification.revision else "which it does not name"
+        print(
+            f"{held} checks hold; {verification.skipped} were not made, because the release was made with other code "
+            f"({stated}). To recompute its results: git worktree add ../recompute {revision} && "
+            f"make -C ../recompute verifier && ../recompute/.venv-verify/bin/reprood verify {path}"
+        )
+        raise typer.Exit(OTHER_CODE)
+    print(f"All {held} checks hold.")
 
 
-def _spot(path: Path, count: int, seed: int) -> "Check":
-    """Random runs made again, as a check."""
+def _rerun(path: Path, count: int, seed: int) -> "Check":
+    """Train and predict random runs again, as one check."""
     import numpy as np
 
-    from reprood.publish.rerun import choose, spot_check
+    from reprood.publish.rerun import rerun, sample_runs
     from reprood.publish.unpack import opened
     from reprood.publish.verify import Check
 
     with opened(path) as folder:
-        jobs = choose(folder, count, np.random.default_rng(seed))
+        jobs = sample_runs(folder, count, np.random.default_rng(seed))
         names = ", ".join("/".join(map(str, job)) for job in jobs)
         print(f"{'':>15}training and predicting again: {names}", flush=True)
-        found = spot_check(folder, Path.cwd(), jobs)
-    states = [one.holds for one in found]
+        reruns = rerun(folder, Path.cwd(), jobs)
+    states = [one.holds for one in reruns]
     holds = False if False in states else None if None in states else True
-    return Check(f"{len(found)} random runs come out as stated", holds, tuple(map(str, found)))
+    return Check(f"{len(reruns)} random runs come out as published", holds, tuple(map(str, reruns)))
 
 
 def compare(
     first: Annotated[Path, typer.Argument(help="A release (folder or zip archive), or a checkout with results.")],
     second: Annotated[Path, typer.Argument(help="Another one.")],
-    most: Annotated[int, typer.Option(min=0, help="How many metrics beyond noise are printed.")] = 10,
+    most: Annotated[int, typer.Option(min=0, help="Number of metrics beyond noise to print.")] = 10,
     table: Annotated[Path | None, typer.Option(help="CSV file for every metric that differs.")] = None,
 ) -> None:
     """Compare two releases: which verdicts and numbers changed, and whether beyond noise."""
@@ -105,23 +121,23 @@ def compare(
     for path in (first, second):
         if not path.exists():
             raise ReproodError(f"{path} does not exist; give two published releases (or checkouts with results).")
-    found = against(first, second)
-    for change in found.changed:
+    comparison = against(first, second)
+    for change in comparison.changed:
         print(change)
-    for name, alone in ((first, found.only_first), (second, found.only_second)):
+    for name, alone in ((first, comparison.only_first), (second, comparison.only_second)):
         for claim in alone:
             print(f"{claim}: only in {name}")
-    print(f"{found.same} claims are the same, {len(found.changed)} differ.")
-    numbers = found.numbers
-    for row in numbers.beyond.head(most).itertuples():
+    print(f"{comparison.same} claims are equal, {len(comparison.changed)} differ.")
+    metrics = comparison.metrics
+    for row in metrics.beyond.head(most).itertuples():
         print(
             f"{row.benchmark}/{row.method}: {row.metric} of {row.score} on {row.split}: {row.first:.4g} -> "
             f"{row.second:.4g} (beyond noise, p = {row.p_holm:.2g} after Holm's correction)"
         )
     print(
-        f"{numbers.same} metrics are the same, {len(numbers.table)} differ, {len(numbers.beyond)} beyond noise; "
-        f"{numbers.only_first} are only in {first}, {numbers.only_second} only in {second}."
+        f"{metrics.same} metrics are equal, {len(metrics.table)} differ, {len(metrics.beyond)} beyond noise; "
+        f"{metrics.only_first} are only in {first}, {metrics.only_second} only in {second}."
     )
     if table is not None:
         with atomic_path(table) as temporary:
-            numbers.table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.10g")
+            metrics.table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.10g")

@@ -1,5 +1,6 @@
 """Names of the files that the stages write."""
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,3 +22,8 @@ def of_splits(folder: Path, splits: Iterable[str]) -> list[Path]:
 def of_runs(runs: Path, jobs: Iterable[tuple[str, str, int]], *names: str) -> list[Path]:
     """The named files of some runs (benchmark, method, seed)."""
     return [runs / benchmark / method / str(seed) / name for benchmark, method, seed in jobs for name in names]
+
+
+def resume_key(settings: str, code: str) -> str:
+    """Return the name of the folder of a job's checkpoints: edited code or settings never resume an old state."""
+    return hashlib.sha256(f"{code} {settings}".encode()).hexdigest()[:16]

@@ -11,6 +11,7 @@ from typing import Any
 
 from reprood.core.files import canonical_json
 from reprood.core.gpus import usable_gpus
+from reprood.core.process import CHECKPOINT_SECONDS, DEVICE, MIRRORS, OFFLINE
 from reprood.core.registry import module_name
 from reprood.images.registry import corruption_module, style_module
 from reprood.pipeline.fingerprint import code_hash
@@ -164,10 +165,10 @@ class Plan(Layout):
     def shell_prefix(self) -> str:
         """Puts this Python's folder first on PATH and passes on how to run (not what): neither is a trigger."""
         values = {
-            "REPROOD_MIRRORS": "\n".join(self.settings.mirrors),
-            "REPROOD_OFFLINE": "1" if self.settings.offline else "",
-            "REPROOD_DEVICE": self.settings.device,
-            "REPROOD_CHECKPOINT_SECONDS": f"{self.settings.checkpoint_seconds:g}",
+            MIRRORS: "\n".join(self.settings.mirrors),
+            OFFLINE: "1" if self.settings.offline else "",
+            DEVICE: self.settings.device,
+            CHECKPOINT_SECONDS: f"{self.settings.checkpoint_seconds:g}",
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         }
         exports = "".join(f"export {key}={shlex.quote(value)}; " for key, value in values.items())

@@ -1,7 +1,6 @@
-"""A software bill of materials (CycloneDX 1.5) from the lock and what is known of the installed packages."""
+"""Write a software bill of materials (CycloneDX 1.5) from the lock and the metadata of the installed packages."""
 
 import re
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
@@ -11,38 +10,40 @@ DIGEST = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 
 def licence_of(package: str) -> str:
-    """An installed package's licence: SPDX expression, classifier or short field; "" when it is unknown."""
+    """Return an installed package's licence: SPDX expression, classifier or short field; "" when it is unknown."""
     try:
-        known: Any = metadata(package)
+        fields: Any = metadata(package)
     except PackageNotFoundError:
         return ""
-    expression = known.get("License-Expression")
-    short = known.get("License") or ""
+    expression = fields.get("License-Expression")
+    short = fields.get("License") or ""
     if expression:
         return str(expression)
-    classified = [line.split(" :: ")[-1] for line in known.get_all("Classifier") or [] if line.startswith("License ::")]
+    classified = [
+        line.split(" :: ")[-1] for line in fields.get_all("Classifier") or [] if line.startswith("License ::")
+    ]
     return " AND ".join(classified) if classified else (short if 0 < len(short) <= 60 and "\n" not in short else "")
 
 
 def locked(lock: str) -> list[dict[str, Any]]:
-    """name, version, marker and SHA-256 digests of every package of a `requirements.lock`, in its order."""
-    found: list[dict[str, Any]] = []
+    """Return name, version, marker and SHA-256 digests of every package of a `requirements.lock`, in its order."""
+    packages: list[dict[str, Any]] = []
     for line in lock.splitlines():
         pinned = PINNED.match(line)
         if pinned:
             name, version, marker = pinned.groups()
-            found.append({"name": name.split("[")[0], "version": version, "marker": marker or "", "sha256": []})
-        elif found:
-            found[-1]["sha256"] += DIGEST.findall(line)
-    return found
+            packages.append({"name": name.split("[")[0], "version": version, "marker": marker or "", "sha256": []})
+        elif packages:
+            packages[-1]["sha256"] += DIGEST.findall(line)
+    return packages
 
 
-def bill_of(lock: Path, version: str, licences: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The bill; `licences` by package name, by default those of the installed packages."""
+def bill_of(lock: Path, version: str) -> dict[str, Any]:
+    """Return the bill of materials of a `requirements.lock`; `version` is that of this package."""
     components = []
     for package in locked(lock.read_text(encoding="utf-8")):
         name = package["name"]
-        licence = (licences or {}).get(name, "") if licences is not None else licence_of(name)
+        licence = licence_of(name)
         identifier = f"pkg:pypi/{name.lower().replace('_', '-')}@{package['version']}"
         components.append(
             {

@@ -1,4 +1,4 @@
-"""Build a release: copy what is published, write the pages anew without pictures, describe, list and seal it."""
+"""Build a release: copy what is published, write the pages without pictures, describe, list and sign it."""
 
 import json
 import shutil
@@ -20,10 +20,11 @@ from reprood.publish.contents import (
     SIGNATURE,
     SUITE,
     SUMS,
+    Paths,
     copied,
     figures,
+    fingerprints,
     suite_record,
-    written_by,
 )
 from reprood.publish.crate import describe
 from reprood.publish.seal import sign, sums_of, write_sums
@@ -40,9 +41,9 @@ def build_release(
     revision: str = "",
     source: Path | None = None,
     key: Path | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Write a release; the same results give the same bytes (but for a signature).
+    """Write a release; the same results give the same bytes, except for a signature.
 
     Parameters
     ----------
@@ -59,16 +60,16 @@ def build_release(
     revision : str
         Code revision.
     source : Path, optional
-        The suite's file, when it is not under `config/suites`.
+        The suite's file, when it is not in `config/suites`.
     key : Path, optional
         An SSH private key to sign with.
-    say : callable
-        Told what is done.
+    log : callable
+        Called with a line after each step.
 
     Raises
     ------
     ReproodError
-        When a file is missing (run the workflow first), or the key cannot sign.
+        When a file is missing (the workflow was not run to its end), or the key cannot sign.
     """
     name, record = suite_record(json.loads(suite))
     stored = f"config/suites/{name}.yaml"
@@ -81,47 +82,50 @@ def build_release(
             "run `snakemake --cores all` first."
         )
     files += figures(record, root)
-    made = out.with_name(f".{out.name}.part")
-    shutil.rmtree(made, ignore_errors=True)
+    built = out.with_name(f".{out.name}.part")
+    shutil.rmtree(built, ignore_errors=True)
     for path in files:
-        (made / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(origin.get(path, root / path), made / path)
-    say(f"{len(files)} files copied")
-    (made / SUITE).write_text(suite + "\n", encoding="utf-8")
-    papers = load_papers(sorted((made / "config" / "papers").glob("*.yaml")))
+        (built / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(origin.get(path, root / path), built / path)
+    log(f"{len(files)} files copied")
+    (built / SUITE).write_text(suite + "\n", encoding="utf-8")
+    paths = Paths(built)
+    papers = load_papers(paths.papers())
     write_report(
         record,
         papers,
-        made / "results" / "verdicts.csv",
-        runs=made / "runs",
-        studies=made / "results" / "studies",
-        data=made / "data",
-        figures=made / "reports" / "figures",
-        defects=made / "config" / "defects.yaml",
-        out=made / "reports",
+        paths.verdicts,
+        runs=paths.runs,
+        studies=paths.studies,
+        data=built / "data",
+        figures=paths.reports / "figures",
+        defects=paths.defects,
+        out=paths.reports,
     )
     software = version("reprood")
-    write_json(made / BILL, bill_of(made / "requirements.lock", software))
-    write_json(made / CODE, {"revision": revision, **written_by()})
-    write_json(made / DEPOSIT, deposit(release, name, record.title, record.note, software, date))
-    runs = {f"{b}/{m}/{s}": read_json(made / "runs" / b / m / str(s) / "run.json") for b, m, s in record.jobs()}
-    told = {path: (digest, (made / path).stat().st_size) for path, digest in sums_of(made).items() if path != METADATA}
-    crate = describe(release, name, record, papers, told, runs, version=software, date=date, revision=revision)
-    write_json(made / METADATA, crate)
-    write_sums(made)
+    write_json(built / BILL, bill_of(built / "requirements.lock", software))
+    write_json(built / CODE, {"revision": revision, **fingerprints()})
+    write_json(built / DEPOSIT, deposit(release, name, record.title, record.note, software, date))
+    runs = {f"{b}/{m}/{s}": read_json(run / "run.json") for b, m, s, run in paths.all_runs(record)}
+    listed = {
+        path: (digest, (built / path).stat().st_size) for path, digest in sums_of(built).items() if path != METADATA
+    }
+    crate = describe(release, name, record, papers, listed, runs, version=software, date=date, revision=revision)
+    write_json(built / METADATA, crate)
+    write_sums(built)
     if key is not None:
-        sign(made, key)
-        say(f"{SUMS} signed: {SIGNATURE}")
+        sign(built, key)
+        log(f"{SUMS} signed: {SIGNATURE}")
     if out.exists():
         shutil.rmtree(out)
-    made.rename(out)
-    say(f"{out}: {len(told) + 2} files, {sum(size for _, size in told.values()) / 1e6:.1f} MB, SHA-256 of {SUMS}: "
+    built.rename(out)
+    log(f"{out}: {len(listed) + 2} files, {sum(size for _, size in listed.values()) / 1e6:.1f} MB, SHA-256 of {SUMS}: "
         f"{sha256_file(out / SUMS)}")  # fmt: skip
     return out
 
 
 def code_revision(root: Path) -> str:
-    """The commit that is checked out, with "-dirty" when files differ from it; "" outside of git."""
+    """Return the commit that is checked out, with "-dirty" when files differ from it; "" outside of git."""
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -131,7 +135,7 @@ def code_revision(root: Path) -> str:
 
 
 def deposit(release: str, name: str, title: str, note: str, software: str, date: str) -> dict[str, Any]:
-    """Metadata for a deposit in the form that Zenodo's API takes; nothing is uploaded."""
+    """Return metadata for a deposit in the form of Zenodo's API; nothing is uploaded."""
     return {
         "metadata": {
             "title": f"reprood: {title} ({release})",

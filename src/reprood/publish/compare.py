@@ -1,16 +1,22 @@
-"""Two published releases side by side: which verdicts and numbers changed, and whether by more than noise."""
+"""Compare two releases: which verdicts and metrics changed, and whether by more than noise."""
 
 import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
+from reprood.audit.decide import LEVEL, holm
 from reprood.evaluate.table import read_metrics
-from reprood.publish.compare_numbers import Numbers, compare_numbers
+from reprood.publish.contents import Paths
 from reprood.publish.unpack import opened
 from reprood.report.claims import KEY, read_verdicts
+
+METRIC = ["benchmark", "method", "split", "score", "metric"]
+EQUAL = 1e-9  # relative
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Change:
     beyond_noise: bool | None
 
     def __str__(self) -> str:
-        """One line."""
+        """Return one line."""
         a, b = self.verdicts
         verdict = a if a == b else f"{a} -> {b}"
         first, second = self.effects
@@ -43,18 +49,45 @@ class Change:
 
 
 @dataclass(frozen=True)
+class MetricChanges:
+    """How the metrics of two releases differ.
+
+    Attributes
+    ----------
+    same : int
+        Metrics (of a method on a split) with equal values of every seed, to a relative 1e-9.
+    table : DataFrame
+        The others, smallest p first: benchmark, method, split, score, metric, first, second (means over seeds), seeds
+        (the smaller number), p (Welch's t-test over the seeds, nan with one seed), p_holm, beyond_noise (True, False
+        or None without p).
+    only_first, only_second : int
+        Metrics that are missing in the other one.
+    """
+
+    same: int
+    table: pd.DataFrame
+    only_first: int
+    only_second: int
+
+    @property
+    def beyond(self) -> pd.DataFrame:
+        """Return the metrics that differ beyond noise."""
+        return self.table[[value is True for value in self.table["beyond_noise"]]]
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """What differs between two releases: claims of both, claims of one alone, and metrics."""
+    """What differs between two releases: claims in both, claims in one only, and metrics."""
 
     changed: tuple[Change, ...]
     same: int
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
-    numbers: Numbers
+    metrics: MetricChanges
 
 
 def _verdicts(folder: Path) -> pd.DataFrame:
-    table = read_verdicts(folder / "results" / "verdicts.csv")
+    table = read_verdicts(Paths(folder).verdicts)
     table["benchmark"] = table["benchmark"].fillna("")
     table.index = pd.Index([f"{p}/{c}" + (f" on {b}" if b else "") for p, c, b in table[KEY].itertuples(index=False)])
     return table
@@ -73,7 +106,7 @@ def compare(first: Path, second: Path) -> Comparison:
 
 
 def _results(path: Path) -> AbstractContextManager[Path]:
-    """A folder as it is (a checkout may hold links), an archive unpacked."""
+    """Return a folder as it is (a checkout may hold links), an archive unpacked."""
     return nullcontext(path) if path.is_dir() else opened(path)
 
 
@@ -92,12 +125,12 @@ def _compare(first: Path, second: Path) -> Comparison:
         changed.append(Change(str(claim), (x["verdict"], y["verdict"]), (x["effect"], y["effect"]), noise))
     changed.sort(key=lambda change: (change.verdicts[0] == change.verdicts[1], not change.beyond_noise))
     alone = [tuple(str(claim) for claim in one.index.difference(other.index)) for one, other in ((a, b), (b, a))]
-    numbers = compare_numbers(*(read_metrics(folder / "results" / "metrics.csv") for folder in (first, second)))
-    return Comparison(tuple(changed), same, alone[0], alone[1], numbers)
+    metrics = compare_metrics(*(read_metrics(Paths(folder).results / "metrics.csv") for folder in (first, second)))
+    return Comparison(tuple(changed), same, alone[0], alone[1], metrics)
 
 
 def beyond_noise(first: tuple[float, float, float], second: tuple[float, float, float]) -> bool | None:
-    """Whether two effects with intervals (low, effect, high) differ by more than both intervals allow.
+    """Return whether two effects with intervals (low, effect, high) differ by more than both intervals allow.
 
     The halves of the intervals are added in quadrature, as for independent results.
     """
@@ -106,3 +139,40 @@ def beyond_noise(first: tuple[float, float, float], second: tuple[float, float, 
         return None
     halves = [(one[2] - one[0]) / 2 for one in (first, second)]
     return abs(first[1] - second[1]) > math.hypot(*halves)
+
+
+def compare_metrics(first: pd.DataFrame, second: pd.DataFrame) -> MetricChanges:
+    """Compare two tables of metrics (columns benchmark, method, seed, split, score, metric, value, at least).
+
+    Seeds are replicates and not paired: equal seeds share nothing when code or machine differ. The p values are
+    corrected by Holm's method over all metrics that differ and have one.
+    """
+    sides = [
+        {key: rows["value"].to_numpy() for key, rows in table.sort_values("seed").groupby(METRIC, sort=True)}
+        for table in (first, second)
+    ]
+    both = [key for key in sides[0] if key in sides[1]]
+    rows, same = [], 0
+    for key in both:
+        a, b = sides[0][key], sides[1][key]
+        if len(a) == len(b) and np.allclose(a, b, rtol=EQUAL, atol=1e-12, equal_nan=True):
+            same += 1
+            continue
+        seeds = min(len(a), len(b))
+        p = _welch(a, b) if seeds > 1 else math.nan
+        rows.append((*key, float(a.mean()), float(b.mean()), seeds, p))
+    table = pd.DataFrame(rows, columns=[*METRIC, "first", "second", "seeds", "p"])
+    known = table["p"].notna()
+    table["p_holm"] = np.nan
+    table.loc[known, "p_holm"] = holm(list(table.loc[known, "p"]))
+    beyond = [None if math.isnan(p) else p < 1 - LEVEL for p in table["p_holm"]]
+    table["beyond_noise"] = pd.Series(beyond, dtype=object)
+    table = table.sort_values(["p", *METRIC], ignore_index=True, na_position="last")
+    return MetricChanges(same, table, len(sides[0]) - len(both), len(sides[1]) - len(both))
+
+
+def _welch(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the p value of Welch's test; 0 for constant values that differ."""
+    if a.std() == 0 and b.std() == 0:
+        return 0.0 if a.mean() != b.mean() else 1.0
+    return float(stats.ttest_ind(a, b, equal_var=False).pvalue)

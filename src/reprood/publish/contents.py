@@ -1,7 +1,8 @@
-"""What a published release holds, and where: the paths of a checkout, so that its commands work there too."""
+"""What a published release holds, and where. Its paths are those of a checkout, so that its commands work there too."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
-from reprood.core.files import sha256_file
+from reprood.core.files import read_json, sha256_file
 from reprood.core.yaml import explain
 from reprood.pipeline.fingerprint import PACKAGE, code_hash
 from reprood.report.contents import TABLE_FORMS, figures_of, tables_of
@@ -34,40 +35,114 @@ ROOT_FILES = (
 )
 
 
+@dataclass(frozen=True)
+class Paths:
+    """Folders and files of a release, or of a checkout with results; `root` is the folder itself."""
+
+    root: Path
+
+    @property
+    def results(self) -> Path:
+        """Metrics and verdicts over all runs."""
+        return self.root / "results"
+
+    @property
+    def reports(self) -> Path:
+        """Pages, figures and tables."""
+        return self.root / "reports"
+
+    @property
+    def studies(self) -> Path:
+        """Values of the studies."""
+        return self.results / "studies"
+
+    @property
+    def verdicts(self) -> Path:
+        """The table of verdicts."""
+        return self.results / "verdicts.csv"
+
+    @property
+    def runs(self) -> Path:
+        """All runs."""
+        return self.root / "runs"
+
+    @property
+    def defects(self) -> Path:
+        """Known defects of data and papers."""
+        return self.root / "config" / "defects.yaml"
+
+    def run(self, benchmark: str, method: str, seed: int) -> Path:
+        """Return the folder of a run."""
+        return self.runs / benchmark / method / str(seed)
+
+    def benchmark(self, name: str) -> Path:
+        """Return the folder of a benchmark's splits."""
+        return self.root / "data" / "benchmarks" / name
+
+    def suite_file(self, name: str) -> Path:
+        """Return the suite's file."""
+        return self.root / "config" / "suites" / f"{name}.yaml"
+
+    def papers(self) -> list[Path]:
+        """Return the papers' files, sorted."""
+        return sorted((self.root / "config" / "papers").glob("*.yaml"))
+
+    def suite(self) -> tuple[str, Suite]:
+        """Return the name and the record of a release's suite."""
+        return suite_record(read_json(self.root / SUITE))
+
+    def all_runs(self, suite: Suite) -> Iterator[tuple[str, str, int, Path]]:
+        """Yield benchmark, method, seed and folder of every run of a suite."""
+        for benchmark, method, seed in suite.jobs():
+            yield benchmark, method, seed, self.run(benchmark, method, seed)
+
+    def name_of(self, path: Path) -> str:
+        """Return a path relative to the folder."""
+        return path.relative_to(self.root).as_posix()
+
+
 def copied(name: str, suite: Suite, root: Path) -> list[str]:
-    """Every file that is taken over from a checkout as it is, relative to it; in a fixed order."""
-    benchmarks = list(dict.fromkeys(benchmark for benchmark, _, _ in suite.jobs()))
-    files = [*ROOT_FILES]
-    files += sorted(f"config/papers/{path.name}" for path in (root / "config" / "papers").glob("*.yaml"))
-    files.append(f"config/suites/{name}.yaml")
-    files += sorted(str(path.relative_to(root)) for path in (root / "workflow").rglob("*.smk"))
-    files += [f"results/{name}" for name in RESULTS]
-    files += [f"results/studies/{name}/values.csv" for name in suite.studies]
-    files += [f"runs/{b}/{m}/{s}/{name}" for b, m, s in suite.jobs() for name in RUN_FILES]
-    for benchmark in benchmarks:
-        record = suite.benchmarks[benchmark]
-        files.append(f"data/benchmarks/{benchmark}/lint.json")
-        files += [f"data/benchmarks/{benchmark}/{split}/meta.json" for split in record.splits()]
-        files += [f"reports/tables/{benchmark}/{kind}{form}" for kind in tables_of(record) for form in TABLE_FORMS]
-    return list(dict.fromkeys(files))
+    """Return every file that is copied from a checkout unchanged, relative to it, in a fixed order."""
+    paths = Paths(root)
+    files = [root / file for file in ROOT_FILES]
+    files += [*paths.papers(), paths.suite_file(name), *sorted((root / "workflow").rglob("*.smk"))]
+    files += [paths.results / file for file in RESULTS]
+    files += [paths.studies / study / "values.csv" for study in suite.studies]
+    files += [run / file for *_, run in paths.all_runs(suite) for file in RUN_FILES]
+    for benchmark in benchmarks_of(suite):
+        record, folder = suite.benchmarks[benchmark], paths.benchmark(benchmark)
+        files += [folder / "lint.json", *(folder / split / "meta.json" for split in record.splits())]
+        tables = paths.reports / "tables" / benchmark
+        files += [tables / f"{kind}{form}" for kind in tables_of(record) for form in TABLE_FORMS]
+    return list(dict.fromkeys(paths.name_of(file) for file in files))
 
 
 def figures(suite: Suite, root: Path) -> list[str]:
-    """The drawn figures as vector files, but for those that show images, which may be of others' data sets."""
-    names = [
-        f"reports/figures/{benchmark}/{kind}.svg"
-        for benchmark in dict.fromkeys(benchmark for benchmark, _, _ in suite.jobs())
+    """Return the drawn figures as SVG, except those that show images, which may be of others' data sets."""
+    paths = Paths(root)
+    folder = paths.reports / "figures"
+    files = [
+        folder / benchmark / f"{kind}.svg"
+        for benchmark in benchmarks_of(suite)
         for kind in figures_of(suite.benchmarks[benchmark])
     ]
-    names += [f"reports/figures/studies/{name}.svg" for name in suite.studies]
-    drawn = [name for name in names if (root / name).is_file()]
-    return [name for name in drawn if "<image" not in (root / name).read_text(encoding="utf-8")]
+    files += [folder / "studies" / f"{name}.svg" for name in suite.studies]
+    drawn = [file for file in files if file.is_file()]
+    return [paths.name_of(file) for file in drawn if "<image" not in file.read_text(encoding="utf-8")]
 
 
-def written_by() -> dict[str, str]:
-    """Fingerprints of the code that writes the tables and pages of a release, and of the pages' templates."""
+def benchmarks_of(suite: Suite) -> list[str]:
+    """Return the benchmarks on which a suite runs anything, in its order."""
+    return list(dict.fromkeys(benchmark for benchmark, _, _ in suite.jobs()))
+
+
+def fingerprints() -> dict[str, str]:
+    """Return fingerprints of the code that reads the suite and computes the parts of a release."""
     templates = sorted((PACKAGE / "report" / "templates").iterdir())
     return {
+        "suite": code_hash("reprood.config.suite"),
+        "metrics": code_hash("reprood.evaluate.table", "reprood.evaluate.collect"),
+        "verdicts": code_hash("reprood.audit.verdicts"),
         "tables": code_hash("reprood.report.tables"),
         "pages": code_hash("reprood.report.pages"),
         "templates": hashlib.sha256("".join(sha256_file(path) for path in templates).encode()).hexdigest()[:16],
@@ -75,15 +150,15 @@ def written_by() -> dict[str, str]:
 
 
 def suite_record(text: Mapping[str, Any]) -> tuple[str, Suite]:
-    """The name and the suite of `config/suite.json`.
+    """Return the name and the suite of the record `config/suite.json`.
 
     Raises
     ------
     ReproodError
-        When it is no such record, or its name is not one of a file.
+        When it is no such record, or its name is not a plain file name.
     """
     if not isinstance(text, Mapping) or not isinstance(text.get("name"), str):
-        raise ReproodError(f"{SUITE} is no record of a suite with its name; publish the results again.")
+        raise ReproodError(f"{SUITE} is not a record of a suite with its name; publish the results again.")
     record = dict(text)
     name = record.pop("name")
     if not name.isprintable() or not name or "/" in name or name.startswith(".") or len(name) > 200:

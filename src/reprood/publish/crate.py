@@ -1,6 +1,6 @@
-"""The description of a release as a Workflow Run RO-Crate (https://w3id.org/ro/wfrun/workflow/0.5).
+"""Describe a release as a Workflow Run RO-Crate (https://w3id.org/ro/wfrun/workflow/0.5).
 
-Nothing in it depends on when or where it is written, so the same results give the same bytes.
+Nothing in the description depends on when or where it is written, so the same results give the same bytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,24 +65,24 @@ def describe(
     date: str,
     revision: str,
 ) -> dict[str, Any]:
-    """The JSON-LD document.
+    """Return the JSON-LD document.
 
     Parameters
     ----------
     release, suite_name : str
     suite : Suite
     papers : sequence of Paper
-        Cited.
+        Papers to cite.
     files : mapping
-        Path -> (SHA-256, bytes) of every file but the metadata itself and the checksums.
+        Path -> (SHA-256, bytes) of every file except the metadata itself and the checksums.
     runs : mapping
         `<benchmark>/<method>/<seed>` -> its run.json.
     version, date, revision : str
-        Of the software; the date of its release (YYYY-MM-DD); the code revision ("" when it is not known).
+        Version of the software, date of the release (YYYY-MM-DD), code revision ("" when it is unknown).
     """
     actions = [_action(name, record, files) for name, record in runs.items()]
     results = [path for path in files if path.startswith(("results/", "reports/"))]
-    whole = {
+    complete_run = {
         "@id": "#run",
         "@type": "CreateAction",
         "name": f"Run of the suite {suite_name}",
@@ -126,16 +126,16 @@ def describe(
             },
             root,
             workflow,
-            whole,
+            complete_run,
             *actions,
             *_context(papers, version),
-            *(_entity(path, *told) for path, told in files.items() if path != "Snakefile"),
+            *(_entity(path, *facts) for path, facts in files.items() if path != "Snakefile"),
         ],
     }  # fmt: skip
 
 
 def _action(name: str, record: Mapping[str, Any], files: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
-    """One training with its predictions: what went in, what came out, on what, for how long."""
+    """Return the action of one training with its predictions: inputs, outputs, machine and time."""
     folder = f"runs/{name}/"
     benchmark = name.split("/")[0]
     inputs = [path for path in files if path.startswith(f"data/benchmarks/{benchmark}/") and path.endswith("meta.json")]
@@ -160,7 +160,7 @@ def _action(name: str, record: Mapping[str, Any], files: Mapping[str, tuple[str,
 
 
 def _context(papers: Sequence[Paper], version: str) -> list[dict[str, Any]]:
-    """Everything else that is named."""
+    """Return everything else that the description refers to."""
     profiles = [
         {"@id": profile, "@type": "CreativeWork", "name": name, "version": profile.rsplit("/", 1)[-1]}
         for profile, name in PROFILES.items()

@@ -1,4 +1,4 @@
-"""Checksums of a release, and an optional signature with an SSH key (no network, on every machine with OpenSSH)."""
+"""Checksums of a release, and an optional signature with an SSH key (works without network wherever OpenSSH is)."""
 
 import subprocess
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ NAMESPACE = "reprood"
 
 
 def sums_of(folder: Path) -> dict[str, str]:
-    """Path -> SHA-256 of every file below a folder but the checksums and their signature, sorted.
+    """Return path -> SHA-256 of every file in a folder except the checksums and their signature, sorted.
 
     Raises
     ------
     ReproodError
-        When the folder holds a link, which could lead outside.
+        When the folder holds a link, which could lead outside, or a special file.
     """
-    found = {}
+    sums = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
@@ -27,8 +27,8 @@ def sums_of(folder: Path) -> dict[str, str]:
         if not path.is_file() and not path.is_dir():
             raise ReproodError(f"{path} is neither a file nor a folder; a release holds plain files only.")
         if path.is_file() and name not in (SUMS, SIGNATURE):
-            found[name] = sha256_file(path)
-    return found
+            sums[name] = sha256_file(path)
+    return sums
 
 
 def write_sums(folder: Path) -> None:
@@ -39,35 +39,35 @@ def write_sums(folder: Path) -> None:
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """Read SHA256SUMS.
+    """Read SHA256SUMS as path -> SHA-256.
 
     Raises
     ------
     ReproodError
-        When it is missing, a line is none of a digest and a path, or a path leads outside.
+        When it is missing, or a line is not a digest and a path inside the release.
     """
     path = folder / SUMS
     if not path.is_file():
-        raise ReproodError(f"{path} is missing; this is no published release.")
-    found: dict[str, str] = {}
+        raise ReproodError(f"{path} is missing; this is not a published release.")
+    sums: dict[str, str] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         digest, _, name = line.partition("  ")
         parts = PurePosixPath(name)
         if len(digest) != 64 or not name or parts.is_absolute() or ".." in parts.parts:
             raise ReproodError(f"{path}, line {number}: expected a SHA-256 digest and a path inside the release.")
-        found[name] = digest
-    return found
+        sums[name] = digest
+    return sums
 
 
 def differences(stated: Mapping[str, str], present: Mapping[str, str]) -> list[str]:
-    """What is missing, changed or not listed, one sentence each."""
+    """Return what is missing, changed or not listed, one sentence each."""
     lines = [f"{name} is missing" for name in stated if name not in present]
     lines += [f"{name} was changed" for name in stated if name in present and present[name] != stated[name]]
     return lines + [f"{name} is not listed in {SUMS}" for name in present if name not in stated]
 
 
 def sign(folder: Path, key: Path) -> None:
-    """Sign the checksums with an SSH private key: SHA256SUMS.sig.
+    """Sign the checksums with an SSH private key; writes SHA256SUMS.sig.
 
     Raises
     ------
@@ -85,18 +85,18 @@ def sign(folder: Path, key: Path) -> None:
 
 
 def check_signature(folder: Path, signers: Path | None) -> tuple[bool | None, str]:
-    """Whether the signature of the checksums is good, and a sentence.
+    """Return whether the signature of the checksums is good, and a sentence.
 
     Parameters
     ----------
     folder : Path
     signers : Path or None
-        An `allowed_signers` file (see ssh-keygen(1)). Without it a signature is only checked for fitting the sums.
+        An `allowed_signers` file (see ssh-keygen(1)). Without it, only the match of signature and checksums is checked.
 
     Returns
     -------
     (bool or None, str)
-        None when there is nothing to check.
+        None when there is no signature and no signers were given.
     """
     signature, sums = folder / SIGNATURE, folder / SUMS
     if not signature.is_file():

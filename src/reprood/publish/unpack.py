@@ -1,4 +1,4 @@
-"""The folder of a release that anybody may have made: archives are unpacked with care."""
+"""Open a release that anyone may have made: archives are checked before they are unpacked."""
 
 import lzma
 import shutil
@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 from reprood.core.errors import ReproodError
 from reprood.publish.contents import METADATA
 
-MOST = 2 << 30  # bytes that an unpacked release may have
-MANY = 200_000  # files of it
-# What an archive of nonsense raises; RuntimeError: encrypted, NotImplementedError: an unknown compression.
+MAX_BYTES = 2 << 30  # of an unpacked release
+MAX_FILES = 200_000
+# What a damaged archive raises; RuntimeError: encrypted, NotImplementedError: an unknown compression.
 DAMAGED = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, NotImplementedError,
     ValueError, OverflowError, LookupError, MemoryError,
@@ -25,7 +25,7 @@ DAMAGED = (
 
 @contextmanager
 def opened(path: Path) -> Iterator[Path]:
-    """The folder of a release, unpacked into a temporary one when it is a zip archive.
+    """Give the folder of a release; a zip archive is unpacked into a temporary one.
 
     Raises
     ------
@@ -45,10 +45,10 @@ def opened(path: Path) -> Iterator[Path]:
         try:
             _unpack(path, Path(temporary))
         except DAMAGED as error:
-            raise ReproodError(f"{path} is damaged ({error}); fetch the release again.") from error
+            raise ReproodError(f"{path} is damaged ({error}); download the release again.") from error
         except OSError as error:
-            if error.filename is None:  # a place that the archive names and does not have
-                raise ReproodError(f"{path} is damaged ({error}); fetch the release again.") from error
+            if error.filename is None:  # an offset outside the archive
+                raise ReproodError(f"{path} is damaged ({error}); download the release again.") from error
             if not isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
                 raise
             raise ReproodError(
@@ -56,15 +56,15 @@ def opened(path: Path) -> Iterator[Path]:
             ) from error
         roots = [folder.parent for folder in Path(temporary).glob(f"**/{METADATA}")]
         if not roots:
-            raise ReproodError(f"{path} holds no {METADATA}; this is no published release.")
+            raise ReproodError(f"{path} holds no {METADATA}; this is not a published release.")
         yield min(roots, key=lambda folder: len(folder.parts))
 
 
 def _unpack(path: Path, temporary: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        if len(members) > MANY:
-            raise ReproodError(f"{path} has {len(members):,} members; at most {MANY:,} are opened.")
+        if len(members) > MAX_FILES:
+            raise ReproodError(f"{path} has {len(members):,} members; at most {MAX_FILES:,} are opened.")
         seen: set[str] = set()
         for member in members:
             if member.filename in seen:
@@ -75,8 +75,8 @@ def _unpack(path: Path, temporary: Path) -> None:
                 raise ReproodError(f"{path}: the member {member.filename} leads outside; this archive is not opened.")
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise ReproodError(f"{path}: the member {member.filename} is a link; this archive is not opened.")
-        if sum(member.file_size for member in members) > MOST:
-            raise ReproodError(f"{path} would unpack to more than {MOST >> 30} GiB; this archive is not opened.")
+        if sum(member.file_size for member in members) > MAX_BYTES:
+            raise ReproodError(f"{path} would unpack to more than {MAX_BYTES >> 30} GiB; this archive is not opened.")
         for member in members:
             target = temporary / member.filename
             if member.is_dir():
