@@ -148,7 +148,7 @@ def neighbours(queries: int, bank: int) -> Callable[[], object]:
 
 def planned(benchmarks: int = 2, methods: int = 4, seeds: int = 2, sets: int = 3) -> Callable[[], object]:
     """Read a suite and answer all that Snakemake asks about its trainings and predictions."""
-    fingerprint.remembered(Path(tempfile.gettempdir()) / "reprood-benchmark-fingerprints.json")
+    fingerprint.load_cache(Path(tempfile.gettempdir()) / "reprood-benchmark-fingerprints.json")
     record = synthetic((benchmarks, methods, seeds))
     outlier = {"dataset": "letters", "split": "test", "limit": 40, "shift": "far"}
     for benchmark in record["benchmarks"].values():  # type: ignore[attr-defined]

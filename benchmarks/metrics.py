@@ -22,7 +22,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from reprood.audit.papers import load_papers
 from reprood.audit.verdicts import audit
-from reprood.config.suite import load_suite
+from reprood.config.load import load_suite
 from reprood.evaluate.delong import delong
 from reprood.evaluate.metrics import METRICS, detection_metrics
 from reprood.evaluate.resample import replicate_metrics

@@ -219,7 +219,7 @@ def imports(repeats: int) -> Iterator[Cost]:
 
 
 def fingerprints(repeats: int) -> Iterator[Cost]:
-    """All methods' training code: parsed, remembered from an earlier process, asked again."""
+    """All methods' training code: parsed, loaded from the cache, asked again."""
     names = sorted(path.stem for path in (ROOT / "src/reprood/methods").glob("*.py") if path.stem != "__init__")
 
     def ask() -> None:
@@ -231,10 +231,10 @@ def fingerprints(repeats: int) -> Iterator[Cost]:
         for _ in range(repeats):
             if prepare:
                 fingerprint.forget()
-                fingerprint._known.clear()
+                fingerprint._summaries.clear()
             cpu, wall = time.process_time(), time.perf_counter()
             if memory is not None:
-                fingerprint.remembered(memory)
+                fingerprint.load_cache(memory)
             ask()
             spent.append(time.process_time() - cpu)
             walls.append(time.perf_counter() - wall)
@@ -244,8 +244,8 @@ def fingerprints(repeats: int) -> Iterator[Cost]:
     with tempfile.TemporaryDirectory() as name:
         memory = Path(name) / "fingerprints.json"
         yield cost("fingerprints: every source parsed", True, None)
-        fingerprint.remembered(memory)
-        yield cost("fingerprints: remembered from an earlier process", True, memory)
+        fingerprint.load_cache(memory)
+        yield cost("fingerprints: loaded from the cache", True, memory)
         yield cost("fingerprints: asked again in the same process", False, None)
 
 

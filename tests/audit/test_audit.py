@@ -14,8 +14,9 @@ from reprood.audit.decide import holm, judge, p_values, two_sided
 from reprood.audit.evidence import parts_of
 from reprood.audit.papers import Paper, load_papers
 from reprood.audit.verdicts import REDUCED, audit, corrected, name_of
-from reprood.config.suite import load_suite, read_yaml
+from reprood.config.load import load_suite
 from reprood.core.errors import ReproodError
+from reprood.core.yaml import read_yaml
 from reprood.evaluate.bootstrap import Interval
 
 ROOT = Path(__file__).parents[2]

@@ -4,9 +4,15 @@ import copy
 
 import pytest
 import yaml
+from reprood.images.registry import CORRUPTION_NAMES as NAMES
 
-from reprood.config.suite import Benchmark, Settings, Suite, load_settings, load_suite, merged, read_yaml, suite_path
+from reprood.config.benchmark import Benchmark
+from reprood.config.load import load_settings, load_suite, suite_path
+from reprood.config.perturbations import PUBLISHED_CORRUPTIONS
+from reprood.config.settings import Settings
+from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
+from reprood.core.yaml import read_yaml
 
 SUITE = {
     "title": "Toy",
@@ -54,6 +60,15 @@ def set_in(*path, value):
     return change
 
 
+def corrupted(names):
+    def change(suite):
+        benchmark = suite["benchmarks"]["toy"]
+        benchmark["evaluations"] = ["classification", "corruption"]
+        benchmark["corruption"] = {"names": names}
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -69,6 +84,31 @@ def set_in(*path, value):
         (set_in("runs", value=[{"benchmark": "toy", "methods": ["arm"]}]), ["arm", "known: erm"]),
         (set_in("runs", value=[SUITE["runs"][0], SUITE["runs"][0]]), ["twice", "toy/erm/0"]),
         (set_in("methods", "Bad Name", value={"use": "erm", "label": "x"}), ["Bad Name", "lower-case"]),
+        (
+            set_in("benchmarks", "toy", "train", "style", value="cubist"),
+            ["benchmarks.toy.train.style: there is no style 'cubist'; known: "],
+        ),
+        (
+            set_in("benchmarks", "toy", "ood", "noise", "style", value="cubist"),
+            ["benchmarks.toy.ood.noise.style: there is no style 'cubist'"],
+        ),
+        (corrupted(["rain"]), ["benchmarks.toy.corruption.names: there is no corruption 'rain'; known: "]),
+        (
+            set_in("benchmarks", "toy", "detectors", value={"guess": {}}),
+            ["benchmarks.toy.detectors: there is no detector 'guess'; known: msp, "],
+        ),
+        (
+            set_in("benchmarks", "toy", "detectors", value={"knn": {"kk": 1}}),
+            ["benchmarks.toy.detectors.knn.kk: this key is not known; choose from k."],
+        ),
+        (
+            set_in("benchmarks", "toy", "detectors", value={"msp": {"k": 1}}),
+            ["benchmarks.toy.detectors.msp.k: this key is not known; choose from none."],
+        ),
+        (
+            set_in("benchmarks", "toy", "detectors", value={"knn": {"k": 0}}),
+            ["benchmarks.toy.detectors.knn.k: ", "greater than or equal to 1 (given: 0)"],
+        ),
     ],
 )
 def test_mistakes_in_a_suite(tmp_path, change, words):
@@ -116,12 +156,6 @@ def test_settings():
         load_settings({"mirors": []})
 
 
-def test_merged_is_deep_and_leaves_its_inputs_alone():
-    low = {"training": {"lr": 1, "epochs": 2}, "x": 1}
-    assert merged(low, {"training": {"lr": 3}}) == {"training": {"lr": 3, "epochs": 2}, "x": 1}
-    assert low == {"training": {"lr": 1, "epochs": 2}, "x": 1}
-
-
 def benchmark(**changes):
     source = {"dataset": "letters", "split": "train"}
     return {
@@ -143,17 +177,17 @@ def test_members_are_written_out_and_a_family_can_be_run():
         {"one": benchmark(members=members), "other": benchmark()},
         [{"benchmark": "one", "methods": ["erm"], "seeds": [7]}, {"benchmark": "other", "methods": ["erm"]}],
     )
-    found = Suite.model_validate(record)
-    assert list(found.benchmarks) == ["one_a", "one_b", "other"]
-    assert found.benchmarks["one_b"].train.classes == (1,)
-    assert found.benchmarks["one_b"].train.split == "train"
-    assert found.benchmarks["one_b"].title == "B: b"
-    assert found.families() == {"one": ("one_a", "one_b")}
-    assert list(found.jobs()) == [
+    expanded = Suite.model_validate(record)
+    assert list(expanded.benchmarks) == ["one_a", "one_b", "other"]
+    assert expanded.benchmarks["one_b"].train.classes == (1,)
+    assert expanded.benchmarks["one_b"].train.split == "train"
+    assert expanded.benchmarks["one_b"].title == "B: b"
+    assert expanded.families() == {"one": ("one_a", "one_b")}
+    assert list(expanded.jobs()) == [
         ("one_a", "erm", 7), ("one_b", "erm", 7), ("other", "erm", 0), ("other", "erm", 1),
     ]  # fmt: skip
-    # what jobs are told is the written-out form, which reads the same
-    assert Suite.model_validate(found.model_dump(mode="json")) == found
+    # jobs get the expanded record, which validates to the same
+    assert Suite.model_validate(expanded.model_dump(mode="json")) == expanded
 
 
 @pytest.mark.parametrize(
@@ -161,7 +195,7 @@ def test_members_are_written_out_and_a_family_can_be_run():
     [
         ({"evaluations": ["classification", "corruption"]}, "'corruption' needs 'corruption'"),
         ({"occlusion": {"sides": [4]}}, "the evaluation 'occlusion' is not among 'evaluations'"),
-        ({"evaluations": ["corruption"], "corruption": {"names": ["rain"]}}, "there is no corruption 'rain'"),
+        ({"evaluations": ["corruption"], "corruption": {"names": ["fog", "fog"]}}, "a corruption is named twice"),
         ({"evaluations": ["corruption"], "corruption": {"severities": [0]}}, "a severity is one of 1 to 5, not 0"),
         ({"auxiliary": {"corrupted": {"dataset": "a", "split": "b"}}}, "corrupted is used twice"),
         ({"label_noise": {"strength": 1.5}}, "less than or equal to 1"),
@@ -174,9 +208,8 @@ def test_evaluations_and_their_options_agree(changes, words):
         Benchmark.model_validate(benchmark(**changes))
 
 
-def test_a_style_that_does_not_exist():
-    with pytest.raises(ValueError, match="there is no style 'cubist'"):
-        Benchmark.model_validate(benchmark(train={"dataset": "a", "split": "b", "style": "cubist"}))
+def test_the_default_corruptions_exist():
+    assert set(PUBLISHED_CORRUPTIONS) <= set(NAMES)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ import golden_files
 import numpy as np
 import pytest
 
-from reprood.config.suite import Benchmark, Suite, load_suite
+from reprood.config.benchmark import Benchmark
+from reprood.config.load import load_suite
+from reprood.config.suite import Suite
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = sorted(path.stem for path in (ROOT / "config" / "suites").glob("*.yaml"))

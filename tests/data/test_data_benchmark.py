@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reprood.config.suite import Benchmark, Outlier, Preparation, Source
+from reprood.config.benchmark import Benchmark
+from reprood.config.records import Outlier, Preparation, Source
 from reprood.core.errors import ReproodError
 from reprood.data.arrays import load_split, save_split
 from reprood.data.benchmark import fixed_order, prepare_split, select_rows

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from server import serving
 
-from reprood.config.suite import Preparation, Source
+from reprood.config.records import Preparation, Source
 from reprood.core.errors import ReproodError
 from reprood.data import folders, formats
 from reprood.data.arrays import save_split

@@ -15,7 +15,8 @@ import pytest
 from server import serving
 
 from reprood.core.errors import ReproodError
-from reprood.data.catalogue import DatasetEntry, parse_entry
+from reprood.data.catalogue import parse_entry
+from reprood.data.entries import DatasetEntry
 from reprood.data.download import Patience, SourceFailed, download
 from reprood.data.packages import deb_member, from_package, wheel_member
 from reprood.data.sources import fetch

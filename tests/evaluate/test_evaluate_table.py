@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reprood.config.suite import Benchmark
+from reprood.config.benchmark import Benchmark
 from reprood.core.errors import ReproodError
 from reprood.evaluate.collect import collect
 from reprood.evaluate.metrics import METRICS, detection_metrics

@@ -73,7 +73,7 @@ def _readers() -> dict[str, tuple[str, bytes, Callable[[Path], object]]]:
     """Name -> (name of the file, good content, what reads it)."""
     from reprood.audit.papers import load_papers
     from reprood.audit.replicated import read_study
-    from reprood.config.suite import load_suite
+    from reprood.config.load import load_suite
     from reprood.core.errors import ReproodError
     from reprood.data import folders, formats
     from reprood.data.archives import DAMAGED, members
@@ -216,7 +216,7 @@ ANYTHING = st.recursive(
 @given(ANYTHING)
 def test_any_value_is_a_setting_or_refused(value):
     from reprood.cli.options import suite_of
-    from reprood.config.suite import load_settings
+    from reprood.config.load import load_settings
     from reprood.core.errors import ReproodError
     from reprood.data.catalogue import parse_entry
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from reprood.config.suite import Corruptions
+from reprood.config.perturbations import Corruptions
 from reprood.core.errors import ReproodError
 from reprood.core.files import write_json
 from reprood.data.arrays import load_split, save_split

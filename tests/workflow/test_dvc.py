@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from checkout import ROOT, Checkout
 
-from reprood.config.suite import load_suite
+from reprood.config.load import load_suite
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(900)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from reprood.config.suite import load_suite
+from reprood.config.load import load_suite
 from reprood.core.files import sha256_file
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1500)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from reprood.core.errors import ReproodError
 from reprood.images.registry import STYLE_NAMES, style_module
-from reprood.pipeline.fingerprint import remembered
+from reprood.pipeline.fingerprint import load_cache
 from reprood.core.checksums import verify_results
 from reprood.pipeline.plan import (
     MODEL_FILES,
@@ -19,7 +19,7 @@ try:
     plan = Plan(config, Path(workflow.basedir))
     if workflow.is_main_process:
         verify_results(Path(), plan.folders())
-    remembered(Path("state/fingerprints.json"))
+    load_cache(Path("state/fingerprints.json"))
 except ReproodError as mistake:
     sys.exit(f"reprood: error: {mistake}")
 

@@ -8,7 +8,8 @@ from pydantic import TypeAdapter, ValidationError, model_validator
 
 from reprood.config.records import Record
 from reprood.core.errors import ReproodError
-from reprood.core.yaml import explain, read_yaml
+from reprood.core.messages import explain_validation
+from reprood.core.yaml import read_yaml
 from reprood.evaluate.metrics import auroc, detection_metrics, rank
 from reprood.evaluate.variants import arpl_metrics, arpl_oscr, oe_fpr, oscr, trapezoid_aupr
 
@@ -125,7 +126,7 @@ def load_defects(path: Path) -> tuple[Defect, ...]:
     try:
         found = TypeAdapter(tuple[Defect, ...]).validate_python(read_yaml(path) or ())
     except ValidationError as error:
-        raise explain(error, str(path)) from error
+        raise ReproodError(explain_validation(error, str(path))) from error
     ids = [defect.id for defect in found]
     doubled = sorted({name for name in ids if ids.count(name) > 1})
     if doubled:

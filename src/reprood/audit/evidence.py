@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from reprood.audit.papers import LOCALISATION, OPEN_SET, PLAIN, SEGMENTATION, Claim, Paper
+from reprood.config.benchmark import Benchmark
 from reprood.config.conditions import matching
-from reprood.config.suite import Benchmark
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json
 from reprood.evaluate.localised import localisation_outcomes

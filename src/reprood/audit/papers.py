@@ -6,10 +6,12 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from reprood.config.benchmark import Benchmark
 from reprood.config.conditions import is_condition
-from reprood.config.records import check_name
-from reprood.config.suite import Benchmark, Line, Record, explain, read_yaml
+from reprood.config.records import Line, Record, check_name
 from reprood.core.errors import ReproodError
+from reprood.core.messages import explain_validation
+from reprood.core.yaml import read_yaml
 from reprood.evaluate.metrics import METRICS
 
 Source = Literal["paper", "repository", "issue", "recalled"]
@@ -318,7 +320,7 @@ def load_papers(paths: Iterable[Path]) -> list[Paper]:
         try:
             paper = Paper.model_validate(read_yaml(Path(path)))
         except ValidationError as error:
-            raise explain(error, str(path)) from error
+            raise ReproodError(explain_validation(error, str(path))) from error
         if paper.id != Path(path).stem:
             raise ReproodError(f"{path}: id is '{paper.id}'; expected the file's name, '{Path(path).stem}'.")
         papers.append(paper)

@@ -91,14 +91,17 @@ def data_split(
 ) -> None:
     """Select and prepare one split of a benchmark."""
     pin_threads(1)
+    from reprood.config.names import check_style
     from reprood.config.records import LabelNoise, Preparation, Source
     from reprood.data.benchmark import prepare_split
 
     record = parse_record(spec, "--spec", "source", "preparation", "role", "label_noise")
     noise = record["label_noise"]
+    rows = validated(Source, record["source"], "--spec: source")
+    check_style(rows, "--spec: source")
     with checked_job(within(source, SPLIT_FILES), within(out, SPLIT_FILES)):
         prepare_split(
-            validated(Source, record["source"], "--spec: source"),
+            rows,
             validated(Preparation, record["preparation"], "--spec: preparation"),
             source,
             out,
@@ -115,7 +118,7 @@ def data_lint(
 ) -> None:
     """Reject a benchmark whose splits overlap, contain duplicates or were prepared differently."""
     pin_threads(1)
-    from reprood.config.suite import Benchmark
+    from reprood.config.benchmark import Benchmark
     from reprood.core.files import write_json
     from reprood.data.arrays import load_split
     from reprood.data.lint import lint_benchmark
@@ -136,10 +139,12 @@ def data_corrupt(
 ) -> None:
     """Create the corrupted copies of a benchmark's test split (imports torch)."""
     pin_threads(1)
-    from reprood.config.suite import Corruptions
+    from reprood.config.names import check_corruptions
+    from reprood.config.perturbations import Corruptions
     from reprood.data.corrupt import make_corrupted
 
     options = validated(Corruptions, parse(spec, "--spec"), "--spec")
+    check_corruptions(options, "--spec")
     with checked_job(within(test, SPLIT_FILES), within(out, SPLIT_FILES)):
         make_corrupted(
             test,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from reprood.config.suite import load_suite
+from reprood.config.load import load_suite
 from reprood.core.registry import module_name
 from reprood.methods import registry
 from reprood.pipeline.fingerprint import source

@@ -22,9 +22,10 @@ from reprood.cli.data import data_app
 from reprood.cli.offload import offload_app
 from reprood.cli.options import Out, parse_record, suite_of, validated
 from reprood.cli.report import report_app
+from reprood.cli.why import why
 from reprood.core.checksums import checked_job
 from reprood.core.errors import ReproodError
-from reprood.core.printable import printable as printable
+from reprood.core.messages import printable
 from reprood.core.process import CHECKPOINT_SECONDS, DEVICE, STOPPED, pin_threads
 from reprood.pipeline.outputs import MODEL_FILES, STUDY_FILES, of_runs, of_splits, resume_key, within
 
@@ -41,7 +42,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(report_app, name="report")
 app.add_typer(offload_app, name="offload")
-for verb in (cli_publish.publish, cli_publish.verify, cli_publish.compare):
+for verb in (cli_publish.publish, cli_publish.verify, cli_publish.compare, why):
     app.command()(verb)
 
 JOBS = ("data", "train", "predict", "study", "evaluate", "audit", "examples", "report")  # verbs that the workflow runs
@@ -188,7 +189,7 @@ def evaluate_run_command(
 ) -> None:
     """Metrics of one run from its predictions."""
     pin_threads(1)
-    from reprood.config.suite import Benchmark
+    from reprood.config.benchmark import Benchmark
     from reprood.evaluate.table import evaluate_run
 
     record = parse_record(spec, "--spec", "name")

@@ -21,7 +21,7 @@ def _configuration(suite: str, more: list[str] | None) -> tuple[dict[str, Any], 
     """Return Snakemake's configuration, and its options for it."""
     import yaml
 
-    from reprood.config.suite import read_yaml
+    from reprood.core.yaml import read_yaml
 
     pairs = {"suite": suite}
     for pair in more or ():

@@ -40,12 +40,12 @@ def validated(form: type[Form], value: Any, option: str) -> Form:
     """A record of an option; a mistake is one sentence."""
     from pydantic import ValidationError
 
-    from reprood.core.yaml import explain
+    from reprood.core.messages import explain_validation
 
     try:
         return form.model_validate(value)
     except ValidationError as error:
-        raise explain(error, option) from error
+        raise ReproodError(explain_validation(error, option)) from error
 
 
 def suite_of(text: str) -> "Suite":

@@ -27,7 +27,7 @@ def publish(
     pin_threads(1)
     import yaml
 
-    from reprood.config.suite import suite_path
+    from reprood.config.load import suite_path
     from reprood.core.checksums import verify_results
     from reprood.core.yaml import read_yaml
     from reprood.pipeline.plan import Plan

@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from reprood.config.suite import Benchmark
+from reprood.config.benchmark import Benchmark
 from reprood.detectors.table import Stored
 from reprood.engine.device import make_repeatable, resolve_device, resolve_precision
 from reprood.engine.problem import ImageSet, Problem

@@ -1,32 +1,35 @@
-"""Records of what the data stage makes: which rows of which data set, prepared how, with which labels."""
+"""Records of the data stage: which rows of which data set, how they are prepared, with which labels.
+
+The records that jobs validate (this module, `perturbations`, `benchmark`) depend on no list of names: the names of
+styles, corruptions and detectors are checked in `reprood.config.names` when a suite is loaded. A new style or
+corruption therefore changes no job that does not use it.
+"""
 
 import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
-from reprood.images.registry import STYLE_NAMES
-
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
-NAME_LENGTH = 80  # names are joined to the names of files
+NAME_LENGTH = 80  # names become parts of file names
 FORMULA = ("=", "+", "-", "@")
 
 
 def plain_line(text: str) -> str:
-    """Refuse a text that could not stand in a line or in a cell of a table.
+    """Return `text` unchanged if it can be a line of a page or a cell of a table.
 
     Raises
     ------
     ValueError
-        For more than 500 characters, for a control character, and for a beginning that a spreadsheet takes for a
-        formula: such texts become cells of CSV files.
+        For more than 500 characters, for a control character, and for a first character that makes a spreadsheet
+        read the text as a formula: such texts become cells of CSV files.
     """
     if len(text) > 500:
         raise ValueError(f"{len(text)} characters are too many for a line; expected at most 500")
     if not text.isprintable():
-        raise ValueError("it holds a control character; expected one line of plain text")
+        raise ValueError("it contains a control character; expected one line of plain text")
     if text.startswith(FORMULA) and len(text) > 1:
-        raise ValueError(f"it begins with '{text[0]}', which spreadsheets take for a formula; begin with a word")
+        raise ValueError(f"it begins with '{text[0]}', which spreadsheets read as a formula; begin with a word")
     return text
 
 
@@ -34,13 +37,13 @@ Line = Annotated[str, AfterValidator(plain_line)]
 
 
 class Record(BaseModel):
-    """A frozen record that refuses unknown keys."""
+    """A frozen record that rejects unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 
 class Preparation(Record):
-    """The one decode-and-resize rule that every split of a benchmark goes through.
+    """The decoding and resizing rule that all splits of a benchmark share.
 
     Attributes
     ----------
@@ -58,10 +61,23 @@ class Source(Record):
     """Rows of a data set's split: which classes, and which part of a fixed class-stratified order.
 
     Two sources with the same data set, split and classes and with disjoint [skip, skip + limit) ranges are disjoint.
-    `style` names a fixed change of the images' style (`reprood.images.styles`), made after the preparation.
-    `resample` "nearest" shrinks without antialiasing, so that artefacts show (`reprood.data.resampling`).
-    `mixed` averages each image with the one a hundred rows before it (CSI's "Interp").
-    `labelled` keeps the labels of an auxiliary set, for methods that learn from them.
+
+    Attributes
+    ----------
+    dataset, split : str
+        Name in the catalogue, and one of its splits.
+    classes : tuple of int or None
+        Which classes; None: all.
+    skip, limit : int
+        Range of rows of each class; `limit` None: up to the last.
+    style : str
+        Name of a fixed change of the images' style (`reprood.images.styles`), applied after the preparation.
+    resample : {"antialiased", "nearest"}
+        "nearest" shrinks without antialiasing, so that artefacts show (`reprood.data.resampling`).
+    mixed : bool
+        Average each image with the one a hundred rows before it (CSI's "Interp").
+    labelled : bool
+        Keep the labels of an auxiliary set, for methods that learn from them.
     """
 
     dataset: str
@@ -81,19 +97,15 @@ class Source(Record):
             raise ValueError("classes are numbers from 0 on, at least one, each named once")
         return value
 
-    @field_validator("style")
-    @classmethod
-    def _known_style(cls, value: str) -> str:
-        if value and value not in STYLE_NAMES:
-            raise ValueError(f"there is no style '{value}'; known: {', '.join(STYLE_NAMES)}")
-        return value
-
 
 class Outlier(Source):
     """A test set of images that are not in-distribution.
 
-    `shift`: near = other classes in the same style, far = another domain, noise = synthetic noise, style = a fixed
-    change of style (of ID classes or of others; such sets enter no mean).
+    Attributes
+    ----------
+    shift : {"near", "far", "noise", "style"}
+        near: other classes in the same style; far: another domain; noise: synthetic noise; style: a fixed change of
+        style (of ID or other classes; these sets enter no mean).
     """
 
     shift: Literal["near", "far", "noise", "style"]
@@ -105,11 +117,11 @@ class LabelNoise(Record):
     Attributes
     ----------
     kind : {"uniform", "flip", "hierarchical"}
-        How wrong labels are spread over the classes.
+        How wrong labels are distributed over the classes.
     strength : float
-        Share of labels that are drawn anew (uniform) or moved (flip, hierarchical).
+        Share of labels that are redrawn (uniform) or moved (flip, hierarchical).
     seed : int
-        Of the draw.
+        Seed of the draw.
     trusted : float
         Share of training images whose label is known to be right.
     superclasses : tuple of int or None
@@ -124,7 +136,20 @@ class LabelNoise(Record):
 
 
 def check_name(name: str, what: str) -> None:
-    """Refuse a name that cannot be part of a path of the workflow."""
+    """Check that `name` can be part of a path.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+    what : str
+        What it names, for the message.
+
+    Raises
+    ------
+    ValueError
+        For other characters than lower-case letters, digits and underscores, and for a name that is too long.
+    """
     if not NAME.fullmatch(name):
         raise ValueError(f"the {what} name {name[:NAME_LENGTH]!r} must be lower-case letters, digits and '_'")
     if len(name) > NAME_LENGTH:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, hashes, locks and canonical JSON."""
+"""Files that are either complete or missing: atomic writes, hashes, locks and canonical JSON."""
 
 import fcntl
 import hashlib
@@ -15,9 +15,14 @@ from reprood.core.errors import ReproodError
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; on success it is synced and renamed to `path`.
+    """Yield a temporary path in the folder of `path`; on success it is synced and renamed to `path`.
 
-    If the body raises, the temporary file is removed and `path` is left as it was.
+    If the body raises, the temporary file is removed and `path` is left unchanged.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file to write; its folder is created if necessary.
 
     Raises
     ------
@@ -41,7 +46,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         if error.filename not in (None, str(temporary), str(path)):
-            raise  # about some other file that the body was reading
+            raise  # it concerns another file, which the body was reading
         raise ReproodError(
             f"Cannot write {path}: {error.strerror}; free some space or choose a writable folder."
         ) from error
@@ -64,18 +69,28 @@ def _sync(path: Path) -> None:
 
 
 def canonical_json(value: Any) -> str:
-    """One text for one value: sorted keys, no spaces, no NaN.
+    """Return the one JSON text of a value: sorted keys, no spaces, no NaN.
+
+    Parameters
+    ----------
+    value : object
+        Numbers, texts, lists and mappings with text as keys.
 
     Raises
     ------
     ReproodError
-        For a value that JSON has no form for.
+        For a value that JSON cannot represent.
+
+    Examples
+    --------
+    >>> canonical_json({"seed": 1, "methods": ["erm"]})
+    '{"methods":["erm"],"seed":1}'
     """
     try:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     except (ValueError, TypeError, RecursionError) as error:
         raise ReproodError(
-            f"A setting is no finite number, text, list or mapping with text as keys ({error}); correct it."
+            f"A setting is not a finite number, text, list or mapping with text as keys ({error}); correct it."
         ) from error
 
 
@@ -87,6 +102,11 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def read_json(path: Path | str) -> Any:
     """Read a JSON file.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
 
     Raises
     ------
@@ -105,28 +125,28 @@ def read_json(path: Path | str) -> Any:
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:
-    """SHA-256 of bytes, in hexadecimal."""
+    """Return the SHA-256 of bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: Path | str) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager
 def file_lock(path: Path | str, *, wait: bool = True, busy: str = "") -> Iterator[None]:
-    """Hold an exclusive lock on `path`; the kernel frees it even when the process is killed.
+    """Hold an exclusive lock on `path`; the kernel releases it even when the process is killed.
 
     Parameters
     ----------
     path : Path
-        The lock file; made if it is missing and left in place.
+        The lock file; created if it is missing, and never removed.
     wait : bool
-        Wait for the lock, or raise at once when another process holds it.
+        Wait for the lock; if false, raise immediately when another process holds it.
     busy : str
-        What the error says when the lock is held and `wait` is false.
+        Message of the error raised when the lock is held and `wait` is false.
 
     Raises
     ------

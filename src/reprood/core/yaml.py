@@ -1,56 +1,45 @@
-"""Reading configuration files: YAML without surprises, and one sentence for what is wrong with it."""
+"""Reading configuration files: a safe subset of YAML, and one sentence for every problem with a file."""
 
 import math
-import reprlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from reprood.core.errors import ReproodError
 
 
-def explain(error: ValidationError, where: str) -> ReproodError:
-    """Turn pydantic's report into one sentence that names the file, the key and what was expected."""
-    first = error.errors()[0]
-    key = ".".join(str(part)[:80] for part in first["loc"]) or "the file"
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        message = "this key is not known; check its spelling or remove it"
-    elif first["type"] == "missing":
-        message = "this key is missing; add it"
-    else:
-        given = reprlib.repr(first.get("input"))  # bounded: an anchor may stand for millions of values
-        message += f" (given: {given if len(given) < 80 else given[:77] + '...'})" if first["loc"] else ""
-    more = len(error.errors()) - 1
-    return ReproodError(
-        f"{where}: {key}: {message}" + (f" ({more} more problem{'s' * (more > 1)} in it)." if more else ".")
-    )
-
-
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file: texts, numbers, true and false, lists and mappings with text as keys, nothing else.
+    """Read a YAML file of texts, numbers, booleans, lists and mappings with text as keys.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    object
+        The content; None for an empty file.
 
     Raises
     ------
     ReproodError
-        When it is missing, not YAML, names a key twice, holds a value of another kind (a date, an object of a
-        programming language, NaN), refers to itself, or grows beyond reason when its anchors are written out.
+        When the file is missing or not YAML, repeats a key, contains a value of another kind (a date, an object of a
+        programming language, NaN), refers to itself, or becomes too large when its anchors are expanded.
     """
     try:
         size = path.stat().st_size
         if size > LARGEST:
             raise ReproodError(
-                f"{path} has {size / 1e6:.1f} MB; a file of settings has at most {LARGEST / 1e6:.0f} MB."
+                f"{path} has {size / 1e6:.1f} MB; a settings file may have at most {LARGEST / 1e6:.0f} MB."
             )
         return _constructed(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ReproodError(f"{path} does not exist; check the name.") from error
     except OSError as error:
-        raise ReproodError(f"{path} cannot be read ({error.strerror}); check the name and who may read it.") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a number that Python refuses
+        raise ReproodError(f"{path} cannot be read ({error.strerror}); check the name and the permissions.") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a number that Python rejects
         text = " ".join(str(error).split())
         raise ReproodError(f"{path} is not valid YAML: {text[:600]}.") from error
     except RecursionError as error:
@@ -58,7 +47,7 @@ def read_yaml(path: Path) -> Any:
 
 
 LARGEST = 2_000_000  # bytes of a file
-GROWN = 200_000  # values, with anchors written out
+LARGEST_EXPANDED = 200_000  # values after anchors are expanded
 KINDS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge")}
 
 
@@ -75,19 +64,19 @@ def _constructed(text: str) -> Any:
 
 
 def _count(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a node stands for, its anchors written out.
+    """Return the number of values of a node after its anchors are expanded.
 
     Raises
     ------
     yaml.YAMLError
-        When it refers to itself, stands for too many, or is of a kind that settings do not have.
+        When the node refers to itself, has too many values, or is of a kind that settings do not have.
     """
     mark = node.start_mark
     if node.tag not in KINDS:
-        raise yaml.constructor.ConstructorError(None, None, f"the kind {node.tag} is not read", mark)
+        raise yaml.constructor.ConstructorError(None, None, f"values of the kind {node.tag} are not allowed", mark)
     if id(node) in known:
         if known[id(node)] < 0:
-            raise yaml.constructor.ConstructorError(None, None, "an anchor that holds itself is not read", mark)
+            raise yaml.constructor.ConstructorError(None, None, "an anchor must not contain itself", mark)
         return known[id(node)]
     known[id(node)] = -1
     inner = node.value if isinstance(node, yaml.CollectionNode) else []
@@ -95,16 +84,16 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
     for part in inner:
         for one in part if isinstance(part, tuple) else (part,):
             total += _count(one, known)
-        if total > GROWN:
+        if total > LARGEST_EXPANDED:
             raise yaml.constructor.ConstructorError(
-                None, None, f"with its anchors written out it has more than {GROWN:,} values, which are not read", mark
+                None, None, f"it has more than {LARGEST_EXPANDED:,} values after its anchors are expanded", mark
             )
     known[id(node)] = total
     return total
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader that refuses doubled keys (YAML would silently keep the last); dates stay text."""
+    """A safe loader that rejects repeated keys (YAML would silently keep the last); dates remain text."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -119,9 +108,9 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
         if key_node.tag == "tag:yaml.org,2002:merge":
             continue
         key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str):  # JSON, to which everything is written, has text only
+        if not isinstance(key, str):  # everything is also written as JSON, whose keys are text
             raise yaml.constructor.ConstructorError(
-                None, None, f"the key {repr(key)[:60]} is no text; put it in quotes", key_node.start_mark
+                None, None, f"the key {repr(key)[:60]} is not text; put it in quotes", key_node.start_mark
             )
         if key in seen:
             raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' is given twice", key_node.start_mark)
@@ -139,13 +128,3 @@ def _finite(loader: _Loader, node: yaml.ScalarNode) -> float:
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 _Loader.add_constructor("tag:yaml.org,2002:float", _finite)
-
-
-def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Deep merge: later layers win, mappings are merged key by key."""
-    result: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            old = result.get(key)
-            result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return result

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from reprood.config.records import check_name
 from reprood.core.errors import ReproodError
-from reprood.core.yaml import explain, read_yaml
+from reprood.core.messages import explain_validation
+from reprood.core.yaml import read_yaml
 from reprood.data.entries import DatasetEntry
 
 
@@ -31,7 +32,7 @@ def parse_entry(name: str, value: Any, where: str = "data set") -> DatasetEntry:
     try:
         return DatasetEntry.model_validate(value)
     except ValidationError as error:
-        raise explain(error, f"{where}: {name}") from error
+        raise ReproodError(explain_validation(error, f"{where}: {name}")) from error
 
 
 def load_catalogue(paths: Iterable[Path], extra: Mapping[str, Any]) -> dict[str, DatasetEntry]:

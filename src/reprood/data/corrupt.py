@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from reprood.core.seeds import hashed_seed
 from reprood.data.arrays import load_split, save_split
-from reprood.engine.seeds import hashed_seed
 from reprood.images.corruption import Corruption, corrupt
 from reprood.images.registry import load_corruption
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from reprood.config.suite import Benchmark
+from reprood.config.benchmark import Benchmark
 from reprood.core.errors import ReproodError
 from reprood.data.arrays import Split
 

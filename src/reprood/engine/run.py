@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import torch
 
+from reprood.core.seeds import hashed_seed
 from reprood.engine.device import Precision
 from reprood.engine.distributed import Workers
-from reprood.engine.seeds import hashed_seed
 
 
 class Stopped(Exception):

@@ -1,16 +1,11 @@
 """Seeds derived by hashing, and the handling of torch's global generators."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-
-def hashed_seed(*parts: int | str) -> int:
-    """A seed in 0..2^63 - 1 from the SHA-256 of `parts`: streams with different names are unrelated."""
-    text = "\x1f".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+from reprood.core.seeds import hashed_seed
 
 
 def derive_seed(suite_seed: int, benchmark: str, method: str, seed: int) -> int:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reprood.config.benchmark import Benchmark
 from reprood.config.conditions import conditions, matching, summaries
-from reprood.config.suite import Benchmark
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path
 from reprood.evaluate.classification import expected_calibration_error, top_k_error

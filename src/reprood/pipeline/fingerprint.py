@@ -1,34 +1,37 @@
-"""What code a job depends on: a hash of the meaning of its modules and of all they import.
+"""What code a job depends on: a hash of the meaning of its modules and of all that they import.
 
-The hash is taken over the unparsed syntax trees of an entry's static import closure inside the package,
-without comments, docstrings and layout. It is a parameter of the workflow's rules, so that editing a loss
-re-runs the method that uses it and editing a comment re-runs nothing.
+The hash covers an entry's static import closure inside the package, each module reduced to its meaning (see
+`reprood.pipeline.meaning`: comments, docstrings, layout and messages do not count). It is a parameter of the workflow's
+rules, so editing a loss re-runs the methods that use it, and editing a comment or a log line re-runs nothing.
 
-Parsing the whole package takes longer than everything else that Snakemake asks before it runs jobs; `remembered` keeps
-what a source text means, by the text's own hash, from one process to the next.
+Parsing the whole package takes longer than all other work before Snakemake runs its first job; `load_cache` keeps the
+meaning of a source text, keyed by the text's hash, from one process to the next.
 """
 
 import ast
 import hashlib
 import json
 import sys
+from collections import deque
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from reprood.core.errors import ReproodError
 from reprood.core.files import write_json
+from reprood.pipeline import meaning as normaliser
+from reprood.pipeline.meaning import digest, meaningful
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
 
-Read = tuple[str, tuple[str, ...]]  # the meaning of a source text, and the modules (or names in them) that it imports
-_known: dict[str, Read] = {}  # by module and SHA-256 of its text
+Summary = tuple[str, tuple[str, ...]]  # hash of a source text's meaning; the modules (or names in modules) it imports
+_summaries: dict[str, Summary] = {}  # by module and SHA-256 of its text
 
 
 @cache
 def source(module: str) -> Path | None:
-    """The file of a first-party module, or None when there is none."""
+    """Return the file of a module of this package, or None if there is none."""
     base = ROOT.joinpath(*module.split("."))
     for path in (base / "__init__.py", base.with_suffix(".py")):
         if path.is_file():
@@ -36,127 +39,153 @@ def source(module: str) -> Path | None:
     return None
 
 
+def module_of(path: Path) -> str | None:
+    """Return the module whose file `path` is, or None if it is not a module of this package.
+
+    Examples
+    --------
+    >>> module_of(PACKAGE / "core" / "files.py")
+    'reprood.core.files'
+    """
+    path = path.resolve()
+    if path.suffix != ".py" or not path.is_relative_to(PACKAGE):
+        return None
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
 @cache
 def _with_parents(module: str) -> frozenset[str]:
-    """Importing a.b.c also runs a and a.b."""
+    """Return a module and its packages: importing a.b.c also runs a and a.b."""
     parts = module.split(".")
     return frozenset(".".join(parts[: i + 1]) for i in range(len(parts)))
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
-            ast.get_docstring(node, clean=False) is not None
-        ):
-            node.body = node.body[1:] or [ast.Pass()]
-    return tree
-
-
-def meaning(text: bytes | str) -> str:
-    """SHA-256 of a source text up to comments, docstrings and layout."""
-    return hashlib.sha256(ast.unparse(_without_docstrings(ast.parse(text))).encode()).hexdigest()
-
-
-def _imported(tree: ast.Module, package: str) -> set[str]:
-    """Modules (or names in modules) that a module names in its import statements, wherever they stand."""
-    found: set[str] = set()
+def _imports(tree: ast.Module, package: str) -> set[str]:
+    """Return the modules, or names in modules, of all import statements, nested ones included."""
+    imports: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
+            imports.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 parts = package.split(".")
                 base = ".".join(parts[: len(parts) - node.level + 1] + ([base] if base else []))
-            found.add(base)
-            found.update(f"{base}.{alias.name}" for alias in node.names)
-    return found
+            imports.add(base)
+            imports.update(f"{base}.{alias.name}" for alias in node.names)
+    return imports
 
 
 def _key(module: str, text: bytes) -> str:
     return f"{module} {hashlib.sha256(text).hexdigest()}"
 
 
-def _read(module: str, text: bytes, package: str) -> Read:
+def _summarise(module: str, text: bytes, package: str) -> Summary:
     key = _key(module, text)
-    if key not in _known:
-        named = {name for name in _imported(ast.parse(text), package) if name.split(".")[0] == PACKAGE.name}
-        _known[key] = meaning(text), tuple(sorted(named))
-    return _known[key]
+    if key not in _summaries:
+        tree = meaningful(text)
+        own = {name for name in _imports(tree, package) if name.split(".")[0] == PACKAGE.name}
+        _summaries[key] = digest(tree), tuple(sorted(own))
+    return _summaries[key]
 
 
 @cache
-def _parse(module: str) -> tuple[str, frozenset[str]]:
+def _read(module: str) -> tuple[str, frozenset[str]]:
     path = source(module)
     if path is None:
         raise ModuleNotFoundError(f"no source for {module} under {ROOT}")
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    told, named = _read(module, path.read_bytes(), package)
-    return told, frozenset(name for name in named if source(name))
+    meaning, imports = _summarise(module, path.read_bytes(), package)
+    return meaning, frozenset(name for name in imports if source(name))
 
 
 @cache
 def closure(entry: str) -> tuple[str, ...]:
-    """Every first-party module that importing `entry` can import, sorted."""
+    """Return every module of this package that importing `entry` can import and that means something to it, sorted."""
     seen: set[str] = set()
     todo = set(_with_parents(entry))
     while todo:
         module = todo.pop()
         if module not in seen:
             seen.add(module)
-            for name in _parse(module)[1]:
+            for name in _read(module)[1]:
                 todo |= _with_parents(name)
     return tuple(sorted(seen))
 
 
+def import_chain(entry: str, module: str) -> tuple[str, ...]:
+    """Return the shortest chain of imports from `entry` to `module`, both included; empty if there is none."""
+    came_from: dict[str, str] = dict.fromkeys(_with_parents(entry), entry) | {entry: ""}
+    queue = deque([entry, *sorted(_with_parents(entry) - {entry})])
+    while queue:
+        here = queue.popleft()
+        if here == module:
+            chain = [here]
+            while came_from[chain[-1]]:
+                chain.append(came_from[chain[-1]])
+            return tuple(reversed(chain))
+        for name in sorted(_read(here)[1]):
+            for step in (name, *sorted(_with_parents(name) - {name})):
+                if step not in came_from:
+                    came_from[step] = here
+                    queue.append(step)
+    return ()
+
+
 @cache
 def code_hash(*entries: str) -> str:
-    """16 hexadecimal digits that change when, and only when, the meaning of the entries' code changes."""
+    """Return 16 hexadecimal digits that change if and only if the meaning of the entries' code changes."""
     modules = sorted({module for entry in entries for module in closure(entry)})
-    lines = "\n".join(f"{module} {_parse(module)[0]}" for module in modules)
+    lines = "\n".join(f"{module} {_read(module)[0]}" for module in modules)
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
 
 def forget() -> None:
-    """Drop what was read, for a process that edits sources (tests)."""
-    source.cache_clear()
-    _parse.cache_clear()
-    closure.cache_clear()
-    code_hash.cache_clear()
+    """Drop everything read so far, for a process that edits sources (tests)."""
+    for cached in (source, _read, closure, code_hash):
+        cached.cache_clear()
 
 
 # --- from one process to the next
 
 
-def remembered(path: Path) -> None:
-    """Take what is known of the package's sources from a file, and keep there what was not known yet.
+def load_cache(path: Path) -> None:
+    """Load known summaries of the package's sources from a file, and store there the ones that were missing.
 
-    Entries are found by the hash of the text, so no edit, checkout or file time can make them wrong; a file made by
-    other code or another Python, or damaged, is not used. Without it everything is parsed again, with the same result.
+    Entries are keyed by the hash of the text, so no edit, checkout or file time can make them wrong. A damaged file, or
+    one written by other code or another version of Python, is ignored. Without the file everything is parsed again,
+    with the same result.
+
+    Parameters
+    ----------
+    path : Path
+        The file; created if it is missing and can be written.
     """
-    maker = f"{sys.version_info[:2]} {hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}"
-    recalled = _recalled(path, maker)
-    _known.update(recalled)
-    present = {}
+    own_code = b"".join(Path(str(file)).read_bytes() for file in (__file__, normaliser.__file__))
+    writer = f"{sys.version_info[:2]} {hashlib.sha256(own_code).hexdigest()}"
+    stored = _stored(path, writer)
+    _summaries.update(stored)
+    current = {}
     for file in PACKAGE.rglob("*.py"):
-        parts = file.relative_to(ROOT).with_suffix("").parts
-        package = ".".join(parts[:-1])
-        module = package if parts[-1] == "__init__" else ".".join(parts)
+        module = str(module_of(file))
+        package = module if file.name == "__init__.py" else module.rpartition(".")[0]
         text = file.read_bytes()
-        try:
-            present[_key(module, text)] = _read(module, text, package)
-        except (SyntaxError, ValueError):  # half an edit: what needs this module will say so
-            continue
-    if present != recalled:
+        with suppress(SyntaxError, ValueError):  # a half-finished edit: reported by what needs this module
+            current[_key(module, text)] = _summarise(module, text, package)
+    if current != stored:
         with suppress(ReproodError):  # a full disk: the next process parses again
-            write_json(path, {"maker": maker, "read": present})
+            write_json(path, {"writer": writer, "summaries": current})
 
 
-def _recalled(path: Path, maker: str) -> dict[str, Read]:
+def _stored(path: Path, writer: str) -> dict[str, Summary]:
     try:
         record = json.loads(path.read_bytes())
-        if record["maker"] != maker:
+        if record["writer"] != writer:
             return {}
-        return {str(key): (str(told), tuple(map(str, named))) for key, (told, named) in record["read"].items()}
+        return {
+            str(key): (str(meaning), tuple(map(str, imports)))
+            for key, (meaning, imports) in record["summaries"].items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}

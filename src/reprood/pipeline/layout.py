@@ -5,8 +5,12 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from reprood.config.suite import Arm, Benchmark, Source, load_settings, load_suite, merged
+from reprood.config.benchmark import Benchmark
+from reprood.config.load import load_settings, load_suite
+from reprood.config.records import Source
+from reprood.config.suite import Arm
 from reprood.core.errors import ReproodError
+from reprood.core.mappings import merged
 from reprood.data.catalogue import load_catalogue
 from reprood.data.entries import DatasetEntry
 from reprood.detectors.names import FITTED_ON_TRAIN

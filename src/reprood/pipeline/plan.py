@@ -97,11 +97,15 @@ class Plan(Layout):
         }
         return canonical_json(records)
 
+    def example_entries(self, benchmark: str) -> tuple[str, ...]:
+        """Return the entries of the fingerprint of a benchmark's examples: every method's module."""
+        uses = sorted({self.arm(method).use for method in self.methods_of(benchmark)})
+        return "reprood.train.examples", *(module_name("methods", use) for use in uses)
+
     @once
     def example_code(self, benchmark: str) -> str:
-        """Fingerprint of the drawing of examples and of every method's module."""
-        uses = sorted({self.arm(method).use for method in self.methods_of(benchmark)})
-        return code_hash("reprood.train.examples", *(module_name("methods", use) for use in uses))
+        """Return the fingerprint of a benchmark's examples."""
+        return code_hash(*self.example_entries(benchmark))
 
     @once
     def predict_parameters(self, benchmark: str, method: str) -> str:
@@ -134,16 +138,24 @@ class Plan(Layout):
             }
         )
 
-    def study_code(self, name: str) -> str:
-        """Fingerprint of the study's module and of the methods whose models it is given."""
+    def study_entries(self, name: str) -> tuple[str, ...]:
+        """Return the entries of a study's fingerprint: its module, the methods and networks whose models it reads."""
         study = self.suite.studies[name]
         methods = sorted({module_name("methods", self.arm(method).use) for method in study.methods})
         networks = sorted({f"reprood.nets.{self.backbone(study.benchmark, m)['name']}" for m in study.methods})
-        return code_hash("reprood.studies.run", f"reprood.studies.{study.use}", *methods, *networks)
+        return "reprood.studies.run", f"reprood.studies.{study.use}", *methods, *networks
+
+    def study_code(self, name: str) -> str:
+        """Return the fingerprint of a study."""
+        return code_hash(*self.study_entries(name))
+
+    def drawing_entries(self, name: str) -> tuple[str, ...]:
+        """Return the entries of the fingerprint of a study's figure."""
+        return "reprood.report.study_figures", f"reprood.report.studies.{self.suite.studies[name].use}"
 
     def drawing_code(self, name: str) -> str:
-        """Fingerprint of a study's figure."""
-        return code_hash("reprood.report.study_figures", f"reprood.report.studies.{self.suite.studies[name].use}")
+        """Return the fingerprint of a study's figure."""
+        return code_hash(*self.drawing_entries(name))
 
     def drawing_parameters(self, name: str) -> str:
         """The module that draws a study."""
@@ -156,11 +168,15 @@ class Plan(Layout):
         # in the suite's own order, which is the order of the tables
         return json.dumps({"name": Path(self.settings.suite).stem, **suite}, separators=(",", ":"), ensure_ascii=False)
 
+    def entries_of(self, benchmark: str, method: str, *entries: str) -> tuple[str, ...]:
+        """Return the entries of a run's fingerprint: the given ones, the method's module and the network's module."""
+        network = self.backbone(benchmark, method)["name"]
+        return *entries, module_name("methods", self.arm(method).use), f"reprood.nets.{network}"
+
     @once
     def code_of(self, benchmark: str, method: str, *entries: str) -> str:
-        """Fingerprint of the entries, the method's module and the network's module."""
-        network = self.backbone(benchmark, method)["name"]
-        return code_hash(*entries, module_name("methods", self.arm(method).use), f"reprood.nets.{network}")
+        """Return the fingerprint of a run's training or prediction."""
+        return code_hash(*self.entries_of(benchmark, method, *entries))
 
     def shell_prefix(self) -> str:
         """Puts this Python's folder first on PATH and passes on how to run (not what): neither is a trigger."""

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from reprood.audit.papers import Paper
-from reprood.config.suite import Settings, Suite
+from reprood.config.settings import Settings
+from reprood.config.suite import Suite
 from reprood.core.files import write_json
 from reprood.data.entries import DatasetEntry
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from reprood.attacks.options import Attack
 from reprood.attacks.table import run_attack
-from reprood.config.suite import Corruptions, Occlusion
+from reprood.config.perturbations import Corruptions, Occlusion
 from reprood.core.errors import ReproodError
+from reprood.core.seeds import hashed_seed
 from reprood.data.arrays import Split
-from reprood.engine.seeds import hashed_seed
 from reprood.images.augment import normalise
 from reprood.predict.occlude import occlude
 

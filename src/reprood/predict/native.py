@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from reprood.core.errors import ReproodError
+from reprood.core.seeds import hashed_seed
 from reprood.data.arrays import Split
 from reprood.detectors.table import Stored
 from reprood.engine.problem import ImageSet
-from reprood.engine.seeds import hashed_seed
 from reprood.evaluate.map_codec import LEVELS, pack_maps
 from reprood.methods.base import Batches, Method
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file
-from reprood.core.yaml import explain
+from reprood.core.messages import explain_validation
 from reprood.pipeline.fingerprint import PACKAGE, code_hash
 from reprood.report.contents import TABLE_FORMS, figures_of, tables_of
 
@@ -166,4 +166,4 @@ def suite_record(text: Mapping[str, Any]) -> tuple[str, Suite]:
     try:
         return name, Suite.model_validate(record)
     except ValidationError as error:
-        raise explain(error, SUITE) from error
+        raise ReproodError(explain_validation(error, SUITE)) from error

@@ -20,10 +20,10 @@ import pyarrow as pa
 
 from reprood.audit.papers import load_papers
 from reprood.audit.verdicts import audit
-from reprood.config.suite import load_suite
+from reprood.config.load import load_suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file
-from reprood.core.printable import printable
+from reprood.core.messages import printable
 from reprood.core.yaml import read_yaml
 from reprood.evaluate.collect import collect
 from reprood.evaluate.table import evaluate_run, read_metrics

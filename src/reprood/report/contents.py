@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from reprood.config.benchmark import Benchmark
 from reprood.config.conditions import conditions
-from reprood.config.suite import Benchmark
 
 TABLE_FORMS = (".csv", ".md", ".tex")
 ASSETS = ("report.css", "report.js")

@@ -10,8 +10,9 @@ import pandas as pd
 from reprood.audit.evidence import Part, parts_of
 from reprood.audit.papers import Claim, Paper
 from reprood.audit.replicated import read_study
+from reprood.config.benchmark import Benchmark
 from reprood.config.conditions import matching
-from reprood.config.suite import Benchmark, Suite
+from reprood.config.suite import Suite
 from reprood.core.files import atomic_path
 from reprood.evaluate.table import GATE, NO_SCORE, groups
 from reprood.report.boards import Board, boards

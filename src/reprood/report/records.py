@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
+from reprood.core.errors import ReproodError
 from reprood.core.files import read_json
-from reprood.core.yaml import explain
+from reprood.core.messages import explain_validation
 
 
 class Phase(BaseModel):
@@ -85,5 +86,5 @@ def checked(path: Path, form: type[BaseModel]) -> dict[str, Any]:
     try:
         form.model_validate(record)
     except ValidationError as error:
-        raise explain(error, str(path)) from error
+        raise ReproodError(explain_validation(error, str(path))) from error
     return dict(record)

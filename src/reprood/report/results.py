@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reprood.config.benchmark import Benchmark
 from reprood.config.conditions import matching
-from reprood.config.suite import Benchmark, Suite
+from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.evaluate.bootstrap import Interval, contrast
 from reprood.evaluate.localised import localisation_outcomes

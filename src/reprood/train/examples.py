@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from reprood.core.files import atomic_path
+from reprood.core.seeds import hashed_seed
 from reprood.data.arrays import load_split, write_npz
 from reprood.engine.problem import channel_statistics
-from reprood.engine.seeds import hashed_seed
 from reprood.images.augment import normalise
 from reprood.methods import registry
 from reprood.train.run import parse_config

@@ -22,7 +22,7 @@ from torch import nn
 
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, canonical_json, file_lock, read_json, sha256_file, write_json
-from reprood.core.yaml import explain
+from reprood.core.messages import explain_validation
 from reprood.engine.device import device_name, make_repeatable, resolve_device, resolve_precision
 from reprood.engine.distributed import Workers, join_workers
 from reprood.engine.problem import Problem, load_problem
@@ -290,7 +290,7 @@ def load_model(folder: Path, device: torch.device | str) -> tuple[nn.Module, dic
     try:
         ModelRecord.model_validate(meta)
     except ValidationError as error:
-        raise explain(error, str(folder / "model.json")) from error
+        raise ReproodError(explain_validation(error, str(folder / "model.json"))) from error
     method = registry.method(meta["use"])
     config = parse_config(meta)
     with seeded(0):

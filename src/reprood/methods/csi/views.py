@@ -6,7 +6,7 @@ The flip comes before the shift on purpose: after it, it would turn one quarter 
 import torch
 from torch import Generator, Tensor
 
-from reprood.engine.seeds import hashed_seed
+from reprood.core.seeds import hashed_seed
 from reprood.images.augment import choose, flip_at, random_flip, to_float
 from reprood.methods.csi.shifts import COUNTS, Shift, all_shifts, random_shift, shift
 from reprood.methods.csi.simclr import random_colour_jitter, random_grey, random_resized_crop

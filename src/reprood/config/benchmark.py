@@ -1,0 +1,114 @@
+"""The record of a benchmark: what is trained on, and how the trained model is evaluated."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from reprood.attacks.options import Attack
+from reprood.config.perturbations import Corruptions, Occlusion
+from reprood.config.records import LabelNoise, Line, Outlier, Preparation, Record, Source, check_name
+
+RESERVED_SPLITS = ("train", "validation", "test")
+DERIVED_SPLITS = ("corrupted",)  # computed from the test split
+
+Evaluation = Literal[
+    "classification",
+    "detection",
+    "open_set",
+    "segmentation",
+    "corruption",
+    "adversarial",
+    "occlusion",
+    "localisation",
+]
+
+
+class OpenSet(Record):
+    """How the macro-F measure separates known from unknown classes (DIAS' code).
+
+    Attributes
+    ----------
+    scores : tuple of str
+        Scores that are probabilities; a prediction is accepted when its score is above a / K + (1 - a) - margin.
+    target : float
+        The a of that threshold.
+    margin : float
+        The margin of that threshold.
+    """
+
+    scores: tuple[str, ...] = ("msp",)
+    target: float = Field(default=0.5, ge=0, le=1)
+    margin: float = 0.05
+
+
+class Gate(Record):
+    """A threshold of the in-distribution accuracy below which a run yields no detection metrics."""
+
+    accuracy: float = Field(gt=0, lt=1)
+
+
+class Benchmark(Record):
+    """A task: data to train on, and the evaluations of the trained model.
+
+    `family` and `member` are set for a benchmark that is one of a family (one class each, or one split of known and
+    unknown classes each); claims are judged on the family.
+    """
+
+    title: Line
+    note: str = ""
+    preparation: Preparation
+    train: Source
+    validation: Source
+    test: Source
+    ood: dict[str, Outlier] = {}
+    auxiliary: dict[str, Source] = {}
+    label_noise: LabelNoise | None = None
+    evaluations: tuple[Evaluation, ...] = ("classification", "detection")
+    corruption: Corruptions | None = None
+    attacks: dict[str, Attack] = {}
+    occlusion: Occlusion | None = None
+    open_set: OpenSet = OpenSet()
+    family: str = ""
+    member: str = ""
+    gate: Gate | None = None
+    allow: tuple[str, ...] = ()
+    settings: dict[str, Any] = {}
+    detectors: dict[str, dict[str, Any]] = {}
+
+    @model_validator(mode="after")
+    def _split_names(self) -> "Benchmark":
+        names = [*RESERVED_SPLITS, *DERIVED_SPLITS, *self.ood, *self.auxiliary]
+        for name in (*self.ood, *self.auxiliary):
+            check_name(name, "split")
+        duplicates = sorted({name for name in names if names.count(name) > 1})
+        if duplicates:
+            raise ValueError(f"split names must be unique, and {', '.join(duplicates)} is used twice")
+        if "detection" in self.evaluations and not self.ood:
+            raise ValueError("the evaluation 'detection' needs at least one data set under 'ood'")
+        for evaluation in ("open_set", "segmentation"):
+            if evaluation in self.evaluations and "detection" not in self.evaluations:
+                raise ValueError(f"the evaluation '{evaluation}' needs 'detection' too")
+        return self
+
+    @model_validator(mode="after")
+    def _evaluation_options(self) -> "Benchmark":
+        given = {"corruption": self.corruption, "adversarial": self.attacks, "occlusion": self.occlusion}
+        keys = {"corruption": "corruption", "adversarial": "attacks", "occlusion": "occlusion"}
+        for evaluation, options in given.items():
+            if (evaluation in self.evaluations) != bool(options):
+                wrong = "is not among 'evaluations'" if options else f"needs '{keys[evaluation]}'"
+                raise ValueError(f"the evaluation '{evaluation}' {wrong}")
+        for name in self.attacks:
+            check_name(name, "attack")
+        return self
+
+    def splits(self) -> dict[str, Source]:
+        """Return every split by name: train, validation, test, the OOD sets, the auxiliary sets."""
+        fixed: dict[str, Source] = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {**fixed, **self.ood, **self.auxiliary}
+
+    def role(self, split: str) -> str:
+        """Return the role of a split: train, validation, test, ood or auxiliary."""
+        if split in RESERVED_SPLITS:
+            return split
+        return "ood" if split in self.ood else "auxiliary"
