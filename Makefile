@@ -1,27 +1,49 @@
-# Two commands: `make reproduce` and `make test`. Both make the environment from the hashed lock first; a second call reuses it.
+# Two commands: `make reproduce` and `make test`. Both create the environment from the hashed lock first; later calls reuse it.
 PYTHON ?= python3.11
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.8
+PYTEST := $(BIN)/python -m pytest
+WORKERS ?= 2
+KILLS ?= 100
+SEED ?= 0
+FUZZ ?= 2000
 
-.PHONY: reproduce test environment verifier lint format snapshot lock clean
+.PHONY: reproduce test quick-test chaos hostile doctests environment verifier hooks lint format snapshot lock clean
 .DEFAULT_GOAL := reproduce
 
 reproduce: $(READY)
 	$(BIN)/snakemake --cores all
 
+# Everything but nine tenths of the hostile inputs and most faults, which run every night. Files stay together, because of their fixtures; tests on
+# the finished smoke suite go first.
 test: $(READY)
-	$(BIN)/python -m pytest -q
+	$(PYTEST) -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+quick-test: $(READY)
+	$(PYTEST) -q -n $(WORKERS) -m "not (workflow or hostile or chaos or slow)"
+
+# The full sets. Faults that mount file systems need root.
+chaos: $(READY)
+	$(PYTEST) -q tests/faults --full --kills $(KILLS) --seed $(SEED)
+
+hostile: $(READY)
+	$(PYTEST) -q -n $(WORKERS) tests/hostile --full --fuzz $(FUZZ)
+
+doctests: $(READY)
+	$(PYTEST) -q --doctest-modules src
 
 environment: $(READY)
 
-# uv is the one package installed by version alone; everything after it is checked against a hash.
+# uv is the one package installed by version alone; everything after it is checked against a hash. Byte code is compiled here, so that no
+# later start has to, not even with PYTHONDONTWRITEBYTECODE=1; the package itself is installed as a link to src, which uv does not compile.
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps --no-build-isolation -e .
+	$(BIN)/python -m compileall -q src
 	touch $@
 
 # What `reprood verify` and `reprood compare` need, and nothing else: no torch, no Snakemake; 0.5 GB instead of 6.
@@ -30,15 +52,16 @@ verifier: .venv-verify/.ready
 .venv-verify/.ready: requirements-verify.lock pyproject.toml
 	$(PYTHON) -m venv .venv-verify
 	.venv-verify/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	.venv-verify/bin/uv pip install --quiet --python .venv-verify/bin/python --require-hashes -r requirements-verify.lock
-	.venv-verify/bin/uv pip install --quiet --python .venv-verify/bin/python --no-deps .
+	.venv-verify/bin/uv pip install --quiet --python .venv-verify/bin/python --compile-bytecode --require-hashes -r requirements-verify.lock
+	.venv-verify/bin/uv pip install --quiet --python .venv-verify/bin/python --compile-bytecode --no-deps .
 	touch $@
 
+# The same checks before every commit.
+hooks: $(READY)
+	$(BIN)/pre-commit install
+
 lint: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/snakefmt --check Snakefile workflow
+	PATH="$(CURDIR)/$(BIN):$$PATH" pre-commit run --all-files --show-diff-on-failure
 	$(BIN)/snakemake --lint
 
 format: $(READY)
@@ -49,7 +72,7 @@ format: $(READY)
 # Versions data, checkpoints, results and Snakemake's records with DVC. Only a finished state is worth a snapshot.
 snapshot: $(READY)
 	@if [ -n "$$(ls -A .snakemake/locks 2>/dev/null)" ]; then \
-	  echo "make snapshot: Snakemake is running here (or was killed: then snakemake -n removes its lock); wait for it."; exit 1; fi
+	  echo "make snapshot: Snakemake is running here; wait for it. If it was killed, run 'snakemake --unlock'."; exit 1; fi
 	@$(BIN)/snakemake -n 2>&1 | grep -q "Nothing to be done" || { \
 	  echo "make snapshot: something would re-run; run 'snakemake --cores all' first (see: snakemake -n)."; exit 1; }
 	$(BIN)/dvc commit --force reproduce

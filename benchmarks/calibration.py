@@ -1,4 +1,4 @@
-"""Do the verdicts hold their level? Simulated results with known truth, for the numbers of seeds and images of `quick`.
+"""Check on simulated results with known truth whether the verdicts keep their level, for the sizes of `quick`.
 
     python benchmarks/calibration.py [--repetitions 2000] [--figure docs/calibration.svg]
 
@@ -24,7 +24,7 @@ MARGIN = {"error": 1.0, "auroc": 0.02, "family": 0.02}
 
 
 def simulated_errors(chance: np.random.Generator, seeds: int, images: int, spread: float, gap: float) -> Interval:
-    """Interval of the difference of two errors in percent; the true one is `gap`.
+    """Return the interval of the difference of two errors in percent; the true difference is `gap`.
 
     Every image has a difficulty that both methods share; every training moves all thresholds by `spread` points.
     """
@@ -39,13 +39,13 @@ def simulated_errors(chance: np.random.Generator, seeds: int, images: int, sprea
 
 
 def _uniform_of_mean(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Two uniform numbers to one that depends on both and is uniform again."""
+    """Combine two uniform numbers into one that depends on both and is uniform again."""
     mean = (first + second) / 2
     return np.where(mean < 0.5, 2 * mean**2, 1 - 2 * (1 - mean) ** 2)
 
 
 def simulated_auroc(chance: np.random.Generator, seeds: int, images: int, spread: float, gap: float) -> Interval:
-    """Interval of the difference of two AUROCs; normal scores, so that the true ones are known."""
+    """Return the interval of the difference of two AUROCs of normal scores, whose true values are known."""
     shared = {"id": chance.normal(size=images), "ood": chance.normal(size=images)}
     base, arms = 0.80, []
     for extra in (gap, 0.0):
@@ -60,7 +60,7 @@ def simulated_auroc(chance: np.random.Generator, seeds: int, images: int, spread
 
 
 def simulated_family(chance: np.random.Generator, members: int, images: int, spread: float, gap: float) -> Interval:
-    """Interval of the difference of two AUROCs over the members of a family (classes), one training each, paired.
+    """Return the paired interval of the difference of two AUROCs over the members of a family, one training each.
 
     Members differ in difficulty by 5 points, and in what a method gains on them by `spread` points.
     """
@@ -88,7 +88,7 @@ SIMULATIONS = {"error": simulated_errors, "auroc": simulated_auroc, "family": si
 
 
 def study(metric: str, seeds: int, images: int, spread: float, repetitions: int, chance: np.random.Generator) -> dict:
-    """Shares over the repetitions of one setting."""
+    """Return the shares over the repetitions of one setting."""
     simulate, margin = SIMULATIONS[metric], MARGIN[metric]
     better = "lower" if metric == "error" else "higher"
     zero = [simulate(chance, seeds, images, spread, 0.0) for _ in range(repetitions)]
@@ -118,7 +118,7 @@ SETTINGS = [  # metric, seeds, images a side, spread between trainings in points
 
 
 def draw(rows: list[tuple[str, dict]], path: Path) -> None:
-    """Coverage and false claims by setting, with what they should be."""
+    """Draw coverage and false claims by setting, with their nominal values."""
     from reprood.report.style import new_figure, save
 
     figure = new_figure(9.6, 3.8)

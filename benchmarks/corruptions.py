@@ -181,7 +181,7 @@ def one(name: str, images: np.ndarray, repeats: int) -> list[Row]:
 
 
 def mixed(size: int, channels: int, repeats: int) -> list[Row]:
-    """Every image with a corruption and a severity of its own, at two sizes of batch: what CnC asks for at a step."""
+    """Corrupt every image with its own corruption and severity, at two batch sizes, as in a step of CnC."""
     stored = torch.from_numpy(pictures(1024, size, channels)).permute(0, 3, 1, 2).contiguous()
     generator = torch.Generator().manual_seed(0)
 

@@ -41,7 +41,7 @@ MEMORY = ("mahalanobis", "knn", "vim", "react")
 
 
 def features_of(count: int, width: int, seed: int) -> Tensor:
-    """Features as a network with rectified activations gives them, float32 [count, width]."""
+    """Return rectified features, float32 [count, width]."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(count, width, generator=generator).clamp_(min=0)
 
@@ -50,7 +50,7 @@ def features_of(count: int, width: int, seed: int) -> Tensor:
 
 
 def passes(count: int, sets: int, repeats: int) -> list[Row]:
-    """All detectors x all OOD sets of a benchmark."""
+    """Score a benchmark with all detectors on all OOD sets."""
     names = ["test", *(f"ood{number}" for number in range(sets))]
     generator = torch.Generator().manual_seed(0)
     images = {name: torch.randn(count, 3, 32, 32, generator=generator) for name in ("train", "validation", *names)}
@@ -88,7 +88,7 @@ def passes(count: int, sets: int, repeats: int) -> list[Row]:
 
 
 def neighbours(bank_rows: int, rows: int, width: int, repeats: int) -> list[Row]:
-    """Distance to the 50th nearest neighbour."""
+    """Compute the distance to the 50th nearest neighbour."""
     bank, queries = features_of(bank_rows, width, 0), features_of(rows, width, 1)
     unit_bank, unit_queries = knn.unit(bank).numpy(), knn.unit(queries).numpy()
     search = NearestNeighbors(n_neighbors=50, algorithm="brute").fit(unit_bank)
@@ -107,7 +107,7 @@ def neighbours(bank_rows: int, rows: int, width: int, repeats: int) -> list[Row]
 
 
 def distances(rows: int, width: int, repeats: int) -> list[Row]:
-    """Mahalanobis distance to the nearest of ten class means."""
+    """Compute the Mahalanobis distance to the nearest of ten class means."""
     train, queries = features_of(20 * width, width, 0), features_of(rows, width, 1)
     labels = torch.arange(len(train)) % CLASSES
     gaussians = mahalanobis.fit(train, labels, CLASSES)
@@ -121,7 +121,7 @@ def distances(rows: int, width: int, repeats: int) -> list[Row]:
         return len(np.min(found, axis=0))
 
     def released() -> int:
-        """The diagonal of a batch's product with itself, class by class, as in the authors' release."""
+        """Compute the diagonal of a batch's product with itself, class by class, as in the authors' release."""
         for batch in queries.split(200):
             for mean in means.float():
                 centred = batch - mean
@@ -146,7 +146,7 @@ def distances(rows: int, width: int, repeats: int) -> list[Row]:
 
 
 def peak(name: str, rows: int, width: int) -> dict[str, float]:
-    """MiB of this process: with torch imported, with the features, at the peak of fitting and scoring them."""
+    """Return MiB of this process: with torch imported, with the features, at the peak of fitting and scoring."""
 
     def memory_of(key: str) -> float:
         # not ru_maxrss, which a new process takes over from the one that started it
@@ -171,7 +171,7 @@ def peak(name: str, rows: int, width: int) -> dict[str, float]:
 
 
 def memory(rows: int, width: int) -> dict[str, dict[str, float]]:
-    """Each detector in a process of its own."""
+    """Measure each detector in its own process."""
     found = {}
     for name in MEMORY:
         code = f"import json, detection; print(json.dumps(detection.peak({name!r}, {rows}, {width})))"
@@ -196,8 +196,8 @@ def main() -> None:
         "| detector | process before | features | added at the peak | peak of the process |\n|---|---:|---:|---:|---:|"
     )
     for name, parts in found.items():
-        told = " | ".join(f"{parts[key]:.0f}" for key in ("started", "features", "added", "highest"))
-        print(f"| {name} | {told} |")
+        cells = " | ".join(f"{parts[key]:.0f}" for key in ("started", "features", "added", "highest"))
+        print(f"| {name} | {cells} |")
     if options.json is not None:
         content = {"machine": machine(), "rows": [asdict(row) for row in rows], "memory": found}
         options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

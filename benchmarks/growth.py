@@ -1,4 +1,4 @@
-"""How cost grows with images, classes, seeds, OOD sets and methods: CPU seconds, one plot each, log-log slopes.
+"""Measure how cost grows with images, classes, seeds, OOD sets and methods: CPU seconds, one plot each, log-log slopes.
 
 A slope of 1 is proportional, of 2 quadratic; it is fitted to the larger half of the sizes. What is quadratic by nature
 says so in its name.
@@ -48,12 +48,12 @@ class Curve:
 
 
 def generator_of() -> np.random.Generator:
-    """The same draws for every size."""
+    """Return a generator with the same draws for every size."""
     return np.random.default_rng(0)
 
 
 def features_of(count: int, width: int = 128) -> torch.Tensor:
-    """Rectified features, float32."""
+    """Return rectified features, float32."""
     return torch.randn(count, width, generator=torch.Generator().manual_seed(0)).clamp_(min=0)
 
 
@@ -61,7 +61,7 @@ def features_of(count: int, width: int = 128) -> torch.Tensor:
 
 
 def benchmark_of(sets: int, seeds: int = 1, methods: int = 1) -> Suite:
-    """A suite whose benchmark has this many OOD sets."""
+    """Return a suite whose benchmark has this number of OOD sets."""
     record = synthetic((1, methods, seeds))
     outlier = {"dataset": "letters", "split": "test", "limit": 40, "shift": "far"}
     record["benchmarks"]["b0"]["ood"] = {f"set{number}": outlier for number in range(sets)}  # type: ignore[index]
@@ -69,7 +69,7 @@ def benchmark_of(sets: int, seeds: int = 1, methods: int = 1) -> Suite:
 
 
 def evaluated(images: int, sets: int = 3, scores: int = 2) -> Callable[[], object]:
-    """The metrics of one run: so many images in each split, so many OOD sets and scores."""
+    """Return the metrics of one run with the given number of images per split, OOD sets and scores."""
     generator = generator_of()
     splits = ["validation", "test", *(f"set{number}" for number in range(sets))]
     columns: dict[str, object] = {
@@ -86,7 +86,7 @@ def evaluated(images: int, sets: int = 3, scores: int = 2) -> Callable[[], objec
 
 
 def arms(count: int, seeds: int, sets: int = 3, images: int = 400) -> list[list[Scores]]:
-    """Methods with runs, for the bootstrap."""
+    """Return methods with runs, for the bootstrap."""
     generator = generator_of()
     names = [f"set{number}" for number in range(sets)]
     return [
@@ -99,13 +99,13 @@ def arms(count: int, seeds: int, sets: int = 3, images: int = 400) -> list[list[
 
 
 def resampled(methods: int = 2, seeds: int = 3, sets: int = 3) -> Callable[[], object]:
-    """Paired resamplings of all methods, seeds and OOD sets at once."""
+    """Resample all methods, seeds and OOD sets at once, in pairs."""
     found = arms(methods, seeds, sets)
     return lambda: replicate_detection(found, "auroc", generator_of(), REPLICATES)
 
 
 def bootstrapped(images: int) -> Callable[[], object]:
-    """Resamplings of one run on one set."""
+    """Resample one run on one set."""
     generator = generator_of()
     scores = generator.normal(1, 1, images), generator.normal(0, 1, images)
     return lambda: replicate_metrics(*scores, ("auroc",), generator_of(), REPLICATES)
@@ -115,7 +115,7 @@ def bootstrapped(images: int) -> Callable[[], object]:
 
 
 def scored(images: int, classes: int = 10, sets: int = 1) -> Callable[[], object]:
-    """All stored-output detectors but KNN on all sets."""
+    """Score all sets with the detectors on stored outputs, except KNN."""
     outputs = features_of(images)
     head = torch.randn(classes, 128, generator=torch.Generator().manual_seed(1)), torch.zeros(classes)
     stored = Stored(outputs @ head[0].T, outputs)
@@ -126,19 +126,19 @@ def scored(images: int, classes: int = 10, sets: int = 1) -> Callable[[], object
 
 
 def fitted(classes: int) -> Callable[[], object]:
-    """Class means and shared covariance of 20,000 images."""
+    """Fit class means and the shared covariance of 20,000 images."""
     features, labels = features_of(20_000), torch.arange(20_000) % classes
     return lambda: mahalanobis.fit(features, labels, classes)
 
 
 def of_logits(classes: int) -> Callable[[], object]:
-    """MSP and energy of 5,000 images."""
+    """Compute MSP and energy of 5,000 images."""
     values = torch.randn(5000, classes, generator=torch.Generator().manual_seed(0))
     return lambda: (logits.msp(values), logits.energy(values, 1.0))
 
 
 def neighbours(queries: int, bank: int) -> Callable[[], object]:
-    """K-nearest neighbours."""
+    """Find the k nearest neighbours."""
     first, second = features_of(queries), features_of(bank)
     return lambda: knn.score(first, second, 10)
 
@@ -147,7 +147,7 @@ def neighbours(queries: int, bank: int) -> Callable[[], object]:
 
 
 def planned(benchmarks: int = 2, methods: int = 4, seeds: int = 2, sets: int = 3) -> Callable[[], object]:
-    """Read a suite and answer all that Snakemake asks about its trainings and predictions."""
+    """Read a suite and compute what Snakemake needs for its trainings and predictions."""
     fingerprint.load_cache(Path(tempfile.gettempdir()) / "reprood-benchmark-fingerprints.json")
     record = synthetic((benchmarks, methods, seeds))
     outlier = {"dataset": "letters", "split": "test", "limit": 40, "shift": "far"}
@@ -216,7 +216,7 @@ AXES: dict[str, tuple[list[int], dict[str, Task]]] = {
 
 
 def seconds(function: Callable[[], object], repeats: int) -> float:
-    """CPU seconds of one call: the least of some turns, each long enough for the clock."""
+    """Return CPU seconds of one call: the minimum of some repeats, each long enough for the clock."""
     function()
     found = []
     for _ in range(repeats):
@@ -229,13 +229,13 @@ def seconds(function: Callable[[], object], repeats: int) -> float:
 
 
 def slope(sizes: list[int], spent: list[float]) -> float:
-    """Of the larger half, on logarithms."""
+    """Fit the slope of the larger half of the sizes, on logarithms."""
     half = len(sizes) // 2
     return float(np.polyfit(np.log(sizes[half:]), np.log(spent[half:]), 1)[0])
 
 
 def draw(axis: str, found: list[Curve], folder: Path) -> None:
-    """One plot: time against size, a line of slope 1 beside it."""
+    """Draw time against size, with a line of slope 1."""
     figure = new_figure(6.4, 2.8)
     plot = figure.subplots()
     for name, colour in colours([curve.task for curve in found]).items():

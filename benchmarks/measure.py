@@ -1,4 +1,4 @@
-"""What the speed measurements share: CPU time including child processes, repeats in turn, medians, a table."""
+"""Share among the benchmarks: CPU time including child processes, alternating repeats, medians, a table."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ import torch
 
 
 def cpu_seconds() -> float:
-    """User and system time of this process and of every child that has ended."""
+    """Return user and system time of this process and of all ended children."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
@@ -61,7 +61,7 @@ def compare(task: str, ways: dict[str, Callable[[], int]], repeats: int) -> list
 
 
 def parser_of(description: str, repeats: int) -> argparse.ArgumentParser:
-    """The options that every benchmark has: --repeats, --threads, --json."""
+    """Return a parser with the options of every benchmark: --repeats, --threads, --json."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--repeats", type=int, default=repeats, help=f"turns after the warm-up (default {repeats})")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (default 1)")
@@ -77,12 +77,12 @@ def options_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def arguments(description: str, repeats: int) -> argparse.Namespace:
-    """Command line of a benchmark without options of its own."""
+    """Parse the command line of a benchmark without its own options."""
     return options_of(parser_of(description, repeats))
 
 
 def machine() -> str:
-    """Processor architecture, cores, bf16 instructions and versions, without names or addresses."""
+    """Describe processor architecture, cores, bf16 instructions and versions, without names or addresses."""
     flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split() if Path("/proc/cpuinfo").exists() else []
     bf16 = "AMX bf16" if "amx_bf16" in flags else "AVX-512 bf16" if "avx512_bf16" in flags else "no bf16 instructions"
     return (
@@ -92,7 +92,7 @@ def machine() -> str:
 
 
 def show(rows: Sequence[Row], json_file: Path | None, unit: str = "images") -> None:
-    """Print the rows as a Markdown table, and write them with the machine's description if asked."""
+    """Print the rows as a Markdown table; with `--json` also write them with a description of the machine."""
     print(f"\n{machine()}\n")
     print(f"| task | way | {unit} per CPU-second | lowest - highest | ratio |")
     print("|---|---|---:|---:|---:|")

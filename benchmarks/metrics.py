@@ -1,7 +1,7 @@
 """Metrics of detection from 1e4 to 1e7 scores, the bootstrap, and evaluate + audit of a whole suite.
 
 Six metrics (AUROC, AUPR twice, FPR at 95 % twice, detection error): the project's kernel sorts once; scikit-learn sorts
-anew for each. The bootstrap: 1,000 resamplings of 2,000 + 2,000 images by the project, by SciPy, and the plain way.
+again for each. The bootstrap: 1,000 resamplings of 2,000 + 2,000 images by the project, by SciPy, and the plain way.
 `--tree` times evaluate and audit of a finished checkout, written to a temporary folder.
 
 Run: python benchmarks/metrics.py [--sizes 10000 1000000] [--repeats N] [--tree FINISHED_CHECKOUT] [--json FILE]
@@ -32,14 +32,14 @@ Scores = tuple[np.ndarray, np.ndarray]
 
 
 def drawn(count: int, ties: bool = False) -> Scores:
-    """Half ID, half OOD scores; with ties they are rounded to 256 levels."""
+    """Draw half ID and half OOD scores; ties are made by rounding to 256 levels."""
     generator = np.random.default_rng(0)
     scores = generator.normal(1, 1, count // 2), generator.normal(0, 1, count - count // 2)
     return tuple(np.round(32 * part) / 32 for part in scores) if ties else scores  # type: ignore[return-value]
 
 
 def by_scikit_learn(scores: Scores) -> dict[str, float]:
-    """The same six numbers from scikit-learn's curves."""
+    """Compute the same six numbers from scikit-learn's curves."""
     first, second = scores
     both = np.concatenate(scores)
     is_id = np.concatenate([np.ones(len(first), int), np.zeros(len(second), int)])
@@ -56,7 +56,7 @@ def by_scikit_learn(scores: Scores) -> dict[str, float]:
 
 
 def kernel(count: int, ties: bool, repeats: int, peers: dict[str, Callable[[Scores], float]]) -> list[Row]:
-    """All six metrics of one pair of samples."""
+    """Compute all six metrics of one pair of samples."""
     scores = drawn(count, ties)
     theirs, ours = by_scikit_learn(scores), detection_metrics(*scores)
     worst = max(abs(theirs[name] - ours[name]) for name in METRICS)
@@ -79,7 +79,7 @@ def kernel(count: int, ties: bool, repeats: int, peers: dict[str, Callable[[Scor
 
 
 def peers() -> dict[str, Callable[[Scores], float]]:
-    """What else computes these numbers and is installed: pytorch-ood, torchmetrics (not required)."""
+    """Return other installed libraries that compute these numbers: pytorch-ood, torchmetrics (not required)."""
     found: dict[str, Callable[[Scores], float]] = {}
     try:
         import torch
@@ -100,7 +100,7 @@ def peers() -> dict[str, Callable[[Scores], float]]:
 
 
 def bootstrap(images: int, replicates: int, plain: int, repeats: int) -> list[Row]:
-    """Resampled AUROCs; the plain ways do `plain` of them, because they take that long."""
+    """Resample AUROCs; the slow ways do only `plain` resamplings."""
     scores = drawn(2 * images)
 
     def resampled(function: Callable[[np.ndarray, np.ndarray], float]) -> int:
@@ -144,9 +144,9 @@ def bootstrap(images: int, replicates: int, plain: int, repeats: int) -> list[Ro
 
 
 def suite(tree: Path) -> dict[str, float]:
-    """CPU seconds of evaluate (all runs) and audit of a finished checkout's default suite, in one process.
+    """Return CPU seconds of evaluate (all runs) and audit of a finished checkout's default suite, in one process.
 
-    In one process because the workflow's jobs are forks of one, too; imports are counted by `workflow.py`.
+    In one process, without imports, which `workflow.py` measures.
     """
     settings = yaml.safe_load((tree / "config" / "config.yaml").read_text(encoding="utf-8"))
     chosen = load_suite(settings["suite"], tree)
@@ -184,11 +184,11 @@ def main() -> None:
     rows += kernel(options.sizes[0] * 10, True, options.repeats, others)
     rows += bootstrap(2000, options.replicates, max(2, options.replicates // 20), options.repeats)
     show(rows, None, "scores or replicates")
-    told = suite(options.tree) if options.tree is not None else {}
-    for key, value in told.items():
+    measured = suite(options.tree) if options.tree is not None else {}
+    for key, value in measured.items():
         print(f"{key}: {value:.1f}")
     if options.json is not None:
-        content = {"machine": machine(), "rows": [asdict(row) for row in rows], "suite": told}
+        content = {"machine": machine(), "rows": [asdict(row) for row in rows], "suite": measured}
         options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

@@ -29,7 +29,7 @@ MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
 
 
 def usual_cutmix(images: np.ndarray) -> Callable[[], int]:
-    """The training loop of the authors' release up to the network: lambda from NumPy, the box exchanged in place."""
+    """Run the training loop of the authors' release up to the network: lambda from NumPy, boxes exchanged in place."""
     size = images.shape[1]
     transform = transforms.Compose(
         [
@@ -57,7 +57,7 @@ def usual_cutmix(images: np.ndarray) -> Callable[[], int]:
 
 
 def our_cutmix(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Crop, flip, normalise, exchange."""
+    """Crop, flip, normalise and exchange boxes."""
     images = normalise(random_flip(random_crop(batch, 4, generator), generator), MEAN, STD)
     size = (images.shape[2], images.shape[3])
     box, _ = rand_box(size, draw_lambda(1.0, generator), draw_centre(size, generator))
@@ -74,7 +74,7 @@ class ThreeViews:
         self.draw = random.Random(0)
 
     def __call__(self, picture: Image.Image) -> tuple[Tensor, Tensor, Tensor]:
-        """Three tensors [C, H, W]."""
+        """Return three tensors [C, H, W]."""
         jittered = self.jitter(picture)
         return self.finish(jittered), self.finish(self._patched(jittered)), self.finish(self._scarred(jittered))
 
@@ -108,7 +108,7 @@ class ThreeViews:
 
 
 def usual_cutpaste(images: np.ndarray, views: ThreeViews) -> Callable[[], int]:
-    """One epoch of a DataLoader, 32 pictures a batch as in the paper."""
+    """Run one epoch of a DataLoader with 32 images per batch, as in the paper."""
 
     def epoch() -> int:
         seen = 0
@@ -122,7 +122,7 @@ def usual_cutpaste(images: np.ndarray, views: ThreeViews) -> Callable[[], int]:
 def our_cutpaste(
     width: tuple[float, float], height: tuple[float, float]
 ) -> Callable[[Tensor, torch.Generator], Tensor]:
-    """The three views of a batch of `uint8` images."""
+    """Compute the three views of a batch of `uint8` images."""
 
     def views(batch: Tensor, generator: torch.Generator) -> Tensor:
         jittered = random_jitter(batch, generator, 0.1)

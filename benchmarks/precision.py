@@ -3,7 +3,7 @@
 The pilot: scikit-learn's real handwritten digits, 0 to 7 known, 8 and 9 outliers; a WRN-10-1; some seeds. Asked is:
 
 - The same weights: how far are logits and OOD scores from those of fp32 eager?
-- Whole trainings: means over seeds of loss, test accuracy and AUROC against fp32 eager, beside how much seeds differ.
+- Whole trainings: means over seeds of loss, test accuracy and AUROC against fp32 eager, with the spread over seeds.
   (Seed by seed they differ as two seeds do: a training amplifies the last digit.)
 
 It ends with status 1 when something is outside of its stated tolerance. Compilation is for CUDA only; it is audited
@@ -91,7 +91,7 @@ LOSS, ACCURACY, AUROC = 0.02, 1.0, 2.0
 
 
 def digits() -> tuple[ImageSet, ImageSet, Tensor]:
-    """Training and test images of the known digits, and the outliers, uint8 [N, 1, 28, 28]."""
+    """Return training and test images of the known digits and the outliers, uint8 [N, 1, 28, 28]."""
     found = load_digits()
     large = np.kron(found.images, np.ones((3, 3))) * (255 / 16)
     images = torch.from_numpy(np.pad(large, ((0, 0), (2, 2), (2, 2))).astype(np.uint8))[:, None]
@@ -129,7 +129,7 @@ def run_of(folder: str, seed: int, option: Option) -> Run:
 
 
 def trained(problem: Problem, training: Training, seed: int, option: Option) -> tuple[nn.Module, list[float]]:
-    """A model and the mean loss of each epoch."""
+    """Return a model and the mean loss of each epoch."""
     torch.set_num_threads(option.threads)
     with seeded(seed):
         model = Classifier(problem.backbone(), KNOWN)
@@ -148,7 +148,7 @@ def trained(problem: Problem, training: Training, seed: int, option: Option) -> 
 
 @torch.no_grad()
 def answers(model: nn.Module, images: Tensor, problem: Problem, option: Option) -> Tensor:
-    """Logits of a set as the option computes them, float32 [N, K]."""
+    """Return the logits of a set as the option computes them, float32 [N, K]."""
     torch.set_num_threads(option.threads)
     run = run_of("unused", 0, option)
     layout = torch.channels_last if run.channels_last else torch.contiguous_format
@@ -180,14 +180,14 @@ def outcome(model: nn.Module, losses: list[float], test: ImageSet, outliers: Ten
 
 
 def recorded(train: ImageSet, test: ImageSet) -> dict[str, object]:
-    """What run.json of a real training job says of the options, for fp32 and bf16.
+    """Return what run.json of a real training job says about the options, for fp32 and bf16.
 
     Raises
     ------
     RuntimeError
-        When it does not say it, or says something else than was asked.
+        When the record is missing or differs from the requested option.
     """
-    told: dict[str, object] = {}
+    records: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for split, part in (("train", train), ("validation", test), ("test", test)):
@@ -212,8 +212,8 @@ def recorded(train: ImageSet, test: ImageSet) -> dict[str, object]:
             lacking = [key for key in RECORDED if key not in record]
             if lacking or record["precision"] != precision or record["threads"] != 1:
                 raise RuntimeError(f"run.json of a {precision} training lacks {lacking} or is wrong: {record}")
-            told[precision] = {key: record[key] for key in RECORDED if key != "versions"}
-    return told
+            records[precision] = {key: record[key] for key in RECORDED if key != "versions"}
+    return records
 
 
 def main() -> None:
@@ -253,10 +253,10 @@ def main() -> None:
         failed += [] if good else [option.name]
         tail = " | ".join(f"{row[key]:+.3f}" if key in row else "" for key in spread)
         print(f"| {option.name} | {far:.1e} | {order:.5f} | {tail} | {'yes' if good else 'NO'} |", flush=True)
-    told = recorded(train, test)
-    print(f"\nrun.json says: {json.dumps(told)}")
+    records = recorded(train, test)
+    print(f"\nrun.json says: {json.dumps(records)}")
     if options.json is not None:
-        content = {"machine": machine(), "eager": mean, "spread": spread, "rows": rows, "recorded": told}
+        content = {"machine": machine(), "eager": mean, "spread": spread, "rows": rows, "recorded": records}
         options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     if failed:
         sys.exit(f"outside of the tolerance: {', '.join(failed)}")

@@ -60,7 +60,7 @@ PILLOW: dict[str, Callable[[Picture, float], Picture]] = {
 
 
 def one_by_one(images: np.ndarray, table: Table, n: int, m: float) -> Callable[[], int]:
-    """Array to picture, `n` operations, back to a tensor: without a loader, in one process."""
+    """Convert an array to a picture, apply `n` operations and convert back, without a loader, in one process."""
     grey = images.shape[-1] == 1
 
     def epoch() -> int:
@@ -77,7 +77,7 @@ def one_by_one(images: np.ndarray, table: Table, n: int, m: float) -> Callable[[
 
 
 def batched(images: np.ndarray, table: Table, n: int, m: float) -> Callable[[], int]:
-    """Batches of `uint8` tensors [B, C, H, W]."""
+    """Augment batches of `uint8` tensors [B, C, H, W]."""
     stored = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     generator = torch.Generator().manual_seed(0)
 

@@ -1,6 +1,6 @@
-"""Make a suite look finished without running it: empty outputs, and Snakemake's own record of every job.
+"""Make a suite look finished without running it: empty outputs, and a record of every job for Snakemake.
 
-Run in a checkout: python settle.py SUITE. For measurements of no-ops only: what it leaves are no results.
+Run in a checkout: python settle.py SUITE. For measurements of no-ops only: the files are empty.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from snakemake.workflow import Workflow
 
 
 async def settle(workflow: Workflow) -> int:
-    """Write outputs and records of all jobs of a planned workflow; their number."""
+    """Write outputs and records of all jobs of a planned workflow; return their number."""
     dag, records = workflow.dag, workflow.persistence
     records.max_checksum_file_size = -1  # empty files have nothing to compare
     now = time.time()
@@ -24,7 +24,7 @@ async def settle(workflow: Workflow) -> int:
         for path in map(Path, job.output):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-            os.utime(path, (now, now))  # nothing is newer than what was made of it
+            os.utime(path, (now, now))  # no input is newer than its outputs
     for job in jobs:
         if job.output:
             await records.finished(job)

@@ -41,17 +41,17 @@ class TwoViews:
         self.transform = transform
 
     def __call__(self, picture: Image.Image) -> tuple[Tensor, Tensor]:
-        """Two tensors [C, H, W]."""
+        """Return two tensors [C, H, W]."""
         return self.transform(picture), self.transform(picture)
 
 
 def pictures(count: int, size: int, channels: int) -> np.ndarray:
-    """`uint8` noise [N, H, W, C]; what the images show does not change the speed."""
+    """Return `uint8` noise [N, H, W, C]; the content does not change the speed."""
     return np.random.default_rng(0).integers(0, 256, (count, size, size, channels), dtype=np.uint8)
 
 
 def loader(images: np.ndarray, transform: Callable[[Image.Image], object], workers: int) -> Callable[[], int]:
-    """One epoch of a DataLoader; its workers end with it, so that their time counts."""
+    """Run one epoch of a DataLoader whose workers end with it, so that their time counts."""
 
     def epoch() -> int:
         seen = 0
@@ -66,7 +66,7 @@ def loader(images: np.ndarray, transform: Callable[[Image.Image], object], worke
 def batched(
     images: np.ndarray, augment: Callable[[Tensor, torch.Generator], Tensor], batch: int = BATCH
 ) -> Callable[[], int]:
-    """One shuffled epoch over `uint8` images that lie in memory as [N, C, H, W]."""
+    """Run one shuffled epoch over `uint8` images in memory as [N, C, H, W]."""
     stored = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     generator = torch.Generator().manual_seed(0)
 
@@ -106,7 +106,7 @@ def crop_and_flip(count: int, size: int, channels: int, repeats: int) -> list[Ro
 
 
 def two_views(count: int, size: int, repeats: int) -> list[Row]:
-    """Both views count as images. Either side normalises inside the network, as CSI does."""
+    """Measure two views; both count as images, and both sides normalise inside the network, as CSI does."""
     images = pictures(count, size, 3)
     jitter = transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)
     usual = transforms.Compose(

@@ -32,7 +32,7 @@ Task = tuple[str, dict[str, Callable[[], int]]]
 
 
 def usual(images: torch.Tensor, backbone: Callable[[], nn.Module], batch: int) -> Callable[[], int]:
-    """One epoch of the loop that every tutorial shows."""
+    """Run one epoch of the usual training loop."""
     stored = images.permute(0, 2, 3, 1).contiguous().numpy()
     size, channels = stored.shape[1], stored.shape[3]
     transform = transforms.Compose(
@@ -63,7 +63,7 @@ def usual(images: torch.Tensor, backbone: Callable[[], nn.Module], batch: int) -
 def fitted(
     images: torch.Tensor, backbone: Callable[[], nn.Module], batch: int, precision: Precision, channels_last: bool
 ) -> Callable[[], int]:
-    """One epoch of `reprood.engine.fit`, its checkpoint and history included."""
+    """Run one epoch of `reprood.engine.fit`, with its checkpoint and history."""
     labels = torch.arange(len(images)) % CLASSES
     channels = images.shape[1]
     training_set = ImageSet(images, labels)

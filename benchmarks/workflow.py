@@ -1,11 +1,10 @@
-"""What the workflow itself costs: plans and no-ops of suites of any size, imports, fingerprints, the overhead of a job.
+"""Measure what the workflow itself costs: plans and no-ops of suites of any size, imports and fingerprints.
 
 Run: python benchmarks/workflow.py [--jobs 100 1000 10000] [--repeats N] [--tree FINISHED_CHECKOUT] [--json FILE]
 
-Synthetic suites are settled without being run: every output of the plan is an empty file, and Snakemake's own records
-are written for all jobs, so that a no-op looks at all that it looks at after a real run. Byte code is cached, as after
-a first run of a normal installation. `--tree` measures the no-op of a finished checkout, which is left as it is but for
-caches.
+Synthetic suites are not run: every output of the plan is an empty file, and Snakemake's own records are written for all
+jobs, so that a no-op checks all that it checks after a real run. Byte code is cached, as after a first run. `--tree`
+measures the no-op of a finished checkout and changes nothing in it but caches.
 """
 
 import argparse
@@ -20,19 +19,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 from measure import machine
-from reprood.warm import VARIABLE, start
 
-from reprood.core.files import canonical_json
 from reprood.pipeline import fingerprint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,7 +59,7 @@ MODULES = {  # what a command of each stage imports
 
 @dataclass(frozen=True)
 class Cost:
-    """Median seconds of one thing, of the processor and of the clock, and what was seen."""
+    """Median CPU and wall seconds of one task, with the lowest and highest CPU seconds."""
 
     what: str
     cpu: float
@@ -77,16 +70,16 @@ class Cost:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Of a command in a checkout: its sources, one thread, byte code kept outside of everything."""
-    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONDONTWRITEBYTECODE", VARIABLE)}
+    """Return the environment of a command in a checkout: its sources, one thread, byte code in a temporary folder."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     cache = kept.get("PYTHONPYCACHEPREFIX", str(Path(tempfile.gettempdir()) / "reprood-benchmark-bytecode"))
     path = f"{Path(sys.executable).parent}:{kept.get('PATH', '')}"
     own = {"PYTHONPATH": str(folder / "src"), "PATH": path, "OMP_NUM_THREADS": "1", "PYTHONPYCACHEPREFIX": cache}
     return {**kept, **own}
 
 
-def run(command: list[str], folder: Path, variables: dict[str, str] | None = None) -> tuple[float, float, str]:
-    """CPU and wall seconds of a command and of all that it started, and what it said.
+def run(command: list[str], folder: Path) -> tuple[float, float, str]:
+    """Return CPU and wall seconds of a command and its children, and its output.
 
     Raises
     ------
@@ -97,7 +90,7 @@ def run(command: list[str], folder: Path, variables: dict[str, str] | None = Non
     done = subprocess.run(
         command,
         cwd=folder,
-        env={**environment(folder), **(variables or {})},
+        env=environment(folder),
         capture_output=True,
         text=True,
         check=False,
@@ -109,14 +102,14 @@ def run(command: list[str], folder: Path, variables: dict[str, str] | None = Non
 
 
 def measured(what: str, command: list[str], folder: Path, repeats: int, note: str = "") -> Cost:
-    """Median over `repeats` calls after one that warms byte code and disk."""
+    """Return the median over `repeats` calls after one that fills the caches."""
     run(command, folder)
-    found = [run(command, folder)[:2] for _ in range(repeats)]
-    processor = [cpu for cpu, _ in found]
+    times = [run(command, folder)[:2] for _ in range(repeats)]
+    processor = [cpu for cpu, _ in times]
     return Cost(
         what,
         statistics.median(processor),
-        statistics.median(wall for _, wall in found),
+        statistics.median(wall for _, wall in times),
         min(processor),
         max(processor),
         note,
@@ -127,7 +120,7 @@ def measured(what: str, command: list[str], folder: Path, repeats: int, note: st
 
 
 def checkout(folder: Path) -> None:
-    """A copy of this checkout's sources."""
+    """Copy the sources of this checkout."""
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():
@@ -137,7 +130,7 @@ def checkout(folder: Path) -> None:
 
 
 def synthetic(shape: tuple[int, int, int]) -> dict[str, object]:
-    """A suite of benchmarks x methods x seeds with three OOD sets a benchmark."""
+    """Return a suite of benchmarks x methods x seeds with three OOD sets per benchmark."""
     benchmarks, methods, seeds = shape
 
     def letters(split: str, skip: int = 0, limit: int = 60) -> dict[str, object]:
@@ -182,7 +175,7 @@ def dry(folder: Path, suite: str) -> list[str]:
 
 
 def plans(jobs: list[int], repeats: int) -> Iterator[Cost]:
-    """Plans of synthetic suites: nothing built, everything built."""
+    """Measure plans of synthetic suites: nothing built, everything built."""
     for wanted in jobs:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -190,39 +183,39 @@ def plans(jobs: list[int], repeats: int) -> Iterator[Cost]:
             path = folder / "config" / "suites" / "synthetic.yaml"
             path.write_text(yaml.safe_dump(synthetic(SHAPES[wanted]), sort_keys=False), encoding="utf-8")
             turns = repeats if wanted < 10_000 else max(1, repeats // 3)
-            _, _, said = run(dry(folder, "synthetic"), folder)
-            total = int(re.findall(r"^total\s+(\d+)$", said, flags=re.MULTILINE)[-1])
+            _, _, output = run(dry(folder, "synthetic"), folder)
+            total = int(re.findall(r"^total\s+(\d+)$", output, flags=re.MULTILINE)[-1])
             yield measured(f"plan, nothing built, {total:,} jobs", dry(folder, "synthetic"), folder, turns)
             run([sys.executable, str(SETTLE), "synthetic"], folder)
-            _, _, said = run(dry(folder, "synthetic"), folder)
-            if "Nothing to be done" not in said:
-                raise RuntimeError(f"a settled suite has something to do:\n{said[-2000:]}")
+            _, _, output = run(dry(folder, "synthetic"), folder)
+            if "Nothing to be done" not in output:
+                raise RuntimeError(f"a finished suite has something to run:\n{output[-2000:]}")
             yield measured(f"no-op, everything built, {total:,} jobs", dry(folder, "synthetic"), folder, turns)
 
 
 def finished(tree: Path, repeats: int) -> Cost:
-    """The no-op of a finished checkout."""
+    """Measure the no-op of a finished checkout."""
     command = ["snakemake", "-n", "--cores", "2"]
-    _, _, said = run(command, tree)
-    if "Nothing to be done" not in said:
-        raise RuntimeError(f"{tree} is not finished:\n{said[-2000:]}")
+    _, _, output = run(command, tree)
+    if "Nothing to be done" not in output:
+        raise RuntimeError(f"{tree} is not finished:\n{output[-2000:]}")
     return measured("no-op of a finished checkout (its default suite)", command, tree, repeats)
 
 
-# --- imports, fingerprints, jobs
+# --- imports, fingerprints
 
 
 def imports(repeats: int) -> Iterator[Cost]:
-    """Python and what each stage imports."""
+    """Measure the start of Python and what each stage imports."""
     for what, module in MODULES.items():
         yield measured(f"import: {what}", [sys.executable, "-c", f"import {module}"], ROOT, repeats)
 
 
 def fingerprints(repeats: int) -> Iterator[Cost]:
-    """All methods' training code: parsed, loaded from the cache, asked again."""
+    """Measure the fingerprints of all methods: from sources, from the cache file, from memory."""
     names = sorted(path.stem for path in (ROOT / "src/reprood/methods").glob("*.py") if path.stem != "__init__")
 
-    def ask() -> None:
+    def compute() -> None:
         for name in names:
             fingerprint.code_hash("reprood.train.run", f"reprood.methods.{name}", "reprood.nets.wrn")
 
@@ -235,7 +228,7 @@ def fingerprints(repeats: int) -> Iterator[Cost]:
             cpu, wall = time.process_time(), time.perf_counter()
             if memory is not None:
                 fingerprint.load_cache(memory)
-            ask()
+            compute()
             spent.append(time.process_time() - cpu)
             walls.append(time.perf_counter() - wall)
         note = f"{len(names)} methods"
@@ -245,65 +238,8 @@ def fingerprints(repeats: int) -> Iterator[Cost]:
         memory = Path(name) / "fingerprints.json"
         yield cost("fingerprints: every source parsed", True, None)
         fingerprint.load_cache(memory)
-        yield cost("fingerprints: loaded from the cache", True, memory)
-        yield cost("fingerprints: asked again in the same process", False, None)
-
-
-def predictions(path: Path, count: int = 200) -> None:
-    """Predictions small enough that a job which reads them has nothing to compute."""
-    generator = np.random.default_rng(0)
-    splits = ("validation", "test", "near", "far", "noise")
-    columns: dict[str, object] = {
-        "split": np.repeat(splits, count),
-        "row": np.tile(np.arange(count), len(splits)),
-        "label": np.repeat([0, 0, -1, -1, -1], count),
-        "prediction": np.zeros(count * len(splits), int),
-        "label_rank": np.repeat([0, 0, -1, -1, -1], count),
-        "score_msp": generator.random(count * len(splits)),
-    }
-    facts = {"benchmark": "b0", "method": "m0", "seed": 0, "fitted": {}, "skipped": {}, "native": []}
-    table = pa.table(columns).replace_schema_metadata({"reprood": canonical_json(facts)})
-    pq.write_table(table, path)
-
-
-@contextmanager
-def server(folder: Path) -> Iterator[str]:
-    """A warm server for as long as the block runs."""
-    held = os.environ.get("PYTHONPYCACHEPREFIX")
-    os.environ.update({"PYTHONPYCACHEPREFIX": environment(ROOT)["PYTHONPYCACHEPREFIX"]})
-    socket = str(folder / f"reprood-{os.getpid()}.socket")
-    start(socket)
-    try:
-        yield socket
-    finally:
-        if held is None:
-            del os.environ["PYTHONPYCACHEPREFIX"]
-
-
-def overhead(repeats: int) -> Iterator[Cost]:
-    """`reprood evaluate run` on 1,000 samples: by itself, and as a fork of the warm server, in turn."""
-    from reprood.config.suite import Suite
-
-    suite = Suite.model_validate(synthetic((1, 1, 1)))
-    record = suite.benchmarks["b0"].model_dump(mode="json", exclude={"settings", "detectors"})
-    with tempfile.TemporaryDirectory() as name, server(Path(name)) as socket:
-        folder = Path(name)
-        predictions(folder / "predictions.parquet")
-        spec = canonical_json({"name": "b0", **record})
-        files = ["--predictions", str(folder / "predictions.parquet"), "--out", str(folder / "metrics.csv")]
-        command = ["reprood", "evaluate", "run", "--spec", spec, "--method", "m0", "--seed", "0", *files]
-        found: dict[str, list[tuple[float, float]]] = {"alone": [], "warm": []}
-        while not Path(socket).exists():
-            time.sleep(0.1)
-        run(command, ROOT, {VARIABLE: socket})
-        run(command, ROOT)
-        for _ in range(repeats):
-            found["alone"].append(run(command, ROOT)[:2])
-            found["warm"].append(run(command, ROOT, {VARIABLE: socket})[:2])
-    for way, note in (("alone", ""), ("warm", "CPU of the asker only; the fork's is in the wall time")):
-        cpu, wall = zip(*found[way], strict=True)
-        title = "evaluate job of 1,000 samples, by itself" if way == "alone" else "the same, through the warm server"
-        yield Cost(title, statistics.median(cpu), statistics.median(wall), min(cpu), max(cpu), note)
+        yield cost("fingerprints: from the cache file of an earlier process", True, memory)
+        yield cost("fingerprints: computed again in the same process", False, None)
 
 
 def main() -> None:
@@ -311,13 +247,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, nargs="*", default=list(SHAPES), choices=list(SHAPES))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--tree", type=Path)
-    parser.add_argument("--only", nargs="*", default=["imports", "fingerprints", "overhead", "plans"])
+    parser.add_argument("--only", nargs="*", default=["imports", "fingerprints", "plans"])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     parts = {
         "imports": lambda: imports(options.repeats),
         "fingerprints": lambda: fingerprints(options.repeats),
-        "overhead": lambda: overhead(options.repeats),
         "plans": lambda: plans(options.jobs, options.repeats),
     }
     print(f"\n{machine()}\n\n| what | CPU s | wall s | lowest - highest CPU s | |\n|---|---:|---:|---:|---|")

@@ -411,6 +411,7 @@ def test_every_claim_can_be_judged_where_it_is_published():
             assert fitting, f"{paper.id}/{claim.id}"
 
 
+@pytest.mark.slow
 def test_no_torch():
     program = "import sys, reprood.audit.verdicts, reprood.audit.papers; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)

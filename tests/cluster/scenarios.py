@@ -1,5 +1,6 @@
 """What happens to the suite on a real Slurm: runs it on the cluster of `slurm.py` and checks the outcome.
 
+    export PYTHONPATH=tests/support
     python tests/cluster/slurm.py run python tests/cluster/scenarios.py FOLDER [SCENARIO...]
 
 FOLDER is a scratch folder. Scenarios: suite, failing, group, preempted, node, killed, gpus; all of them by default.
@@ -21,13 +22,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import slurm
 import yaml
-
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
-
-import slurm  # noqa: E402
-from checkout import Checkout  # noqa: E402
+from checkout import Checkout
 
 ON_SLURM = ("--workflow-profile", "profiles/slurm", "--cores", "2", "--resources", "mem_mb=8000", "gpu=1",
             "--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "20")  # fmt: skip
@@ -71,14 +68,14 @@ class Snakemake:
         atexit.register(self.process.kill)  # a scenario that fails leaves none behind
 
     def wait(self, *, fails: bool = False, seconds: float = 1800) -> str:
-        """Its output, once it has ended as expected."""
+        """Return the output once it has ended as expected."""
         code = self.process.wait(seconds)
         text = self.log.read_text()
         assert bool(code) == fails, f"Snakemake ended with {code}:\n{text[-8000:]}"
         return text
 
     def job(self, target: str) -> str:
-        """The Slurm job that is to make this run (the comment names rule and wildcards); waits until it runs."""
+        """Wait until the Slurm job of a run is running and return its id (the comment names rule and wildcards)."""
         found: list[str] = []
 
         def running() -> bool:
@@ -91,13 +88,13 @@ class Snakemake:
         return found[0]
 
     def still_there(self) -> None:
-        """Fails when Snakemake has ended already."""
+        """Fail when Snakemake has ended already."""
         if self.process.poll() is not None:
             raise AssertionError(f"Snakemake has ended early:\n{self.log.read_text()[-8000:]}")
 
 
 def training(checkout: Checkout, seed: int = 0) -> dict[str, object] | None:
-    """How far a training is, by its heartbeat; None before it has one."""
+    """Return the progress of a training from its heartbeat; None before the first one."""
     path = checkout.folder / f"logs/heartbeat/long.erm.{seed}.json"
     with contextlib.suppress(FileNotFoundError, ValueError):
         found: dict[str, object] = json.loads(path.read_text())
@@ -121,13 +118,13 @@ def wait_for_epoch(checkout: Checkout, epoch: int, main: Snakemake, seed: int = 
 
 
 def digests(folder: Path, *parts: str) -> dict[str, str]:
-    """SHA-256 of every result file that holds no times."""
+    """Return the SHA-256 of every result file without durations."""
     files = sorted(path for part in parts for path in (folder / part).rglob("*") if path.suffix in EVIDENCE)
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def compare(one: Path, other: Path, *parts: str) -> int:
-    """How many files agree bit for bit; an error names those that do not."""
+    """Return the number of files that are equal bit for bit; an error names those that differ."""
     first, second = digests(one, *parts), digests(other, *parts)
     assert first, f"no results below {one}"
     assert set(first) == set(second), sorted(set(first) ^ set(second))[:5]
@@ -137,7 +134,7 @@ def compare(one: Path, other: Path, *parts: str) -> int:
 
 
 def accounting(main: Snakemake, *options: str) -> str:
-    """The accounting lines of all jobs that Snakemake has submitted in a checkout (by default not of their steps)."""
+    """Return the accounting lines of all jobs submitted by Snakemake in a checkout (by default without their steps)."""
     time.sleep(3)
     runs = ",".join(re.findall(r"SLURM run ID: (\S+)", main.log.read_text()))
     fields = "JobID%6,State%14,ExitCode,NodeList%8,ReqCPUS%7,ReqMem,Timelimit%12,AllocTRES%46,Elapsed,Comment%46"
@@ -145,16 +142,8 @@ def accounting(main: Snakemake, *options: str) -> str:
     return slurm.call("sacct", "--duplicates", "--name", runs, "--starttime", "now-1day", *options) if runs else ""
 
 
-def warm_servers(folder: Path) -> Iterator[str]:
-    """Process ids of servers (`reprood.warm`) that Snakemake processes in this folder have started."""
-    for pid in slurm.call("pgrep", "-f", "from reprood.warm import serve", check=False).split():
-        with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{pid}/cwd") == str(folder):
-                yield pid
-
-
 def suite(work: Path) -> None:
-    """The suite `smoke` on Slurm, in groups, against the same suite on this machine."""
+    """Run the suite `smoke` on Slurm, in groups, and compare with the same suite on this machine."""
     there = Checkout(work / "slurm")
     here = Checkout(work / "local", fill=not (work / "local").exists())
     if here.plan():  # a finished one is used again
@@ -163,22 +152,17 @@ def suite(work: Path) -> None:
         say(f"suite: {time.monotonic() - begin:.0f} s locally with --cores 2")
     begin = time.monotonic()
     main = Snakemake(there, "smoke", *SMALL)
-    warm: set[str] = set()
-    while main.process.poll() is None:
-        warm.update(warm_servers(there.folder))
-        time.sleep(1)
     main.wait()
     seconds = time.monotonic() - begin
     same = compare(here.folder, there.folder, "data", "runs", "results")
     assert there.plan() == {}, "something would run again on the local machine"
-    assert not warm, f"a warm server was started: {warm}"
     say(f"suite: {seconds:.0f} s on Slurm; {same} result files agree bit for bit")
     say(accounting(main))
     say(accounting(main, "--format=JobID%9,State,Elapsed,TotalCPU,MaxRSS"))
 
 
 def reference(work: Path) -> Path:
-    """The long training without any disturbance, on this machine."""
+    """Run the long training without any disturbance, on this machine."""
     folder = work / "undisturbed"
     checkout = Checkout(folder, fill=not folder.exists())  # a finished one is used again
     checkout.snakemake(RUN.format(seed=0) + "/metrics.csv", suite=long_suite(folder, EPOCHS))
@@ -186,7 +170,7 @@ def reference(work: Path) -> Path:
 
 
 def prepared(work: Path, scenario: str) -> Checkout:
-    """A checkout that has the data already, so that its first Slurm job is a training."""
+    """Return a checkout that has the data already, so that its first Slurm job is a training."""
     folder = work / "prepared"
     source = Checkout(folder, fill=not folder.exists())
     source.snakemake("data/benchmarks/long/lint.json", "--until", "lint_benchmark", suite=long_suite(folder, EPOCHS))
@@ -197,14 +181,14 @@ def prepared(work: Path, scenario: str) -> Checkout:
 
 
 def failing(work: Path) -> None:
-    """A job that fails once is tried again; one that always fails ends with its own sentence."""
+    """Check that a failed job is tried again and that one that always fails ends with its own message."""
     checkout = prepared(work, "failing")
     name = long_suite(checkout.folder, 2)
     code = (
         "from pathlib import Path; import sys; from snakemake.common.configfile import load_configfile as load\n"
-        "from reprood.cli.main import _state_key; from reprood.pipeline.plan import Plan\n"
+        "from reprood.cli.main import state_key; from reprood.pipeline.plan import Plan\n"
         f"plan = Plan({{**load('config/config.yaml'), 'suite': {name!r}}}, Path.cwd())\n"
-        "print(_state_key(plan.train_parameters('long', 'erm', 0), plan.code_of('long', 'erm', 'reprood.train.run')))"
+        "print(state_key(plan.train_parameters('long', 'erm', 0), plan.code_of('long', 'erm', 'reprood.train.run')))"
     )
     key = checkout.run(sys.executable, "-c", code).stdout.strip()
     state = checkout.folder / "state/train/long/erm/0" / key
@@ -229,7 +213,7 @@ def failing(work: Path) -> None:
 
 
 def group(work: Path) -> None:
-    """A member of a group fails: what the others have finished stays, and only what is missing runs again."""
+    """Let a member of a group fail: the results of the others stay, and only the missing ones run again."""
     checkout = prepared(work, "group")
     name = long_suite(checkout.folder, 2)
     path = checkout.folder / name
@@ -254,7 +238,7 @@ def group(work: Path) -> None:
 
 
 def preempted(work: Path) -> None:
-    """Requeued, preempted and cancelled in mid-epoch, the training ends in the same bits."""
+    """Requeue, preempt and cancel a training within an epoch: it ends with the same bits."""
     undisturbed = reference(work)
     checkout = prepared(work, "preempted")
     name = long_suite(checkout.folder, EPOCHS)
@@ -280,23 +264,23 @@ def preempted(work: Path) -> None:
 
 
 def training_of(job: str) -> str:
-    """State of a job; empty when the queue no longer has it."""
+    """Return the state of a job; empty when the queue no longer has it."""
     return slurm.call("squeue", "-h", "-j", job, "-o", "%T", check=False).strip()
 
 
 def finish(what: str, undisturbed: Path, checkout: Checkout, reached: list[int], main: Snakemake) -> None:
-    """Same bits as undisturbed, and the record says how often the training went on from a checkpoint."""
+    """Check for the bits of the undisturbed training, and for the number of times the training was resumed."""
     run = RUN.format(seed=0)
     same = compare(undisturbed, checkout.folder, run)
     phases = json.loads((checkout.folder / run / "run.json").read_text())["phases"]
     assert phases[0]["resumed"] == len(reached), phases
-    say(f"{what} after epochs {reached}; it went on {len(reached)} times from its checkpoint; {same} files of the run")
+    say(f"{what} after epochs {reached}; it resumed {len(reached)} times from its checkpoint; {same} files of the run")
     say("agree bit for bit with a training that nothing disturbed")
     say(accounting(main))
 
 
 def node(work: Path) -> None:
-    """The node dies: Slurm starts the training again on another one; Snakemake just waits."""
+    """Kill the node: Slurm starts the training again on another one while Snakemake waits."""
     undisturbed = reference(work)
     checkout = prepared(work, "node")
     name = long_suite(checkout.folder, EPOCHS)
@@ -320,7 +304,7 @@ def node(work: Path) -> None:
 
 
 def killed(work: Path) -> None:
-    """The machine on which Snakemake runs dies, and the jobs are cancelled: the same command finishes."""
+    """Kill Snakemake and cancel its job: after `snakemake --unlock` the same command finishes."""
     undisturbed = reference(work)
     checkout = prepared(work, "killed")
     name = long_suite(checkout.folder, EPOCHS)
@@ -332,13 +316,21 @@ def killed(work: Path) -> None:
     main.process.wait()
     slurm.call("scancel", job)
     slurm.wait_for("the end of the job", lambda: not training_of(job), 60)
-    said = Snakemake(checkout, name, target).wait()
-    assert "left its lock" in said, said[-3000:]
-    finish("killed: Snakemake was killed and its job cancelled; the same command", undisturbed, checkout, reached, main)
+    text = Snakemake(checkout, name, target).wait(fails=True)
+    assert "--unlock" in text, text[-3000:]
+    checkout.run("snakemake", "--unlock", "--config", f"suite={name}")
+    Snakemake(checkout, name, target).wait()
+    finish(
+        "killed: Snakemake was killed and its job cancelled; the same command after `snakemake --unlock`",
+        undisturbed,
+        checkout,
+        reached,
+        main,
+    )
 
 
 def given_devices() -> Iterator[tuple[str, str, str]]:
-    """(Slurm job, node, CUDA_VISIBLE_DEVICES) of every training that runs now."""
+    """Yield (Slurm job, node, CUDA_VISIBLE_DEVICES) of every running training."""
     for pid in slurm.call("pgrep", "-f", "reprood train ", check=False).split():
         with contextlib.suppress(OSError):
             if b"\0train\0" not in Path(f"/proc/{pid}/cmdline").read_bytes():
@@ -349,7 +341,7 @@ def given_devices() -> Iterator[tuple[str, str, str]]:
 
 
 def gpus(work: Path) -> None:
-    """Three trainings with a GPU each, at the same time: two on one node with different devices, one on another."""
+    """Run three trainings with a GPU each at the same time: two on one node with different devices, one on another."""
     checkout = prepared(work, "gpus")
     name = long_suite(checkout.folder, EPOCHS)
     targets = [RUN.format(seed=seed) + "/model.safetensors" for seed in (0, 1, 2)]

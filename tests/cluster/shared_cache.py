@@ -27,7 +27,7 @@ VERSIONED = (".dvc", ".dvcignore", ".gitignore", "Makefile")
 
 
 def call(*command: str) -> str:
-    """Standard output of a command that must succeed."""
+    """Return the standard output of a command that must succeed."""
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -38,7 +38,7 @@ class User:
         self.account, self.umask, self.home = pwd.getpwnam(name), umask, home
 
     def run(self, folder: Path, *command: str, fails: bool = False, **variables: str) -> str:
-        """Output of a command; an error when it ends otherwise than expected."""
+        """Return the output of a command; raise when it ends otherwise than expected."""
         environment = {
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
             "HOME": str(self.home),
@@ -61,7 +61,7 @@ class User:
 
 @contextlib.contextmanager
 def accounts(home: Path) -> Iterator[list[User]]:
-    """The group and its users, for the time of the block."""
+    """Create the group and its users for the time of the block."""
     try:
         call("groupadd", GROUP)
         for name in USERS:
@@ -76,25 +76,25 @@ def accounts(home: Path) -> Iterator[list[User]]:
 
 
 def shared_folder(path: Path) -> None:
-    """What an administrator does once: the group owns it, and what is made below belongs to the group too."""
+    """Create the folder as an administrator: the group owns it and everything below it."""
     path.mkdir()
     shutil.chown(path, "root", GROUP)
     path.chmod(0o2770)
 
 
 def use_cache(user: User, folder: Path, cache: Path) -> None:
-    """What each user does once in a checkout."""
+    """Configure the cache as each user does once in a checkout."""
     user.run(folder, "dvc", "config", "--local", "cache.dir", str(cache))
     user.run(folder, "dvc", "config", "--local", "cache.shared", "group")
 
 
 def plan(user: User, folder: Path) -> str:
-    """What Snakemake would do."""
+    """Return what Snakemake would run."""
     return user.run(folder, "snakemake", "-n", "--config", "suite=smoke")
 
 
 def check_modes(cache: Path) -> int:
-    """Every folder of the cache can be written by the group, every object is read-only; how many objects."""
+    """Check that folders of the cache are writable by the group and objects read-only; return the number of objects."""
     group, objects = grp.getgrnam(GROUP).gr_gid, 0
     for path in cache.rglob("*"):
         found = path.lstat()
@@ -109,7 +109,7 @@ def check_modes(cache: Path) -> int:
 
 
 def main(folder: Path, finished: Path) -> None:
-    """The story of two users."""
+    """Run the checks with two users."""
     folder.mkdir(parents=True)
     folder.chmod(0o755)
     (folder / "gitconfig").write_text("[user]\nname = Tester\nemail = tester@example.org\n[safe]\ndirectory = *\n")

@@ -1,4 +1,4 @@
-"""A Slurm cluster on this machine, for tests: two nodes, two partitions, three GPUs that are none, real accounting.
+"""A Slurm cluster on this machine, for tests: two nodes, two partitions, three fake GPUs, real accounting.
 
     python tests/cluster/slurm.py up          install what is missing, write the configuration, start everything
     python tests/cluster/slurm.py down        stop everything and remove the configuration
@@ -96,12 +96,12 @@ StoragePass={password}
 
 
 def stop_with(sentence: str) -> None:
-    """End the script with one sentence."""
+    """Exit with one message."""
     sys.exit(f"slurm.py: {sentence}")
 
 
 def call(*command: str, check: bool = True, **options: object) -> str:
-    """Standard output of a command; its standard error when it fails."""
+    """Return the standard output of a command; raise with its standard error when it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     if check and done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}")
@@ -118,7 +118,7 @@ def wait_for(what: str, condition: Callable[[], bool], seconds: float = 30.0) ->
 
 
 def as_user(name: str) -> dict[str, int]:
-    """Options of `subprocess` that run a command as a system user."""
+    """Return options of `subprocess` that run a command as a system user."""
     user = pwd.getpwnam(name)
     return {"user": user.pw_uid, "group": user.pw_gid}
 
@@ -158,7 +158,7 @@ def up() -> None:
 
 
 def ours(path: Path) -> bool:
-    """Whether this script wrote a file."""
+    """Return whether this script wrote a file."""
     return path.exists() and path.read_text().startswith(MARK)
 
 
@@ -193,7 +193,7 @@ def configure() -> None:
 
 
 def start_munge() -> None:
-    """The daemon that authenticates Slurm's messages."""
+    """Start the daemon that authenticates Slurm's messages."""
     key, run = Path("/etc/munge/munge.key"), Path("/run/munge")
     if not key.exists():
         call("mungekey", "--create", **as_user("munge"))
@@ -204,7 +204,7 @@ def start_munge() -> None:
 
 
 def start_database() -> None:
-    """A MariaDB server of our own, with nothing in it but the accounting, and slurmdbd in front of it."""
+    """Start a MariaDB server of our own with nothing but the accounting, and slurmdbd."""
     data, socket = BASE / "database", BASE / "database.sock"
     data.mkdir(exist_ok=True)
     shutil.chown(data, "mysql", "mysql")
@@ -234,7 +234,7 @@ def start_database() -> None:
 
 
 def start_slurm() -> None:
-    """The controller and the nodes."""
+    """Start the controller and the nodes."""
     start("slurmctld", shutil.which("slurmctld") or "slurmctld", "-D", "-c")
     wait_for("slurmctld", lambda: "reprood1" in call("sinfo", "-N", "-h", check=False))
     for node in NODES:
@@ -243,25 +243,25 @@ def start_slurm() -> None:
 
 
 def start_node(node: str) -> None:
-    """A node's daemon."""
+    """Start the daemon of a node."""
     start(f"slurmd-{node}", shutil.which("slurmd") or "slurmd", "-D", "-N", node)
 
 
 def state(node: str) -> str:
-    """IDLE, ALLOCATED, DOWN*, ... of a node."""
+    """Return the state of a node: IDLE, ALLOCATED, DOWN*, ..."""
     text = call("scontrol", "show", "node", node, "--oneliner", check=False)
     return text.partition(" State=")[2].split(" ")[0].split("+")[0]
 
 
 def started() -> list[tuple[int, str, str]]:
-    """Process id, program and name of the daemons that were started."""
+    """Return process id, program and name of the daemons that were started."""
     path = BASE / "started"
     lines = path.read_text().splitlines() if path.exists() else []
     return [(int(pid), program, name) for pid, program, name in (line.split(" ", 2) for line in lines)]
 
 
 def alive(pid: int, program: str) -> bool:
-    """Whether a process is there and runs this program (a number may have been given to another one)."""
+    """Return whether a process exists and runs this program (an id may have been reused)."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)
         return words[1].split()[0] != "Z" and words[0].split("(", 1)[1] == program[:15]
@@ -270,13 +270,13 @@ def alive(pid: int, program: str) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """Every process below one, deepest last."""
+    """Return every process below one, deepest last."""
     found = [int(child) for child in call("ps", "-o", "pid=", "--ppid", str(pid), check=False).split()]
     return [*found, *(below for child in found for below in children(child))]
 
 
 def kill_node(node: str) -> int:
-    """What pulling the plug of a node does: its daemon and all that it runs are gone at once; how many processes."""
+    """Kill the daemon of a node and everything that it runs at once, as a power cut does; return their number."""
     victims = [pid for pid, program, name in started() if name == f"slurmd-{node}" and alive(pid, program)]
     for job in call("squeue", "-h", "-w", node, "-o", "%A").split():
         for step in call("pgrep", "-f", rf"^slurmstepd: \[{job}\.", check=False).split():
@@ -308,7 +308,7 @@ def down() -> None:
 
 
 def lines() -> str:
-    """The accounting lines of all jobs since the cluster was started."""
+    """Return the accounting lines of all jobs since the cluster was started."""
     fields = "JobID,Partition,State,ExitCode,NodeList,ReqCPUS,ReqMem,AllocTRES%40,Elapsed,TotalCPU,MaxRSS,Comment%44"
     return call("sacct", "--allusers", "--duplicates", "--starttime", "now-1day", f"--format={fields}")
 

@@ -16,6 +16,8 @@ from checkout import ROOT, Checkout
 from snakemake.cli import get_argument_parser
 from snakemake.resources import GroupResources, Resource, Resources
 
+pytestmark = pytest.mark.slow
+
 CLUSTERS = ("slurm", "kubernetes")
 SHARED = ("max-checksum-file-size", "rerun-triggers", "rerun-incomplete", "keep-going", "scheduler", "show-failed-logs")
 PLUGINS = {"slurm": "slurm", "kubernetes": "cluster_generic"}
@@ -38,7 +40,7 @@ def plugin(name: str):
 
 @pytest.fixture(scope="module")
 def planned() -> dict[str, list[dict[str, int]]]:
-    """Rule -> what each of its jobs in the suite `smoke` asks for, as a dry run announces it."""
+    """Return rule -> resources of each of its jobs in the suite `smoke`, from a dry run."""
     command = [sys.executable, "-m", "snakemake", "-n", "--forceall", "--config", "suite=smoke"]
     environment = Checkout(ROOT, fill=False).env
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -46,10 +48,10 @@ def planned() -> dict[str, list[dict[str, int]]]:
     jobs: dict[str, list[dict[str, int]]] = defaultdict(list)
     for block in re.split(r"\n(?=\s*(?:local)?rule )", done.stdout + done.stderr):  # members of groups are indented
         rule = re.match(r"\s*(local)?rule (\w+):", block)
-        asked = re.search(r"^ +resources: (.*)$", block, flags=re.MULTILINE)
-        if rule and asked and not rule[1]:
+        requested = re.search(r"^ +resources: (.*)$", block, flags=re.MULTILINE)
+        if rule and requested and not rule[1]:
             threads = re.search(r"^ +threads: (\d+)$", block, flags=re.MULTILINE)
-            found = dict(part.split("=", 1) for part in asked[1].split(", "))
+            found = dict(part.split("=", 1) for part in requested[1].split(", "))
             numbers = {key: int(found[key]) for key in ("mem_mb", "runtime", "gpu") if found.get(key, "").isdigit()}
             jobs[rule[2]].append({**numbers, "_cores": int(threads[1]) if threads else 1})
     del jobs["all"]  # runs nothing
@@ -58,7 +60,7 @@ def planned() -> dict[str, list[dict[str, int]]]:
 
 @pytest.fixture(scope="module")
 def groups() -> dict[str, str]:
-    """Rule -> its group, from the rule files; rules that are made in a loop stand under `draw`."""
+    """Return rule -> its group, from the rule files; rules that are created in a loop are under `draw`."""
     found = {}
     for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")):
         for block in re.split(r"\n(?=\s*rule[ :])", path.read_text()):
@@ -105,7 +107,7 @@ def test_every_job_names_memory_and_time_and_fits_a_node(name, planned):
 
 @pytest.mark.parametrize("name", CLUSTERS)
 def test_groups_fit_a_node(name, planned, groups):
-    """What Snakemake asks for a group: jobs side by side are summed up to the limits, the rest goes in layers."""
+    """Jobs of a group that run at once are summed up to the limits; the others run in further layers."""
     node = profile(name)
     limits = {**amounts(node["resources"]), "_cores": node["cores"]}
     constraints = Resources({key: Resource(key, value) for key, value in limits.items()})
@@ -118,16 +120,16 @@ def test_groups_fit_a_node(name, planned, groups):
             # `score` is a group for each run, or for as many runs as the profile says; the others are one for the suite
             jobs = planned[rule][:1] * components.get(group, 1) if group == "score" else planned[rule]
             levels.append([SimpleNamespace(resources={**job}, pipe_group=None) for job in jobs])
-        asked = GroupResources.basic_layered(levels, constraints, run_local=False)
+        requested = GroupResources.basic_layered(levels, constraints, run_local=False)
         for key in ("mem_mb", "_cores"):
-            assert 0 < asked[key] <= limits[key], (group, key)
-        assert asked.get("gpu", 0) <= limits["gpu"]
+            assert 0 < requested[key] <= limits[key], (group, key)
+        assert requested.get("gpu", 0) <= limits["gpu"]
         # The Snakemake inside of the job knows the cores and not the memory limit: were memory the narrower one, it
         # would ask `srun` for more cores than the job has, which Slurm refuses.
         largest = max(job["mem_mb"] for rule in rules for job in planned[rule])
         assert limits["mem_mb"] >= node["cores"] * largest, group
         if group == "score":
-            assert asked["runtime"] <= 24 * 60
+            assert requested["runtime"] <= 24 * 60
 
 
 def test_long_trainings_stay_alone_and_everything_after_them_is_grouped(groups):
@@ -172,20 +174,20 @@ def job():
     return module
 
 
-def asked(**changed: int) -> argparse.Namespace:
+def requested(**changed: int) -> argparse.Namespace:
     return argparse.Namespace(**{"cpus": 2, "memory_mb": 3000, "gpus": 0, "minutes": 60, **changed})
 
 
 def test_manifest_asks_for_what_the_rule_asks(job):
     place = job.Cluster(image="i:1", claim="disk", mount="/work")
     text = "cd '/work/a b' && python -m snakemake \"$HOME\""
-    plain = job.manifest(text, asked(), place, Path("/work/a b"), "reprood-1")
+    plain = job.manifest(text, requested(), place, Path("/work/a b"), "reprood-1")
     pod = plain["spec"]["template"]["spec"]
     assert pod["containers"][0]["command"] == ["/bin/sh", "-c", text]
     assert pod["containers"][0]["resources"]["requests"] == {"cpu": "2", "memory": "3000M"}
     assert pod["volumes"][0]["persistentVolumeClaim"] == {"claimName": "disk"}
     assert plain["spec"]["activeDeadlineSeconds"] == 3600
-    with_gpu = job.manifest(text, asked(gpus=1), place, Path("/work"), "reprood-2")["spec"]["template"]["spec"]
+    with_gpu = job.manifest(text, requested(gpus=1), place, Path("/work"), "reprood-2")["spec"]["template"]["spec"]
     assert with_gpu["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert with_gpu["tolerations"]
 
@@ -194,7 +196,7 @@ def test_manifest_is_valid(job):
     validate = pytest.importorskip("kubernetes_validate", reason="needs the schemas of kubernetes-validate")
     place = job.Cluster(image="i:1", claim="disk", mount="/work", namespace="lab")
     for gpus in (0, 1):
-        record = job.manifest("true", asked(gpus=gpus), place, Path("/work"), "reprood-1")
+        record = job.manifest("true", requested(gpus=gpus), place, Path("/work"), "reprood-1")
         assert validate.validate(json.loads(json.dumps(record)), "1.31", strict=True)
         record["spec"]["backOffLimit"] = 1
         with pytest.raises(validate.ValidationError):
@@ -258,7 +260,7 @@ elif words[0] == "get":
 
 
 def test_jobs_go_through_kubectl(tmp_path):
-    """The whole chain but the cluster: Snakemake submits, asks for the state, and finds the outputs."""
+    """The whole chain except the cluster: Snakemake submits, queries the state and finds the outputs."""
     plugin("kubernetes")
     checkout, tools = Checkout(tmp_path / "checkout"), tmp_path / "tools"
     tools.mkdir()

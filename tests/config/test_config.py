@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import yaml
-from reprood.images.registry import CORRUPTION_NAMES as NAMES
 
 from reprood.config.benchmark import Benchmark
 from reprood.config.load import load_settings, load_suite, suite_path
@@ -13,6 +12,7 @@ from reprood.config.settings import Settings
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.yaml import read_yaml
+from reprood.images.registry import CORRUPTION_NAMES as NAMES
 
 SUITE = {
     "title": "Toy",

@@ -16,8 +16,8 @@ from server import serving
 
 from reprood.core.errors import ReproodError
 from reprood.data.catalogue import parse_entry
-from reprood.data.entries import DatasetEntry
 from reprood.data.download import Patience, SourceFailed, download
+from reprood.data.entries import DatasetEntry
 from reprood.data.packages import deb_member, from_package, wheel_member
 from reprood.data.sources import fetch
 

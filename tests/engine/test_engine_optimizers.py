@@ -129,6 +129,7 @@ def test_groups_must_hold_every_parameter_once() -> None:
         build_optimizer(net, Training(), [{"params": list(net.parameters())}, {"params": list(net[0].parameters())}])
 
 
+@pytest.mark.slow
 def test_a_step_does_not_import_the_compiler() -> None:
     """`torch.optim.Optimizer` does, which would cost every job 2 to 3 seconds."""
     code = (

@@ -1,6 +1,5 @@
 """Bootstrap: equal to the naive one, paired, covering; and DeLong beside it."""
 
-import time
 import tracemalloc
 
 import numpy as np
@@ -242,13 +241,10 @@ def test_delong_against_the_quadratic_definition() -> None:
         delong([1.0], [1.0, 2.0])
 
 
-def test_speed_and_memory_of_large_samples() -> None:
-    """Generous bounds: sorting once keeps 50 replicates of 100,000 scores far below a second and 30 MB."""
+def test_memory_of_large_samples() -> None:
+    """Sorting once keeps replicates of 100,000 scores below 30 MB."""
     rng = generator()
     inside, outside = rng.normal(1, 1, 50_000), rng.normal(0, 1, 50_000)
-    started = time.perf_counter()
-    replicate_metrics(inside, outside, ["auroc", "fpr95_id_positive", "aupr_in"], generator(), 50)
-    assert time.perf_counter() - started < 2.0
     tracemalloc.start()
     replicate_metrics(inside, outside, ["auroc"], generator(), 20)
     peak = tracemalloc.get_traced_memory()[1]

@@ -195,6 +195,7 @@ def test_collect(tmp_path: Path) -> None:
         collect(parts, parquet, csv, summary)
 
 
+@pytest.mark.slow
 def test_evaluation_does_not_import_torch() -> None:
     modules = [path.stem for path in Path(sys.modules["reprood.evaluate.table"].__file__ or "").parent.glob("[!_]*.py")]
     assert "table" in modules

@@ -185,6 +185,7 @@ def pytorch_ood(inside: np.ndarray, outside: np.ndarray) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("decimals", [8, 1])
+@pytest.mark.slow
 def test_pytorch_ood_as_an_oracle(decimals: int) -> None:
     """Its FPR has OOD as the positive class; its precision-recall areas are trapezoids.
 

@@ -1,4 +1,4 @@
-"""Files that were changed behind the workflow's back: a flipped byte, a cut end, another file in their place."""
+"""Results, checkpoints and records that were changed behind the workflow's back: a flipped bit or a cut end."""
 
 import os
 import random
@@ -6,9 +6,9 @@ import shutil
 import time
 from pathlib import Path
 
-from digest import differences, digest
-from processes import below, jobs
-from workplace import Count, Reference, Workplace, last_words
+from digests import command_of, differences, digests
+from processes import descendants, jobs
+from workspace import Reference, Tally, Workspace, summary
 
 RUN = "runs/smoke_letters/erm/0"
 RESULTS = (
@@ -24,19 +24,31 @@ RESULTS = (
     f"{RUN}/predictions.parquet",
     f"{RUN}/metrics.csv",
     "runs/smoke_letters/examples.npz",
-    "results/metrics.parquet",
-    "results/verdicts.csv",
-    "results/studies/cnc_toy/values.csv",
-    "reports/index.html",
-    "reports/tables/smoke_letters/detection.csv",
-    "reports/figures/smoke_letters/roc.svg",
+    "results/**/metrics.parquet",
+    "results/**/verdicts.csv",
+    "results/**/cnc_toy/values.csv",
+    "reports/**/index.html",
+    "reports/**/tables/smoke_letters/detection.csv",
+    "reports/**/figures/smoke_letters/roc.svg",
 )
-MADE_ANEW = (f"{RUN}/model.safetensors", f"{RUN}/predictions.parquet", "reports/index.html", "results/verdicts.csv")
-SETTINGS = ".snakemake/metadata"
+REBUILT = (f"{RUN}/model.safetensors", f"{RUN}/predictions.parquet", "reports/**/index.html", "results/**/verdicts.csv")
+INPUTS = (  # a file that a job writes, a file that the job reads
+    (f"{RUN}/model.safetensors", "data/benchmarks/smoke_letters/train/images.npy"),
+    (f"{RUN}/predictions.parquet", f"{RUN}/model.safetensors"),
+    ("results/**/verdicts.csv", f"{RUN}/predictions.parquet"),
+    (f"{RUN}/model.safetensors", "data/benchmarks/smoke_letters/validation/labels.npy"),
+    (f"{RUN}/predictions.parquet", "data/benchmarks/smoke_letters/uniform/images.npy"),
+    (f"{RUN}/metrics.csv", f"{RUN}/predictions.parquet"),
+    ("results/**/metrics.csv", f"{RUN}/metrics.csv"),
+    ("reports/**/figures/smoke_letters/roc.svg", f"{RUN}/predictions.parquet"),
+    ("reports/**/index.html", "results/**/verdicts.csv"),
+    ("results/**/biamat_gate/values.csv", "runs/smoke_robust/biamat/0/model.safetensors"),
+    ("data/benchmarks/smoke_letters/train/images.npy", "data/letters/train/images.npy"),
+)
 
 
 def flip(path: Path, rng: random.Random, keep_times: bool = False) -> None:
-    """Change one byte; with `keep_times` as a failing disk would, without a new time."""
+    """Flip one bit; with `keep_times` as a failing disk would, without a new modification time."""
     status = path.stat()
     with open(path, "r+b") as stream:
         place = rng.randrange(status.st_size)
@@ -49,173 +61,134 @@ def flip(path: Path, rng: random.Random, keep_times: bool = False) -> None:
 
 
 def cut(path: Path, rng: random.Random) -> None:
+    """Truncate a file at a random place."""
     os.truncate(path, rng.randrange(path.stat().st_size))
 
 
-def results(folder: Path, reference: Reference, seed: int, cores: int) -> list[Count]:
-    """Every kind of result: a flipped bit, a flipped bit under the old time, a cut end. None may be used."""
+def flip_unnoticed(path: Path, rng: random.Random) -> None:
+    """Flip one bit and keep the modification time."""
+    flip(path, rng, keep_times=True)
+
+
+def damaged_results(place: Workspace, reference: Reference, seed: int, full: bool) -> list[Tally]:
+    """Damage every kind of result between two runs: none may be used."""
     rng = random.Random(seed)
-    place = Workplace.copy(reference, folder, cores)
-    place.run()  # reads everything once: from here on only what has changed is read
-    counts = []
-    changes = {"flipped bit": flip, "flipped bit, old time": lambda p, r: flip(p, r, True), "cut": cut}
-    for kind, change in changes.items():
-        count = Count(f"corrupted result: {kind}")
-        for name in RESULTS if kind == "flipped bit" else rng.sample(RESULTS, 4):
-            path = place.folder / name
-            shutil.copy2(path, place.folder.parent / "kept")
-            change(path, rng)
-            count.times += 1
-            end = place.run()
-            told = [line for line in end.sentences if name in line and "reprood intact --remove" in line]
-            if end.status == 0 or not told or end.defect:
-                count.losses.append(f"{name}, {kind}: status {end.status}, {last_words(end)}")
-            wrong = [line for line in differences(reference.files, digest(place.folder)) if name not in line]
-            count.losses += wrong
-            if kind == "flipped bit" and name in MADE_ANEW:
-                place.shell("reprood intact --remove")
-                count.said += place.must_end_well(count, reference)
-            else:
-                shutil.copy2(place.folder.parent / "kept", path)
-                count.said += bool(told) and not wrong
-        counts.append(count)
-    return counts
-
-
-def inputs_of_jobs(folder: Path, reference: Reference, seed: int, cores: int) -> list[Count]:
-    """A file that is damaged after Snakemake has looked: the job that reads it refuses."""
-    from digest import command_of
-
-    rng = random.Random(seed + 1)
-    place = Workplace.copy(reference, folder, cores)
-    count = Count("corrupted input of a job that is about to run")
-    for output, damaged in (
-        (f"{RUN}/model.safetensors", "data/benchmarks/smoke_letters/train/images.npy"),
-        (f"{RUN}/model.safetensors", "data/benchmarks/smoke_letters/validation/labels.npy"),
-        (f"{RUN}/predictions.parquet", f"{RUN}/model.safetensors"),
-        (f"{RUN}/predictions.parquet", "data/benchmarks/smoke_letters/uniform/images.npy"),
-        (f"{RUN}/metrics.csv", f"{RUN}/predictions.parquet"),
-        ("results/metrics.csv", f"{RUN}/metrics.csv"),
-        ("results/verdicts.csv", f"{RUN}/predictions.parquet"),
-        ("reports/figures/smoke_letters/roc.svg", f"{RUN}/predictions.parquet"),
-        ("reports/index.html", "results/verdicts.csv"),
-        ("results/studies/biamat_gate/values.csv", "runs/smoke_robust/biamat/0/model.safetensors"),
-        ("data/benchmarks/smoke_letters/train/images.npy", "data/letters/train/images.npy"),
-    ):
-        path = place.folder / damaged
-        shutil.copy2(path, place.folder.parent / "kept")
-        flip(path, rng, keep_times=True)
-        count.times += 1
-        end = place.shell(command_of(place.folder, output))
-        shutil.copy2(place.folder.parent / "kept", path)
-        told = [line for line in end.sentences if damaged in line and "remove it" in line]
-        wrong = differences(reference.files, digest(place.folder))
-        if end.status == 0 or not told or end.defect or wrong:
-            count.losses.append(f"{damaged} -> {output}: status {end.status}, {last_words(end)}, {wrong[:2]}")
+    place.run()  # reads everything once; later runs read only what has changed
+    tallies = []
+    for kind, change in {"flipped bit": flip, "flipped bit, old time": flip_unnoticed, "cut": cut}.items():
+        tally = Tally(f"damaged result: {kind}")
+        if not full:
+            chosen = REBUILT[1:2] if kind == "flipped bit" else RESULTS[2:3]
         else:
-            count.said += 1
-    return [count]
+            chosen = RESULTS if kind == "flipped bit" else tuple(rng.sample(RESULTS, 4))
+        for pattern in chosen:
+            name = place.find(pattern).as_posix()
+            path, kept = place.folder / name, place.folder.parent / "kept"
+            shutil.copy2(path, kept)
+            change(path, rng)
+            tally.times += 1
+            outcome = place.run()
+            named = [line for line in outcome.messages if name in line and "--remove`" in line]
+            if outcome.status == 0 or not named or outcome.has_traceback:
+                tally.losses.append(f"{name}, {kind}: status {outcome.status}, {summary(outcome)}")
+            wrong = [line for line in differences(reference.files, digests(place.folder)) if name not in line]
+            tally.losses += wrong
+            if kind == "flipped bit" and pattern in REBUILT:
+                place.follow_advice(outcome)
+                place.recover(tally, reference, followed=True)
+            else:
+                shutil.copy2(kept, path)
+                tally.repaired += bool(named) and not wrong
+        tallies.append(tally)
+    return tallies
 
 
-def checkpoints(folder: Path, reference: Reference, seed: int, cores: int) -> list[Count]:
-    """A resume checkpoint and the lock of a training that was killed are damaged: it starts over, to the same bits."""
+def damaged_inputs(place: Workspace, reference: Reference, seed: int, full: bool) -> list[Tally]:
+    """Damage a file after Snakemake has looked at it: the job that reads it refuses."""
+    rng = random.Random(seed + 1)
+    tally = Tally("damaged input of a starting job")
+    for output, read in INPUTS if full else INPUTS[:3]:
+        written, damaged = place.find(output).as_posix(), place.find(read).as_posix()
+        path, kept = place.folder / damaged, place.folder.parent / "kept"
+        shutil.copy2(path, kept)
+        flip_unnoticed(path, rng)
+        tally.times += 1
+        outcome = place.shell(command_of(place.folder, written))
+        shutil.copy2(kept, path)
+        named = [line for line in outcome.messages if damaged in line and "remove" in line]
+        wrong = differences(reference.files, digests(place.folder))
+        if outcome.status == 0 or not named or outcome.has_traceback or wrong:
+            tally.losses.append(f"{damaged} -> {written}: status {outcome.status}, {summary(outcome)}, {wrong[:2]}")
+        else:
+            tally.repaired += 1
+    return [tally]
+
+
+def damaged_checkpoints(place: Workspace, reference: Reference, seed: int, full: bool) -> list[Tally]:
+    """Damage the checkpoint or the lock file of a killed training: it starts over and ends with the same bits."""
     rng = random.Random(seed + 2)
-    place = Workplace.copy(reference, folder, cores)
-    counts = []
-    changes = {"flipped bit": flip, "cut": cut, "lock filled": None}
-    for kind, change in changes.items():
-        count = Count(f"corrupted checkpoint of a killed training: {kind}")
-        for name in ("cutmix", "erm", "godin_c"):
-            run = place.folder / "runs" / "smoke_letters" / name / "0"
-            (run / "model.safetensors").unlink()
-            target = str((run / "model.safetensors").relative_to(place.folder))
-            process = place.start(target, settings=("checkpoint_seconds=0",))
-            state, found = place.folder / "state" / "train" / "smoke_letters" / name / "0", []
-            while process.poll() is None and not found:
+    tallies = []
+    for kind, change in {"flipped bit": flip, "cut": cut, "lock file filled": None}.items():
+        tally = Tally(f"damaged checkpoint of a killed training: {kind}")
+        for method in ("cutmix", "erm", "godin_c"):
+            run, state = Path(f"runs/smoke_letters/{method}/0"), Path(f"state/train/smoke_letters/{method}/0")
+            (place.folder / run / "model.safetensors").unlink()
+            process = place.start(str(run / "model.safetensors"), settings=("checkpoint_seconds=0",))
+            checkpoints: list[Path] = []
+            while process.poll() is None and not checkpoints:
                 time.sleep(0.01)
-                found = [p for p in state.rglob("*.checkpoint") if p.stat().st_size and not p.name.startswith(".")]
-            for job in jobs(below(process.pid)):
+                files = [path for path in (place.folder / state).rglob("*.checkpoint") if path.name[0] != "."]
+                checkpoints = [path for path in files if path.stat().st_size]
+            for job in jobs(descendants(process.pid)):
                 os.kill(job, 9)
             place.end(process)
-            found = [p for p in state.rglob("*.checkpoint") if not p.name.startswith(".")]
-            if not found:
+            files = [path for path in (place.folder / state).rglob("*.checkpoint") if path.name[0] != "."]
+            if not files:
                 continue  # it had ended before the kill
-            count.times += 1
+            tally.times += 1
             if change is None:
-                (found[0].parent / "lock").write_bytes(os.urandom(100))
+                (files[0].parent / "lock").write_bytes(os.urandom(100))
             else:
-                change(found[0], rng)
-            end = place.run()
-            wrong = differences(reference.files, digest(place.folder))
-            if end.status or wrong:
-                count.losses.append(f"{name}, {kind}: status {end.status}, {last_words(end)}, {wrong[:2]}")
-            else:
-                count.healed += 1
-        counts.append(count)
-    return counts
+                change(files[0], rng)
+            place.recover(tally, reference)
+        tallies.append(tally)
+    return tallies
 
 
-def bookkeeping(folder: Path, reference: Reference, seed: int, cores: int) -> list[Count]:
-    """Locks, lists and records are damaged: they may cost time, or a sentence, and nothing else."""
+def damaged_records(place: Workspace, reference: Reference, seed: int, full: bool) -> list[Tally]:
+    """Damage lists of checksums, Snakemake's records and caches: they may cost time or a message, nothing else."""
     rng = random.Random(seed + 3)
-    count = Count("corrupted lock, list or record")
-    place = Workplace.copy(reference, folder, cores)
+    tally = Tally("damaged list of checksums, record or cache")
     place.run()
 
     def records(number: int) -> list[Path]:
-        return rng.sample(sorted(p for p in (place.folder / SETTINGS).rglob("*") if p.is_file()), number)
-
-    def lock_of_a_killed_one() -> None:
-        (place.folder / RUN / "predictions.parquet").unlink()
-        process = place.start()
-        while process.poll() is None and not list((place.folder / ".snakemake" / "locks").glob("*.lock")):
-            time.sleep(0.02)
-        process.kill()
-        place.end(process)
-        for path in (place.folder / ".snakemake" / "locks").glob("*.lock"):
-            path.write_bytes(os.urandom(200))
+        return rng.sample(sorted(p for p in (place.folder / ".snakemake/metadata").rglob("*") if p.is_file()), number)
 
     def cut_records() -> None:
         for path in records(5):
             cut(path, rng)
 
-    def flipped_records() -> None:
+    def flip_records() -> None:
         for path in records(5):
             flip(path, rng)
 
-    def incomplete() -> None:
-        (place.folder / ".snakemake" / "incomplete" / "damaged").write_bytes(os.urandom(50))
+    def cut_list() -> None:
+        cut(place.folder / place.find("results/**/verdicts.csv").parent / "SHA256SUMS", rng)
 
     faults = {
-        "Snakemake's lock, filled with noise after a kill": lock_of_a_killed_one,
         "Snakemake's records, cut": cut_records,
-        "Snakemake's records, a flipped bit": flipped_records,
-        "a mark of an incomplete file": incomplete,
-        "state/seen.json": lambda: cut(place.folder / "state" / "seen.json", rng),
-        "state/newest": lambda: (place.folder / "state" / "newest").write_bytes(b"\xff"),
-        "a list, a flipped bit": lambda: flip(place.folder / RUN / "SHA256SUMS", rng),
-        "a list, cut": lambda: cut(place.folder / "results" / "SHA256SUMS", rng),
-        "a list, removed": lambda: (place.folder / "reports" / "SHA256SUMS").unlink(),
-    }
-    for name, bring_about in faults.items():
-        bring_about()
-        count.times += 1
-        end = place.run()
-        if end.status and end.sentences and not end.defect:  # a list that cannot be right: what it says is done
-            for path in sorted((place.folder / "runs").rglob("SHA256SUMS")):
-                if name.startswith("a list") and str(path.relative_to(place.folder)) in end.text:
-                    shutil.rmtree(path.parent)
-            for path in (place.folder / "results" / "SHA256SUMS",):
-                if str(path.relative_to(place.folder)) in end.text:
-                    shutil.rmtree(path.parent)
-            place.shell("reprood intact --remove")
-            end = place.run()
-            count.said += end.status == 0
-        else:
-            count.healed += end.status == 0
-        wrong = place.compare(reference) if end.status == 0 else []
-        if end.status or wrong or end.defect:
-            count.losses.append(f"{name}: status {end.status}, {last_words(end)}, {wrong[:3]}")
-            place = Workplace.copy(reference, folder, cores)
+        "Snakemake's records, a flipped bit": flip_records,
+        "a mark of an incomplete file": lambda: (place.folder / ".snakemake/incomplete/damaged").write_bytes(b"\xff"),
+        "state/seen.json": lambda: cut(place.folder / "state/seen.json", rng),
+        "a list of checksums, a flipped bit": lambda: flip(place.folder / RUN / "SHA256SUMS", rng),
+        "a list of checksums, cut": cut_list,
+        "a list of checksums, removed": lambda: (place.folder / RUN / "SHA256SUMS").unlink(),
+    }  # fmt: skip
+    for name, damage in faults.items():
+        damage()
+        tally.times += 1
+        if not place.recover(tally, reference):
+            tally.losses.append(f"after: {name}")
+            place = Workspace.copy(reference, place.folder, place.cores)
             place.run()
-    return [count]
+    return [tally]

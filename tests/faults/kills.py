@@ -1,22 +1,17 @@
-"""Kill random jobs, Snakemake, its process group and its warm server at random moments; the same command goes on."""
+"""Kill jobs, Snakemake or its process group at random moments, then repeat the command and follow its advice."""
 
-import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
-from digest import wrong_so_far
-from processes import below, gone, jobs, send, servers
-from workplace import Count, Reference, Workplace, last_words
+from digests import wrong_files
+from processes import descendants, jobs, send, survivors, wait_for_orphans
+from workspace import Reference, Tally, Workspace, summary
 
 KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
-ENDS = ("Snakemake", "group")  # faults after which Snakemake ends
-CHECKPOINTS = ("checkpoint_seconds=0.2",)
 KINDS = {
     "job, SIGKILL": ("job", KILL),
     "job, SIGTERM": ("job", TERM),
@@ -25,116 +20,121 @@ KINDS = {
     "process group, SIGKILL": ("group", KILL),
     "process group, SIGTERM": ("group", TERM),
     "process group, SIGINT": ("group", INT),
-    "warm server, SIGKILL": ("server", KILL),
-    "warm server, SIGTERM": ("server", TERM),
 }
-EARLY, LATER = (0.3, 10), (0.5, 5)  # seconds after the start, and after the first job or the last kill
-WEIGHTS = (8, 4, 3, 1, 3, 1, 1, 2, 1)
+WEIGHTS = (8, 4, 5, 1, 4, 1, 1)
+CHECKPOINTS = ("checkpoint_seconds=0.2",)
+EARLY, LATER = (0.3, 10), (0.3, 4)  # seconds after the start, and after the first job or the last kill
 
 
-def kill(place: Workplace, top: int, target: str, number: int, rng: random.Random) -> list[int] | None:
-    """Bring the fault about; gives the processes that must not outlive it, None when there was nothing to kill."""
-    family = below(top)
+def drawn_kinds(number: int, seed: int) -> list[str]:
+    """Draw kinds of kills, each at its weight."""
+    return random.Random(seed).choices(list(KINDS), WEIGHTS, k=number)
+
+
+def kill(top: int, target: str, number: int, rng: random.Random) -> list[int] | None:
+    """Send the signal; return the processes that must end, or None when there was nothing to kill.
+
+    The jobs of a killed Snakemake are orphans: they may run to their end.
+    """
+    family = descendants(top)
     if target == "group":
         os.killpg(top, number)
         return [top, *family]
     if target == "Snakemake":
-        return [top, *family] if send(top, number) else None
-    chosen = (jobs if target == "job" else servers)(family)
-    if not chosen:
+        return [top] if send(top, number) else None
+    running = jobs(family)
+    if not running:
         return None
-    process = rng.choice(chosen)
+    process = rng.choice(running)
     return [process] if send(process, number) else None
 
 
 def wait(process: subprocess.Popen, rng: random.Random) -> None:
-    """Until a random moment: now and then soon after the start, mostly while jobs run."""
+    """Wait until a random moment: sometimes soon after the start, mostly while jobs run."""
     early = rng.random() < 0.15
-    while process.poll() is None and not early and not below(process.pid):
-        time.sleep(0.1)  # no job yet
+    while process.poll() is None and not early and not jobs(descendants(process.pid)):
+        time.sleep(0.05)
     stop = time.monotonic() + rng.uniform(*(EARLY if early else LATER))
     while process.poll() is None and time.monotonic() < stop:
         time.sleep(0.05)
 
 
-def _say_new(counts: list[Count], told: list[int], say: Callable[[str], None]) -> None:
-    """Losses are said when they are seen."""
-    for number, count in enumerate(counts):
-        for loss in count.losses[told[number] :]:
-            say(f"LOSS: {count.fault}: {loss}")
-        told[number] = len(count.losses)
-
-
 def random_kills(
-    folder: Path, reference: Reference, kills: int, seed: int, cores: int, say: Callable[[str], None]
-) -> list[Count]:
-    """The suite again and again, until `kills` kills have been brought about and what they left has been finished.
+    place: Workspace,
+    reference: Reference,
+    kinds: Sequence[str],
+    seed: int,
+    undo: Callable[[Workspace], None],
+    say: Callable[[str], None],
+) -> list[Tally]:
+    """Run the suite until all kills have happened; whenever it has finished, compare it and start again.
 
-    What was counted lies beside the workplace, so that a harness that was stopped goes on, too.
+    Parameters
+    ----------
+    place : Workspace
+        Has something to run.
+    reference : Reference
+    kinds : sequence of str
+        The kills, in order; keys of `KINDS`.
+    seed : int
+        Of the moments.
+    undo : callable
+        Removes results of a finished workspace, so that there is something to run again.
+    say : callable
+        Gets progress lines.
     """
-    ledger = folder.parent / "kills.json"
-    counts = {name: Count(f"kill: {name}") for name in KINDS}
-    finished = Count("suites finished after kills")
-    every = [*counts.values(), finished]
-    touched: list[str] = []  # kinds of the faults since this workplace began
-    if ledger.exists():
-        known = json.loads(ledger.read_text())
-        touched = known["touched"]
-        for count, values in zip(every, known["counts"], strict=True):
-            vars(count).update(values)
-        say(f"goes on after {sum(count.times for count in counts.values())} kills")
-        place = Workplace(folder, cores, fill=False)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        place = Workplace(folder, cores)
-    told = [len(count.losses) for count in every]
-
-    def remember() -> None:
-        _say_new(every, told, say)
-        ledger.write_text(json.dumps({"touched": touched, "counts": [vars(count) for count in every]}))
-
-    while (done := sum(count.times for count in counts.values())) < kills or touched:
-        rng = random.Random(f"{seed} {done}")
+    tallies = {name: Tally(f"kill: {name}") for name in dict.fromkeys(kinds)}
+    finished = Tally("suite finished after kills")
+    left, since = list(kinds), []  # kills to come, kinds of those since the workspace was last finished
+    followed = False
+    while left or since:
+        rng = random.Random(f"{seed} {len(left)}")
         process, hit = place.start(settings=CHECKPOINTS), False
-        while done < kills and process.poll() is None:
+        while left and process.poll() is None:
             wait(process, rng)
             if process.poll() is not None:
                 break
-            name = rng.choices(list(KINDS), WEIGHTS)[0]
-            target, number = KINDS[name]
-            victims = kill(place, process.pid, target, number, rng)
+            target, number = KINDS[left[0]]
+            victims = kill(process.pid, target, number, rng)
             if victims is None:
                 continue  # no job was running: another moment
-            done, hit = done + 1, True
-            touched.append(name)
-            count = counts[name]
-            count.times += 1
-            say(f"{done}: {name}")
-            if target in ENDS:
-                place.end(process, 300)  # after SIGTERM it waits for its running jobs
-            if target not in ENDS or number == KILL:
-                count.losses += [f"it lived on ({left})" for left in gone(victims, 30)]
-            count.losses += wrong_so_far(reference.files, place.folder)
-            remember()
-        end = place.end(process)
-        if end.status == -99:
-            finished.losses.append("Snakemake hung")
-        if end.defect:
-            finished.losses.append(f"a traceback: {last_words(end)}")
-        if end.status and not hit:
-            finished.losses.append(f"without a new fault the command ended with {end.status}: {last_words(end)}")
-            remember()
-            break
-        if end.status == 0:
-            wrong = place.compare(reference)
-            finished.times += 1
-            finished.healed += not wrong
-            finished.losses += wrong
-            for name in touched:
-                counts[name].healed += not wrong
-            say(f"finished after {len(touched)} kills, {len(wrong)} differences")
-            touched = []
-            place.clear()
-        remember()
-    ledger.unlink()
-    return every
+            tally, hit = tallies[left[0]], True
+            since.append(left.pop(0))
+            tally.times += 1
+            say(f"{len(kinds) - len(left)} of {len(kinds)}: {since[-1]}")
+            if target != "job":
+                place.end(process, 300)  # after SIGTERM Snakemake waits for its running jobs
+            if target == "job" or number == KILL:
+                tally.losses += [f"still running ({line})" for line in survivors(victims, 30)]
+            if target == "Snakemake" and rng.random() < 0.5:  # else its orphans run on during the next one
+                tally.losses += [f"an orphan does not end ({line})" for line in wait_for_orphans(place.folder, 300)]
+            tally.losses += wrong_files(reference.files, place.folder)
+        outcome = place.end(process)
+        if outcome.status == -99:
+            finished.losses.append("Snakemake did not end")
+        if outcome.has_traceback and not hit:
+            finished.losses.append(f"a traceback: {summary(outcome)}")
+        if outcome.status:
+            advice = place.follow_advice(outcome)
+            followed |= bool(advice)
+            if advice:
+                say(f"followed: {', '.join(advice)}")
+            elif not hit:
+                finished.losses.append(f"ended with {outcome.status} and no advice: {summary(outcome)}")
+                break
+            continue
+        finished.losses += [f"an orphan does not end ({line})" for line in wait_for_orphans(place.folder, 300)]
+        wrong = place.compare(reference)
+        finished.times += 1
+        finished.resumed += not wrong and not followed
+        finished.repaired += not wrong and followed
+        finished.losses += wrong
+        for name in since:
+            needs_unlock = name in ("Snakemake, SIGKILL", "process group, SIGKILL")
+            tallies[name].resumed += not wrong and not needs_unlock
+            tallies[name].repaired += not wrong and needs_unlock
+        say(f"finished after {len(since)} kills with {len(wrong)} differences")
+        since, followed = [], False
+        if left:
+            undo(place)
+    return [*tallies.values(), finished]

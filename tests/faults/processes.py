@@ -1,57 +1,52 @@
-"""The processes of a running workflow: Snakemake, its jobs, its warm server and the forks of it."""
+"""The processes of a running workflow: Snakemake and its jobs."""
 
 import os
+import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+JOB = re.compile(r"^(\S*python\S* )?(\S*bin/reprood|-m reprood) ")
+
 
 def parents() -> dict[int, int]:
-    """Process -> its parent."""
+    """Return process id -> id of its parent, without zombies."""
     found = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                told = (folder / "stat").read_text().rpartition(")")[2].split()
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if told[0] != "Z":
-                found[int(folder.name)] = int(told[1])
+            if fields[0] != "Z":
+                found[int(folder.name)] = int(fields[1])
     return found
 
 
-def below(top: int) -> list[int]:
-    """The descendants of a process."""
-    above, found, layer = parents(), [], [top]
+def descendants(top: int) -> list[int]:
+    """Return the ids of all processes below a process."""
+    parent_of, found, layer = parents(), [], [top]
     while layer:
-        layer = [child for child, parent in above.items() if parent in layer]
+        layer = [child for child, parent in parent_of.items() if parent in layer]
         found += layer
     return found
 
 
-def command(process: int) -> str:
+def command_line(process: int) -> str:
+    """Return the command line of a process, or nothing when it has ended."""
     try:
         return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return ""
 
 
-def servers(processes: Iterable[int]) -> list[int]:
-    """The warm server among them: the first of those with its command, the others are its forks."""
-    above = parents()
-    found = [process for process in processes if "from reprood.warm import serve" in command(process)]
-    return [process for process in found if above.get(process) not in found]
-
-
 def jobs(processes: Iterable[int]) -> list[int]:
-    """What does the work: forks of the server, commands that ask for them, commands that work by themselves."""
-    processes = list(processes)
-    heads = servers(processes)
-    return [p for p in processes if p not in heads and ("reprood" in command(p)) and not command(p).startswith("bash")]
+    """Return those that run a command of reprood."""
+    return [process for process in processes if JOB.match(command_line(process))]
 
 
 def send(process: int, number: int) -> bool:
-    """Send a signal; false when the process has gone."""
+    """Send a signal; return whether the process still existed."""
     try:
         os.kill(process, number)
     except ProcessLookupError:
@@ -59,11 +54,28 @@ def send(process: int, number: int) -> bool:
     return True
 
 
-def gone(processes: Iterable[int], seconds: float) -> list[str]:
-    """The commands of those that still live after a while."""
+def survivors(processes: Iterable[int], seconds: float) -> list[str]:
+    """Return the command lines of the processes that have not ended after a while."""
     left, stop = list(processes), time.monotonic() + seconds
     while left and time.monotonic() < stop:
-        time.sleep(0.1)
         alive = parents()
         left = [process for process in left if process in alive]
-    return [f"{process}: {command(process)[:150]}" for process in left]
+        time.sleep(0.1)
+    return [f"{process}: {command_line(process)[:150]}" for process in left]
+
+
+def jobs_in(folder: Path) -> list[int]:
+    """Return the jobs that run in a folder, whoever started them."""
+    found = []
+    for process in jobs(parents()):
+        try:
+            if Path(os.readlink(f"/proc/{process}/cwd")) == folder:
+                found.append(process)
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def wait_for_orphans(folder: Path, seconds: float) -> list[str]:
+    """Wait until no job runs in a folder; return the command lines of those that still do."""
+    return survivors(jobs_in(folder), seconds)

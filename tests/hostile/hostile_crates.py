@@ -24,7 +24,7 @@ RUNS = [{"benchmark": "toy", "methods": ["erm"], "seeds": [0, 1]}]
 
 @functools.cache
 def good_release() -> Path:
-    """A small release of fabricated results."""
+    """Return a small release of fabricated results."""
     import fabricate
 
     from reprood.audit.papers import load_papers
@@ -66,7 +66,7 @@ def good_release() -> Path:
 
 
 def release(name: str, change: Callable[[Path], object], *words: str) -> None:
-    """The good release as a folder, changed."""
+    """Copy the good release as a folder and change it."""
 
     def build(inside: Path) -> Act:
         change(Path(shutil.copytree(good_release(), inside / "release")))

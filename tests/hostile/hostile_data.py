@@ -45,7 +45,7 @@ def saved(array: Any, **options: Any) -> bytes:
 
 
 def zipped(members: Any, method: int = zipfile.ZIP_STORED) -> bytes:
-    """A zip archive of (name or ZipInfo, content)."""
+    """Return a zip archive of (name or ZipInfo, content)."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, data in members.items() if isinstance(members, dict) else members:
@@ -60,7 +60,7 @@ def npz(method: int = zipfile.ZIP_STORED, **arrays: Any) -> bytes:
 
 
 def header(text: str, data: bytes = b"", version: int = 1) -> bytes:
-    """An .npy file with a header of one's own."""
+    """Return an .npy file with the given header."""
     raw = text.encode("latin1") + b"\n"
     return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", len(raw)) + raw + data
 
@@ -88,7 +88,7 @@ def chunk(name: bytes, data: bytes, crc: int | None = None) -> bytes:
 
 
 def png_of(width: int, height: int, *chunks: bytes) -> bytes:
-    """A PNG whose header says what it likes."""
+    """Return a PNG with the given header."""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
     body = b"".join(chunks) or chunk(b"IDAT", zlib.compress(b"\0" * 72))
     return b"\x89PNG\r\n\x1a\n" + head + body + chunk(b"IEND", b"")
@@ -259,7 +259,7 @@ add(ARRAY, "npz that is a single npy", "npz", {"a.npz": saved(IMAGES)}, "a.npz")
 
 
 def _zip_lie(inside: Path) -> dict[str, bytes]:
-    """A member of 200 GB of zeros, as far as its directory says."""
+    """Return a zip whose directory claims a member of 200 GB of zeros."""
     raw = bytearray(npz(zipfile.ZIP_DEFLATED, images=shaped("(200000, 1000, 1000, 1)", b"\0" * 5000)))
     place = raw.rindex(b"PK\x01\x02")
     raw[place + 24 : place + 28] = struct.pack("<I", 0xFFFFFFF0)
@@ -346,7 +346,7 @@ def _declared(inside: Path, size: int = 8 << 30, name: str = "a/1.png") -> bytes
 
 
 def _zip_bomb(inside: Path) -> bytes:
-    """A member of 2 GiB of zeros: its deflated stream is one 8 MiB block again and again."""
+    """Return a zip with 2 GiB of zeros: its deflated stream repeats one block of 8 MiB."""
     raw = bytearray(zipped({"a/1.png": bytes(8 << 20), "b/1.png": png()}, zipfile.ZIP_DEFLATED))
     place = raw.index(b"PK\x01\x02")
     raw[place + 24 : place + 28] = struct.pack("<I", 0x80000000)
@@ -354,7 +354,7 @@ def _zip_bomb(inside: Path) -> bytes:
 
 
 def _gzip_bomb(inside: Path) -> bytes:
-    """A tar.gz whose first member is 2 GiB of zeros: gzip streams one after the other are one stream."""
+    """Return a tar.gz whose first member is 2 GiB of zeros: concatenated gzip streams are one stream."""
     block = gzip.compress(bytes(64 << 20), 6)
     return gzip.compress(_large("a/1.png", 2 << 30).tobuf(tarfile.PAX_FORMAT)) + block * 32
 
@@ -382,7 +382,7 @@ archive("class name of 5,000 letters", zipped({**GOOD, "c" * 5000 + "/1.png": pn
 
 
 def folder(name: str, change: Callable[[Path], None], *words: str, **given: Any) -> None:
-    """A folder of class folders, changed."""
+    """Return a folder of class folders, changed."""
 
     def build(inside: Path) -> Act:
         act = dataset(inside, "image_folder", {f"x/{n}": data for n, data in GOOD.items()}, order=("x",),
@@ -412,7 +412,7 @@ folder("0 bytes named as an image", lambda at: (at / "a" / "2.png").touch(), "a/
 
 
 def own(name: str, path: Callable[[Path], Path], *words: str, reader: str = "npy") -> None:
-    """A file of one's own at a strange place."""
+    """Return a file at an unusual place."""
 
     def build(inside: Path) -> Act:
         files = {"x": {"path": str(path(inside))}}
@@ -458,7 +458,7 @@ def image(name: str, data: bytes | Callable[[Path], bytes], *words: str, **given
 
 
 def _eps(inside: Path) -> bytes:
-    """PostScript: opening it would start an interpreter of a programming language."""
+    """Return PostScript: opening it would start an interpreter of a programming language."""
     code = f"({inside.parent}/outside/{CANARY}) (w) file closefile"
     return f"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n{code}\nshowpage\n%%EOF\n".encode()
 
@@ -519,7 +519,7 @@ def parquet(name: str, data: bytes | Callable[[Path], bytes], *words: str, **giv
 
 
 def _rows(inside: Path) -> bytes:
-    """A hundred million rows of one image: dictionary and run-length encoding make them a few kilobytes."""
+    """Return a hundred million rows of one image: dictionary and run-length encoding make them a few kilobytes."""
     values = pa.array([png()], pa.binary())
     column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(1 << 20, np.int8)), values)
     buffer = io.BytesIO()

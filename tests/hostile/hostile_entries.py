@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import json
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hostile_data import png, read, zipped
-from hostile_harness import ROOT, Act, Case
-
-sys.path.insert(0, str(ROOT / "tests" / "support"))
+from hostile_harness import Act, Case
 
 CASES: list[Case] = []
 ENTRY = "catalogue entries"
@@ -28,7 +25,7 @@ GOOD: dict[str, Any] = {
 
 
 def changed(*path: Any, value: Any) -> dict[str, Any]:
-    """The good entry with one value replaced."""
+    """Return the good entry with one value replaced."""
     record: dict[str, Any] = json.loads(json.dumps(GOOD))
     target: Any = record
     for key in path[:-1]:
@@ -135,7 +132,7 @@ def digest(data: bytes, kind: str = "sha256") -> str:
 
 
 def mirror(name: str, data: bytes | None, *words: str, make: Callable[[Path], None] | None = None, **file: Any) -> None:
-    """A folder that is named as a mirror."""
+    """Return a folder that is listed as a mirror."""
 
     def build(inside: Path) -> Act:
         place = inside / "mirror" / "bad"
@@ -250,7 +247,7 @@ server("another file", "other", "is not the expected", sha256="0" * 64)
 
 
 def _debian(inside: Path, data: bytes, *, kind: str = "debian") -> Act:
-    """A package that was fetched before, and has been changed since."""
+    """Return a package that was downloaded before and has changed since."""
     keep = inside / "state" / "packages"
     keep.mkdir(parents=True)
     (keep / f"pack-1{'.deb' if kind == 'debian' else '.whl'}").write_bytes(data)

@@ -25,7 +25,7 @@ METRICS = "metrics, histories, studies, verdicts"
 
 @functools.cache
 def shelf() -> Path:
-    """Where good records are made once; they are copied for each case."""
+    """Return the folder of good records, which are made once and copied for each case."""
     keeper = tempfile.TemporaryDirectory(prefix="reprood-hostile-")
     shelf.keeper = keeper  # type: ignore[attr-defined]
     return Path(keeper.name)
@@ -145,7 +145,7 @@ BENCHMARK = {
 
 
 def lint(name: str, change: Callable[[dict[str, tuple[np.ndarray, np.ndarray]], Path], object], *words: str) -> None:
-    """A benchmark whose splits do not go together."""
+    """Return a benchmark whose splits are inconsistent."""
 
     def build(inside: Path) -> Act:
         from reprood.data.arrays import save_split
@@ -199,7 +199,7 @@ TRAIN_RECORD = {
 
 @functools.cache
 def good_model() -> Path:
-    """A run that was never trained."""
+    """Return a run that was never trained."""
     import torch
     from safetensors.torch import save_file
 
@@ -217,7 +217,7 @@ def good_model() -> Path:
     return folder
 
 
-def model(name: str, change: Callable[[Path], object], *words: str, asked: Any = None, splits: Callable[[Path], object] = nothing
+def model(name: str, change: Callable[[Path], object], *words: str, requested: Any = None, splits: Callable[[Path], object] = nothing
           ) -> None:  # fmt: skip
     def build(inside: Path) -> Act:
         run = Path(shutil.copytree(good_model(), inside / "run"))
@@ -227,8 +227,8 @@ def model(name: str, change: Callable[[Path], object], *words: str, asked: Any =
         splits(inside / "data")
         record = (
             {"splits": ["validation", "test"], "detectors": {}, "evaluations": ["classification"]}
-            if asked is None
-            else asked
+            if requested is None
+            else requested
         )
         text = record if isinstance(record, str) else json.dumps(record)
         arguments = [
@@ -258,7 +258,7 @@ def tensors(data: Callable[[bytes], bytes]) -> Callable[[Path], object]:
 
 
 def head(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
-    """Change the header of a safetensors file; its length is written anew."""
+    """Change the header of a safetensors file; its length is updated."""
 
     def edit(raw: bytes) -> bytes:
         size = struct.unpack("<Q", raw[:8])[0]
@@ -338,16 +338,16 @@ model(
     "an unknown detector",
     nothing,
     "no detector 'mps'",
-    asked={"splits": ["validation", "test"], "detectors": {"mps": {}}},
+    requested={"splits": ["validation", "test"], "detectors": {"mps": {}}},
 )
-model("settings that are no JSON", nothing, "--settings", asked="{")
-model("settings without splits", nothing, "--settings", "splits", asked={"detectors": {}})
-model("no test split", nothing, "test is missing", asked={"splits": ["validation"], "detectors": {}})
+model("settings that are no JSON", nothing, "--settings", requested="{")
+model("settings without splits", nothing, "--settings", "splits", requested={"detectors": {}})
+model("no test split", nothing, "test is missing", requested={"splits": ["validation"], "detectors": {}})
 model(
     "a split that is not there",
     nothing,
     "data/nowhere",
-    asked={"splits": ["validation", "test", "nowhere"], "detectors": {}},
+    requested={"splits": ["validation", "test", "nowhere"], "detectors": {}},
 )
 model(
     "labels beyond the model's",
@@ -396,7 +396,7 @@ def with_facts(facts: Any) -> Callable[[Path], object]:
 
 
 def crowded(path: Path) -> None:
-    """Sixteen million rows in a few kilobytes would be harmless; ten thousand million are not."""
+    """Return a record that claims ten thousand million rows in a few kilobytes."""
     parquet(path, columns())
     raw = bytearray(path.read_bytes())
     size = struct.unpack("<I", raw[-8:-4])[0]

@@ -51,7 +51,7 @@ def suite(name: str, text: bytes | Callable[[Path], bytes], *words: str) -> None
 
 
 def changed(name: str, path: tuple[Any, ...], value: Any, *words: str, base: dict[str, Any] = GOOD) -> None:
-    """The good suite with one value replaced."""
+    """Return the good suite with one value replaced."""
     record = copy.deepcopy(base)
     target: Any = record
     for key in path[:-1]:
@@ -171,7 +171,7 @@ changed("images of NaN pixels", (*TOY, "preparation", "size"), "nan", "preparati
 changed("two channels", (*TOY, "preparation", "channels"), 2, "preparation.channels")
 changed("an unknown evaluation", (*TOY, "evaluations"), ["guess"], "evaluations")
 changed("detection without outliers", (*TOY, "ood"), {}, "detection", "ood")
-changed("corruption that is not asked for", (*TOY, "corruption"), {}, "corruption", "evaluations")
+changed("corruption that is not requested", (*TOY, "corruption"), {}, "corruption", "evaluations")
 changed("a gate above one", (*TOY, "gate"), {"accuracy": 1.5}, "gate.accuracy")
 changed("an unknown detector", (*TOY, "detectors"), {"mps": {}}, "no detector 'mps'", "msp")
 changed("a detector that is a path", (*TOY, "detectors"), {"../knn": {}}, "no detector '../knn'")
@@ -348,7 +348,7 @@ def paper(name: str, text: bytes, *words: str, file: str = "bad.yaml") -> None:
 
 
 def altered(name: str, part: str, change: dict[str, Any], *words: str) -> None:
-    """The good paper with a change of it (""), of its claim or of its number."""
+    """Return the good paper with a change of it, of its claim or of its number."""
     record = copy.deepcopy(GOOD_PAPER)
     (record if not part else record[part][0]).update(change)
     paper(name, dumped(record), *words)

@@ -1,11 +1,9 @@
 """Every bad input gets one sentence and a failure status; nothing is executed, nothing is written outside.
 
-What is asserted stands in `hostile_harness.judge`; docs/hostile-input.md says how the cases are counted.
+`hostile_harness.judge` has the assertions. A tenth of the cases runs by default, all of them with `--full`.
 """
 
-import json
 import os
-import re
 import subprocess
 import sys
 from collections import Counter
@@ -19,7 +17,9 @@ import pytest
 from hostile_cases import CASES, KINDS
 from hostile_harness import ROOT, Act, Case, judge, perform
 
-SAMPLE = (  # through a process of their own
+pytestmark = [pytest.mark.hostile, pytest.mark.timeout(120)]
+
+SAMPLE = (  # as processes of their own
     "pickle in an npy of images",
     "tar with a path above",
     "PostScript",
@@ -30,7 +30,6 @@ SAMPLE = (  # through a process of their own
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind}: {case.name}")
-@pytest.mark.timeout(300)
 def test_a_bad_input_gets_one_sentence(case: Case, tmp_path):
     judge(case, tmp_path)
 
@@ -42,7 +41,7 @@ def test_the_command_itself_says_the_same(name, tmp_path):
     (tmp_path / "outside").mkdir()
     act = case.build(tmp_path / "inside")
     assert not callable(act.run)
-    command = [sys.executable, "-c", "from reprood.warm import main; main()", *act.run]
+    command = [sys.executable, "-c", "from reprood.cli.main import main; main()", *act.run]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=act.folder, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 1, done.stderr[-2000:]
@@ -93,7 +92,7 @@ def good_release(inside: Path) -> Act:
 @pytest.mark.parametrize("build", [
     good_data, good_archive, good_parquet, good_suite, good_predictions, good_model, good_metrics, good_release,
 ])  # fmt: skip
-def test_the_good_input_beside_the_bad_ones_is_taken(build, tmp_path):
+def test_good_input_of_the_same_kind_is_accepted(build, tmp_path):
     (tmp_path / "inside").mkdir()
     outcome = perform(build(tmp_path / "inside"), tmp_path)
     assert outcome.status == 0, outcome.said
@@ -101,7 +100,7 @@ def test_the_good_input_beside_the_bad_ones_is_taken(build, tmp_path):
 
 
 def test_the_harness_sees_what_it_must(tmp_path):
-    """A case that executed, wrote outside, loaded a pickle or opened a connection would be noticed."""
+    """The harness notices execution, writing outside, loading a pickle and opening a connection."""
     import pickle
     import socket
 
@@ -127,9 +126,6 @@ def test_names_are_unique_and_the_page_counts_them():
     assert [name for name, count in names.items() if count > 1] == []
     assert len(CASES) >= 250
     text = (ROOT / "docs/hostile-input.md").read_text(encoding="utf-8")
-    stated = dict(re.findall(r"^\| (.+?) \| (\d+) \| \d+ \| \d+ \|$", text, re.MULTILINE))
-    counted = Counter(case.kind for case in CASES)
-    assert stated == {**{kind: str(counted[kind]) for kind in KINDS}, "all": str(len(CASES))}, (
-        "run: python tests/hostile/table.py"
-    )
-    assert json.dumps(stated)
+    counts = Counter(case.kind for case in CASES)
+    for kind, count in [*((kind, counts[kind]) for kind in KINDS), ("all", len(CASES))]:
+        assert f"| {kind} | {count} |" in text.splitlines()

@@ -1,13 +1,12 @@
 """Readers on damaged and random input: they give a result or one sentence, and nothing else.
 
-A few examples of each run by default, always the same ones. For longer, with new ones each time:
+By default 20 examples per reader, always the same ones. For more, new ones each time:
 
-    REPROOD_FUZZ=5000 pytest tests/hostile/test_hostile_fuzz.py
+    pytest tests/hostile/test_hostile_fuzz.py --fuzz 5000
 """
 
 import contextlib
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -22,11 +21,19 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-EXAMPLES = int(os.environ.get("REPROOD_FUZZ", "20"))
-fuzzed = profile(
-    max_examples=EXAMPLES, deadline=None, database=None, derandomize="REPROOD_FUZZ" not in os.environ,
-    suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+pytestmark = pytest.mark.hostile
+
+
+@pytest.fixture
+def fuzzed(request):
+    """Return the settings of hypothesis according to `--fuzz`."""
+    examples = request.config.getoption("--fuzz")
+    return profile(
+        max_examples=examples or 20, deadline=None, database=None, derandomize=examples is None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+
+
 EDIT = st.tuples(
     st.sampled_from(["set", "flip", "insert", "cut", "double", "zero", "large"]),
     st.floats(0, 1, exclude_max=True),
@@ -35,7 +42,7 @@ EDIT = st.tuples(
 
 
 def mutated(seed: bytes) -> st.SearchStrategy[bytes]:
-    """A good file with one to six places changed."""
+    """Return a strategy of a good file with one to six places changed."""
 
     def change(edits: list[tuple[str, float, bytes]]) -> bytes:
         raw = bytearray(seed)
@@ -70,7 +77,7 @@ TEXTS = (
 
 
 def _readers() -> dict[str, tuple[str, bytes, Callable[[Path], object]]]:
-    """Name -> (name of the file, good content, what reads it)."""
+    """Return name -> (name of the file, good content, reader)."""
     from reprood.audit.papers import load_papers
     from reprood.audit.replicated import read_study
     from reprood.config.load import load_suite
@@ -177,7 +184,7 @@ def _readers() -> dict[str, tuple[str, bytes, Callable[[Path], object]]]:
     "safetensors", "model.json", "run.json", "predictions", "metrics", "history", "study", "verdicts", "suite", "paper",
     "release", "checksums",
 ])  # fmt: skip
-def test_a_damaged_file_is_read_or_refused(name, tmp_path):
+def test_a_damaged_file_is_read_or_refused(name, tmp_path, fuzzed):
     file, good, read = _readers()[name]
     outcomes = {0: 0, 1: 0}
     box = tmp_path / "inside"
@@ -192,7 +199,6 @@ def test_a_damaged_file_is_read_or_refused(name, tmp_path):
         outcome = perform(Act(lambda: read(box / file), box), tmp_path)
         assert outcome.status in outcomes, outcome.said[-2000:]
         assert not outcome.seen, outcome.seen
-        assert outcome.seconds < 10
         outcomes[outcome.status] += 1
 
     attempt()
@@ -212,18 +218,21 @@ ANYTHING = st.recursive(
 )
 
 
-@fuzzed
-@given(ANYTHING)
-def test_any_value_is_a_setting_or_refused(value):
+def test_any_value_is_a_setting_or_refused(fuzzed):
     from reprood.cli.options import suite_of
     from reprood.config.load import load_settings
     from reprood.core.errors import ReproodError
     from reprood.data.catalogue import parse_entry
 
-    for read in (
-        lambda: parse_entry("x", value),
-        lambda: load_settings(value if isinstance(value, dict) else {"suite": value}),
-        lambda: suite_of(json.dumps({"name": "x", **value} if isinstance(value, dict) else value)),
-    ):
-        with contextlib.suppress(ReproodError):
-            read()
+    @fuzzed
+    @given(ANYTHING)
+    def attempt(value: object) -> None:
+        for read in (
+            lambda: parse_entry("x", value),
+            lambda: load_settings(value if isinstance(value, dict) else {"suite": value}),
+            lambda: suite_of(json.dumps({"name": "x", **value} if isinstance(value, dict) else value)),
+        ):
+            with contextlib.suppress(ReproodError):
+                read()
+
+    attempt()

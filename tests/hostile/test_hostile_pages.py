@@ -19,6 +19,8 @@ from reprood.report.forms import Cell, Table, latex, markdown
 from reprood.report.pages import write_report
 from reprood.report.results import BenchmarkResults
 
+pytestmark = pytest.mark.hostile
+
 SCRIPT = "x<script>alert(1)</script>"
 IMAGE = 'x"><img src=x onerror=alert(2)>'
 LINK = "x' onmouseover='alert(3)"
@@ -53,7 +55,7 @@ class Live(HTMLParser):
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """A report of which every text is hostile."""
+    """Return a report whose texts are all hostile."""
     folder = tmp_path_factory.mktemp("hostile")
     toy = {
         **fabricate.SUITE["benchmarks"]["toy"], "title": f"Toy {EVERY}", "note": f"{EVERY}\n{EVERY}",

@@ -8,6 +8,9 @@ import textwrap
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+from imports import imported_by
+
 from reprood.pipeline import fingerprint
 from reprood.pipeline.meaning import MESSAGE_MODULES
 
@@ -80,25 +83,11 @@ ENTRIES = [
 ]
 
 
-def test_closures_cover_what_is_really_imported():
-    """A static closure is a superset of the first-party modules in sys.modules after the import.
-
-    One process imports torch once and forks for each entry.
-    """
-    program = textwrap.dedent(f"""
-        import importlib, os, sys, torch, torchvision, pandas, scipy.stats
-        for entry in {ENTRIES!r}:
-            if os.fork() == 0:
-                importlib.import_module(entry)
-                print(entry, *sorted(m for m in sys.modules if m.split('.')[0] == 'reprood'), flush=True)
-                os._exit(0)
-            assert os.wait()[1] == 0, entry
-    """)
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    imported = {line.split()[0]: set(line.split()[1:]) for line in run.stdout.splitlines()}
-    assert set(imported) == set(ENTRIES)
-    for entry, real in imported.items():
-        assert real <= {*fingerprint.closure(entry), *MESSAGE_MODULES}, entry
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.slow
+def test_closure_covers_what_is_really_imported(entry):
+    """The static closure is a superset of the first-party modules in sys.modules after the import."""
+    assert imported_by(tuple(ENTRIES))[entry] <= {*fingerprint.closure(entry), *MESSAGE_MODULES}
 
 
 def test_closure_agrees_with_an_independent_import_graph():
@@ -124,6 +113,7 @@ TORCH_FREE += [
 ]
 
 
+@pytest.mark.slow
 def test_stages_without_torch_do_not_import_it():
     program = textwrap.dedent(f"""
         import importlib, sys

@@ -36,6 +36,7 @@ def test_order_of_rows_means_nothing_and_last_bits_are_equal():
     assert compare_metrics(first, second).same == 2
 
 
+@pytest.mark.slow
 def test_no_difference_is_beyond_noise_more_often_than_stated():
     """Holm: of releases that differ by seeds alone, at most 5 % have any difference beyond noise."""
     chance = np.random.default_rng(0)

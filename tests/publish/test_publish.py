@@ -33,6 +33,8 @@ from reprood.report.draw import draw_benchmark
 from reprood.report.plots import write_plots
 from reprood.report.results import BenchmarkResults
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 RUNS = [{"benchmark": "toy", "methods": ["erm", "good"]}]
 PAPER = fabricate.paper(

@@ -20,6 +20,7 @@ from reprood.report.results import BenchmarkResults, read_history
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.slow
 def test_figures_are_the_same_bytes_twice(folder, results, tmp_path, kind):
     for name in ("a", "b"):
         make_figure(kind, results, tmp_path / f"{name}.svg", tmp_path / f"{name}.png", folder / "data")
@@ -86,6 +87,7 @@ def test_notebook_is_stored_without_outputs():
             assert cell.execution_count is None
 
 
+@pytest.mark.slow
 def test_notebook_is_run_and_its_errors_are_said(tmp_path):
     from nbformat.v4 import new_code_cell, new_notebook
 
@@ -103,6 +105,7 @@ def test_notebook_is_run_and_its_errors_are_said(tmp_path):
         render(tmp_path / "c.ipynb", tmp_path / "c.html")
 
 
+@pytest.mark.slow
 def test_no_torch():
     program = "import sys, reprood.report.pages, reprood.report.notebook; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -12,6 +12,8 @@ import pytest
 from reprood.data.arrays import save_split
 from reprood.report.notebook import render
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "gallery.ipynb"
 CORRUPTIONS = ["fog", "glass_blur"]
 SEVERITIES = [1, 3]

@@ -5,7 +5,11 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from suite import edit_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
@@ -74,3 +78,7 @@ class Checkout:
         text = file.read_text()
         assert text.count(old) >= 1, f"{path} does not contain {old!r}"
         file.write_text(text.replace(old, new, 1))
+
+    def edit_suite(self, changes: Mapping[str, Any], suite: str = "smoke") -> None:
+        """Set values in a committed suite; the keys are dotted."""
+        edit_suite(self.folder / "config" / "suites" / f"{suite}.yaml", changes)

@@ -99,11 +99,7 @@ def test_revisions_can_be_compared(versioned, tmp_path):
     copy.run("dvc", "pull")
     part = "results/summary/smoke_letters.godin_c.json"
     before = json.loads((copy.folder / part).read_text())
-    copy.edit(
-        "config/suites/smoke.yaml",
-        "{use: godin, label: DeConf-C}",
-        "{use: godin, label: DeConf-C, set: {head: euclid}}",
-    )
+    copy.edit_suite({"methods.godin_c.set": {"head": "euclid"}})
     copy.run("snakemake", "--cores", "2", "results/metrics.parquet", "results/plots.csv")
     after = json.loads((copy.folder / part).read_text())
     copy.run("dvc", "commit", "--force", "reproduce")

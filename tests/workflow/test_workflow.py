@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1500)]
 
 METHODS = ("erm", "cutmix", "godin_c")
 SEEDS = (0, 1)
+GAUSSIAN = {"dataset": "gaussian_noise", "split": "test", "limit": 50, "shift": "noise"}
 REPORT_RULES = {"study_figure", "notebook", "pages", "examples"}
 JOBS = list(load_suite("smoke", Path(__file__).resolve().parents[2]).jobs())  # of all benchmarks
 
@@ -184,35 +185,27 @@ def test_editing_a_figures_style_runs_the_report_only(edited):
 
 
 def test_changing_one_methods_setting_runs_that_method(edited):
-    edited.edit(
-        "config/suites/smoke.yaml", "{use: cutmix, label: CutMix}", "{use: cutmix, label: CutMix, set: {alpha: 0.5}}"
-    )
+    edited.edit_suite({"methods.cutmix.set": {"alpha": 0.5}})
     plan = edited.plan()
     assert plan["train"] == plan["predict"] == len(SEEDS)
 
 
 def test_swapping_two_values_is_seen(edited):
     """Snakemake compares parameters as a set of values; one canonical text makes a swap visible."""
-    edited.edit("config/suites/smoke.yaml", "epochs: 2, batch_size: 32", "epochs: 32, batch_size: 2")
+    edited.edit_suite({"settings.training.epochs": 32, "settings.training.batch_size": 2})
     assert edited.plan()["train"] == len(JOBS)
 
 
 def test_a_new_seed_runs_only_the_new_seed(edited):
-    edited.edit("config/suites/smoke.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
+    edited.edit_suite({"seeds": [0, 1, 2]})
     plan = edited.plan()
     assert plan["train"] == len(METHODS)
 
 
 def test_a_setting_is_seen_beside_a_new_ood_set(edited):
     """The linter runs for the new set; no job above a training may hide what else has changed."""
-    edited.edit(
-        "config/suites/smoke.yaml",
-        "    gate:",
-        "      gaussian: {dataset: gaussian_noise, split: test, limit: 50, shift: noise}\n    gate:",
-    )
-    edited.edit(
-        "config/suites/smoke.yaml", "{use: cutmix, label: CutMix}", "{use: cutmix, label: CutMix, set: {alpha: 0.5}}"
-    )
+    edited.edit_suite({"benchmarks.smoke_letters.ood.gaussian": GAUSSIAN})
+    edited.edit_suite({"methods.cutmix.set": {"alpha": 0.5}})
     plan = edited.plan()
     assert plan["lint_benchmark"] == 1
     assert plan["train"] == len(SEEDS)
@@ -220,22 +213,18 @@ def test_a_setting_is_seen_beside_a_new_ood_set(edited):
 
 def test_new_training_data_made_by_an_earlier_call_are_seen(edited):
     """As after a kill between the data stage and the linter."""
-    images, suite = "data/benchmarks/smoke_letters/train/images.npy", "config/suites/smoke.yaml"
-    edited.edit(suite, "5], limit: 240}", "5], limit: 200}")
+    images, limit = "data/benchmarks/smoke_letters/train/images.npy", "benchmarks.smoke_letters.train.limit"
+    edited.edit_suite({limit: 200})
     edited.snakemake(images)
     plan = edited.plan("runs/smoke_letters/erm/0/metrics.csv")
-    edited.edit(suite, "5], limit: 200}", "5], limit: 240}")
+    edited.edit_suite({limit: 240})
     edited.snakemake(images)
     assert {"lint_benchmark", "train", "predict", "evaluate"} <= set(plan)
     assert edited.plan() == {}  # the data are what they were
 
 
 def test_a_new_ood_set_trains_nothing(edited):
-    edited.edit(
-        "config/suites/smoke.yaml",
-        "    gate:",
-        "      gaussian: {dataset: gaussian_noise, split: test, limit: 50, shift: noise}\n    gate:",
-    )
+    edited.edit_suite({"benchmarks.smoke_letters.ood.gaussian": GAUSSIAN})
     plan = edited.plan()
     assert "train" not in plan
     assert plan["predict"] == len(METHODS) * len(SEEDS)
@@ -275,9 +264,7 @@ def test_a_mistake_in_the_configuration_is_one_sentence(built):
 
 
 def test_a_wrong_method_setting_names_the_run_and_the_key(edited):
-    edited.edit(
-        "config/suites/smoke.yaml", "{use: cutmix, label: CutMix}", "{use: cutmix, label: CutMix, set: {betta: 1}}"
-    )
+    edited.edit_suite({"methods.cutmix.set": {"betta": 1}})
     done = edited.run("reprood", "check", "--suite", "smoke", check=False)
     assert done.returncode == 1
     assert "betta" in done.stderr

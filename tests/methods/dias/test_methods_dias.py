@@ -354,6 +354,7 @@ def trainer(tmp_path: Path, record: dict, name: str, kills: int) -> int:
 
 
 @pytest.mark.parametrize("precision", ["bf16"])
+@pytest.mark.slow
 def test_killed_three_times_ends_in_the_same_bits(tmp_path, precision) -> None:
     save_benchmark(tmp_path / "data", count=96)
     record = {**settings("dias", epochs=4, batch_size=16), "precision": precision}
