@@ -146,7 +146,7 @@ def main(folder: Path, finished: Path) -> None:
         assert "Nothing to be done" in plan(ben, second)
 
         # Ben changes something; his umask is 077, and Anna can use what he stores
-        target = "reports/tables/smoke_letters/classification.csv"
+        target = "reports/smoke/tables/smoke_letters/classification.csv"
         assert (second / target).exists()
         source = second / "src/reprood/report/tables.py"
         source.write_text(source.read_text() + "\n\nEDITED = 1\n")

@@ -53,15 +53,16 @@ def good_release() -> Path:
     paper = fabricate.paper({"metric": "top1_error", "better": "lower", "kind": "difference", "sides": sides})
     arms = {"arms": {"good": {"means": "ours"}, "erm": {"means": "baseline"}}}
     (folder / "config/papers/toy.yaml").write_text(yaml.safe_dump({**paper, **arms}))
-    results = folder / "results"
+    results = folder / "results" / "toy"
     results.mkdir()
     metrics = [folder / "runs" / b / m / str(s) / "metrics.csv" for b, m, s in made.jobs()]
     collect(metrics, results / "metrics.parquet", results / "metrics.csv", results / "summary.json")
     papers = load_papers([folder / "config/papers/toy.yaml"])
     audit(made, papers, folder / "runs", folder / "studies", results / "verdicts.csv")
     write_plots(results / "metrics.csv", results / "plots.csv")
-    draw_benchmark(BenchmarkResults("toy", made, folder / "runs"), folder / "data", folder / "reports")
-    record = json.dumps({"name": "toy", **made.model_dump(mode="json", exclude={"settings"})})
+    shown = BenchmarkResults("toy", made, folder / "runs", folder / "examples.npz")
+    draw_benchmark(shown, folder / "data", folder / "reports" / "toy")
+    record = json.dumps({**made.model_dump(mode="json", exclude={"settings"}), "name": "toy"})
     return build_release(record, folder, out, release="draft", date="2026-01-02")
 
 

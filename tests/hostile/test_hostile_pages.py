@@ -95,7 +95,8 @@ def shown(tmp_path_factory):
     (folder / "papers/toy.yaml").write_text(json.dumps({**paper, **texts, "arms": arms}))
     papers = load_papers([folder / "papers/toy.yaml"])
     audit(suite, papers, folder / "runs", folder / "studies", folder / "verdicts.csv")
-    draw_benchmark(BenchmarkResults("toy", suite, folder / "runs"), folder / "data", folder / "reports")
+    shown = BenchmarkResults("toy", suite, folder / "runs", folder / "examples.npz")
+    draw_benchmark(shown, folder / "data", folder / "reports")
     defects = [{"id": "d", **dict.fromkeys(("where", "what", "effect", "source"), EVERY)}]
     (folder / "defects.yaml").write_text(json.dumps(defects))
     write_report(

@@ -44,14 +44,6 @@ def test_every_suite_makes_a_plan(suite):
         json.loads(made.train_parameters(benchmark, method, seed))
 
 
-def test_benchmark_names_are_used_once_over_all_suites():
-    """Results lie under the benchmark's name, so two suites must not use one name for two things."""
-    seen: dict[str, dict] = {}
-    for path in sorted((ROOT / "config" / "suites").glob("*.yaml")):
-        for name, record in yaml.safe_load(path.read_text())["benchmarks"].items():
-            assert seen.setdefault(name, record) == record, f"{name} in {path.name}"
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [

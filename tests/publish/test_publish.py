@@ -59,20 +59,21 @@ def checkout(tmp_path_factory):
     (folder / "config" / "papers").mkdir()
     arms = {"arms": {"good": {"means": "ours"}, "erm": {"means": "baseline"}}}
     (folder / "config" / "papers" / "toy.yaml").write_text(yaml.safe_dump({**PAPER, **arms}))
-    results = folder / "results"
-    results.mkdir()
+    results = folder / "results" / "toy"
+    results.mkdir(parents=True)
     metrics = [folder / "runs" / b / m / str(s) / "metrics.csv" for b, m, s in suite.jobs()]
     collect(metrics, results / "metrics.parquet", results / "metrics.csv", results / "summary.json")
     papers = load_papers([folder / "config" / "papers" / "toy.yaml"])
     audit(suite, papers, folder / "runs", folder / "studies", results / "verdicts.csv")
     write_plots(results / "metrics.csv", results / "plots.csv")
-    draw_benchmark(BenchmarkResults("toy", suite, folder / "runs"), folder / "data", folder / "reports")
+    shown = BenchmarkResults("toy", suite, folder / "runs", folder / "examples.npz")
+    draw_benchmark(shown, folder / "data", folder / "reports" / "toy")
     return folder
 
 
 def record() -> str:
     suite = fabricate.suite(runs=RUNS).model_dump(mode="json", exclude={"settings"})
-    return json.dumps({"name": "toy", **suite})
+    return json.dumps({**suite, "name": "toy"})
 
 
 def build(checkout, out, **changes) -> Path:

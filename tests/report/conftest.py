@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def results(folder):
-    return BenchmarkResults("toy", fabricate.suite(), folder / "runs")
+    return BenchmarkResults("toy", fabricate.suite(), folder / "runs", folder / "examples.npz")
 
 
 @pytest.fixture(scope="session")

@@ -34,13 +34,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(folder):
-    return BenchmarkResults("toy", fabricate.suite(), folder / "runs")
+    return BenchmarkResults("toy", fabricate.suite(), folder / "runs", folder / "examples.npz")
 
 
 @pytest.fixture(scope="module")
 def hashes(results):
     return {
-        ("toy", m, s): sha256_file(results.folder(m, s) / "predictions.parquet")[:12]
+        ("toy", m, s): sha256_file(results.file(m, s, "predictions.parquet"))[:12]
         for m in results.methods
         for s in results.seeds(m)
     }

@@ -55,7 +55,8 @@ def report(tmp_path_factory):
     paper = Paper.model_validate(
         {**fabricate.paper(CLAIM), "arms": {"good": {"means": "ours"}, "erm": {"means": "baseline"}}}
     )
-    draw_benchmark(BenchmarkResults("toy", suite, folder / "runs"), folder / "data", folder / "reports")
+    shown = BenchmarkResults("toy", suite, folder / "runs", folder / "examples.npz")
+    draw_benchmark(shown, folder / "data", folder / "reports")
     audit(suite, [paper], folder / "runs", folder / "studies", folder / "verdicts.csv")
     names = write_report(
         suite,

@@ -4,9 +4,9 @@ import re
 import shutil
 from pathlib import Path
 
+import fabricate
 import nbformat
 import numpy as np
-import pandas as pd
 import pytest
 
 from reprood.data.arrays import save_split
@@ -23,14 +23,14 @@ def pictures(count: int, channels: int) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, 8, 8, channels), dtype=np.uint8)
 
 
-def fabricate(root: Path, benchmark: str, channels: int, corrupted: bool) -> None:
-    """What the workflow writes of one benchmark, as far as the gallery reads it."""
+def write_benchmark(root: Path, benchmark: str, channels: int, corrupted: bool) -> None:
+    """Write what the gallery reads of one benchmark."""
     data = root / "data" / "benchmarks" / benchmark
     images = pictures(12, channels)
     save_split(data / "test", images, np.zeros(12), {}, {"name": "d", "classes": ["a"]})
-    folder = root / "runs" / benchmark
-    folder.mkdir(parents=True)
-    np.savez(folder / "examples.npz", original=images[:10], cut_and_paste=images[:10][::-1])
+    examples = root / "results" / "s" / "examples"
+    examples.mkdir(parents=True, exist_ok=True)
+    np.savez(examples / f"{benchmark}.npz", original=images[:10], cut_and_paste=images[:10][::-1])
     if corrupted:
         copies = len(CORRUPTIONS) * len(SEVERITIES)
         extras = {
@@ -43,10 +43,10 @@ def fabricate(root: Path, benchmark: str, channels: int, corrupted: bool) -> Non
 
 
 def page(root: Path) -> str:
-    """The rendered notebook of a project that stands under `root`."""
+    """Render the notebook of a project in `root`."""
     (root / "notebooks").mkdir(parents=True, exist_ok=True)
     shutil.copy(NOTEBOOK, root / "notebooks")
-    render(root / "notebooks" / NOTEBOOK.name, root / "gallery.html")
+    render(root / "notebooks" / NOTEBOOK.name, root / "gallery.html", {"RESULTS": "results/s"})
     return (root / "gallery.html").read_text()
 
 
@@ -70,12 +70,14 @@ def test_it_is_stored_without_outputs() -> None:
 
 def test_it_shows_what_there_is(tmp_path: Path) -> None:
     """Grey and colour; the benchmark that is not among the results is another suite's."""
-    fabricate(tmp_path, "colour", 3, corrupted=True)
-    fabricate(tmp_path, "grey", 1, corrupted=False)
-    fabricate(tmp_path, "other_suite", 1, corrupted=True)
-    (tmp_path / "results").mkdir()
-    table = pd.DataFrame({"benchmark": ["grey", "colour", "grey"], "value": 0.0})
-    table.to_parquet(tmp_path / "results" / "metrics.parquet")
+    write_benchmark(tmp_path, "colour", 3, corrupted=True)
+    write_benchmark(tmp_path, "grey", 1, corrupted=False)
+    write_benchmark(tmp_path, "other_suite", 1, corrupted=True)
+    benchmark, methods = fabricate.SUITE["benchmarks"]["toy"], fabricate.SUITE["methods"]
+    names = ("colour", "grey")
+    runs = [{"benchmark": name, "methods": list(methods)[:1]} for name in names]
+    suite = fabricate.suite(benchmarks=dict.fromkeys(names, benchmark), runs=runs)
+    (tmp_path / "results" / "s" / "suite.json").write_text(suite.model_dump_json())
     text = page(tmp_path)
     assert drawn(text) == 2 + 1 + 1  # examples of both, corruptions of one, styles of the first
     assert "colour, strengths of cifar" in said(text)
@@ -86,8 +88,8 @@ def test_it_shows_what_there_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("some", [False, True])
 def test_it_says_what_is_missing(tmp_path: Path, some: bool) -> None:
     if some:
-        fabricate(tmp_path, "grey", 1, corrupted=False)
-        (tmp_path / "runs" / "grey" / "examples.npz").unlink()
+        write_benchmark(tmp_path, "grey", 1, corrupted=False)
+        (tmp_path / "results" / "s" / "examples" / "grey.npz").unlink()
         (tmp_path / "data" / "benchmarks" / "grey" / "corrupted").mkdir()  # interrupted before anything was written
     text = page(tmp_path)
     assert drawn(text) == int(some)  # the styles need no run

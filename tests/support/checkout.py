@@ -70,7 +70,7 @@ class Checkout:
             return {}
         # `--quiet rules` still prints the table of job counts
         table = re.findall(r"^(\w+)\s+(\d+)$", text, flags=re.MULTILINE)
-        return {rule: int(count) for rule, count in table if rule not in ("total", "all")}
+        return {rule: int(count) for rule, count in table if rule not in ("total", "all", "default")}
 
     def edit(self, path: str, old: str, new: str) -> None:
         """Replace text in a source file, exactly once, with a newer time."""

@@ -127,7 +127,7 @@ def results(folder: Path, epochs: int = 60, **changes) -> Suite:
         )
     write_json(folder / "data" / "benchmarks" / "toy" / "lint.json", {"duplicates": {"train": 0}, "overlaps": {}})
     images = rng.integers(0, 256, (10, 8, 8, 1), dtype=np.uint8)
-    np.savez(folder / "runs" / "toy" / "examples.npz", original=images, good=images[::-1])
+    np.savez(folder / "examples.npz", original=images, good=images[::-1])
     return made
 
 

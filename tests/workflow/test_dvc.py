@@ -81,8 +81,8 @@ def test_metrics_params_and_plots_are_shown(versioned):
     shown = json.loads(versioned.run("dvc", "metrics", "show", "--json").stdout)
     values = shown[""]["data"]
     jobs = load_suite("smoke", ROOT).jobs()
-    assert set(values) == {f"results/summary/{benchmark}.{method}.json" for benchmark, method, _ in jobs}
-    assert 0 <= values["results/summary/smoke_letters.erm.json"]["data"]["top1_error"] <= 100
+    assert set(values) == {f"results/smoke/summary/{benchmark}.{method}.json" for benchmark, method, _ in jobs}
+    assert 0 <= values["results/smoke/summary/smoke_letters.erm.json"]["data"]["top1_error"] <= 100
     versioned.edit("config/config.yaml", "checkpoint_seconds: 30", "checkpoint_seconds: 31")
     try:
         assert "checkpoint_seconds" in versioned.run("dvc", "params", "diff").stdout
@@ -97,10 +97,10 @@ def test_revisions_can_be_compared(versioned, tmp_path):
     """After another setting of one method DVC tells the numbers of both revisions, of this method alone."""
     copy = clone(versioned, tmp_path / "clone")
     copy.run("dvc", "pull")
-    part = "results/summary/smoke_letters.godin_c.json"
+    part = "results/smoke/summary/smoke_letters.godin_c.json"
     before = json.loads((copy.folder / part).read_text())
     copy.edit_suite({"methods.godin_c.set": {"head": "euclid"}})
-    copy.run("snakemake", "--cores", "2", "results/metrics.parquet", "results/plots.csv")
+    copy.run("snakemake", "--cores", "2", "results/smoke/metrics.parquet", "results/smoke/plots.csv")
     after = json.loads((copy.folder / part).read_text())
     copy.run("dvc", "commit", "--force", "reproduce")
     git(copy, "commit", "-qam", "Head E")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from reprood.config.load import load_suite
 from reprood.core.files import sha256_file
@@ -47,30 +49,34 @@ def test_every_stage_wrote_what_it_promises(built):
                 "model.safetensors", "model.json", "history.csv", "run.json", "predictions.parquet", "metrics.csv",
                 "SHA256SUMS",
             }  # fmt: skip
-    metrics = pd.read_parquet(built.folder / "results" / "metrics.parquet")
+    metrics = pd.read_parquet(built.folder / "results" / "smoke" / "metrics.parquet")
     assert set(zip(metrics["benchmark"], metrics["method"], metrics["seed"], strict=True)) == set(JOBS)
     assert metrics.query("metric == 'auroc'")["value"].between(0, 1).all()
-    verdicts = pd.read_csv(built.folder / "results" / "verdicts.csv")
+    verdicts = pd.read_csv(built.folder / "results" / "smoke" / "verdicts.csv")
     assert not verdicts["verdict"].eq("reproduced").any(), "a reduced scale never reproduces a published number"
-    assert "<html" in (built.folder / "reports" / "index.html").read_text()
-    summary = json.loads((built.folder / "results" / "summary.json").read_text())
+    assert "<html" in (built.folder / "reports" / "smoke" / "index.html").read_text()
+    summary = json.loads((built.folder / "results" / "smoke" / "summary.json").read_text())
     for method in METHODS:
-        part = built.folder / "results" / "summary" / f"smoke_letters.{method}.json"
+        part = built.folder / "results" / "smoke" / "summary" / f"smoke_letters.{method}.json"
         assert json.loads(part.read_text()) == summary["smoke_letters"][method]
 
 
 def test_conditions_families_and_studies_come_out(built):
-    metrics = pd.read_parquet(built.folder / "results" / "metrics.parquet").query("benchmark == 'smoke_robust'")
+    metrics = pd.read_parquet(built.folder / "results" / "smoke" / "metrics.parquet").query(
+        "benchmark == 'smoke_robust'"
+    )
     assert {"corrupted/fog", "corrupted", "attacked/pgd", "occluded/center"} <= set(metrics["split"])
     assert "mce" in set(metrics["metric"])
-    objects = pd.read_parquet(built.folder / "results" / "metrics.parquet").query("benchmark == 'smoke_objects'")
+    objects = pd.read_parquet(built.folder / "results" / "smoke" / "metrics.parquet").query(
+        "benchmark == 'smoke_objects'"
+    )
     assert "localisation_error" in set(objects["metric"])
-    values = pd.read_csv(built.folder / "results" / "studies" / "cnc_toy" / "values.csv")
+    values = pd.read_csv(built.folder / "results" / "smoke" / "studies" / "cnc_toy" / "values.csv")
     assert set(values["seed"]) == {0, 1}
-    assert (built.folder / "reports" / "figures" / "studies" / "cnc_toy.svg").is_file()
-    everything = pd.read_parquet(built.folder / "results" / "metrics.parquet")
+    assert (built.folder / "reports" / "smoke" / "figures" / "studies" / "cnc_toy.svg").is_file()
+    everything = pd.read_parquet(built.folder / "results" / "smoke" / "metrics.parquet")
     assert {"oscr", "macro_f", "pixel_auroc", "au_pro"} <= set(everything["metric"])
-    assert (built.folder / "reports" / "figures" / "smoke_defects" / "maps.svg").is_file()
+    assert (built.folder / "reports" / "smoke" / "figures" / "smoke_defects" / "maps.svg").is_file()
     for page, name in (
         ("index.html", "smoke_one_class-family"),
         ("studies/cnc_toy.html", "study-cnc_toy-table"),
@@ -78,7 +84,7 @@ def test_conditions_families_and_studies_come_out(built):
         ("benchmarks/smoke_defects.html", "smoke_defects-segmentation"),
         ("benchmarks/smoke_open_set_split1.html", "smoke_open_set_split1-open-set"),
     ):
-        assert f'id="{name}"' in (built.folder / "reports" / page).read_text(), page
+        assert f'id="{name}"' in (built.folder / "reports" / "smoke" / page).read_text(), page
 
 
 def test_editing_a_corruption_makes_copies_again_and_trains_what_uses_it(edited):
@@ -117,7 +123,7 @@ def test_a_second_run_has_nothing_to_do(built):
 
 
 def test_a_figure_can_be_asked_for_by_name(built):
-    done = built.run("snakemake", "-n", "reports/figures/smoke_letters/roc.svg", "--config", "suite=smoke")
+    done = built.run("snakemake", "-n", "reports/smoke/figures/smoke_letters/roc.svg", "--config", "suite=smoke")
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
@@ -228,6 +234,73 @@ def test_a_new_ood_set_trains_nothing(edited):
     plan = edited.plan()
     assert "train" not in plan
     assert plan["predict"] == len(METHODS) * len(SEEDS)
+
+
+def experiment(built, path: Path, change) -> dict[str, int]:
+    """Return the plan of a suite that is the finished one with a change, and not a committed one."""
+    suite = yaml.safe_load((built.folder / "config" / "suites" / "smoke.yaml").read_text())
+    change(suite)
+    path.write_text(yaml.safe_dump(suite, sort_keys=False))
+    return built.plan(suite=str(path))
+
+
+def test_an_experiment_that_changes_nothing_runs_only_its_report(built, tmp_path):
+    plan = experiment(built, tmp_path / "own.yaml", lambda suite: None)
+    assert {"audit", "collect_metrics", "pages"} <= set(plan)
+    assert not {"dataset", "split", "lint_benchmark", "corrupted", "train", "predict", "evaluate"} & set(plan)
+
+
+def test_an_experiment_with_another_ood_set_uses_the_models_of_the_reproduction(built, tmp_path):
+    def change(suite):
+        outliers = {"dataset": "gaussian_noise", "split": "test", "limit": 50, "shift": "noise"}
+        suite["benchmarks"]["smoke_letters"]["ood"]["gaussian"] = outliers
+
+    plan = experiment(built, tmp_path / "own.yaml", change)
+    assert "train" not in plan
+    assert plan["predict"] == plan["evaluate"] == len(METHODS) * len(SEEDS)
+
+
+def test_an_experiment_with_another_setting_trains_and_overwrites_nothing(built, tmp_path):
+    path = tmp_path / "own.yaml"
+    plan = experiment(built, path, lambda suite: suite["methods"]["cutmix"].update(set={"alpha": 0.5}))
+    assert plan["train"] == plan["predict"] == len(SEEDS)
+    done = built.run("snakemake", "-n", "--config", f"suite={path}")
+    written = re.findall(r"^    output: (.*)$", done.stdout + done.stderr, flags=re.MULTILINE)
+    names = [name for line in written for name in line.split(", ")]
+    assert names
+    assert not [name for name in names if (built.folder / name).exists()]
+    assert built.plan() == {}
+
+
+def test_results_of_the_future_are_reported(built):
+    path = built.folder / "runs" / "smoke_letters" / "erm" / "0" / "metrics.csv"
+    status = path.stat()
+    os.utime(path, (time.time() + 3600, time.time() + 3600))
+    try:
+        done = built.run("snakemake", "-n", "--config", "suite=smoke")
+    finally:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert "newer than this computer's clock" in done.stderr
+    assert "--touch" in done.stderr
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_a_damaged_record_is_named(built):
+    records = [path for path in (built.folder / ".snakemake" / "metadata").rglob("*") if path.is_file()]
+    content = records[0].read_bytes()
+    records[0].write_bytes(content[:-2] + b"\xff}")
+    try:
+        done = built.run("snakemake", "-n", "--config", "suite=smoke", check=False)
+    finally:
+        records[0].write_bytes(content)
+    assert done.returncode != 0
+    assert f"{records[0].name} is damaged" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_workflow_can_be_named_by_its_standard_path(built):
+    done = built.run("snakemake", "-n", "-s", "workflow/Snakefile", "--config", "suite=smoke")
+    assert "Nothing to be done" in done.stdout + done.stderr
 
 
 def test_a_killed_training_goes_on_and_ends_in_the_same_bits(built):

@@ -1,4 +1,4 @@
-# Stage 5, audit: every published claim that the suite's runs can speak to, judged on the stored predictions.
+# Stage 5, audit: judge every published claim that the suite can test, from the stored predictions.
 
 
 rule audit:
@@ -7,14 +7,15 @@ rule audit:
         studies=plan.study_files("values.csv"),
         papers=plan.papers(),
     output:
-        report(
-            "results/verdicts.csv",
+        verdicts=report(
+            "<results>/verdicts.csv",
             caption="../report/verdicts.rst",
             category="Verdicts",
             labels={"table": "verdicts"},
         ),
+        suite="<results>/suite.json",
     log:
-        "logs/audit.log",
+        "logs/<results>/audit.log",
     group:
         grouped("report")
     resources:
@@ -24,6 +25,7 @@ rule audit:
         code=code("reprood.audit.verdicts"),
         settings=suite_parameters,
         environment=environment("numpy", "scipy"),
+        studies=studies_folder,
     shell:
         "reprood audit --suite {params.settings:q} --papers config/papers --runs runs"
-        " --out {output} > {log} 2>&1"
+        " --studies {params.studies} --record {output.suite} --out {output.verdicts} > {log} 2>&1"

@@ -1,7 +1,8 @@
-# Shared by all rules: the plan (configuration, suite, catalogue) and the functions that answer for wildcards.
+# Shared by all rules: the plan (configuration, suite, catalogue) and the input and parameter functions.
 import sys
 from pathlib import Path
 
+from reprood.config.folders import plain_name
 from reprood.core.errors import ReproodError
 from reprood.images.registry import STYLE_NAMES, style_module
 from reprood.pipeline.fingerprint import load_cache
@@ -14,11 +15,21 @@ from reprood.pipeline.plan import (
     code,
     environment,
 )
+from reprood.pipeline.session import (
+    cancel_timers,
+    require_readable_records,
+    warn_of_future_times,
+)
 
 try:
-    plan = Plan(config, Path(workflow.basedir))
+    plan = Plan(
+        config,
+        Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1],
+    )
     if workflow.is_main_process:
-        verify_results(Path(), plan.folders())
+        require_readable_records(Path(".snakemake/metadata"))
+        verify_results(Path(), plan.file_folders())
+        warn_of_future_times(plan.outputs())
     load_cache(Path("state/fingerprints.json"))
 except ReproodError as mistake:
     sys.exit(f"reprood: error: {mistake}")
@@ -26,17 +37,18 @@ except ReproodError as mistake:
 shell.prefix(plan.shell_prefix())
 
 
+# A folder of a benchmark or method is its name, with a hash where an experiment differs from the reproduction.
 wildcard_constraints:
     dataset="[a-z0-9_]+",
-    benchmark="[a-z0-9_]+",
-    method="[a-z0-9_]+",
+    benchmark="[a-z0-9_]+(~[0-9a-f]{8})?",
+    method="[a-z0-9_]+(~[0-9a-f]{8})?",
     split="[a-z0-9_]+",
     seed="[0-9]+",
     study="[a-z0-9_]+",
 
 
 def grouped(name):
-    """The group, on clusters only: Snakemake takes 30 s to sort those of 10,000 jobs for a local plan."""
+    """Return the group, on clusters only: for a local plan of 10,000 jobs Snakemake takes 30 s to sort groups."""
 
     def group(wildcards):
         return None if workflow.local_exec else name
@@ -45,8 +57,16 @@ def grouped(name):
 
 
 def split_files(folder):
-    """The four files of a split's folder."""
+    """Return the four files of a split's folder."""
     return [f"{folder}/{name}" for name in SPLIT_FILES]
+
+
+def benchmark_name(wildcards):
+    return plain_name(wildcards.benchmark)
+
+
+def method_name(wildcards):
+    return plain_name(wildcards.method)
 
 
 # --- data ---
@@ -57,31 +77,29 @@ def dataset_parameters(wildcards):
 
 
 def split_source(wildcards):
-    source = plan.source(wildcards.benchmark, wildcards.split)
-    return split_files(f"data/{source.dataset}/{source.split}")
+    return split_files(split_source_folder(wildcards))
 
 
 def split_source_folder(wildcards):
-    source = plan.source(wildcards.benchmark, wildcards.split)
+    source = plan.source(benchmark_name(wildcards), wildcards.split)
     return f"data/{source.dataset}/{source.split}"
 
 
 def split_code(wildcards):
-    return plan.split_code(wildcards.benchmark, wildcards.split)
+    return plan.split_code(benchmark_name(wildcards), wildcards.split)
 
 
 def split_parameters(wildcards):
-    return plan.split_parameters(wildcards.benchmark, wildcards.split)
+    return plan.split_parameters(benchmark_name(wildcards), wildcards.split)
 
 
 def benchmark_files(wildcards):
-    return plan.data_files(
-        wildcards.benchmark, plan.benchmark(wildcards.benchmark).splits()
-    )
+    splits = plan.benchmark(benchmark_name(wildcards)).splits()
+    return plan.data_files(wildcards.benchmark, splits)
 
 
 def lint_parameters(wildcards):
-    return plan.lint_parameters(wildcards.benchmark)
+    return plan.lint_parameters(benchmark_name(wildcards))
 
 
 def test_files(wildcards):
@@ -89,33 +107,30 @@ def test_files(wildcards):
 
 
 def corrupted_code(wildcards):
-    return plan.corrupted_code(wildcards.benchmark)
+    return plan.corrupted_code(benchmark_name(wildcards))
 
 
 def corrupted_parameters(wildcards):
-    return plan.corrupted_parameters(wildcards.benchmark)
+    return plan.corrupted_parameters(benchmark_name(wildcards))
 
 
 # --- train ---
 
 
 def train_data(wildcards):
-    splits = [
-        "train",
-        "validation",
-        "test",
-        *plan.benchmark(wildcards.benchmark).auxiliary,
-    ]
+    splits = plan.training_splits(benchmark_name(wildcards))
     return plan.data_files(wildcards.benchmark, splits)
 
 
 def train_code(wildcards):
-    return plan.code_of(wildcards.benchmark, wildcards.method, "reprood.train.run")
+    return plan.code_of(
+        benchmark_name(wildcards), method_name(wildcards), "reprood.train.run"
+    )
 
 
 def train_parameters(wildcards):
     return plan.train_parameters(
-        wildcards.benchmark, wildcards.method, int(wildcards.seed)
+        benchmark_name(wildcards), method_name(wildcards), int(wildcards.seed)
     )
 
 
@@ -123,22 +138,40 @@ def train_parameters(wildcards):
 
 
 def predict_data(wildcards):
-    return plan.data_files(
-        wildcards.benchmark,
-        plan.predicted_splits(wildcards.benchmark, wildcards.method),
+    splits = plan.predicted_splits(benchmark_name(wildcards), method_name(wildcards))
+    return plan.data_files(wildcards.benchmark, splits)
+
+
+def model_file(wildcards, name="model.safetensors"):
+    return plan.run_file(
+        benchmark_name(wildcards), method_name(wildcards), wildcards.seed, name
     )
 
 
+def model_description(wildcards):
+    return model_file(wildcards, "model.json")
+
+
+def model_folder(wildcards):
+    return str(Path(model_file(wildcards)).parent)
+
+
 def predict_code(wildcards):
-    return plan.code_of(wildcards.benchmark, wildcards.method, "reprood.predict.run")
+    return plan.code_of(
+        benchmark_name(wildcards), method_name(wildcards), "reprood.predict.run"
+    )
 
 
 def predict_parameters(wildcards):
-    return plan.predict_parameters(wildcards.benchmark, wildcards.method)
+    return plan.predict_parameters(benchmark_name(wildcards), method_name(wildcards))
+
+
+def example_folder(wildcards):
+    return f"data/benchmarks/{plan.folders.trained(wildcards.benchmark)}"
 
 
 def example_data(wildcards):
-    return plan.data_files(wildcards.benchmark, ["train"])
+    return split_files(f"{example_folder(wildcards)}/train")
 
 
 def example_code(wildcards):
@@ -161,6 +194,10 @@ def study_parameters(wildcards):
     return plan.study_parameters(wildcards.study)
 
 
+def study_folder(wildcards):
+    return f"{plan.results}/studies/{wildcards.study}"
+
+
 # --- evaluate ---
 
 
@@ -170,7 +207,7 @@ def summary_options(wildcards):
 
 
 def evaluate_parameters(wildcards):
-    return plan.benchmark_parameters(wildcards.benchmark)
+    return plan.benchmark_parameters(benchmark_name(wildcards))
 
 
 # --- audit ---
@@ -183,27 +220,45 @@ def suite_parameters(wildcards):
 # --- report ---
 
 
+def results_folder(wildcards):
+    return plan.results
+
+
+def studies_folder(wildcards):
+    return f"{plan.results}/studies"
+
+
+def examples_folder(wildcards):
+    return f"{plan.results}/examples"
+
+
+def reports_folder(wildcards):
+    return plan.reports
+
+
 NOTEBOOKS = ("explore", "anatomy", "gallery")
 
 
 def report_targets():
     return [
-        *(f"reports/{name}" for name in plan.pages()),
+        *(f"{plan.reports}/{name}" for name in plan.pages()),
         *page_figures(None),
         *(path.replace(".svg", ".png") for path in page_figures(None)),
         *plan.table_files(),
-        *expand("reports/notebooks/{notebook}.html", notebook=NOTEBOOKS),
-        "results/plots.csv",
+        *(f"{plan.reports}/notebooks/{notebook}.html" for notebook in NOTEBOOKS),
+        f"{plan.results}/plots.csv",
     ]
 
 
 def report_data(wildcards):
-    files = [
-        f"data/benchmarks/{name}/{split}/meta.json"
+    return [
+        f"{plan.data_folder(name)}/{file}"
         for name in plan.benchmarks
-        for split in plan.benchmark(name).splits()
+        for file in (
+            *(f"{split}/meta.json" for split in plan.benchmark(name).splits()),
+            "lint.json",
+        )
     ]
-    return files + [f"data/benchmarks/{name}/lint.json" for name in plan.benchmarks]
 
 
 def page_figures(wildcards):

@@ -1,4 +1,4 @@
-# Stage 1, data: every data set as memory-mapped arrays, every benchmark's splits through one preparation rule.
+# Stage 1, data: data sets as memory-mapped arrays, and the prepared splits of benchmarks.
 
 
 rule dataset:
@@ -28,7 +28,7 @@ rule split:
     log:
         "logs/data/benchmarks/{benchmark}/{split}.log",
     wildcard_constraints:
-        split="(?!corrupted/)[a-z0-9_]+",  # made from the test split, by the next rule
+        split="(?!corrupted/)[a-z0-9_]+",  # created from the test split by the next rule
     priority: 10
     group:
         grouped("data")

@@ -17,22 +17,23 @@ rule evaluate:
     params:
         code=code("reprood.evaluate.table"),
         settings=evaluate_parameters,
+        method=method_name,
         environment=environment("numpy"),
     shell:
         "reprood evaluate run --spec {params.settings:q} --predictions {input.predictions}"
-        " --method {wildcards.method} --seed {wildcards.seed} --out {output} > {log} 2>&1"
+        " --method {params.method} --seed {wildcards.seed} --out {output} > {log} 2>&1"
 
 
 rule collect_metrics:
     input:
         plan.runs("metrics.csv"),
     output:
-        parquet="results/metrics.parquet",
-        csv="results/metrics.csv",
-        summary="results/summary.json",
+        parquet="<results>/metrics.parquet",
+        csv="<results>/metrics.csv",
+        summary="<results>/summary.json",
         parts=plan.summaries(),
     log:
-        "logs/evaluate/collect.log",
+        "logs/<results>/collect.log",
     group:
         grouped("report")
     resources:

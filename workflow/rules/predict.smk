@@ -4,8 +4,8 @@
 rule predict:
     input:
         predict_data,
-        model="runs/{benchmark}/{method}/{seed}/model.safetensors",
-        description="runs/{benchmark}/{method}/{seed}/model.json",
+        model=model_file,
+        description=model_description,
     output:
         "runs/{benchmark}/{method}/{seed}/predictions.parquet",
     log:
@@ -20,20 +20,20 @@ rule predict:
     params:
         code=predict_code,
         settings=predict_parameters,
+        run=model_folder,
         environment=environment("torch", "numpy"),
     shell:
         "reprood predict --settings {params.settings:q} --data data/benchmarks/{wildcards.benchmark}"
-        " --run runs/{wildcards.benchmark}/{wildcards.method}/{wildcards.seed}"
-        " --threads {threads} --out {output} > {log} 2>&1"
+        " --run {params.run} --threads {threads} --out {output} > {log} 2>&1"
 
 
 rule examples:
     input:
         example_data,
     output:
-        "runs/{benchmark}/examples.npz",
+        "<results>/examples/{benchmark}.npz",
     log:
-        "logs/predict/{benchmark}/examples.log",
+        "logs/<results>/examples/{benchmark}.log",
     group:
         grouped("data")
     resources:
@@ -42,19 +42,20 @@ rule examples:
     params:
         code=example_code,
         settings=example_records,
+        data=example_folder,
         environment=environment("torch", "numpy"),
     shell:
-        "reprood examples --settings {params.settings:q} --data data/benchmarks/{wildcards.benchmark}"
-        " --out {output} > {log} 2>&1"
+        "reprood examples --settings {params.settings:q} --data {params.data} --out {output}"
+        " > {log} 2>&1"
 
 
 rule study:
     input:
         study_inputs,
     output:
-        expand("results/studies/{{study}}/{name}", name=STUDY_FILES),
+        expand("<results>/studies/{{study}}/{name}", name=STUDY_FILES),
     log:
-        "logs/studies/{study}.log",
+        "logs/<results>/studies/{study}.log",
     threads: 1
     resources:
         gpu=plan.gpus(),
@@ -63,7 +64,8 @@ rule study:
     params:
         code=study_code,
         settings=study_parameters,
+        folder=study_folder,
         environment=environment("torch", "numpy"),
     shell:
         "reprood study --settings {params.settings:q} --code {params.code} --threads {threads}"
-        " --out results/studies/{wildcards.study} > {log} 2>&1"
+        " --out {params.folder} > {log} 2>&1"

@@ -1,4 +1,4 @@
-# On request only (`snakemake --cores all publish`): a release of a finished suite.
+# Stage 7, publish, only on request (`snakemake --cores all publish`): a release of a finished suite.
 
 
 rule publish:
@@ -10,7 +10,7 @@ rule publish:
     output:
         f"published/{plan.settings.release}/SHA256SUMS",
     log:
-        "logs/publish.log",
+        "logs/<results>/publish.log",
     resources:
         mem_mb=2000,
         runtime=60,

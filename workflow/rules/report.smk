@@ -1,7 +1,7 @@
-# Stage 6, report: figures, tables, notebook and the page, from stored results.
+# Stage 6, report: figures, tables, notebooks and pages, from stored results.
 
 
-# One rule a benchmark draws all of its figures and tables: reading the results costs more than drawing.
+# One job per benchmark draws all of its figures and tables: reading the results costs more than drawing.
 for name in plan.benchmarks:
 
     rule:
@@ -37,7 +37,7 @@ for name in plan.benchmarks:
                 for ending in (".md", ".tex")
             ],
         log:
-            f"logs/report/draw/{name}.log",
+            f"logs/{plan.results}/draw/{name}.log",
         group:
             grouped("report")
         resources:
@@ -48,24 +48,27 @@ for name in plan.benchmarks:
             settings=plan.suite_parameters(),
             environment=environment("matplotlib", "numpy"),
             benchmark=name,
+            examples=examples_folder,
+            out=reports_folder,
         shell:
-            "reprood report draw {params.benchmark} --suite {params.settings:q} --out reports > {log} 2>&1"
+            "reprood report draw {params.benchmark} --suite {params.settings:q}"
+            " --examples {params.examples} --out {params.out} > {log} 2>&1"
 
 
 rule study_figure:
     input:
-        expand("results/studies/{{study}}/{name}", name=STUDY_FILES),
+        expand("<results>/studies/{{study}}/{name}", name=STUDY_FILES),
     output:
         svg=report(
-            "reports/figures/studies/{study}.svg",
+            "<reports>/figures/studies/{study}.svg",
             caption="../report/figure_study.rst",
             category="Figures",
             subcategory="studies",
             labels={"benchmark": "study", "figure": "{study}"},
         ),
-        png="reports/figures/studies/{study}.png",
+        png="<reports>/figures/studies/{study}.png",
     log:
-        "logs/report/figures/studies/{study}.log",
+        "logs/<results>/figures/studies/{study}.log",
     group:
         grouped("report")
     resources:
@@ -74,19 +77,20 @@ rule study_figure:
     params:
         code=drawing_code,
         settings=drawing_parameters,
+        folder=study_folder,
         environment=environment("matplotlib", "numpy"),
     shell:
-        "reprood report study-figure {params.settings} --folder results/studies/{wildcards.study}"
+        "reprood report study-figure {params.settings} --folder {params.folder}"
         " --svg {output.svg} --png {output.png} > {log} 2>&1"
 
 
 rule plots:
     input:
-        "results/metrics.csv",
+        "<results>/metrics.csv",
     output:
-        "results/plots.csv",
+        "<results>/plots.csv",
     log:
-        "logs/report/plots.log",
+        "logs/<results>/plots.log",
     group:
         grouped("report")
     resources:
@@ -101,16 +105,17 @@ rule plots:
 rule notebook:
     input:
         notebook="notebooks/{notebook}.ipynb",
-        metrics="results/metrics.parquet",
-        verdicts="results/verdicts.csv",
+        metrics="<results>/metrics.parquet",
+        verdicts="<results>/verdicts.csv",
+        suite="<results>/suite.json",
         predictions=plan.runs("predictions.parquet"),
         examples=plan.examples(),
         made=plan.made_files(),
         data=report_data,
     output:
-        "reports/notebooks/{notebook}.html",
+        "<reports>/notebooks/{notebook}.html",
     log:
-        "logs/report/notebooks/{notebook}.log",
+        "logs/<results>/notebooks/{notebook}.log",
     group:
         grouped("report")
     resources:
@@ -125,8 +130,9 @@ rule notebook:
             *map(style_module, STYLE_NAMES),
         ),
         environment=environment("matplotlib", "nbconvert"),
+        results=results_folder,
     shell:
-        "reprood report notebook {input.notebook} --out {output} > {log} 2>&1"
+        "reprood report notebook {input.notebook} --results {params.results} --out {output} > {log} 2>&1"
 
 
 rule pages:
@@ -141,26 +147,26 @@ rule pages:
             "run.json",
             "model.json",
         ),
-        verdicts="results/verdicts.csv",
+        verdicts="<results>/verdicts.csv",
         papers=plan.papers(),
         defects="config/defects.yaml",
         templates=plan.templates(),
     output:
         report(
-            "reports/index.html",
+            "<reports>/index.html",
             caption="../report/page.rst",
             category="Overview",
             labels={"page": "overview"},
         ),
         [
-            f"reports/{name}"
+            f"<reports>/{name}"
             for name in plan.pages()
             if name != "index.html" and not name.endswith(".csv")
         ],
-        directory("reports/evidence"),
+        directory("<reports>/evidence"),
         tables=[
             report(
-                f"reports/{name}",
+                f"<reports>/{name}",
                 caption="../report/table_published.rst",
                 category="Tables",
                 subcategory="published numbers",
@@ -170,7 +176,7 @@ rule pages:
             if name.endswith(".csv")
         ],
     log:
-        "logs/report/pages.log",
+        "logs/<results>/pages.log",
     group:
         grouped("report")
     resources:
@@ -180,8 +186,10 @@ rule pages:
         code=code("reprood.report.pages"),
         settings=suite_parameters,
         environment=environment("jinja2", "numpy"),
+        results=results_folder,
+        out=reports_folder,
     shell:
-        "reprood report pages --suite {params.settings:q} --papers config/papers --verdicts {input.verdicts}"
+        "reprood report pages --suite {params.settings:q} --papers config/papers --results {params.results}"
         " --defects {input.defects}"
         " --notebook notebooks/explore.html --notebook notebooks/anatomy.html --notebook notebooks/gallery.html"
-        " --out reports > {log} 2>&1"
+        " --out {params.out} > {log} 2>&1"

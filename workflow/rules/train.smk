@@ -3,9 +3,9 @@
 
 rule train:
     input:
-        # Not the linter's report: a new OOD set would re-train everything, and `ancient` would hide every other change
-        # of a training for as long as that report is to be made (Snakemake asks no job below one that runs).
-        # The linter goes before trainings by its priority, and nothing that it refuses is evaluated.
+        # Not the linter's report: a new OOD set would re-train everything, and `ancient` would hide all other changes
+        # of a training while that report is outdated (Snakemake does not check jobs downstream of one that runs).
+        # The linter runs before trainings because of its priority, and nothing that it rejects is evaluated.
         train_data,
     output:
         expand("runs/{{benchmark}}/{{method}}/{{seed}}/{name}", name=MODEL_FILES),

@@ -10,6 +10,7 @@ import numpy as np
 from reprood.audit.papers import LOCALISATION, OPEN_SET, PLAIN, SEGMENTATION, Claim, Paper
 from reprood.config.benchmark import Benchmark
 from reprood.config.conditions import matching
+from reprood.config.folders import Folders
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json
 from reprood.evaluate.localised import localisation_outcomes
@@ -112,35 +113,44 @@ class BenchmarkEvidence:
     benchmark : Benchmark
     seeds : mapping
         Method -> its seeds.
+    folders : Folders
+        Where the suite's runs are.
     """
 
-    def __init__(self, runs: Path, name: str, benchmark: Benchmark, seeds: Mapping[str, Sequence[int]]) -> None:
-        self.runs, self.name, self.benchmark = runs, name, benchmark
+    def __init__(
+        self,
+        runs: Path,
+        name: str,
+        benchmark: Benchmark,
+        seeds: Mapping[str, Sequence[int]],
+        folders: Folders,
+    ) -> None:
+        self.runs, self.name, self.benchmark, self.folders = runs, name, benchmark, folders
         self.seeds = {method: tuple(values) for method, values in seeds.items()}
         self._loaded: dict[tuple[str, int], Predictions] = {}
 
-    def folder(self, method: str, seed: int) -> Path:
-        """A run's folder."""
-        return self.runs / self.name / method / str(seed)
+    def file(self, method: str, seed: int, name: str) -> Path:
+        """Return the path of a run's file."""
+        return self.runs / self.folders.file(self.name, method, seed, name)
 
     def predictions(self, method: str) -> list[Predictions]:
         """One a seed."""
         for seed in self.seeds[method]:
             if (method, seed) not in self._loaded:
-                self._loaded[method, seed] = load_predictions(self.folder(method, seed) / "predictions.parquet")
+                self._loaded[method, seed] = load_predictions(self.file(method, seed, "predictions.parquet"))
         return [self._loaded[method, seed] for seed in self.seeds[method]]
 
     def closed_gates(self, method: str) -> list[int]:
         """Seeds whose accuracy is below the gate."""
         closed = []
         for seed in self.seeds[method]:
-            table = read_metrics(self.folder(method, seed) / "metrics.csv")
+            table = read_metrics(self.file(method, seed, "metrics.csv"))
             if (table.loc[table["metric"] == GATE, "value"] == 0).any():
                 closed.append(seed)
         return closed
 
     def _model(self, method: str) -> dict[str, Any]:
-        path = self.folder(method, self.seeds[method][0]) / "model.json"
+        path = self.file(method, self.seeds[method][0], "model.json")
         model = read_json(path)
         for key in ("settings", "backbone"):
             if not isinstance(model, dict) or not isinstance(model.get(key), dict):

@@ -141,7 +141,7 @@ def gather(suite: Suite, runs: Path, studies: Path) -> list[Evidence]:
         seeds: dict[str, list[int]] = {}
         for _, method, seed in (job for job in suite.jobs() if job[0] == name):
             seeds.setdefault(method, []).append(seed)
-        found[name] = BenchmarkEvidence(runs, name, suite.benchmarks[name], seeds)
+        found[name] = BenchmarkEvidence(runs, name, suite.benchmarks[name], seeds, suite.folders)
     families = [
         FamilyEvidence(family, [found[name] for name in names if name in found])
         for family, names in suite.families().items()

@@ -6,6 +6,7 @@ Heavy packages are imported inside the commands, so that `--help` and completion
 
 import atexit
 import errno
+import json
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ from reprood.cli.report import report_app
 from reprood.cli.why import why
 from reprood.core.checksums import checked_job
 from reprood.core.errors import ReproodError
+from reprood.core.files import write_json
 from reprood.core.messages import printable
 from reprood.core.process import CHECKPOINT_SECONDS, DEVICE, STOPPED, pin_threads
 from reprood.pipeline.outputs import MODEL_FILES, STUDY_FILES, of_runs, of_splits, resume_key, within
@@ -99,7 +101,7 @@ def train(
     from reprood.core.progress import TrainingProgress
 
     record = parse_record(settings, "--settings", "benchmark", "method", "seed")
-    name = "/".join(str(record[key]) for key in ("benchmark", "method", "seed"))
+    name = "/".join(out.parts[-3:])
     reads = of_splits(data, ("train", "validation", "test", *record.get("auxiliary", ())))
     writes = within(out, MODEL_FILES) if not data_parallel or os.environ.get("RANK", "0") == "0" else []
     heartbeat = Path("logs/heartbeat") / f"{name.replace('/', '.')}.json" if writes else None
@@ -167,11 +169,16 @@ def study(
 ) -> None:
     """Carry out a study: an analysis that is not a benchmark (a toy problem, a mechanism, a timing)."""
     pin_threads(threads)
-    record = parse_record(settings, "--settings", "name", "use", "set", "seeds", "benchmark", "methods", "suite_seed")
+    from reprood.config.folders import Folders
+
+    keys = ("name", "use", "set", "seeds", "benchmark", "methods", "suite_seed", "folders")
+    record = parse_record(settings, "--settings", *keys)
     jobs = [(record["benchmark"], method, seed) for method in record["methods"] for seed in record["seeds"]]
-    reads = of_runs(runs, jobs, *MODEL_FILES[:2])
+    folders = validated(Folders, record["folders"], "--settings: folders")
+    reads = of_runs(runs, folders, jobs, *MODEL_FILES[:2])
     if record["benchmark"]:
-        reads += of_splits(data / record["benchmark"], ("train", "validation", "test", *record["auxiliary"]))
+        splits = ("train", "validation", "test", *record["auxiliary"])
+        reads += of_splits(data / folders.trained(record["benchmark"]), splits)
     with checked_job(reads, within(out, STUDY_FILES)), _gpu(device, share=False):
         from reprood.studies.run import run_study
 
@@ -227,18 +234,20 @@ def audit(
     suite: Annotated[str, typer.Option(help="The suite as JSON.")],
     papers: Annotated[Path, typer.Option(help="Folder of the papers' files.")],
     runs: Annotated[Path, typer.Option(help="Folder of the runs.")],
+    studies: Annotated[Path, typer.Option(help="Folder of the studies.")],
+    record: Annotated[Path, typer.Option(help="Where the suite is written as JSON, for the readers of its results.")],
     out: Out,
-    studies: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("results/studies"),
 ) -> None:
-    """Judge every claim of the papers on the stored predictions; write one row a claim and benchmark."""
+    """Judge every claim of the papers on the stored predictions; write one row per claim and benchmark."""
     pin_threads(1)
     from reprood.audit.papers import load_papers
     from reprood.audit.verdicts import audit as judge
 
     chosen = suite_of(suite)
-    reads = of_runs(runs, chosen.jobs(), "predictions.parquet", "metrics.csv", "model.json")
+    reads = of_runs(runs, chosen.folders, chosen.jobs(), "predictions.parquet", "metrics.csv", "model.json")
     reads += [studies / study / "values.csv" for study in chosen.studies]
-    with checked_job(reads, [out]):
+    with checked_job(reads, [out, record]):
+        write_json(record, json.loads(suite))
         judge(chosen, load_papers(sorted(papers.glob("*.yaml"))), runs, studies, out, print)
 
 

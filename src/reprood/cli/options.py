@@ -52,6 +52,4 @@ def suite_of(text: str) -> "Suite":
     """The suite of the option `--suite`."""
     from reprood.config.suite import Suite
 
-    record = parse_record(text, "--suite", "name")
-    record.pop("name")
-    return validated(Suite, record, "--suite")
+    return validated(Suite, parse_record(text, "--suite", "name"), "--suite")

@@ -36,7 +36,7 @@ def publish(
     root = Path.cwd()
     config = read_yaml(root / "config" / "config.yaml") or {}
     plan = Plan({**config, **({"suite": suite} if suite else {})}, root)
-    verify_results(Path(), plan.folders(), quick=False)
+    verify_results(Path(), plan.file_folders(), quick=False)
     cited = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
     build_release(
         plan.suite_parameters(),
@@ -109,7 +109,9 @@ def _rerun(path: Path, count: int, seed: int) -> "Check":
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="A release (folder or zip archive), or a checkout with results.")],
+    first: Annotated[
+        Path, typer.Argument(help="A release (folder or zip archive), or a suite's folder results/SUITE.")
+    ],
     second: Annotated[Path, typer.Argument(help="Another one.")],
     most: Annotated[int, typer.Option(min=0, help="Number of metrics beyond noise to print.")] = 10,
     table: Annotated[Path | None, typer.Option(help="CSV file for every metric that differs.")] = None,
@@ -120,7 +122,7 @@ def compare(
 
     for path in (first, second):
         if not path.exists():
-            raise ReproodError(f"{path} does not exist; give two published releases (or checkouts with results).")
+            raise ReproodError(f"{path} does not exist; give two published releases (or suites' folders of results).")
     comparison = against(first, second)
     for change in comparison.changed:
         print(change)

@@ -1,5 +1,6 @@
 """The verbs of the report stage: `reprood report ...`."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,18 +10,18 @@ from reprood.cli.options import Out, suite_of
 from reprood.core.checksums import checked_job
 from reprood.core.errors import ReproodError
 from reprood.core.process import pin_threads
-from reprood.pipeline.outputs import STUDY_FILES, of_runs, of_splits
+from reprood.pipeline.outputs import SPLIT_FILES, STUDY_FILES, of_runs
 
 report_app = typer.Typer(no_args_is_help=True, help="Figures, tables, notebook and page from results (no torch).")
 
 
-def _results(suite: str, benchmark: str, runs: Path) -> Any:
+def _results(suite: str, benchmark: str, runs: Path, examples: Path) -> Any:
     from reprood.report.results import BenchmarkResults
 
-    found = suite_of(suite)
-    if benchmark not in found.benchmarks:
-        raise ReproodError(f"There is no benchmark '{benchmark}' in --suite; known: {', '.join(found.benchmarks)}.")
-    return BenchmarkResults(benchmark, found, runs)
+    record = suite_of(suite)
+    if benchmark not in record.benchmarks:
+        raise ReproodError(f"There is no benchmark '{benchmark}' in --suite; known: {', '.join(record.benchmarks)}.")
+    return BenchmarkResults(benchmark, record, runs, examples)
 
 
 SuiteText = Annotated[str, typer.Option("--suite", help="The suite as JSON.")]
@@ -31,6 +32,7 @@ Runs = Annotated[Path, typer.Option("--runs", help="Folder of the runs.")]
 def report_draw(
     benchmark: str,
     suite: SuiteText,
+    examples: Annotated[Path, typer.Option(help="Folder of augmented images: BENCHMARK.npz.")],
     out: Out,
     runs: Runs = Path("runs"),
     data: Annotated[Path, typer.Option()] = Path("data"),
@@ -40,14 +42,14 @@ def report_draw(
     from reprood.report.contents import figures_of, tables_of
     from reprood.report.draw import draw_benchmark
 
-    results = _results(suite, benchmark, runs)
+    results = _results(suite, benchmark, runs, examples / f"{benchmark}.npz")
     record, jobs = results.benchmark, [job for job in results.suite.jobs() if job[0] == benchmark]
     reads = [
-        *of_runs(runs, jobs, "predictions.parquet", "metrics.csv", "history.csv"),
-        runs / benchmark / "examples.npz",
+        *of_runs(runs, results.suite.folders, jobs, "predictions.parquet", "metrics.csv", "history.csv"),
+        examples / f"{benchmark}.npz",
     ]
     if "maps" in figures_of(record):
-        reads += of_splits(data / "benchmarks" / benchmark, ("test", *record.ood))
+        reads += [results.data_path(data, split) / name for split in ("test", *record.ood) for name in SPLIT_FILES]
     writes = [out / "figures" / benchmark / f"{kind}.{form}" for kind in figures_of(record) for form in ("svg", "png")]
     writes += [
         out / "tables" / benchmark / f"{kind}.{form}" for kind in tables_of(record) for form in ("csv", "md", "tex")
@@ -73,7 +75,7 @@ def report_study_figure(
 
 @report_app.command("plots")
 def report_plots(
-    metrics: Annotated[Path, typer.Option(help="results/metrics.csv")],
+    metrics: Annotated[Path, typer.Option(help="metrics.csv of the suite.")],
     out: Out,
 ) -> None:
     """Write the small table that `dvc plots` draws."""
@@ -85,25 +87,27 @@ def report_plots(
 
 
 @report_app.command("notebook")
-def report_notebook(notebook: Path, out: Out) -> None:
+def report_notebook(
+    notebook: Path,
+    results: Annotated[Path, typer.Option(help="The suite's folder of results: the notebook's RESULTS.")],
+    out: Out,
+) -> None:
     """Execute a notebook and render it as one HTML file without network links."""
     pin_threads(1)
     from reprood.report.notebook import render
 
-    with checked_job([Path("results/metrics.parquet"), Path("results/verdicts.csv")], [out]):
-        render(notebook, out)
+    with checked_job([results / name for name in ("metrics.parquet", "verdicts.csv", "suite.json")], [out]):
+        render(notebook, out, {"RESULTS": str(results)})
 
 
 @report_app.command("pages")
 def report_pages(
     suite: SuiteText,
     papers: Annotated[Path, typer.Option(help="Folder of the papers' files.")],
-    verdicts: Annotated[Path, typer.Option()],
+    results: Annotated[Path, typer.Option(help="The suite's folder of results.")],
     out: Out,
     runs: Runs = Path("runs"),
-    studies: Annotated[Path, typer.Option()] = Path("results/studies"),
     data: Annotated[Path, typer.Option()] = Path("data"),
-    figures: Annotated[Path, typer.Option()] = Path("reports/figures"),
     defects: Annotated[Path, typer.Option()] = Path("config/defects.yaml"),
     notebook: Annotated[list[str] | None, typer.Option(help="Links to rendered notebooks.")] = None,
 ) -> None:
@@ -111,24 +115,23 @@ def report_pages(
     pin_threads(1)
     from reprood.audit.papers import load_papers
     from reprood.report.contents import page_names
-    from reprood.report.pages import write_report
+    from reprood.report.pages import Links, write_report
 
-    chosen, claimed = suite_of(suite), load_papers(sorted(papers.glob("*.yaml")))
-    jobs = list(chosen.jobs())
+    record, published = suite_of(suite), load_papers(sorted(papers.glob("*.yaml")))
+    jobs = list(record.jobs())
     benchmarks = list(dict.fromkeys(benchmark for benchmark, _, _ in jobs))
-    reads = of_runs(runs, jobs, "predictions.parquet", "metrics.csv", "history.csv", "run.json", "model.json")
-    reads += [verdicts, *(studies / name / "values.csv" for name in chosen.studies), *sorted(figures.rglob("*.svg"))]
-    reads += [data / "benchmarks" / name / "lint.json" for name in benchmarks]
-    reads += [
-        data / "benchmarks" / name / split / "meta.json"
-        for name in benchmarks
-        for split in chosen.benchmarks[name].splits()
-    ]
-    names = page_names([path.stem for path in sorted(papers.glob("*.yaml"))], benchmarks, list(chosen.studies))
+    verdicts, studies, figures = results / "verdicts.csv", results / "studies", out / "figures"
+    files = ("predictions.parquet", "metrics.csv", "history.csv", "run.json", "model.json")
+    reads = of_runs(runs, record.folders, jobs, *files)
+    reads += [verdicts, *(studies / name / "values.csv" for name in record.studies), *sorted(figures.rglob("*.svg"))]
+    for name in benchmarks:
+        folder = data / "benchmarks" / record.folders.benchmark(name)
+        reads += [folder / "lint.json", *(folder / split / "meta.json" for split in record.benchmarks[name].splits())]
+    names = page_names([path.stem for path in sorted(papers.glob("*.yaml"))], benchmarks, list(record.studies))
     with checked_job(reads, [out / name for name in names], at=out):
         write_report(
-            chosen,
-            claimed,
+            record,
+            published,
             verdicts,
             runs=runs,
             studies=studies,
@@ -136,5 +139,6 @@ def report_pages(
             figures=figures,
             defects=defects,
             out=out,
+            links=Links(os.path.relpath(results, out), os.path.relpath(runs, out)),
             notebooks=notebook or [],
         )

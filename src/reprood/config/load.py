@@ -81,8 +81,11 @@ def load_suite(name: str, root: Path) -> Suite:
         the key.
     """
     path = suite_path(name, root)
+    record = read_yaml(path)
+    if isinstance(record, Mapping) and (reserved := {"name", "folders"} & record.keys()):
+        raise ReproodError(f"{path}: {min(reserved)}: this key is set by the workflow; remove it.")
     try:
-        suite = Suite.model_validate(read_yaml(path))
+        suite = Suite.model_validate({**record, "name": path.stem} if isinstance(record, Mapping) else record)
     except ValidationError as error:
         raise ReproodError(explain_validation(error, str(path))) from error
     for name, benchmark in suite.benchmarks.items():

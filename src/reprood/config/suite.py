@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from reprood.config.benchmark import Benchmark
+from reprood.config.folders import Folders
 from reprood.config.records import Line, Record, check_name
 from reprood.core.mappings import merged
 
@@ -74,6 +76,8 @@ class Suite(Record):
     methods: dict[str, Arm] = Field(min_length=1)
     runs: tuple[RunGroup, ...] = Field(min_length=1)
     studies: dict[str, Study] = {}
+    name: SkipJsonSchema[str] = ""  # this and the next are set by the workflow, not in a suite's file
+    folders: SkipJsonSchema[Folders] = Folders()
 
     @model_validator(mode="before")
     @classmethod

@@ -1,21 +1,23 @@
 """What a suite consists of: its benchmarks, methods, runs and studies, checked, and the files that belong to them."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from reprood.config.benchmark import Benchmark
-from reprood.config.load import load_settings, load_suite
+from reprood.config.folders import Folders
+from reprood.config.load import load_settings, load_suite, suite_path
 from reprood.config.records import Source
-from reprood.config.suite import Arm
+from reprood.config.suite import Arm, Suite
 from reprood.core.errors import ReproodError
-from reprood.core.mappings import merged
 from reprood.data.catalogue import load_catalogue
 from reprood.data.entries import DatasetEntry
 from reprood.detectors.names import FITTED_ON_TRAIN
 from reprood.methods import registry
 from reprood.nets.registry import backbones as list_backbones
+from reprood.pipeline.definitions import experiment_folders, run_settings
 from reprood.pipeline.fingerprint import PACKAGE
 from reprood.pipeline.outputs import SPLIT_FILES
 from reprood.report.contents import OF_DATA, figures_of, page_names, tables_of
@@ -23,30 +25,44 @@ from reprood.report.studies.registry import drawings as list_drawings
 from reprood.studies.registry import studies as list_studies
 
 Self = TypeVar("Self", bound="Layout")
-Asked = ParamSpec("Asked")
-Answer = TypeVar("Answer")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+OWN = "~own"  # marks the results of a suite that shares the name of a committed one
+SUITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-def once(question: Callable[Concatenate[Self, Asked], Answer]) -> Callable[Concatenate[Self, Asked], Answer]:
-    """Keep a method's answers: Snakemake asks the same for every seed, thousands of times in a large suite."""
+def once(method: Callable[Concatenate[Self, Arguments], Result]) -> Callable[Concatenate[Self, Arguments], Result]:
+    """Cache a method's results: Snakemake calls it again for every seed, thousands of times in a large suite."""
 
-    @wraps(question)
-    def ask(self: Self, /, *arguments: Asked.args, **named: Asked.kwargs) -> Answer:
-        key = (question.__name__, arguments, *named.items())
-        if key not in self.answers:
-            self.answers[key] = question(self, *arguments, **named)
-        answer: Answer = self.answers[key]
-        return answer
+    @wraps(method)
+    def wrapper(self: Self, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        key = (method.__name__, arguments, *named.items())
+        if key not in self.cached:
+            self.cached[key] = method(self, *arguments, **named)
+        result: Result = self.cached[key]
+        return result
 
-    return ask
+    return wrapper
 
 
-# The package's folders, read once a process.
+# The package's folders, read once per process.
 methods = cache(registry.methods)
 backbones = cache(list_backbones)
 studies = cache(list_studies)
 drawings = cache(list_drawings)
 fits_on_train = cache(registry.fits_on_train)
+
+
+def committed_suites(root: Path) -> list[Path]:
+    """Return the files of the suites that are reproductions."""
+    return sorted((root / "config" / "suites").glob("*.yaml"))
+
+
+@cache
+def _reproduction(path: Path, modified: int) -> Suite:
+    """Read a committed suite, once per process while its file is unchanged."""
+    return load_suite(str(path), path.parents[2])
 
 
 class Layout:
@@ -55,9 +71,19 @@ class Layout:
     Parameters
     ----------
     config : mapping
-        Snakemake's configuration (`config/config.yaml` plus the command line's).
+        Snakemake's configuration: `config/config.yaml`, updated by the command line.
     root : Path
-        The checkout: where `config/` and `src/` are.
+        The checkout, with `config/` and `src/`.
+
+    Attributes
+    ----------
+    name : str
+        The suite's name.
+    suite : reprood.config.suite.Suite
+    folders : Folders
+        Where its data and runs are.
+    results, reports : str
+        Its folders of results and of rendered pages, relative to the checkout.
 
     Raises
     ------
@@ -72,9 +98,11 @@ class Layout:
                 "run `make environment` here, or activate this checkout's environment."
             )
         self.root = root
-        self.answers: dict[Any, Any] = {}
+        self.cached: dict[Any, Any] = {}
         self.settings = load_settings(config)
         self.suite = load_suite(self.settings.suite, root)
+        self.name, self.folders = self._place()
+        self.results, self.reports = f"results/{self.name}", f"reports/{self.name}"
         self.catalogue: dict[str, DatasetEntry] = load_catalogue(
             [root / "config" / "datasets.yaml"], dict(self.settings.datasets)
         )
@@ -83,15 +111,30 @@ class Layout:
         self.benchmarks = tuple(dict.fromkeys(benchmark for benchmark, _, _ in self.jobs))
         self._check()
 
+    def _place(self) -> tuple[str, Folders]:
+        """Return the name of the suite's results, and its folders: plain ones for a committed suite."""
+        path = suite_path(self.settings.suite, self.root)
+        if not SUITE_NAME.fullmatch(path.stem):
+            raise ReproodError(
+                f"{path}: a suite's file name must consist of letters, digits, '.', '_' and '-', because its results "
+                "are in a folder of that name; rename it."
+            )
+        committed = committed_suites(self.root)
+        if path.resolve() in [other.resolve() for other in committed]:
+            return path.stem, Folders()
+        others = [_reproduction(other, other.stat().st_mtime_ns) for other in committed]
+        same_name = any(other.stem == path.stem for other in committed)
+        return path.stem + (OWN if same_name else ""), experiment_folders(self.suite, others)
+
     def _check(self) -> None:
-        """Every name that the suite uses exists."""
+        """Check that every name in the suite is known."""
         where = f"Suite '{self.settings.suite}'"
         for name in self.benchmarks:
-            made = self.benchmark(name).corruption
-            if made is not None and made.baseline and made.baseline not in self.methods_of(name):
+            corruption = self.benchmark(name).corruption
+            if corruption is not None and corruption.baseline and corruption.baseline not in self.methods_of(name):
                 raise ReproodError(
-                    f"{where}: benchmark {name}: corruption.baseline is '{made.baseline}', which does not run on it; "
-                    "name one of its methods or leave it out."
+                    f"{where}: benchmark {name}: corruption.baseline is '{corruption.baseline}', which does not run on "
+                    "it; name one of its methods or leave it out."
                 )
             for split, source in self.benchmark(name).splits().items():
                 entry = self.catalogue.get(source.dataset)
@@ -112,14 +155,15 @@ class Layout:
                     f"known: {', '.join(methods())}."
                 )
         for name, study in self.suite.studies.items():
-            _reasonable(study.set, f"{where}: study {name}")
+            _check_numbers(study.set, f"{where}: study {name}")
             if study.use not in studies():
                 raise ReproodError(
                     f"{where}: study {name}: there is no module '{study.use}' in reprood.studies; "
                     f"known: {', '.join(studies())}."
                 )
         for benchmark, method in self.pairs:
-            _reasonable(self._layers(benchmark, method), f"{where}: {benchmark}/{method}")
+            settings = self.run_settings(benchmark, method)
+            _check_numbers([settings["settings"], settings["backbone"]], f"{where}: {benchmark}/{method}")
             backbone = self.backbone(benchmark, method).get("name")
             if backbone not in backbones():
                 raise ReproodError(
@@ -128,37 +172,51 @@ class Layout:
                 )
 
     def benchmark(self, name: str) -> Benchmark:
-        """A benchmark of the suite."""
+        """Return a benchmark of the suite."""
         return self.suite.benchmarks[name]
 
     def arm(self, method: str) -> Arm:
-        """A method (a row of the tables) of the suite."""
+        """Return a method (a row of the tables) of the suite."""
         return self.suite.methods[method]
 
     def source(self, benchmark: str, split: str) -> Source:
-        """Where a benchmark's split comes from."""
+        """Return the source of a benchmark's split."""
         return self.benchmark(benchmark).splits()[split]
 
     @once
-    def _layers(self, benchmark: str, method: str) -> dict[str, Any]:
-        return layered(self.suite.settings, self.benchmark(benchmark).settings, self.arm(method).set)
+    def run_settings(self, benchmark: str, method: str) -> dict[str, Any]:
+        """Return what a training depends on besides its data, seed and code."""
+        return run_settings(self.suite, benchmark, method)
 
     def backbone(self, benchmark: str, method: str) -> dict[str, Any]:
-        """The network's name and options."""
-        backbone = self._layers(benchmark, method).get("backbone") or {}
-        return dict(backbone)
+        """Return the network's name and options."""
+        backbone: dict[str, Any] = self.run_settings(benchmark, method)["backbone"]
+        return backbone
 
-    def data_files(self, benchmark: str, splits: Iterable[str]) -> list[str]:
-        """The files of some splits of a benchmark."""
-        return [f"data/benchmarks/{benchmark}/{split}/{name}" for split in splits for name in SPLIT_FILES]
+    def data_files(self, folder: str, splits: Iterable[str]) -> list[str]:
+        """Return the files of some splits in one of the benchmarks' data folders."""
+        return [f"data/benchmarks/{folder}/{split}/{name}" for split in splits for name in SPLIT_FILES]
+
+    def split_files(self, benchmark: str, splits: Iterable[str]) -> list[str]:
+        """Return the files of some splits of a benchmark, as they are predicted and evaluated."""
+        return self.data_files(self.folders.benchmark(benchmark), splits)
+
+    def training_splits(self, benchmark: str) -> list[str]:
+        """Return the names of the splits that a training reads."""
+        return ["train", "validation", "test", *self.benchmark(benchmark).auxiliary]
+
+    def data_folder(self, benchmark: str) -> str:
+        """Return the folder of a benchmark's data."""
+        return f"data/benchmarks/{self.folders.benchmark(benchmark)}"
 
     def methods_of(self, benchmark: str) -> tuple[str, ...]:
-        """The methods that run on a benchmark."""
+        """Return the methods that run on a benchmark."""
         return tuple(dict.fromkeys(method for name, method in self.pairs if name == benchmark))
 
     def predicted_splits(self, benchmark: str, method: str) -> list[str]:
-        """What a trained model is run on: ID train (when a detector or the method's own scores are fitted on it),
-        validation, test, OOD sets.
+        """Return the splits that a trained model is run on.
+
+        The training split is among them if a detector or the method's own scores are fitted on it.
         """
         record = self.benchmark(benchmark)
         fitted = any(name in FITTED_ON_TRAIN for name in record.detectors)
@@ -167,103 +225,120 @@ class Layout:
         return [*(["train"] if fitted else []), "validation", "test", *outliers, *self.made_splits(benchmark)]
 
     def made_splits(self, benchmark: str) -> list[str]:
-        """Splits made from the test split."""
+        """Return the splits that are created from the test split."""
         return ["corrupted"] if self.benchmark(benchmark).corruption is not None else []
 
+    def run_file(self, benchmark: str, method: str, seed: int, name: str) -> str:
+        """Return the path of a run's file."""
+        return f"runs/{self.folders.file(benchmark, method, seed, name)}"
+
     def runs(self, *names: str, benchmark: str | None = None) -> list[str]:
-        """The named files of every run (of one benchmark)."""
-        return [f"runs/{b}/{m}/{s}/{name}" for b, m, s in self.jobs if benchmark in (None, b) for name in names]
+        """Return the named files of every run (of one benchmark)."""
+        return [self.run_file(b, m, s, name) for b, m, s in self.jobs if benchmark in (None, b) for name in names]
 
     def summaries(self) -> list[str]:
-        """One small file of metrics for each benchmark and method."""
-        return [f"results/summary/{benchmark}.{method}.json" for benchmark, method in self.pairs]
+        """Return the small files of metrics, one for each benchmark and method."""
+        return [f"{self.results}/summary/{benchmark}.{method}.json" for benchmark, method in self.pairs]
 
-    def folders(self) -> list[str]:
-        """The folders whose files the suite rests on: its data, runs, results and reports."""
+    def file_folders(self) -> list[str]:
+        """Return the folders with all files of the suite: its data, runs, results and reports."""
         sources = dict.fromkeys(
             f"data/{source.dataset}/{source.split}"
             for name in self.benchmarks
             for source in self.benchmark(name).splits().values()
         )
-        own = [f"{folder}/{name}" for name in self.benchmarks for folder in ("data/benchmarks", "runs")]
-        return [*sources, *own, "results", "reports"]
+        places = (self.folders.benchmark, self.folders.trained)
+        names = dict.fromkeys(place(name) for name in self.benchmarks for place in places)
+        own = [f"{folder}/{name}" for name in names for folder in ("data/benchmarks", "runs")]
+        return [*sources, *own, self.results, self.reports]
+
+    def outputs(self) -> list[str]:
+        """Return the larger files that the suite's jobs write: splits, models, predictions and metrics."""
+        data = [path for name in self.benchmarks for path in self.split_files(name, self.benchmark(name).splits())]
+        return data + self.runs("model.json", "history.csv", "predictions.parquet", "metrics.csv")
 
     def figures(self, benchmark: str) -> tuple[str, ...]:
-        """The figures of a benchmark."""
+        """Return the kinds of figures of a benchmark."""
         return figures_of(self.benchmark(benchmark))
 
     def tables(self, benchmark: str) -> tuple[str, ...]:
-        """The tables of a benchmark."""
+        """Return the kinds of tables of a benchmark."""
         return tables_of(self.benchmark(benchmark))
 
     def study_seeds(self, name: str) -> tuple[int, ...]:
-        """A study's replicates."""
+        """Return a study's seeds."""
         return self.suite.study_seeds(name)
 
     def study_inputs(self, name: str) -> list[str]:
-        """What a study reads: the benchmark's splits and the trained models."""
+        """Return what a study reads: the benchmark's splits and the trained models."""
         study = self.suite.studies[name]
         if not study.benchmark:
             return []
-        splits = ["train", "validation", "test", *self.benchmark(study.benchmark).auxiliary]
-        runs = [
-            f"runs/{study.benchmark}/{method}/{seed}/{file}"
+        models = [
+            self.run_file(study.benchmark, method, seed, file)
             for method in study.methods
             for seed in self.study_seeds(name)
             for file in ("model.safetensors", "model.json")
         ]
-        return self.data_files(study.benchmark, splits) + runs
+        folder = self.folders.trained(study.benchmark)
+        return self.data_files(folder, self.training_splits(study.benchmark)) + models
 
     def study_files(self, *names: str) -> list[str]:
-        """The named files of every study."""
-        return [f"results/studies/{study}/{name}" for study in self.suite.studies for name in names]
+        """Return the named files of every study."""
+        return [f"{self.results}/studies/{study}/{name}" for study in self.suite.studies for name in names]
 
     def baselines(self) -> list[str]:
-        """Pairs benchmark=method of the benchmarks whose corruption errors are normalised by a method's."""
-        made = {name: self.benchmark(name).corruption for name in self.benchmarks}
-        return [f"{name}={options.baseline}" for name, options in made.items() if options and options.baseline]
+        """Return pairs benchmark=method for benchmarks whose corruption errors are relative to those of a method."""
+        corruptions = {name: self.benchmark(name).corruption for name in self.benchmarks}
+        return [f"{name}={options.baseline}" for name, options in corruptions.items() if options and options.baseline]
 
     def made_files(self) -> list[str]:
-        """The descriptions of splits made from test splits."""
+        """Return the descriptions of the splits that are created from test splits."""
         return [
-            f"data/benchmarks/{name}/{made}/meta.json" for name in self.benchmarks for made in self.made_splits(name)
+            f"{self.data_folder(name)}/{split}/meta.json"
+            for name in self.benchmarks
+            for split in self.made_splits(name)
         ]
 
+    def example_file(self, benchmark: str) -> str:
+        """Return the file of images before and after each method's augmentation."""
+        return f"{self.results}/examples/{benchmark}.npz"
+
     def examples(self) -> list[str]:
-        """The pictures of what methods do to images."""
-        return [f"runs/{name}/examples.npz" for name in self.benchmarks if "examples" in self.figures(name)]
+        """Return the files of augmented images of all benchmarks that show them."""
+        return [self.example_file(name) for name in self.benchmarks if "examples" in self.figures(name)]
 
     def figure_files(self, *benchmarks: str) -> list[str]:
-        """The figures of some benchmarks as SVG; without names those of all, and of the studies."""
-        chosen = benchmarks or self.benchmarks
-        files = [f"reports/figures/{name}/{kind}.svg" for name in chosen for kind in self.figures(name)]
+        """Return the figures of some benchmarks as SVG; without names those of all benchmarks and studies."""
+        selected = benchmarks or self.benchmarks
+        files = [f"{self.reports}/figures/{name}/{kind}.svg" for name in selected for kind in self.figures(name)]
         drawn = [name for name, study in self.suite.studies.items() if study.use in drawings()]
-        return files + ([] if benchmarks else [f"reports/figures/studies/{name}.svg" for name in drawn])
+        return files + ([] if benchmarks else [f"{self.reports}/figures/studies/{name}.svg" for name in drawn])
 
     def table_files(self, *benchmarks: str) -> list[str]:
-        """The tables of some benchmarks (of all without names) as CSV."""
-        chosen = benchmarks or self.benchmarks
-        return [f"reports/tables/{name}/{kind}.csv" for name in chosen for kind in self.tables(name)]
+        """Return the tables of some benchmarks (without names: of all) as CSV."""
+        selected = benchmarks or self.benchmarks
+        return [f"{self.reports}/tables/{name}/{kind}.csv" for name in selected for kind in self.tables(name)]
 
     def drawing_inputs(self, benchmark: str) -> list[str]:
-        """What the figures and tables of a benchmark are drawn from."""
+        """Return the files that the figures and tables of a benchmark are drawn from."""
         files = self.runs("predictions.parquet", "metrics.csv", "history.csv", benchmark=benchmark)
         kinds = self.figures(benchmark)
         if any(kind in OF_DATA for kind in kinds):
-            files += self.data_files(benchmark, ["test", *self.benchmark(benchmark).ood])
-        return files + ([f"runs/{benchmark}/examples.npz"] if "examples" in kinds else [])
+            files += self.split_files(benchmark, ["test", *self.benchmark(benchmark).ood])
+        return files + ([self.example_file(benchmark)] if "examples" in kinds else [])
 
     def pages(self) -> list[str]:
-        """The report's pages, below its folder."""
+        """Return the report's pages, relative to its folder."""
         return page_names([Path(path).stem for path in self.papers()], self.benchmarks, list(self.suite.studies))
 
     def templates(self) -> list[str]:
-        """What the pages are made from."""
+        """Return the templates of the pages."""
         folder = PACKAGE / "report" / "templates"
         return sorted(str(path.relative_to(self.root)) for path in folder.iterdir())
 
     def papers(self) -> list[str]:
-        """The papers' files."""
+        """Return the papers' files."""
         folder = self.root / "config" / "papers"
         return [f"config/papers/{path.name}" for path in sorted(folder.glob("*.yaml"))]
 
@@ -271,8 +346,8 @@ class Layout:
 LARGEST = 1e9  # of a number in the settings
 
 
-def _reasonable(value: Any, where: str, key: str = "") -> None:
-    """Refuse numbers that no setting has: a slip that would train for years.
+def _check_numbers(value: Any, where: str, key: str = "") -> None:
+    """Reject numbers that no setting has: a typing error that would train for years.
 
     Raises
     ------
@@ -281,22 +356,9 @@ def _reasonable(value: Any, where: str, key: str = "") -> None:
     """
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            _reasonable(inner, where, f"{key}.{name}" if key else str(name))
+            _check_numbers(inner, where, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list | tuple):
         for inner in value:
-            _reasonable(inner, where, key)
+            _check_numbers(inner, where, key)
     elif isinstance(value, int | float) and abs(value) > LARGEST:
         raise ReproodError(f"{where}: {key} is {value:.3g}; no setting is larger than {LARGEST:g}: correct it.")
-
-
-def layered(*settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings over settings; a layer that names another network leaves no option of the one below."""
-    backbone: dict[str, Any] = {}
-    for layer in settings:
-        own = layer.get("backbone") or {}
-        if not isinstance(own, Mapping):
-            raise ReproodError(f"The setting backbone is {own!r}; expected a mapping with the name of a network.")
-        other = "name" in own and own["name"] != backbone.get("name")
-        backbone = dict(own) if other else merged(backbone, own)
-    found = merged(*settings)
-    return {**found, "backbone": backbone} if backbone else found

@@ -1,4 +1,4 @@
-"""What the Snakefile asks: the parameters of every job, as text, and how jobs are run. No torch, no work done here."""
+"""The parameters of every job as text, and how jobs are run, for the Snakefile. Nothing here imports torch."""
 
 import json
 import shlex
@@ -14,24 +14,25 @@ from reprood.core.gpus import usable_gpus
 from reprood.core.process import CHECKPOINT_SECONDS, DEVICE, MIRRORS, OFFLINE
 from reprood.core.registry import module_name
 from reprood.images.registry import corruption_module, style_module
+from reprood.pipeline.definitions import layered
 from reprood.pipeline.fingerprint import code_hash
-from reprood.pipeline.layout import Layout, layered, once
+from reprood.pipeline.layout import Layout, once
 from reprood.pipeline.outputs import MODEL_FILES as MODEL_FILES
 from reprood.pipeline.outputs import SPLIT_FILES as SPLIT_FILES
 from reprood.pipeline.outputs import STUDY_FILES as STUDY_FILES
 
 
 class Plan(Layout):
-    """Every question the rules have about a suite on a catalogue, answered from the configuration; see `Layout`."""
+    """The parameters of the rules for a suite on a catalogue; see `Layout`."""
 
     # Parameters of the rules: each is ONE text, because Snakemake compares parameters as a set of values.
 
     def dataset_parameters(self, dataset: str) -> str:
-        """The catalogue entry."""
+        """Return the catalogue entry."""
         return canonical_json(self.catalogue[dataset].model_dump(mode="json"))
 
     def split_parameters(self, benchmark: str, split: str) -> str:
-        """Source rows, preparation and role of a benchmark's split."""
+        """Return source rows, preparation and role of a benchmark's split."""
         record = self.benchmark(benchmark)
         noise = record.label_noise if split == "train" else None
         return canonical_json(
@@ -56,41 +57,29 @@ class Plan(Layout):
         return code_hash("reprood.data.corrupt", *map(corruption_module, names))
 
     def corrupted_parameters(self, benchmark: str) -> str:
-        """Which corruptions, how strong, of how many images."""
+        """Return which corruptions are applied, how strong, and to how many images."""
         made = self.benchmark(benchmark).corruption
         return canonical_json({} if made is None else made.model_dump(mode="json", exclude={"baseline"}))
 
     def lint_parameters(self, benchmark: str) -> str:
-        """What the linter looks at."""
+        """Return what the linter checks."""
         keys = {"title", "note", "preparation", "train", "validation", "test", "ood", "auxiliary", "allow"}
         record = self.benchmark(benchmark).model_dump(mode="json", include=keys)
         return canonical_json({"name": benchmark, **record, "evaluations": ["classification"]})
 
     @once
     def benchmark_parameters(self, benchmark: str) -> str:
-        """The benchmark's record, without what only training and prediction use."""
+        """Return the benchmark's record without what only training and prediction use."""
         record = self.benchmark(benchmark).model_dump(mode="json", exclude={"settings", "detectors"})
         return canonical_json({"name": benchmark, **record})
 
     def train_parameters(self, benchmark: str, method: str, seed: int) -> str:
-        """Everything a training job is told."""
-        settings = {key: value for key, value in self._layers(benchmark, method).items() if key != "backbone"}
-        return canonical_json(
-            {
-                "benchmark": benchmark,
-                "method": method,
-                "seed": seed,
-                "suite_seed": self.suite.suite_seed,
-                "use": self.arm(method).use,
-                "settings": settings,
-                "backbone": self.backbone(benchmark, method),
-                "precision": self.suite.precision,
-                "auxiliary": list(self.benchmark(benchmark).auxiliary),
-            }
-        )
+        """Return all settings of a training."""
+        names = {"benchmark": benchmark, "method": method, "seed": seed}
+        return canonical_json(names | self.run_settings(benchmark, method))
 
     def example_records(self, benchmark: str) -> str:
-        """The training record of each method of a benchmark (first seed)."""
+        """Return the training settings of each method of a benchmark (first seed)."""
         firsts = {method: seed for name, method, seed in reversed(self.jobs) if name == benchmark}
         records = {
             method: json.loads(self.train_parameters(benchmark, method, seed)) for method, seed in firsts.items()
@@ -109,7 +98,7 @@ class Plan(Layout):
 
     @once
     def predict_parameters(self, benchmark: str, method: str) -> str:
-        """Detectors with their options, the splits in order, and what else is asked of the model."""
+        """Return detectors with their options, the splits in order, and what else is computed with the model."""
         record = self.benchmark(benchmark).model_dump(
             mode="json", include={"evaluations", "corruption", "attacks", "occlusion"}
         )
@@ -120,7 +109,7 @@ class Plan(Layout):
         return canonical_json({"detectors": self.benchmark(benchmark).detectors, "splits": splits, **record})
 
     def study_parameters(self, name: str) -> str:
-        """Everything a study is told."""
+        """Return all settings of a study."""
         study = self.suite.studies[name]
         named = bool(study.benchmark)
         layers = layered(self.suite.settings, self.benchmark(study.benchmark).settings) if named else {}
@@ -135,6 +124,7 @@ class Plan(Layout):
                 "methods": list(study.methods),
                 "backbone": dict(layers.get("backbone") or {}),
                 "auxiliary": list(self.benchmark(study.benchmark).auxiliary) if named else [],
+                "folders": self.folders.model_dump(mode="json", exclude_defaults=True) if named else {},
             }
         )
 
@@ -158,15 +148,17 @@ class Plan(Layout):
         return code_hash(*self.drawing_entries(name))
 
     def drawing_parameters(self, name: str) -> str:
-        """The module that draws a study."""
+        """Return the module that draws a study."""
         return self.suite.studies[name].use
 
     @once
     def suite_parameters(self) -> str:
-        """What the audit and the report need to know of the suite (not its runs' settings)."""
-        suite = self.suite.model_dump(mode="json", exclude={"settings"})
-        # in the suite's own order, which is the order of the tables
-        return json.dumps({"name": Path(self.settings.suite).stem, **suite}, separators=(",", ":"), ensure_ascii=False)
+        """Return what the audit and the report need to know of the suite (not its runs' settings)."""
+        suite = self.suite.model_dump(mode="json", exclude={"settings", "name", "folders"})
+        folders = self.folders.model_dump(mode="json", exclude_defaults=True)
+        record = {"name": self.name, **suite, "folders": folders}
+        # In the suite's own order, which is the order of the tables.
+        return json.dumps(record, separators=(",", ":"), ensure_ascii=False)
 
     def entries_of(self, benchmark: str, method: str, *entries: str) -> tuple[str, ...]:
         """Return the entries of a run's fingerprint: the given ones, the method's module and the network's module."""
@@ -179,7 +171,7 @@ class Plan(Layout):
         return code_hash(*self.entries_of(benchmark, method, *entries))
 
     def shell_prefix(self) -> str:
-        """Puts this Python's folder first on PATH and passes on how to run (not what): neither is a trigger."""
+        """Put this Python first on PATH and export how to run (not what to run): neither is a trigger."""
         values = {
             MIRRORS: "\n".join(self.settings.mirrors),
             OFFLINE: "1" if self.settings.offline else "",
@@ -191,18 +183,18 @@ class Plan(Layout):
         return f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; {exports}"
 
     def signing_option(self) -> str:
-        """How a release is signed, as text for a shell; empty without a key."""
+        """Return the option that signs a release, as text for a shell; empty without a key."""
         key = self.settings.signing_key
         return f"--sign {shlex.quote(key)}" if key else ""
 
     def gpus(self) -> int:
-        """GPUs that a training asks for: 1 when it will use one, else 0 (seen without importing torch)."""
+        """Return the GPUs that a training requests: 1 if it will use one, else 0 (found without importing torch)."""
         device = self.settings.device
         return 1 if device == "cuda" or usable_gpus(device) else 0
 
 
 def code(*entries: str) -> Callable[[Any], str]:
-    """A parameter function: the fingerprint of modules whose names may hold wildcards."""
+    """Return a parameter function: the fingerprint of modules whose names may contain wildcards."""
 
     def fingerprint(wildcards: Any) -> str:
         return code_hash(*(entry.format(**wildcards) for entry in entries))
@@ -211,7 +203,7 @@ def code(*entries: str) -> Callable[[Any], str]:
 
 
 def environment(*packages: str) -> str:
-    """Public versions of the packages a result depends on, as one text."""
+    """Return public versions of the packages that a result depends on, as one text."""
     return "; ".join(f"{package} {_version(package)}" for package in packages)
 
 

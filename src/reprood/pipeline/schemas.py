@@ -1,4 +1,4 @@
-"""JSON schemas of the configuration: `python -m reprood.pipeline.schemas` writes workflow/schemas/."""
+"""JSON schemas of the configuration; `python -m reprood.pipeline.schemas` writes them to workflow/schemas/."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ FOLDER = Path("workflow/schemas")
 
 
 def schemas() -> dict[str, Any]:
-    """Schema by file name: what `config/config.yaml`, a suite, a paper and a catalogue entry may hold."""
+    """Return the schemas of `config/config.yaml`, a suite, a paper and a catalogue entry by file name."""
     return {
         "config.schema.json": Settings.model_json_schema(),
         "suite.schema.json": Suite.model_json_schema(),

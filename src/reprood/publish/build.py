@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reprood.audit.papers import load_papers
+from reprood.config.folders import Folders
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file, write_json
 from reprood.publish.bill import bill_of
@@ -24,6 +25,7 @@ from reprood.publish.contents import (
     copied,
     figures,
     fingerprints,
+    in_checkout,
     suite_record,
 )
 from reprood.publish.crate import describe
@@ -73,22 +75,27 @@ def build_release(
     """
     name, record = suite_record(json.loads(suite))
     stored = f"config/suites/{name}.yaml"
-    origin = {stored: source} if source is not None else {}
     files = copied(name, record, root)
-    missing = [path for path in files if not origin.get(path, root / path).is_file()]
+
+    def origin(path: str) -> Path:
+        return source if source is not None and path == stored else root / in_checkout(path, name, record.folders)
+
+    missing = [path for path in files if not origin(path).is_file()]
     if missing:
         raise ReproodError(
-            f"{len(missing)} of {len(files)} files to publish do not exist, the first is {missing[0]}; "
+            f"{len(missing)} of {len(files)} files to publish do not exist, the first is {origin(missing[0])}; "
             "run `snakemake --cores all` first."
         )
-    files += figures(record, root)
+    files += figures(name, record, root)
     built = out.with_name(f".{out.name}.part")
     shutil.rmtree(built, ignore_errors=True)
     for path in files:
         (built / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(origin.get(path, root / path), built / path)
+        shutil.copyfile(origin(path), built / path)
     log(f"{len(files)} files copied")
-    (built / SUITE).write_text(suite + "\n", encoding="utf-8")
+    record = record.model_copy(update={"folders": Folders()})  # a release holds one suite: plain names
+    text = json.dumps({**json.loads(suite), "folders": {}}, separators=(",", ":"), ensure_ascii=False)
+    (built / SUITE).write_text(text + "\n", encoding="utf-8")
     paths = Paths(built)
     papers = load_papers(paths.papers())
     write_report(

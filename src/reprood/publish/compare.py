@@ -1,7 +1,8 @@
 """Compare two releases: which verdicts and metrics changed, and whether by more than noise."""
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from scipy import stats
 
 from reprood.audit.decide import LEVEL, holm
 from reprood.evaluate.table import read_metrics
-from reprood.publish.contents import Paths
 from reprood.publish.unpack import opened
 from reprood.report.claims import KEY, read_verdicts
 
@@ -87,14 +87,14 @@ class Comparison:
 
 
 def _verdicts(folder: Path) -> pd.DataFrame:
-    table = read_verdicts(Paths(folder).verdicts)
+    table = read_verdicts(folder / "verdicts.csv")
     table["benchmark"] = table["benchmark"].fillna("")
     table.index = pd.Index([f"{p}/{c}" + (f" on {b}" if b else "") for p, c, b in table[KEY].itertuples(index=False)])
     return table
 
 
 def compare(first: Path, second: Path) -> Comparison:
-    """Compare the verdicts and metrics of two releases (folders or zip archives) or checkouts with results.
+    """Compare the verdicts and metrics of two releases (folders or zip archives) or folders of results.
 
     Raises
     ------
@@ -106,8 +106,16 @@ def compare(first: Path, second: Path) -> Comparison:
 
 
 def _results(path: Path) -> AbstractContextManager[Path]:
-    """Return a folder as it is (a checkout may hold links), an archive unpacked."""
-    return nullcontext(path) if path.is_dir() else opened(path)
+    """Return the folder with verdicts and metrics: of a release (an archive is unpacked), or a suite's own."""
+    if path.is_dir():
+        return nullcontext(path if (path / "verdicts.csv").is_file() else path / "results")
+    return _unpacked(path)
+
+
+@contextmanager
+def _unpacked(archive: Path) -> Iterator[Path]:
+    with opened(archive) as folder:
+        yield folder / "results"
 
 
 def _compare(first: Path, second: Path) -> Comparison:
@@ -125,7 +133,7 @@ def _compare(first: Path, second: Path) -> Comparison:
         changed.append(Change(str(claim), (x["verdict"], y["verdict"]), (x["effect"], y["effect"]), noise))
     changed.sort(key=lambda change: (change.verdicts[0] == change.verdicts[1], not change.beyond_noise))
     alone = [tuple(str(claim) for claim in one.index.difference(other.index)) for one, other in ((a, b), (b, a))]
-    metrics = compare_metrics(*(read_metrics(Paths(folder).results / "metrics.csv") for folder in (first, second)))
+    metrics = compare_metrics(*(read_metrics(folder / "metrics.csv") for folder in (first, second)))
     return Comparison(tuple(changed), same, alone[0], alone[1], metrics)
 
 

@@ -1,4 +1,4 @@
-"""What a published release holds, and where. Its paths are those of a checkout, so that its commands work there too."""
+"""What a published release holds, and where; a release is of one suite, whose name its paths leave out."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from reprood.config.folders import Folders
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file
@@ -26,6 +27,7 @@ RUN_FILES = ("predictions.parquet", "metrics.csv", "history.csv", "run.json", "m
 RESULTS = ("metrics.csv", "metrics.parquet", "summary.json", "verdicts.csv", "plots.csv")
 ROOT_FILES = (
     "Snakefile",
+    "workflow/Snakefile",
     "LICENSE",
     "CITATION.cff",
     "requirements.lock",
@@ -117,18 +119,36 @@ def copied(name: str, suite: Suite, root: Path) -> list[str]:
     return list(dict.fromkeys(paths.name_of(file) for file in files))
 
 
-def figures(suite: Suite, root: Path) -> list[str]:
+def in_checkout(path: str, name: str, folders: Folders) -> str:
+    """Return where a checkout has a file of a release of the suite `name`.
+
+    Examples
+    --------
+    >>> in_checkout("results/metrics.csv", "quick", Folders())
+    'results/quick/metrics.csv'
+    """
+    top, *parts = path.split("/")
+    if top in ("results", "reports"):
+        return "/".join((top, name, *parts))
+    if top == "runs":
+        benchmark, method, seed, file = parts
+        return f"runs/{folders.file(benchmark, method, seed, file)}"
+    if top == "data":
+        _, benchmark, *rest = parts
+        return "/".join(("data/benchmarks", folders.benchmark(benchmark), *rest))
+    return path
+
+
+def figures(name: str, suite: Suite, root: Path) -> list[str]:
     """Return the drawn figures as SVG, except those that show images, which may be of others' data sets."""
-    paths = Paths(root)
-    folder = paths.reports / "figures"
-    files = [
-        folder / benchmark / f"{kind}.svg"
+    names = [
+        f"reports/figures/{benchmark}/{kind}.svg"
         for benchmark in benchmarks_of(suite)
         for kind in figures_of(suite.benchmarks[benchmark])
     ]
-    files += [folder / "studies" / f"{name}.svg" for name in suite.studies]
-    drawn = [file for file in files if file.is_file()]
-    return [paths.name_of(file) for file in drawn if "<image" not in file.read_text(encoding="utf-8")]
+    names += [f"reports/figures/studies/{study}.svg" for study in suite.studies]
+    drawn = {path: root / in_checkout(path, name, suite.folders) for path in names}
+    return [path for path, file in drawn.items() if file.is_file() and "<image" not in file.read_text(encoding="utf-8")]
 
 
 def benchmarks_of(suite: Suite) -> list[str]:
@@ -159,11 +179,10 @@ def suite_record(text: Mapping[str, Any]) -> tuple[str, Suite]:
     """
     if not isinstance(text, Mapping) or not isinstance(text.get("name"), str):
         raise ReproodError(f"{SUITE} is not a record of a suite with its name; publish the results again.")
-    record = dict(text)
-    name = record.pop("name")
+    name = text["name"]
     if not name.isprintable() or not name or "/" in name or name.startswith(".") or len(name) > 200:
         raise ReproodError(f"{SUITE}: the name of the suite is {name[:40]!r}; expected a plain name.")
     try:
-        return name, Suite.model_validate(record)
+        return name, Suite.model_validate(text)
     except ValidationError as error:
         raise ReproodError(explain_validation(error, SUITE)) from error

@@ -86,7 +86,7 @@ def rerun(
     suite = paths.suite_file(paths.suite()[0]).resolve()
     plan = Plan({"suite": str(suite)}, root)
     for benchmark in dict.fromkeys(job[0] for job in jobs):
-        _require_same_data(folder, root, suite, benchmark)
+        _require_same_data(folder, root / plan.data_folder(benchmark), suite, benchmark)
     reruns = []
     for job in jobs:
         reruns.append(_rerun_one(folder, root, plan, job))
@@ -94,10 +94,10 @@ def rerun(
     return reruns
 
 
-def _require_same_data(folder: Path, root: Path, suite: Path, benchmark: str) -> None:
+def _require_same_data(folder: Path, data: Path, suite: Path, benchmark: str) -> None:
     """Raise ReproodError unless the release's splits are in the checkout, with the same contents."""
     for stated in sorted(Paths(folder).benchmark(benchmark).glob("*/meta.json")):
-        here = root / stated.relative_to(folder)
+        here = data / stated.parent.name / stated.name
         if not here.is_file():
             raise ReproodError(
                 f"{here.parent} is missing; build the data of this release first: "
@@ -120,7 +120,7 @@ def _rerun_one(folder: Path, root: Path, plan: Plan, job: tuple[str, str, int]) 
     name = f"{benchmark}/{method}/{seed}"
     stated = Paths(folder).run(benchmark, method, seed)
     record = read_json(stated / "run.json")
-    data = Paths(root).benchmark(benchmark)
+    data = root / plan.data_folder(benchmark)
     requested = json.loads(plan.predict_parameters(benchmark, method))
     with tempfile.TemporaryDirectory(prefix="reprood-") as temporary:
         out, state = Path(temporary) / "run", Path(temporary) / "state"

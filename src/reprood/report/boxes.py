@@ -20,7 +20,7 @@ TRUE, FOUND = "#56B4E9", "#E69F00"
 
 def boxes(results: BenchmarkResults, data: Path) -> Figure:
     """A row a method, a column a test image: the true box, and that of the map of the predicted class (first seed)."""
-    stored = load_split(data / "benchmarks" / results.name / "test")
+    stored = load_split(results.data_path(data, "test"))
     rows = shown_rows(np.asarray(stored.labels), COUNT)
     figure = new_figure(7.2, 0.92 * len(results.methods) + 0.1)
     axes = figure.subplots(len(results.methods), len(rows), squeeze=False)

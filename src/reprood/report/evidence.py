@@ -59,10 +59,11 @@ def metric_rows(
     rows = rows.assign(side=side)
     gate = everything[everything["metric"] == GATE]
     rows = pd.concat([rows, gate[gate["value"] == 0].assign(side=side)])
-    runs = [(results.name, method, int(seed)) for seed in rows["seed"]]
+    seeds = [int(seed) for seed in rows["seed"]]
+    files = [results.suite.folders.file(results.name, method, seed, "predictions.parquet") for seed in seeds]
     rows = rows.assign(
-        predictions=[f"runs/{b}/{m}/{s}/predictions.parquet" for b, m, s in runs],
-        sha256=[hashes[run] for run in runs],
+        predictions=[f"runs/{file}" for file in files],
+        sha256=[hashes[results.name, method, seed] for seed in seeds],
     )
     return rows[["side", *(name for name in rows.columns if name != "side")]]
 

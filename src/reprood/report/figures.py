@@ -166,9 +166,9 @@ def auroc(results: BenchmarkResults) -> Figure:
 
 def examples(results: BenchmarkResults) -> Figure:
     """What the methods do to the same training images."""
-    path = results.runs / results.name / "examples.npz"
-    if not path.is_file():
-        raise ReproodError(f"{path} does not exist; run the rule that draws the examples first.")
+    path = results.examples
+    if path is None or not path.is_file():
+        raise ReproodError(f"The file of examples ({path}) does not exist; run the rule `examples` first.")
     with np.load(path, allow_pickle=False) as archive:
         shown = {name: archive[name] for name in archive.files}
     rows = ["original", *(m for m in results.methods if m in shown)]

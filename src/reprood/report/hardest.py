@@ -124,7 +124,7 @@ def hardest_images(results: BenchmarkResults, data: Path) -> Figure:
     found = hardest(results, method)
     figure = new_figure(7.2, 2.35)
     axes = figure.subplots(2, COUNT, squeeze=False)
-    splits = {name: load_split(data / "benchmarks" / results.name / name) for name in {one.split for one in found}}
+    splits = {name: load_split(results.data_path(data, name)) for name in {one.split for one in found}}
     for axis in axes.ravel():
         axis.set_axis_off()
     for line, kind in enumerate((REJECTED, ACCEPTED)):

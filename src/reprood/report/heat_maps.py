@@ -25,7 +25,7 @@ def heat_maps(results: BenchmarkResults, data: Path) -> Figure:
     splits = ("test", *results.benchmark.ood)
     images, rows, start = [], [], 0
     for split in splits:
-        stored = load_split(data / "benchmarks" / results.name / split)
+        stored = load_split(results.data_path(data, split))
         count = GOOD if split == "test" else -(-BAD // len(results.benchmark.ood))
         chosen = shown_rows(np.asarray(stored.extras["source_label"]), count)
         images += [np.array(stored.images[row]) for row in chosen]

@@ -1,5 +1,6 @@
 """Execute a notebook and render it: one HTML file that needs no network."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,19 @@ from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path
 
 
-def render(notebook: Path, out: Path) -> None:
+def render(notebook: Path, out: Path, parameters: Mapping[str, str]) -> None:
     """Run every cell in the notebook's folder and write the page.
+
+    Parameters
+    ----------
+    notebook, out : Path
+    parameters : mapping
+        Replaces the assignments in the cell with the tag `parameters`.
 
     Raises
     ------
     ReproodError
-        When the file is no notebook or a cell fails; names the error.
+        When the file is not a notebook, has no such cell, or a cell fails; names the error.
     """
     library: Any = nbformat  # neither package is typed
     make_runner: Any = ExecutePreprocessor
@@ -26,6 +33,10 @@ def render(notebook: Path, out: Path) -> None:
         content = library.read(notebook, as_version=4)
     except (OSError, library.reader.NotJSONError, library.ValidationError) as error:
         raise ReproodError(f"{notebook} is not a readable notebook ({error}).") from error
+    tagged = [cell for cell in content.cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(tagged) != 1:
+        raise ReproodError(f"{notebook} must have one cell with the tag 'parameters'; it has {len(tagged)}.")
+    tagged[0].source = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
     # What one cell prints is one output, whenever the kernel happens to send it.
     runner = make_runner(timeout=600, kernel_name="python3", resources={}, coalesce_streams=True)
     try:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,16 @@ from reprood.report.tables import (
     study_table,
 )
 
+
+@dataclass(frozen=True)
+class Links:
+    """Where the pages find the folders of results and of runs, relative to the report's folder."""
+
+    results: str
+    runs: str
+
+
+RELEASE_LINKS = Links("../results", "../runs")
 TEMPLATES = Path(__file__).parent / "templates"
 SIZE = re.compile(r'<svg[^>]*? width="([0-9.]+)pt" height="([0-9.]+)pt"')
 CAPTIONS = {
@@ -123,7 +134,7 @@ def _benchmark(results: BenchmarkResults, data: Path, figures: Path) -> dict[str
         ],
         "runs": runs_of(results),
         "data": data_of(results, data),
-        "lint": checked(data / "benchmarks" / results.name / "lint.json", LintRecord),
+        "lint": checked(results.data_path(data, "lint.json"), LintRecord),
     }
 
 
@@ -181,9 +192,10 @@ def write_report(
     figures: Path,
     defects: Path,
     out: Path,
+    links: Links = RELEASE_LINKS,
     notebooks: Sequence[str] = (),
 ) -> list[str]:
-    """Write all pages and give their names, those of `kinds.page_names`.
+    """Write all pages and return their names, those of `contents.page_names`.
 
     Parameters
     ----------
@@ -196,7 +208,9 @@ def write_report(
     defects : Path
         defects.yaml.
     out : Path
-        The report's folder; links are relative to it.
+        The report's folder.
+    links : Links
+        From there to the results and runs.
     notebooks : sequence of str
         Links to rendered notebooks.
     """
@@ -214,7 +228,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(suite=suite, all_papers=papers, plural=words.plural)
+    environment.globals.update(suite=suite, all_papers=papers, plural=words.plural, links=links)
     written: list[str] = []
 
     evidence = write_evidence(judged, benchmarks, results, suite, studies, out)

@@ -8,6 +8,8 @@ from reprood.core.files import sha256_file
 from reprood.report.records import ModelRecord, SplitRecord, checked
 from reprood.report.results import BenchmarkResults
 
+LINKED = ("predictions.parquet", "metrics.csv", "run.json")  # files of a run that its page links to
+
 
 def runs_of(results: BenchmarkResults) -> list[dict[str, Any]]:
     """One record a run: what was trained, on what, for how long, and where its files are."""
@@ -15,7 +17,7 @@ def runs_of(results: BenchmarkResults) -> list[dict[str, Any]]:
     for method in results.methods:
         for seed in results.seeds(method):
             facts = results.facts(method, seed)
-            model = checked(results.folder(method, seed) / "model.json", ModelRecord)
+            model = checked(results.file(method, seed, "model.json"), ModelRecord)
             told = results.predictions(method)[results.seeds(method).index(seed)].facts
             phases = facts["phases"]
             found.append(
@@ -36,8 +38,8 @@ def runs_of(results: BenchmarkResults) -> list[dict[str, Any]]:
                     "data": facts["data"]["train"][:12],
                     "skipped": "; ".join(f"{k}: {v}" for k, v in told.get("skipped", {}).items()),
                     "steps": "; ".join(f"{k} {v['epsilon']:g}" for k, v in told["fitted"].items() if "epsilon" in v),
-                    "predictions": sha256_file(results.folder(method, seed) / "predictions.parquet")[:12],
-                    "folder": f"../runs/{results.name}/{method}/{seed}",
+                    "predictions": sha256_file(results.file(method, seed, "predictions.parquet"))[:12],
+                    "files": {name: results.suite.folders.file(results.name, method, seed, name) for name in LINKED},
                 }
             )  # fmt: skip
     return found
@@ -53,7 +55,7 @@ def data_of(results: BenchmarkResults, data: Path) -> list[dict[str, Any]]:
     """One record a split: data set, role, source, licence and content hash."""
     found = []
     for split in results.benchmark.splits():
-        meta = checked(data / "benchmarks" / results.name / split / "meta.json", SplitRecord)
+        meta = checked(results.data_path(data, split) / "meta.json", SplitRecord)
         files = meta["source"]["files"]
         kind = "drawn here" if not files else ", ".join(sorted({f["from"] for f in files}))
         status = ", ".join(sorted({f["digest_status"] for f in files})) or "generated"

@@ -60,11 +60,14 @@ class BenchmarkResults:
     suite : Suite
     runs : Path
         Folder of all runs.
+    examples : Path or None
+        File of augmented images, for the figure that shows them.
     """
 
     name: str
     suite: Suite
     runs: Path
+    examples: Path | None = None
 
     @property
     def benchmark(self) -> Benchmark:
@@ -100,13 +103,17 @@ class BenchmarkResults:
         """A method's name for readers."""
         return self.suite.methods[method].label
 
-    def folder(self, method: str, seed: int) -> Path:
-        """A run's folder."""
-        return self.runs / self.name / method / str(seed)
+    def file(self, method: str, seed: int, name: str) -> Path:
+        """Return the path of a run's file."""
+        return self.runs / self.suite.folders.file(self.name, method, seed, name)
+
+    def data_path(self, data: Path, name: str) -> Path:
+        """Return the path of a split or file of the benchmark's data, below the folder of all data."""
+        return data / "benchmarks" / self.suite.folders.benchmark(self.name) / name
 
     def history(self, method: str) -> list[pd.DataFrame]:
         """history.csv of each seed."""
-        return [read_history(self.folder(method, seed) / "history.csv") for seed in self.seeds(method)]
+        return [read_history(self.file(method, seed, "history.csv")) for seed in self.seeds(method)]
 
     @cached_property
     def _loaded(self) -> dict[str, list[Predictions]]:
@@ -115,14 +122,14 @@ class BenchmarkResults:
     def predictions(self, method: str) -> list[Predictions]:
         """Predictions of each seed."""
         if method not in self._loaded:
-            paths = [self.folder(method, seed) / "predictions.parquet" for seed in self.seeds(method)]
+            paths = [self.file(method, seed, "predictions.parquet") for seed in self.seeds(method)]
             self._loaded[method] = [load_predictions(path) for path in paths]
         return self._loaded[method]
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
         """The tidy metrics of all runs."""
-        paths = [self.folder(m, s) / "metrics.csv" for m in self.methods for s in self.seeds(m)]
+        paths = [self.file(m, s, "metrics.csv") for m in self.methods for s in self.seeds(m)]
         return pd.concat([read_metrics(path) for path in paths], ignore_index=True)
 
     def values(self, method: str, metric: str, split: str = "test", score: str = "-") -> np.ndarray:
@@ -256,8 +263,7 @@ class BenchmarkResults:
 
     def facts(self, method: str, seed: int) -> dict[str, Any]:
         """run.json of a run."""
-        path = self.folder(method, seed) / "run.json"
-        return checked(path, RunRecord)
+        return checked(self.file(method, seed, "run.json"), RunRecord)
 
 
 def interval_of(found: Replicates) -> Interval:

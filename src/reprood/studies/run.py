@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from reprood.config.folders import Folders
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path
 from reprood.data.arrays import write_npz
@@ -62,11 +63,14 @@ def run_study(
     problem, models, configs = None, {}, {}
     if benchmark:
         auxiliary = tuple(settings["auxiliary"])
-        folders = {split: data / benchmark / split for split in ("train", "validation", "test", *auxiliary)}
+        folders = Folders.model_validate(settings["folders"])
+        trained = data / folders.trained(benchmark)
+        splits = {split: trained / split for split in ("train", "validation", "test", *auxiliary)}
         task = {"benchmark": benchmark, "method": name, "backbone": settings["backbone"]}
-        problem = load_problem(folders, lambda channels: network(task, channels), where, auxiliary=auxiliary)
+        problem = load_problem(splits, lambda channels: network(task, channels), where, auxiliary=auxiliary)
         for method in settings["methods"]:
-            loaded = {seed: load_model(runs / benchmark / method / str(seed), where) for seed in seeds}
+            paths = {seed: runs / folders.file(benchmark, method, seed, "model.json") for seed in seeds}
+            loaded = {seed: load_model(path.parent, where) for seed, path in paths.items()}
             models[method] = {seed: model for seed, (model, *_) in loaded.items()}
             configs[method] = next(iter(loaded.values()))[3]
     context = Context(name, seeds, where, problem, models, configs, settings["suite_seed"], state)

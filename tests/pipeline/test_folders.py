@@ -1,0 +1,212 @@
+"""Folders of suites: an experiment never overwrites a reproduction, and shares what is equal."""
+
+import copy
+import itertools
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reprood.config.folders import Folders, plain_name
+from reprood.config.load import load_suite
+from reprood.core.errors import ReproodError
+from reprood.core.files import canonical_json
+from reprood.core.names import MODEL_FILES
+from reprood.pipeline.definitions import benchmark_definition, run_settings, training_definition
+from reprood.pipeline.layout import committed_suites
+from reprood.pipeline.plan import Plan
+
+ROOT = Path(__file__).resolve().parents[2]
+SMOKE = yaml.safe_load((ROOT / "config" / "suites" / "smoke.yaml").read_text())
+BENCHMARK = "smoke_letters"
+GAUSSIAN = {"dataset": "gaussian_noise", "split": "test", "limit": 50, "shift": "noise"}
+
+
+def experiment(tmp_path, change=lambda suite: None, name="experiment.yaml") -> Plan:
+    suite = copy.deepcopy(SMOKE)
+    change(suite)
+    path = tmp_path / name
+    path.write_text(yaml.safe_dump(suite, sort_keys=False))
+    return Plan({"suite": str(path)}, ROOT)
+
+
+def outputs(plan: Plan) -> set[str]:
+    """Everything that the suite's jobs write, but the data sets that all suites share."""
+    splits = {
+        path
+        for name in plan.benchmarks
+        for place in (plan.folders.benchmark, plan.folders.trained)
+        for path in plan.data_files(place(name), plan.benchmark(name).splits())
+    }
+    runs = plan.runs(*MODEL_FILES, "predictions.parquet", "metrics.csv")
+    own = [*plan.summaries(), *plan.figure_files(), *plan.table_files(), *plan.examples(), *plan.study_files("v")]
+    return {*splits, *runs, *own}
+
+
+def definitions(suite) -> dict[str, str]:
+    """What decides the content of each folder, by its name."""
+    found = {f"{name} trained": training_definition(record) for name, record in suite.benchmarks.items()}
+    found |= {name: benchmark_definition(record) for name, record in suite.benchmarks.items()}
+    pairs = {(benchmark, method) for benchmark, method, _ in suite.jobs()}
+    return found | {"/".join(pair): canonical_json(run_settings(suite, *pair)) for pair in pairs}
+
+
+def test_committed_suites_agree_wherever_they_share_a_folder():
+    known = {path.stem: definitions(load_suite(path.stem, ROOT)) for path in committed_suites(ROOT)}
+    assert len(known) > 3
+    shared = 0
+    for (first, one), (second, other) in itertools.combinations(known.items(), 2):
+        for name in one.keys() & other.keys():
+            assert one[name] == other[name], f"{first} and {second} define {name} differently"
+            shared += 1
+    assert shared, "cifar10 and paper have benchmarks in common"
+
+
+@pytest.mark.parametrize("suite", ["smoke", "config/suites/smoke.yaml"])
+def test_a_committed_suite_has_plain_folders(suite, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    plan = Plan({"suite": suite}, ROOT)
+    assert plan.folders == Folders()
+    assert plan.results == "results/smoke"
+    assert plan.reports == "reports/smoke"
+
+
+def test_no_two_committed_suites_share_results():
+    plans = [Plan({"suite": path.stem}, ROOT) for path in committed_suites(ROOT)]
+    for first, second in itertools.combinations(plans, 2):
+        assert not {*first.summaries(), *first.figure_files()} & {*second.summaries(), *second.figure_files()}
+
+
+def test_an_equal_suite_shares_all_runs_but_no_results(tmp_path):
+    plan, smoke = experiment(tmp_path), Plan({"suite": "smoke"}, ROOT)
+    assert plan.runs("model.json", "predictions.parquet") == smoke.runs("model.json", "predictions.parquet")
+    assert plan.results == "results/experiment"
+    assert not {*plan.summaries(), *plan.examples()} & {*smoke.summaries(), *smoke.examples()}
+
+
+def test_the_name_of_a_committed_suite_does_not_take_its_results(tmp_path):
+    assert experiment(tmp_path, name="smoke.yaml").results == "results/smoke~own"
+
+
+def test_a_name_that_no_folder_can_have_is_refused(tmp_path):
+    with pytest.raises(ReproodError, match="file name must consist of letters"):
+        experiment(tmp_path, name="my suite.yaml")
+
+
+def set_at(*path, value):
+    def change(suite):
+        for key in path[:-1]:
+            suite = suite[key]
+        suite[path[-1]] = value
+
+    return change
+
+
+def new_arm(suite):
+    suite["methods"]["erm_smooth"] = {"use": "erm", "label": "CE, smoothed", "set": {"label_smoothing": 0.1}}
+    suite["runs"].append({"benchmark": BENCHMARK, "methods": ["erm_smooth"]})
+
+
+SETTING = set_at("methods", "cutmix", "set", value={"alpha": 0.5})
+OOD = set_at("benchmarks", BENCHMARK, "ood", "gaussian", value=GAUSSIAN)
+CHANGES = {
+    # what changes: (whose models, whose predictions) are the experiment's own, as (benchmark, method)
+    "an OOD set": (OOD, lambda b, m: False, lambda b, m: b == BENCHMARK),
+    "an attack": (
+        set_at("benchmarks", "smoke_robust", "attacks", "weak", value={"kind": "fgsm", "eps": 0.01}),
+        lambda b, m: False,
+        lambda b, m: b == "smoke_robust",
+    ),
+    "training data": (
+        set_at("benchmarks", BENCHMARK, "train", "limit", value=60),
+        lambda b, m: b == BENCHMARK,
+        lambda b, m: b == BENCHMARK,
+    ),
+    "test data": (
+        set_at("benchmarks", BENCHMARK, "test", "limit", value=60),
+        lambda b, m: b == BENCHMARK,
+        lambda b, m: b == BENCHMARK,
+    ),
+    "label noise": (
+        set_at("benchmarks", BENCHMARK, "label_noise", value={"kind": "uniform", "strength": 0.2}),
+        lambda b, m: b == BENCHMARK,
+        lambda b, m: b == BENCHMARK,
+    ),
+    "a method's setting": (SETTING, lambda b, m: m == "cutmix", lambda b, m: m == "cutmix"),
+    "settings of all": (
+        set_at("settings", "training", "epochs", value=3),
+        lambda b, m: True,
+        lambda b, m: True,
+    ),
+    "the root seed": (set_at("suite_seed", value=1), lambda b, m: True, lambda b, m: True),
+    "the precision": (set_at("precision", value="bf16"), lambda b, m: True, lambda b, m: True),
+    "a seed": (set_at("seeds", value=[0, 1, 2]), lambda b, m: False, lambda b, m: False),
+    "an arm": (new_arm, lambda b, m: False, lambda b, m: False),
+    "a label": (set_at("methods", "erm", "label", value="Another"), lambda b, m: False, lambda b, m: False),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_an_experiment_has_for_itself(tmp_path, name):
+    change, models, predictions = CHANGES[name]
+    plan, smoke = experiment(tmp_path, change), Plan({"suite": "smoke"}, ROOT)
+    for job in smoke.jobs:
+        benchmark, method, _ = job
+        for file, own in (("model.safetensors", models), ("predictions.parquet", predictions)):
+            shared = plan.run_file(*job, file) == smoke.run_file(*job, file)
+            assert shared is not own(benchmark, method), (job, file)
+    for folders in (plan.folders.benchmarks, plan.folders.training):
+        assert all(plain_name(folder) == benchmark for benchmark, folder in folders.items())
+    differing = {b for b, m in smoke.pairs if predictions(b, m) and not predictions(b, "another method")}
+    for benchmark in plan.benchmarks:
+        assert plan.drawing_inputs(benchmark) or benchmark in differing
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_an_experiment_shares_has_the_same_parameters(tmp_path, name):
+    """Two suites that write one file must run the same job for it, or they would overwrite each other in turn."""
+    plan, smoke = experiment(tmp_path, CHANGES[name][0]), Plan({"suite": "smoke"}, ROOT)
+    for job in set(smoke.jobs) & set(plan.jobs):
+        benchmark, method, _ = job
+        if plan.run_file(*job, "model.json") == smoke.run_file(*job, "model.json"):
+            assert plan.train_parameters(*job) == smoke.train_parameters(*job)
+            for split in plan.training_splits(benchmark):
+                assert plan.split_parameters(benchmark, split) == smoke.split_parameters(benchmark, split)
+        if plan.run_file(*job, "predictions.parquet") == smoke.run_file(*job, "predictions.parquet"):
+            assert plan.predict_parameters(benchmark, method) == smoke.predict_parameters(benchmark, method)
+            assert plan.benchmark_parameters(benchmark) == smoke.benchmark_parameters(benchmark)
+            assert plan.lint_parameters(benchmark) == smoke.lint_parameters(benchmark)
+
+
+def test_two_experiments_do_not_share_what_differs(tmp_path):
+    one = experiment(tmp_path, set_at("methods", "cutmix", "set", value={"alpha": 0.5}))
+    other = experiment(tmp_path, set_at("methods", "cutmix", "set", value={"alpha": 0.7}))
+    job = (BENCHMARK, "cutmix", 0)
+    assert one.run_file(*job, "model.json") != other.run_file(*job, "model.json")
+
+
+def test_the_readers_get_the_folders_with_the_suite(tmp_path):
+    from reprood.cli.options import suite_of
+
+    def change(suite):
+        OOD(suite)
+        SETTING(suite)
+
+    plan = experiment(tmp_path, change)
+    suite = suite_of(plan.suite_parameters())
+    assert suite.name == "experiment"
+    for job in plan.jobs:
+        for file in ("model.json", "predictions.parquet"):
+            assert f"runs/{suite.folders.file(*job, file)}" == plan.run_file(*job, file)
+
+
+def test_a_suite_cannot_set_its_folders(tmp_path):
+    for key, value in (("name", "x"), ("folders", {"methods": {"a/b": "../x"}})):
+        with pytest.raises(ReproodError, match=f"{key}: this key is set by the workflow"):
+            experiment(tmp_path, set_at(key, value=value))
+
+
+@pytest.mark.parametrize("folder", ["../x", "a~1", "a/b~01234567", "a~0123456g", ""])
+def test_folders_are_names_with_a_hash(folder):
+    with pytest.raises(ValueError, match="pattern"):
+        Folders(benchmarks={"a": folder})
