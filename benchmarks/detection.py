@@ -18,14 +18,15 @@ import torch
 from measure import Row, compare, machine, options_of, parser_of, show
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.neighbors import NearestNeighbors
-from torch import Tensor
 
-from reprood.detectors import knn, mahalanobis
-from reprood.detectors.table import DETECTORS, Known, Stored, score_all
+from reprood.detectors import knn, mahalanobis, registry
+from reprood.detectors.record import Outputs, Reference
 from reprood.engine.seeds import seeded
+from reprood.evaluate.outputs import Raw
+from reprood.evaluate.scores import compute
 from reprood.nets import wrn
 from reprood.nets.classifier import Classifier
-from reprood.predict.run import forward_pass
+from reprood.predict.forward import forward_pass
 
 CLASSES = 10
 DETECTED: dict[str, dict[str, object]] = {
@@ -40,10 +41,9 @@ DETECTED: dict[str, dict[str, object]] = {
 MEMORY = ("mahalanobis", "knn", "vim", "react")
 
 
-def features_of(count: int, width: int, seed: int) -> Tensor:
-    """Return rectified features, float32 [count, width]."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, width, generator=generator).clamp_(min=0)
+def features_of(count: int, width: int, seed: int) -> np.ndarray:
+    """Features as a network with rectified activations gives them, float32 [count, width]."""
+    return np.maximum(np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32), 0)
 
 
 # --- one pass for all detectors
@@ -54,31 +54,33 @@ def passes(count: int, sets: int, repeats: int) -> list[Row]:
     names = ["test", *(f"ood{number}" for number in range(sets))]
     generator = torch.Generator().manual_seed(0)
     images = {name: torch.randn(count, 3, 32, 32, generator=generator) for name in ("train", "validation", *names)}
-    labels = torch.arange(count) % CLASSES
+    labels = np.arange(count) % CLASSES
     with seeded(0):
         model = Classifier(wrn.build(3, depth=16, width=1), CLASSES).eval().requires_grad_(False)
     head = model.linear_head()
 
-    def run_on(split: str) -> Stored:
-        return forward_pass(model, head, lambda: iter(images[split].split(250)))
+    layer = None if head is None else (head[0].numpy(), head[1].numpy())
+    detectors = registry.parse_options(DETECTED)
 
-    def known() -> Known:
-        return Known(run_on("train"), labels, run_on("validation"), head, model, torch.ones(3))
+    def run_on(split: str) -> Outputs:
+        stored = forward_pass(model, head, lambda: iter(images[split].split(250)))
+        assert stored.features is not None
+        return Outputs(stored.logits.numpy(), stored.features.numpy())
+
+    def outputs(*splits: str) -> Raw:
+        reference = Reference(run_on("validation"), run_on("train"), labels, layer)
+        return Raw({}, {split: run_on(split) for split in splits}, reference)
 
     def once() -> int:
-        found = score_all(DETECTED, known(), {name: run_on(name) for name in names})
-        return count * len(found.scores) * len(found.scores["test"])
+        raw = outputs(*names)
+        for name, options in detectors.items():
+            compute(name, options, raw)
+        return count * len(names) * len(detectors)
 
     def each() -> int:
-        done = 0
-        for name, options in DETECTED.items():
-            detector = DETECTORS[name]
-            given = known()
-            read = detector.options.model_validate(options)
-            fitted = detector.fit(given, read)
-            for split in names:
-                done += len(detector.score(run_on(split), given, fitted, read))
-        return done
+        for name, options in detectors.items():
+            compute(name, options, outputs(*names))
+        return count * len(names) * len(detectors)
 
     ways = {"a pass for every detector and set": each, "reprood, one pass for all": once}
     return compare(f"{len(DETECTED)} detectors x {sets + 1} sets of {count} images, WRN-16-1", ways, repeats)
@@ -90,7 +92,7 @@ def passes(count: int, sets: int, repeats: int) -> list[Row]:
 def neighbours(bank_rows: int, rows: int, width: int, repeats: int) -> list[Row]:
     """Compute the distance to the 50th nearest neighbour."""
     bank, queries = features_of(bank_rows, width, 0), features_of(rows, width, 1)
-    unit_bank, unit_queries = knn.unit(bank).numpy(), knn.unit(queries).numpy()
+    unit_bank, unit_queries = knn.unit(bank), knn.unit(queries)
     search = NearestNeighbors(n_neighbors=50, algorithm="brute").fit(unit_bank)
 
     def theirs() -> int:
@@ -100,7 +102,7 @@ def neighbours(bank_rows: int, rows: int, width: int, repeats: int) -> list[Row]
         return len(knn.score(queries, bank, 50))
 
     distance = search.kneighbors(unit_queries[:100])[0][:, -1]
-    if not np.allclose(-distance, knn.score(queries[:100], bank, 50).numpy(), atol=1e-5):
+    if not np.allclose(-distance, knn.score(queries[:100], bank, 50), atol=1e-5):
         raise RuntimeError("the two ways do not agree")
     ways = {"scikit-learn, brute force": theirs, "reprood, chunked": ours}
     return compare(f"KNN, {rows:,} against {bank_rows:,} x {width}", ways, repeats)
@@ -109,21 +111,21 @@ def neighbours(bank_rows: int, rows: int, width: int, repeats: int) -> list[Row]
 def distances(rows: int, width: int, repeats: int) -> list[Row]:
     """Compute the Mahalanobis distance to the nearest of ten class means."""
     train, queries = features_of(20 * width, width, 0), features_of(rows, width, 1)
-    labels = torch.arange(len(train)) % CLASSES
+    labels = np.arange(len(train)) % CLASSES
     gaussians = mahalanobis.fit(train, labels, CLASSES)
-    means = torch.stack([train[labels == label].double().mean(0) for label in range(CLASSES)])
-    centred = (train.double() - means[labels]).numpy()
+    means = np.stack([train[labels == label].astype(float).mean(0) for label in range(CLASSES)])
+    centred = train - means[labels]
     covariance = EmpiricalCovariance(assume_centered=True).fit(centred)
     precision = torch.from_numpy(covariance.precision_).float()
 
     def theirs() -> int:
-        found = [covariance.mahalanobis(queries.numpy() - mean.numpy()) for mean in means]
+        found = [covariance.mahalanobis(queries - mean) for mean in means]
         return len(np.min(found, axis=0))
 
     def released() -> int:
-        """Compute the diagonal of a batch's product with itself, class by class, as in the authors' release."""
-        for batch in queries.split(200):
-            for mean in means.float():
+        """The diagonal of a batch's product with itself, class by class, as in the authors' release."""
+        for batch in torch.from_numpy(queries).split(200):
+            for mean in torch.from_numpy(means).float():
                 centred = batch - mean
                 (centred @ precision @ centred.T).diag()
         return len(queries)
@@ -131,8 +133,8 @@ def distances(rows: int, width: int, repeats: int) -> list[Row]:
     def ours() -> int:
         return len(mahalanobis.score(queries, gaussians))
 
-    expected = np.min([covariance.mahalanobis(queries[:50].numpy() - mean.numpy()) for mean in means], axis=0)
-    if not np.allclose(-expected, mahalanobis.score(queries[:50], gaussians).numpy(), rtol=1e-5):
+    expected = np.min([covariance.mahalanobis(queries[:50] - mean) for mean in means], axis=0)
+    if not np.allclose(-expected, mahalanobis.score(queries[:50], gaussians), rtol=1e-5):
         raise RuntimeError("the two ways do not agree")
     ways: dict[str, Callable[[], int]] = {
         "scikit-learn, class by class": theirs,
@@ -146,26 +148,25 @@ def distances(rows: int, width: int, repeats: int) -> list[Row]:
 
 
 def peak(name: str, rows: int, width: int) -> dict[str, float]:
-    """Return MiB of this process: with torch imported, with the features, at the peak of fitting and scoring."""
+    """MiB of this process: after imports, with the features, at the peak of fitting and scoring them."""
 
     def memory_of(key: str) -> float:
         # not ru_maxrss, which a new process takes over from the one that started it
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:")) / 2**10
 
-    torch.set_num_threads(1)
     started = memory_of("VmRSS")
     features = features_of(rows, width, 0)
-    head = torch.randn(CLASSES, width), torch.zeros(CLASSES)
-    stored = Stored(features[:, :CLASSES].clone(), features)
-    few = Stored(stored.logits[:5000], features[:5000])
-    known = Known(stored, torch.arange(rows) % CLASSES, few, head)
-    detector = DETECTORS[name]
+    weight = np.random.default_rng(0).normal(size=(CLASSES, width)).astype(np.float32)
+    stored = Outputs(features[:, :CLASSES].copy(), features)
+    few = Outputs(stored.logits[:5000], features[:5000])
+    known = Reference(few, stored, np.arange(rows) % CLASSES, (weight, np.zeros(CLASSES, np.float32)))
+    detector = registry.detector(name)
     options = detector.options()
     held = memory_of("VmRSS")
-    fitted = detector.fit(known, options)
+    fitted = detector.fit(known, options) if detector.fit is not None else None
     queries = few if name == "knn" else stored  # 100,000 neighbours' searches would take minutes and no more memory
-    detector.score(queries, known, fitted, options)
+    detector.score(queries, fitted, options)
     highest = memory_of("VmHWM")
     return {"started": started, "features": held - started, "added": highest - held, "highest": highest}
 

@@ -15,16 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 import yaml
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from measure import machine, options_of, parser_of
 
 from reprood.config.suite import Suite
-from reprood.detectors import knn, logits, mahalanobis
-from reprood.detectors.table import Known, Stored, score_all
+from reprood.detectors import energy, knn, mahalanobis, msp, registry
+from reprood.detectors.record import Outputs, Reference
+from reprood.evaluate.outputs import Raw
 from reprood.evaluate.predictions import Predictions
-from reprood.evaluate.resample import Scores, replicate_detection, replicate_metrics
+from reprood.evaluate.resample import Scores, replicate_detection
+from reprood.evaluate.scores import compute
 from reprood.evaluate.table import metrics_of
 from reprood.pipeline import fingerprint
 from reprood.pipeline.plan import Plan
@@ -52,9 +53,9 @@ def generator_of() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def features_of(count: int, width: int = 128) -> torch.Tensor:
-    """Return rectified features, float32."""
-    return torch.randn(count, width, generator=torch.Generator().manual_seed(0)).clamp_(min=0)
+def features_of(count: int, width: int = 128) -> np.ndarray:
+    """Rectified features, float32."""
+    return np.maximum(generator_of().normal(size=(count, width)).astype(np.float32), 0)
 
 
 # --- evaluate
@@ -108,7 +109,8 @@ def bootstrapped(images: int) -> Callable[[], object]:
     """Resample one run on one set."""
     generator = generator_of()
     scores = generator.normal(1, 1, images), generator.normal(0, 1, images)
-    return lambda: replicate_metrics(*scores, ("auroc",), generator_of(), REPLICATES)
+    arm = [Scores(scores[0], {"set0": scores[1]})]
+    return lambda: replicate_detection([arm], "auroc", generator_of(), REPLICATES)
 
 
 # --- detectors
@@ -117,24 +119,25 @@ def bootstrapped(images: int) -> Callable[[], object]:
 def scored(images: int, classes: int = 10, sets: int = 1) -> Callable[[], object]:
     """Score all sets with the detectors on stored outputs, except KNN."""
     outputs = features_of(images)
-    head = torch.randn(classes, 128, generator=torch.Generator().manual_seed(1)), torch.zeros(classes)
-    stored = Stored(outputs @ head[0].T, outputs)
-    known = Known(stored, torch.arange(images) % classes, stored, head)
-    detectors: dict[str, dict[str, object]] = {"msp": {}, "energy": {}, "mahalanobis": {}, "react": {}}
-    splits = {f"set{number}": stored for number in range(sets)}
-    return lambda: score_all(detectors, known, splits)
+    weight = np.random.default_rng(1).normal(size=(classes, 128)).astype(np.float32)
+    head = weight, np.zeros(classes, np.float32)
+    stored = Outputs(outputs @ weight.T, outputs)
+    known = Reference(stored, stored, np.arange(images) % classes, head)
+    raw = Raw({}, {f"set{number}": stored for number in range(sets)}, known)
+    detectors = registry.parse_options(dict.fromkeys(("msp", "energy", "mahalanobis", "react")))
+    return lambda: [compute(name, options, raw) for name, options in detectors.items()]
 
 
 def fitted(classes: int) -> Callable[[], object]:
-    """Fit class means and the shared covariance of 20,000 images."""
-    features, labels = features_of(20_000), torch.arange(20_000) % classes
+    """Class means and shared covariance of 20,000 images."""
+    features, labels = features_of(20_000), np.arange(20_000) % classes
     return lambda: mahalanobis.fit(features, labels, classes)
 
 
 def of_logits(classes: int) -> Callable[[], object]:
-    """Compute MSP and energy of 5,000 images."""
-    values = torch.randn(5000, classes, generator=torch.Generator().manual_seed(0))
-    return lambda: (logits.msp(values), logits.energy(values, 1.0))
+    """MSP and energy of 5,000 images."""
+    values = generator_of().normal(size=(5000, classes)).astype(np.float32)
+    return lambda: (msp.msp(values), energy.energy(values, 1.0))
 
 
 def neighbours(queries: int, bank: int) -> Callable[[], object]:
@@ -164,7 +167,7 @@ def planned(benchmarks: int = 2, methods: int = 4, seeds: int = 2, sets: int = 3
                 plan.predict_parameters(benchmark, method)
                 plan.code_of(benchmark, method, "reprood.train.run")
                 plan.data_files(benchmark, plan.predicted_splits(benchmark, method))
-                plan.benchmark_parameters(benchmark)
+                plan.evaluate_parameters(benchmark)
             return plan
 
     return ask

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reprood.data.arrays import save_split
-from reprood.detectors.logits import energy
+from reprood.detectors.energy import energy
 from reprood.engine.device import autocast
 from reprood.engine.fit import fit
 from reprood.engine.problem import ImageSet, Problem
@@ -173,7 +173,7 @@ class Outcome:
 def outcome(model: nn.Module, losses: list[float], test: ImageSet, outliers: Tensor, problem: Problem) -> Outcome:
     known, unknown = (answers(model, images, problem, EAGER) for images in (test.images, outliers))
     right = known.argmax(1).cpu() == test.labels.cpu()
-    scores = (energy(part).cpu().numpy() for part in (known, unknown))
+    scores = (energy(part.float().cpu().numpy()) for part in (known, unknown))
     return Outcome(
         losses[-1], 100 * float(right.float().mean()), 100 * detection_metrics(*scores, names=("auroc",))["auroc"]
     )
@@ -240,7 +240,7 @@ def main() -> None:
     for option in [*OPTIONS, *([COMPILED] if DEVICE.type == "cuda" else [])]:
         found = answers(eager[0][0], images, problem, option)
         far = float((found - exact).abs().max() / exact.std())
-        order = float(spearmanr(energy(found).cpu(), energy(exact).cpu()).statistic)
+        order = float(spearmanr(*(energy(part.float().cpu().numpy()) for part in (found, exact))).statistic)
         row: dict[str, object] = {"option": option.name, "logits": far, "order": order}
         good = far <= option.logits and order >= option.order
         if option.batch == EAGER.batch:  # otherwise nothing of the training changes

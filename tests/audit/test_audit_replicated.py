@@ -2,16 +2,15 @@
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from stored_run import write_run
 
 from reprood.audit.papers import Paper
 from reprood.audit.verdicts import audit
-from reprood.config.conditions import conditions, matching, summaries
+from reprood.config.conditions import conditions, is_condition, matching, summaries
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
-from reprood.core.files import canonical_json, write_json
+from reprood.core.files import write_json
 from reprood.evaluate.collect import collect
 from reprood.evaluate.table import evaluate_run, read_metrics
 from reprood.studies.run import Findings, write_findings
@@ -90,12 +89,10 @@ def folder(tmp_path_factory):
                      "label_rank": rank, "score_own": score}
                 )
             )  # fmt: skip
-        table = pa.Table.from_pandas(pd.concat(rows), preserve_index=False)
-        facts = {"benchmark": benchmark, "method": method, "seed": seed, "fitted": {}, "skipped": {}}
-        pq.write_table(table.replace_schema_metadata({"reprood": canonical_json(facts)}), run / "predictions.parquet")
-        evaluate_run(
-            run / "predictions.parquet", suite.benchmarks[benchmark], benchmark, method, seed, run / "metrics.csv"
-        )
+        order = sorted(rows, key=lambda part: is_condition(part["split"].iloc[0]))
+        facts = {"benchmark": benchmark, "method": method, "seed": seed}
+        write_run(run, dict(pd.concat(order).items()), facts)
+        evaluate_run(run, suite.benchmarks[benchmark], benchmark, method, seed, run / "metrics.csv")
         write_json(run / "model.json", {"settings": {"training": {"epochs": 3}}, "backbone": {"name": "wrn"}})
     values = [
         {"seed": seed, "arm": arm, "metric": "area", "value": value + 0.1 * seed}

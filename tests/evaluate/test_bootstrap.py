@@ -1,4 +1,4 @@
-"""Bootstrap: equal to the naive one, paired, covering; and DeLong beside it."""
+"""Bootstrap: equal to the naive one, paired, with the stated coverage and DeLong's variance."""
 
 import tracemalloc
 
@@ -8,14 +8,25 @@ from sklearn.metrics import roc_auc_score
 
 from reprood.core.errors import ReproodError
 from reprood.evaluate import bootstrap, resample
-from reprood.evaluate.bootstrap import bootstrap_difference, bootstrap_interval, contrast
-from reprood.evaluate.delong import delong
+from reprood.evaluate.bootstrap import Interval, contrast
 from reprood.evaluate.metrics import METRICS, detection_metrics
-from reprood.evaluate.resample import Scores, draw_counts, replicate_detection, replicate_errors, replicate_metrics
+from reprood.evaluate.resample import Scores, draw_counts, replicate_detection, replicate_errors
 
 
 def generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+def interval(*arms: list[Scores], metric: str = "auroc", rng: np.random.Generator | None = None,
+             replicates: int = 1000, method: bootstrap.Method = "t") -> Interval:  # fmt: skip
+    """Of one method's metric, or of the difference of two."""
+    rng = rng or generator()
+    return contrast(replicate_detection(arms, metric, rng, replicates), [1.0, -1.0][: len(arms)], rng, method=method)
+
+
+def of_errors(*arms: np.ndarray, replicates: int = 1000) -> Interval:
+    rng = generator()
+    return contrast(replicate_errors(arms, rng, replicates), [1.0, -1.0][: len(arms)], rng)
 
 
 def runs(seeds: int, shift: float, *, seed: int = 0, n: int = 60, decimals: int = 6) -> list[Scores]:
@@ -34,7 +45,8 @@ def test_equals_the_naive_bootstrap_with_the_same_indices(decimals: int) -> None
     """Exactly for the metrics that are ratios of counts; the sums of quotients may differ in the last bit."""
     rng = generator(3)
     inside, outside = rng.normal(1, 1, 70).round(decimals), rng.normal(0, 1, 50).round(decimals)
-    found = replicate_metrics(inside, outside, list(METRICS), generator(7), 200)
+    arm = [Scores(inside, {"a": outside})]
+    found = {name: replicate_detection([arm], name, generator(7), 200).resampled[0][:, 0] for name in METRICS}
     streams = generator(7).spawn(2)
     indices = [stream.integers(0, size, size=(200, size)) for stream, size in zip(streams, (70, 50), strict=True)]
     for b in range(200):
@@ -65,8 +77,8 @@ def test_methods_and_seeds_share_their_draws() -> None:
     """The same method twice differs by nothing in every replicate, so its difference has no width."""
     found = replicate_detection([runs(1, 1.0), runs(1, 1.0)], "fpr95_id_positive", generator(), 100)
     assert (found.resampled[0] == found.resampled[1]).all()
-    interval = bootstrap_difference(runs(1, 1.0), runs(1, 1.0), "auroc", generator(), replicates=50)
-    assert (interval.estimate, interval.low, interval.high) == (0.0, 0.0, 0.0)
+    same = interval(runs(1, 1.0), runs(1, 1.0), replicates=50)
+    assert (same.estimate, same.low, same.high) == (0.0, 0.0, 0.0)
     errors = (generator().random((2, 100)) < 0.3).astype(float)
     found = replicate_errors([errors, errors], generator(), 50)
     assert (found.resampled[0] == found.resampled[1]).all()
@@ -80,8 +92,8 @@ def test_pairing_narrows_a_difference() -> None:
         return [Scores(base[0] + rng.normal(0, 0.1, 400), {"a": base[1] + rng.normal(0, 0.1, 400)})]
 
     first, second = noisy(), noisy()
-    paired = bootstrap_difference(first, second, "auroc", generator()).standard_error
-    alone = [bootstrap_interval(run, "auroc", generator()).standard_error for run in (first, second)]
+    paired = interval(first, second).standard_error
+    alone = [interval(run).standard_error for run in (first, second)]
     assert paired < 0.3 * np.hypot(*alone)
 
 
@@ -94,7 +106,7 @@ def test_estimate_is_the_mean_over_sets_and_seeds() -> None:
         )
 
     for metric in METRICS:
-        found = bootstrap_difference(first, second, metric, generator(), replicates=20)
+        found = interval(first, second, metric=metric, replicates=20)
         assert found.estimate == pytest.approx(mean(first, metric) - mean(second, metric), abs=1e-14)
         assert (found.n_seeds, found.n_id, found.n_ood) == (2, 60, 90)
         assert found.low <= found.estimate <= found.high
@@ -102,8 +114,8 @@ def test_estimate_is_the_mean_over_sets_and_seeds() -> None:
 
 @pytest.mark.parametrize("method", ["t", "percentile"])
 def test_same_generator_same_interval(method: bootstrap.Method) -> None:
-    def once(seed: int) -> bootstrap.Interval:
-        return bootstrap_interval(runs(3, 1.0), "auroc", generator(seed), replicates=60, method=method)
+    def once(seed: int) -> Interval:
+        return interval(runs(3, 1.0), rng=generator(seed), replicates=60, method=method)
 
     assert once(1) == once(1)
     assert once(1) != once(2)
@@ -113,9 +125,9 @@ def test_seed_variance_is_unbiased_in_both_ways() -> None:
     """Errors without sampling noise: the variance of a mean of three seeds is s^2 / 3, also by resampling seeds."""
     errors = np.repeat([[10.0], [12.0], [17.0]], 40, axis=1)
     found = replicate_errors([errors], generator(), 20000)
-    interval = contrast(found, [1.0], generator(), method="t")
+    narrow = contrast(found, [1.0], generator(), method="t")
     expected = np.var([10, 12, 17], ddof=1) / 3
-    assert interval.standard_error**2 == pytest.approx(expected)
+    assert narrow.standard_error**2 == pytest.approx(expected)
     chosen = generator().integers(0, 3, size=(20000, 2))
     assert found.resampled[0][0, chosen].mean(axis=1).var() == pytest.approx(expected, rel=0.05)
     wide = contrast(found, [1.0], generator(), method="percentile")
@@ -168,7 +180,7 @@ def test_coverage(seeds: int, between: float, method: bootstrap.Method, least: f
     hits, trials = 0, 300
     for trial in range(trials):
         rng = generator(1000 + trial)
-        found = bootstrap_interval(simulate(rng, seeds, between, 80), "auroc", rng, replicates=200, method=method)
+        found = interval(simulate(rng, seeds, between, 80), rng=rng, replicates=200, method=method)
         hits += found.low <= truth <= found.high
     assert least <= hits / trials <= most, hits / trials
 
@@ -178,12 +190,12 @@ def test_classification_differences_are_paired() -> None:
     hard = rng.random(500) < 0.2
     first = np.array([hard | (rng.random(500) < 0.02) for _ in range(3)])
     second = np.array([hard | (rng.random(500) < 0.01) for _ in range(3)])
-    found = bootstrap.bootstrap_error_difference(first, second, generator())
-    alone = bootstrap.bootstrap_errors(first, generator())
+    found = of_errors(first, second)
+    alone = of_errors(first)
     assert found.estimate == pytest.approx(first.mean() - second.mean())
     assert found.standard_error < 0.5 * alone.standard_error
     # The sampling part of one seed is the binomial's.
-    single = bootstrap.bootstrap_errors(first[0], generator(), replicates=4000)
+    single = of_errors(first[0], replicates=4000)
     assert single.standard_error == pytest.approx(np.sqrt(first[0].var() / 500), rel=0.05)
 
 
@@ -212,41 +224,28 @@ def test_refuses_unknown_metrics_and_wrong_weights() -> None:
         replicate_errors([np.ones((1, 5)), np.ones((1, 6))], generator(), 10)
 
 
-def test_delong_agrees_with_scikit_learn_and_with_the_bootstrap() -> None:
+def test_variance_agrees_with_delongs() -> None:
+    """The bootstrap's covariance of two AUROC on the same samples, against the analytic one (DeLong et al. 1988)."""
     rng = generator(11)
     inside, outside = rng.normal(0.8, 1, (2, 600)).round(1), rng.normal(0, 1, (2, 400)).round(1)
     inside[1] += inside[0]
     outside[1] += outside[0]
-    found = delong(inside, outside)
+    wins = (inside[:, :, None] > outside[:, None]) + 0.5 * (inside[:, :, None] == outside[:, None])
+    expected = np.cov(wins.mean(axis=2)) / 600 + np.cov(wins.mean(axis=1)) / 400
+    arms = [[Scores(inside[m], {"a": outside[m]})] for m in range(2)]
+    found = replicate_detection(arms, "auroc", generator(), 3000)
+    np.testing.assert_allclose(np.cov(*(table[:, 0] for table in found.resampled)), expected, rtol=0.12)
     truth = np.r_[np.ones(600), np.zeros(400)]
     for m in range(2):
-        assert found.auroc[m] == pytest.approx(roc_auc_score(truth, np.r_[inside[m], outside[m]]), abs=1e-12)
-    arms = [[Scores(inside[m], {"a": outside[m]})] for m in range(2)]
-    table = replicate_detection(arms, "auroc", generator(), 3000).resampled
-    expected = np.cov(table[0][:, 0], table[1][:, 0])
-    np.testing.assert_allclose(found.covariance, expected, rtol=0.12)
-    value, low, high = found.difference(0, 1)
-    interval = bootstrap_difference(*arms, "auroc", generator(), replicates=3000)
-    assert value == pytest.approx(interval.estimate, abs=1e-12)
-    assert (low, high) == pytest.approx((interval.low, interval.high), abs=0.15 * (high - low))
-
-
-def test_delong_against_the_quadratic_definition() -> None:
-    rng = generator(2)
-    inside, outside = rng.integers(0, 6, 25).astype(float), rng.integers(-2, 5, 17).astype(float)
-    wins = (inside[:, None] > outside) + 0.5 * (inside[:, None] == outside)
-    expected = wins.mean(1).var(ddof=1) / 25 + wins.mean(0).var(ddof=1) / 17
-    assert delong(inside, outside).covariance == pytest.approx(np.array([[expected]]))
-    with pytest.raises(ReproodError, match="two samples"):
-        delong([1.0], [1.0, 2.0])
+        assert found.observed[m][0] == pytest.approx(roc_auc_score(truth, np.r_[inside[m], outside[m]]), abs=1e-12)
 
 
 def test_memory_of_large_samples() -> None:
-    """Sorting once keeps replicates of 100,000 scores below 30 MB."""
+    """Replicates of 100,000 scores are computed in blocks; at once they would take 16 MB per array of counts."""
     rng = generator()
-    inside, outside = rng.normal(1, 1, 50_000), rng.normal(0, 1, 50_000)
+    arm = [Scores(rng.normal(1, 1, 50_000), {"a": rng.normal(0, 1, 50_000)})]
     tracemalloc.start()
-    replicate_metrics(inside, outside, ["auroc"], generator(), 20)
+    replicate_detection([arm], "auroc", generator(), 20)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 30e6
@@ -257,12 +256,12 @@ def test_strict_p_values_have_the_degrees_of_freedom_of_the_trainings() -> None:
 
     rng = generator(3)
     first, second = (rng.random((3, 400)) < rate for rate in (0.3, 0.2))
-    found = bootstrap.bootstrap_error_difference(first, second, generator())
+    found = of_errors(first, second)
     assert found.freedom > 4
     assert found.strict_freedom == 4
     t = found.estimate / found.standard_error
     assert found.above(0.0, strict=True) == pytest.approx(stats.t.sf(t, 4))
     assert found.above(0.0) == pytest.approx(stats.t.sf(t, found.freedom))
     assert found.above(0.0) < found.above(0.0, strict=True)
-    alone = bootstrap.bootstrap_errors(first[:1], generator())
+    alone = of_errors(first[:1])
     assert alone.strict_freedom == alone.freedom

@@ -2,14 +2,20 @@
 
 import numpy as np
 import pytest
+import torch
 
 from reprood.core.errors import ReproodError
-from reprood.evaluate.classification import expected_calibration_error, label_ranks, top_k_error
+from reprood.evaluate.classification import expected_calibration_error, top_k_error
+from reprood.predict.forward import label_ranks
+
+
+def ranks_of(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return label_ranks(torch.from_numpy(logits), torch.from_numpy(labels)).numpy()
 
 
 def test_ranks_and_errors_by_hand() -> None:
     logits = np.array([[3.0, 1.0, 2.0], [0.0, 0.0, 0.0], [1.0, 2.0, 3.0], [5.0, 5.0, 1.0]])
-    ranks = label_ranks(logits, np.array([0, 2, 0, 1]))
+    ranks = ranks_of(logits, np.array([0, 2, 0, 1]))
     assert ranks.tolist() == [0, 2, 2, 1]
     assert [top_k_error(ranks, k) for k in (1, 2, 3, 5)] == [75.0, 50.0, 0.0, 0.0]
 
@@ -18,7 +24,7 @@ def test_rank_zero_is_argmax_also_with_ties() -> None:
     rng = np.random.default_rng(0)
     logits = rng.integers(0, 3, (500, 4)).astype(float)
     labels = rng.integers(0, 4, 500)
-    assert ((label_ranks(logits, labels) == 0) == (logits.argmax(1) == labels)).all()
+    assert ((ranks_of(logits, labels) == 0) == (logits.argmax(1) == labels)).all()
 
 
 def test_refuses_samples_without_labels() -> None:

@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 
 from reprood.core.errors import ReproodError
-from reprood.evaluate.localisation import iou
-from reprood.evaluate.localised import localisation_outcomes
+from reprood.evaluate.localisation import iou, localisation_outcomes
 
 ENDS = ("x0", "y0", "x1", "y1")
 
@@ -58,5 +57,5 @@ def test_outcomes_by_hand() -> None:
 
 
 def test_predictions_without_boxes() -> None:
-    with pytest.raises(ReproodError, match="lack the boxes box_x0"):
+    with pytest.raises(ReproodError, match="have no boxes box_x0"):
         localisation_outcomes(pd.DataFrame({"label_rank": [0]}))

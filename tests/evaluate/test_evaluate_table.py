@@ -1,6 +1,7 @@
 """From predictions to metrics, run by run and all together; without torch."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from stored_run import write_run
 
 from reprood.config.benchmark import Benchmark
 from reprood.core.errors import ReproodError
 from reprood.evaluate.collect import collect
 from reprood.evaluate.metrics import METRICS, detection_metrics
+from reprood.evaluate.scores import write_scores
 from reprood.evaluate.table import COLUMNS, evaluate_run, groups, load_predictions, read_metrics
 
 SIZES = {"validation": 10, "test": 60, "unseen": 30, "digits": 20, "noise": 25}
@@ -36,7 +39,7 @@ def benchmark(**changes: object) -> Benchmark:
     return Benchmark.model_validate({**record, **changes})
 
 
-def write(path: Path, seed: int = 0, *, accuracy: float = 0.8, method: str = "erm", **columns: np.ndarray) -> Path:
+def write(folder: Path, seed: int = 0, *, accuracy: float = 0.8, method: str = "erm", **columns: np.ndarray) -> Path:
     rng = np.random.default_rng(seed)
     split = np.repeat(list(SIZES), list(SIZES.values()))
     known = np.isin(split, ["validation", "test"])
@@ -55,16 +58,14 @@ def write(path: Path, seed: int = 0, *, accuracy: float = 0.8, method: str = "er
         "score_godin_h_eps_0.01": rng.normal(0, 1, n),
         **columns,
     }
-    facts = {"benchmark": "bench", "method": method, "seed": seed}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(table).replace_schema_metadata({"reprood": json.dumps(facts)}), path)
-    return path
+    write_run(folder, table, {"benchmark": "bench", "method": method, "seed": seed})
+    return folder
 
 
 def run(folder: Path, seed: int = 0, record: Benchmark | None = None, **changes: object) -> pd.DataFrame:
-    predictions = write(folder / "predictions.parquet", seed, **changes)
+    write(folder, seed, **changes)
     method = str(changes.get("method", "erm"))
-    evaluate_run(predictions, record or benchmark(), "bench", method, seed, folder / "metrics.csv")
+    evaluate_run(folder, record or benchmark(), "bench", method, seed, folder / "metrics.csv")
     return read_metrics(folder / "metrics.csv")
 
 
@@ -78,7 +79,7 @@ def pick(table: pd.DataFrame, **wanted: str) -> pd.Series:
 def test_rows_and_values(tmp_path: Path) -> None:
     table = run(tmp_path)
     assert tuple(table.columns) == COLUMNS
-    predictions = load_predictions(tmp_path / "predictions.parquet")
+    predictions = load_predictions(tmp_path)
     test = predictions.split("test")
     right = test["label_rank"] == 0
     assert pick(table, metric="top1_error")["value"] == pytest.approx(100 * (1 - right.mean()))
@@ -141,14 +142,19 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
 def test_refuses(tmp_path: Path) -> None:
     out = tmp_path / "metrics.csv"
     with pytest.raises(ReproodError, match="does not exist; run the predict stage"):
-        evaluate_run(tmp_path / "none.parquet", benchmark(), "bench", "erm", 0, out)
-    (tmp_path / "broken.parquet").write_bytes(b"PAR1 not really")
-    with pytest.raises(ReproodError, match="cannot be read"):
-        evaluate_run(tmp_path / "broken.parquet", benchmark(), "bench", "erm", 0, out)
-    pq.write_table(pa.table({"x": [1]}), tmp_path / "other.parquet")
-    with pytest.raises(ReproodError, match="not a file of predictions"):
-        evaluate_run(tmp_path / "other.parquet", benchmark(), "bench", "erm", 0, out)
-    path = write(tmp_path / "predictions.parquet")
+        evaluate_run(tmp_path / "none", benchmark(), "bench", "erm", 0, out)
+    for name, stage in (("predictions.parquet", "predict"), ("scores.parquet", "evaluate")):
+        path = write(tmp_path / "run")
+        (path / name).write_bytes(b"PAR1 not really")
+        with pytest.raises(ReproodError, match=f"{name} cannot be read.*the {stage} stage"):
+            evaluate_run(path, benchmark(), "bench", "erm", 0, out)
+        pq.write_table(pa.table({"x": [1]}), path / name)
+        with pytest.raises(ReproodError, match=f"{name} is not a file of the {stage} stage"):
+            evaluate_run(path, benchmark(), "bench", "erm", 0, out)
+        (path / name).unlink()
+        with pytest.raises(ReproodError, match=f"{name} does not exist; run the {stage} stage"):
+            evaluate_run(path, benchmark(), "bench", "erm", 0, out)
+    path = write(tmp_path)
     with pytest.raises(ReproodError, match="holds the run bench/erm/0, not bench/cutmix/0"):
         evaluate_run(path, benchmark(), "bench", "cutmix", 0, out)
     more = {**benchmark().model_dump()["ood"], "blobs": {"dataset": "d", "split": "s", "shift": "noise"}}
@@ -158,6 +164,33 @@ def test_refuses(tmp_path: Path) -> None:
     with pytest.raises(ReproodError, match=r"Score bad, test against unseen: 60 of 60 in-distribution scores are not"):
         run(tmp_path, score_bad=nan)
     assert not out.exists()
+
+
+def test_scores_of_other_predictions_are_rejected(tmp_path: Path) -> None:
+    for folder, seed in ((tmp_path / "a", 0), (tmp_path / "b", 1)):
+        write(folder, seed)
+    shutil.copy(tmp_path / "b/scores.parquet", tmp_path / "a/scores.parquet")
+    with pytest.raises(ReproodError, match="holds the run bench/erm/1, not bench/erm/0; run the evaluate stage"):
+        load_predictions(tmp_path / "a")
+    rows = {name: size for name, size in SIZES.items() if name != "digits"}
+    facts = {"benchmark": "bench", "method": "erm", "seed": 0}
+    write_scores(tmp_path / "a/scores.parquet", rows, {"msp": np.zeros(sum(rows.values()))}, facts)
+    with pytest.raises(ReproodError, match="does not have the rows of"):
+        load_predictions(tmp_path / "a")
+    count = sum(SIZES.values())
+    write_scores(tmp_path / "a/scores.parquet", SIZES, {"godin_h": np.zeros(count)}, facts)
+    with pytest.raises(ReproodError, match="names its score godin_h, which is a detector's name"):
+        load_predictions(tmp_path / "a")
+
+
+def test_conditions_have_no_scores(tmp_path: Path) -> None:
+    columns = {"split": ["validation", "test", "corrupted/fog/1"], "score_msp": [0.5, 0.6, 0.0]}
+    columns |= {name: [0, 0, 0] for name in ("row", "label", "prediction", "label_rank")}
+    write_run(tmp_path, columns, {"benchmark": "b", "method": "m", "seed": 0}, odin={"fitted": {"epsilon": 0.1}})
+    predictions = load_predictions(tmp_path)
+    assert predictions.table["score_msp"].isna().tolist() == [False, False, True]
+    assert predictions.facts["fitted"] == {"odin": {"epsilon": 0.1}}
+    assert predictions.facts["skipped"] == {}
 
 
 def test_collect(tmp_path: Path) -> None:

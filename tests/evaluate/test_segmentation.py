@@ -117,9 +117,9 @@ def test_bad_input(metric) -> None:
         metric(maps[0], masks[0])
     with pytest.raises(ReproodError, match="type uint8"):
         metric(maps, masks.astype(np.uint8))
-    with pytest.raises(ReproodError, match="one kind alone"):
+    with pytest.raises(ReproodError, match="one kind only"):
         metric(maps, np.zeros_like(masks))
-    with pytest.raises(ReproodError, match="one kind alone"):
+    with pytest.raises(ReproodError, match="one kind only"):
         metric(maps, np.ones_like(masks))
     maps[0, 0, 0] = np.nan
     with pytest.raises(ReproodError, match="not finite"):

@@ -225,11 +225,7 @@ def model(name: str, change: Callable[[Path], object], *words: str, requested: A
             shutil.copytree(good_split(), inside / "data" / part)
         change(run)
         splits(inside / "data")
-        record = (
-            {"splits": ["validation", "test"], "detectors": {}, "evaluations": ["classification"]}
-            if requested is None
-            else requested
-        )
+        record = {"splits": ["validation", "test"]} if requested is None else requested
         text = record if isinstance(record, str) else json.dumps(record)
         arguments = [
             "predict",
@@ -240,11 +236,11 @@ def model(name: str, change: Callable[[Path], object], *words: str, requested: A
             "--run",
             "run",
             "--out",
-            "p.parquet",
+            "out",
             "--device",
             "cpu",
         ]
-        return Act(arguments, inside, inside / "p.parquet")
+        return Act(arguments, inside, inside / "out")
 
     CASES.append(Case(MODEL, name, build, words))
 
@@ -335,19 +331,19 @@ for title, change, words in (
 ):
     model(f"a record of {title}", lambda at, c=change: edited(at / JSON, lambda m: m.update(c)), *words)
 model(
-    "an unknown detector",
+    "an unknown forward pass",
     nothing,
-    "no detector 'mps'",
-    requested={"splits": ["validation", "test"], "detectors": {"mps": {}}},
+    "no forward pass of kind 'odim'",
+    requested={"splits": ["validation", "test"], "passes": {"x": {"kind": "odim"}}},
 )
 model("settings that are no JSON", nothing, "--settings", requested="{")
-model("settings without splits", nothing, "--settings", "splits", requested={"detectors": {}})
-model("no test split", nothing, "test is missing", requested={"splits": ["validation"], "detectors": {}})
+model("settings without splits", nothing, "--settings", "splits", requested={"evaluations": []})
+model("no test split", nothing, "test is missing", requested={"splits": ["validation"]})
 model(
     "a split that is not there",
     nothing,
     "data/nowhere",
-    requested={"splits": ["validation", "test", "nowhere"], "detectors": {}},
+    requested={"splits": ["validation", "test", "nowhere"]},
 )
 model(
     "labels beyond the model's",
@@ -358,9 +354,9 @@ model(
 model("a split that is a pickle", nothing, "images.npy", "objects", splits=lambda at: write(
     at / "test/images.npy", objects(at.parent)))  # fmt: skip
 
-# --- predictions: `reprood evaluate run` ---
+# --- predictions: `reprood evaluate runs` ---
 
-FACTS = {"benchmark": "toy", "method": "erm", "seed": 0, "fitted": {}, "skipped": {}, "native": []}
+FACTS = {"benchmark": "toy", "method": "erm", "seed": 0, "classes": 2, "fitted": {}, "native": []}
 
 
 def columns() -> dict[str, Any]:
@@ -368,7 +364,8 @@ def columns() -> dict[str, Any]:
     rng = np.random.default_rng(0)
     return {
         "split": splits, "row": list(range(20)) * 3, "label": [0] * 40 + [-1] * 20, "prediction": [0] * 60,
-        "label_rank": [0] * 40 + [-1] * 20, "score_msp": rng.random(60).tolist(),
+        "label_rank": [0] * 40 + [-1] * 20, "score_own": rng.random(60).tolist(),
+        "logits": pa.array(rng.random((60, 2)).astype(np.float32).tolist(), pa.list_(pa.float32(), 2)),
     }  # fmt: skip
 
 
@@ -379,12 +376,12 @@ def parquet(path: Path, given: dict[str, Any], facts: Any = FACTS) -> None:
 
 def predictions(name: str, make: Callable[[Path], object], *words: str) -> None:
     def build(inside: Path) -> Act:
-        make(inside / "p.parquet")
-        spec = json.dumps({"name": "toy", **SUITE["benchmarks"]["toy"]})
-        arguments = ["evaluate", "run", "--spec", spec, "--predictions", "p.parquet", "--method", "erm", "--seed", "0"]
-        return Act([*arguments, "--out", "m.csv"], inside, inside / "m.csv")
+        (inside / "run").mkdir()
+        make(inside / "run/predictions.parquet")
+        spec = json.dumps({"name": "toy", "runs": {"run": ["erm", 0]}, **SUITE["benchmarks"]["toy"]})
+        return Act(["evaluate", "runs", "--spec", spec], inside, inside / "run/metrics.csv")
 
-    CASES.append(Case(PREDICTIONS, name, build, ("p.parquet", *words)))
+    CASES.append(Case(PREDICTIONS, name, build, ("run", *words)))
 
 
 def with_column(name: str, value: Any) -> Callable[[Path], object]:
@@ -411,19 +408,19 @@ predictions("0 bytes", lambda at: write(at, b""), "cannot be read")
 predictions("text", lambda at: write(at, "split,row\n"), "cannot be read")
 predictions("cut", lambda at: (parquet(at, columns()), write(at, at.read_bytes()[:-30])), "cannot be read")
 predictions("more rows than memory", crowded)
-predictions("no columns of predictions", lambda at: parquet(at, {"x": [1]}), "lacks split")
+predictions("no columns of predictions", lambda at: parquet(at, {"x": [1]}), "split", "missing")
 predictions("no metadata", lambda at: pq.write_table(pa.table(columns()), at), "metadata")
 predictions("metadata that are no JSON", with_facts(b"{"), "metadata", "JSON")
 predictions("metadata nested 100,000 deep", with_facts(b"[" * 100_000), "metadata", "JSON")
-predictions("metadata that are a list", with_facts([]), "metadata lack")
-predictions("metadata without a run", with_facts({}), "metadata lack 'benchmark'")
-predictions("metadata whose scores are a text", with_facts({**FACTS, "native": "x"}), "metadata lack 'native'")
+predictions("metadata that are a list", with_facts([]), "metadata", "missing")
+predictions("metadata without a run", with_facts({}), "metadata 'benchmark'")
+predictions("metadata whose scores are a text", with_facts({**FACTS, "native": "x"}), "metadata 'native'")
 predictions("another run", with_facts({**FACTS, "seed": 7}), "holds the run toy/erm/7")
 predictions(
     "another run, of a name with HTML", with_facts({**FACTS, "method": "<script>"}), "holds the run toy/<script>/0"
 )
 predictions("no rows", lambda at: parquet(at, {k: pa.array(v[:0], pa.string() if k == "split" else
-            pa.float64() if k.startswith("score") else pa.int32()) for k, v in columns().items()}), "no split")  # fmt: skip
+            pa.float64() if k.startswith("score") else v.type if k == "logits" else pa.int32()) for k, v in columns().items()}), "no split")  # fmt: skip
 predictions("no test rows", with_column("split", ["validation"] * 60), "no split 'test'")
 predictions("no outliers", with_column("split", [*columns()["split"][:40], *["other"] * 20]), "no split 'noise'")
 predictions("splits that are numbers", with_column("split", [1] * 60), "split")
@@ -432,11 +429,20 @@ for key in ("row", "label", "prediction", "label_rank"):
     predictions(f"{key} of text", with_column(key, ["x"] * 60), key, "whole number")
     predictions(f"{key} that is missing once", with_column(key, [None, *columns()[key][1:]]), key, "whole number")
     predictions(f"{key} of fractions", with_column(key, [0.5] * 60), key, "whole number")
-predictions("a score of text", with_column("score_msp", ["high"] * 60), "score_msp")
-predictions("a score of NaN", with_column("score_msp", [float("nan")] * 60), "confidences in [0, 1]")
-predictions("a score of infinity once", with_column("score_msp", [*columns()["score_msp"][:-1], float("inf")]), "msp")
-predictions("a score that is missing once", with_column("score_msp", [*columns()["score_msp"][:-1], None]), "msp")
-predictions("a score that is a list", with_column("score_msp", [[1.0]] * 60), "score_msp")
+predictions("a score of text", with_column("score_own", ["high"] * 60), "score_own")
+predictions("a score of NaN", with_column("score_own", [float("nan")] * 60), "own", "not finite")
+predictions("a score of infinity once", with_column("score_own", [*columns()["score_own"][:-1], float("inf")]), "own")
+predictions("a score that is missing once", with_column("score_own", [*columns()["score_own"][:-1], None]), "own")
+predictions("a score that is a list", with_column("score_own", [[1.0]] * 60), "score_own")
+predictions("no logits", lambda at: parquet(at, {k: v for k, v in columns().items() if k != "logits"}), "no logits")
+predictions("logits of text", with_column("logits", [["a", "b"]] * 60), "logits", "float32")
+predictions("logits of several sizes", with_column("logits", [[0.5]] * 59 + [[0.5, 1.0]]), "logits", "one size")
+predictions(
+    "logits of NaN", with_column("logits", pa.array([[float("nan")] * 2] * 60, pa.list_(pa.float32(), 2))), "logits"
+)
+predictions("logits that are missing once", with_column(
+    "logits", pa.array([None, *[[0.5, 1.0]] * 59], pa.list_(pa.float32(), 2))), "logits", "every row")  # fmt: skip
+predictions("no number of classes", with_facts({**FACTS, "classes": "2"}), "classes")
 predictions("a score named by a formula", with_column("score_=1+1", [0.5] * 60), "score", "=1+1")
 predictions("a score named with a line break", with_column("score_a\nb", [0.5] * 60), "score")
 

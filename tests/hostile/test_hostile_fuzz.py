@@ -88,7 +88,7 @@ def _readers() -> dict[str, tuple[str, bytes, Callable[[Path], object]]]:
     from reprood.data.download import SourceFailed
     from reprood.data.packages import deb_member
     from reprood.data.prepare import decode
-    from reprood.evaluate.predictions import load_predictions
+    from reprood.evaluate.outputs import load_outputs
     from reprood.evaluate.table import read_metrics
     from reprood.publish.seal import read_sums
     from reprood.publish.unpack import opened
@@ -166,7 +166,7 @@ def _readers() -> dict[str, tuple[str, bytes, Callable[[Path], object]]]:
         "safetensors": (SAFETENSORS, (trained / SAFETENSORS).read_bytes(), model),
         "model.json": ("model.json", (trained / "model.json").read_bytes(), model),
         "run.json": ("run.json", json.dumps(run).encode(), lambda p: checked(p, RunRecord)),
-        "predictions": ("p.parquet", shelf.read_bytes(), load_predictions),
+        "predictions": ("predictions.parquet", shelf.read_bytes(), lambda p: load_outputs(p.parent, features=False)),
         "metrics": ("m.csv", (records.HEAD + records.LINE).encode(), read_metrics),
         "history": ("history.csv", TEXTS[0], read_history),
         "study": ("values.csv", TEXTS[1], read_study),

@@ -11,25 +11,27 @@ from pathlib import Path
 
 import pytest
 
+from reprood.core.registry import module_name
 from reprood.methods import registry
+from reprood.nets.registry import backbones
 from reprood.pipeline import fingerprint
 from reprood.pipeline.meaning import meaning
 
 # Modules in the closure of an entry, the packages' __init__ files included.
 SIZES = {
-    "reprood.data.dataset": 19,
+    "reprood.data.dataset": 16,
     "reprood.data.benchmark": 15,
-    "reprood.data.corrupt": 22,
-    "reprood.train.run": 21,
-    "reprood.predict.run": 50,
-    "reprood.evaluate.table": 25,
+    "reprood.data.corrupt": 12,
+    "reprood.train.run": 24,
+    "reprood.predict.run": 46,
+    "reprood.evaluate.run": 30,
 }
 
 # A method's code -> the other methods that use some of it and are therefore trained again after an edit.
 SHARED = {
     "cutmix": {"cnc", "finetune", "resmooth"},
     "erm": {"finetune"},
-    "oe_loss": {"oe", "ss_one_class"},
+    "oe": {"ss_one_class"},
     "ss_ood": {"ss_labels"},
 }
 
@@ -45,17 +47,22 @@ UNUSED_BY_JOBS = {
     "benchmarks": "reprood.config.benchmark",
     "checksums": "reprood.core.checksums",
     "GPU locks": "reprood.core.gpus",
+    "progress display": "reprood.core.progress",
+    "machine facts": "reprood.core.machine",
+    "progress of predictions": "reprood.cli.progress",
+    "a detector": "reprood.detectors.knn",
+    "the record of detectors": "reprood.detectors.record",
     "table of running trainings": "reprood.cli.watch",
     "fingerprints": "reprood.pipeline.fingerprint",
 }
 USED_BY_ALL = "reprood.core.files"
 
 METHODS = registry.methods()
-BACKBONES = registry.backbones()
+BACKBONES = backbones()
 
 
 def train_hash(method: str) -> str:
-    return fingerprint.code_hash("reprood.train.run", registry.module_name("methods", method))
+    return fingerprint.code_hash("reprood.train.run", module_name("methods", method))
 
 
 def job_hashes() -> dict[str, str]:
@@ -63,11 +70,9 @@ def job_hashes() -> dict[str, str]:
     hashes = {entry: fingerprint.code_hash(entry) for entry in SIZES if "evaluate" not in entry}
     for method in METHODS:
         hashes[f"train {method}"] = train_hash(method)
-        hashes[f"predict {method}"] = fingerprint.code_hash(
-            "reprood.predict.run", registry.module_name("methods", method)
-        )
+        hashes[f"predict {method}"] = fingerprint.code_hash("reprood.predict.run", module_name("methods", method))
     for name in BACKBONES:
-        hashes[f"network {name}"] = fingerprint.code_hash(registry.module_name("nets", name))
+        hashes[f"network {name}"] = fingerprint.code_hash(module_name("nets", name))
     return hashes
 
 

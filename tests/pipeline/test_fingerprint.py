@@ -78,6 +78,7 @@ ENTRIES = [
     "reprood.data.benchmark",
     "reprood.data.lint",
     "reprood.evaluate.table",
+    "reprood.evaluate.run",
     *(m for m in modules() if m.startswith("reprood.methods.")),
     *(m for m in modules() if m.startswith("reprood.nets.")),
 ]
@@ -122,6 +123,21 @@ def test_stages_without_torch_do_not_import_it():
             assert "torch" not in sys.modules, name
     """)
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_predictions_depend_on_no_detector():
+    closure = fingerprint.closure("reprood.predict.run")
+    assert not any(m.startswith("reprood.detectors") for m in closure), closure
+
+
+def test_the_evaluation_depends_on_no_single_detector():
+    """Those of a benchmark are entries of their own: adding one leaves the other benchmarks alone."""
+    from reprood.detectors import registry
+
+    detectors = {registry.module_name(name) for name in registry.names()}
+    assert not detectors & set(fingerprint.closure("reprood.evaluate.run"))
+    needed = {"reprood.detectors.energy", "reprood.detectors.maxlogit"}
+    assert needed <= set(fingerprint.closure("reprood.detectors.vim"))
 
 
 def test_package_copy_has_the_same_hash(tmp_path, monkeypatch):

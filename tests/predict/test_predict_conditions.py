@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,20 +16,19 @@ from reprood.core.files import write_json
 from reprood.data.arrays import load_split, save_split
 from reprood.data.corrupt import make_corrupted
 from reprood.engine.seeds import seeded
-from reprood.evaluate.table import load_predictions
 from reprood.methods import erm
 from reprood.nets import wrn
 from reprood.predict.run import predict_run
 
 COUNT = 40
-ASKED = {
+REQUESTS = {
     "evaluations": ["classification", "corruption", "adversarial", "occlusion", "localisation"],
     "corruption": {"names": ["contrast", "brightness"], "severities": [1, 5], "limit": 30},
     "attacks": {"none": {"eps": 0.0, "steps": 1, "limit": 20}, "strong": {"eps": 0.3, "step": 0.05, "limit": 20}},
     "occlusion": {"sides": [1, 4, 16], "where": ["center", "boundary"], "limit": 25},
 }
 
-CORRUPTED = Corruptions.model_validate(ASKED["corruption"]).model_dump(exclude={"baseline"})
+CORRUPTED = Corruptions.model_validate(REQUESTS["corruption"]).model_dump(exclude={"baseline"})
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +62,8 @@ def splits(folder: Path) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def table(folder: Path) -> pd.DataFrame:
-    out = folder / "predictions.parquet"
-    predict_run(folder / "run", splits(folder), {}, out, asked=ASKED, device="cpu", threads=1)
-    return load_predictions(out).table
+    predict_run(folder / "run", splits(folder), folder, requests=REQUESTS, device="cpu", threads=1)
+    return pq.read_table(folder / "predictions.parquet").to_pandas()
 
 
 def test_every_condition_has_its_rows(table: pd.DataFrame) -> None:
@@ -81,10 +80,11 @@ def test_every_condition_has_its_rows(table: pd.DataFrame) -> None:
         assert list(rows["label"]) == list(labels[: len(rows)]), split
 
 
-def test_conditions_have_answers_and_no_scores(table: pd.DataFrame) -> None:
-    conditions = table["split"].str.contains("/")
-    assert table.loc[conditions, "score_msp"].isna().all()
-    assert table.loc[~conditions, "score_msp"].notna().all()
+def test_conditions_have_logits_too(table: pd.DataFrame) -> None:
+    logits = np.stack(table["logits"])
+    assert logits.shape == (len(table), 3)
+    assert np.isfinite(logits).all()
+    assert (logits.argmax(axis=1) == table["prediction"]).all()
     assert ((table["label_rank"] == 0) == (table["prediction"] == table["label"])).all()
 
 
@@ -121,8 +121,8 @@ def test_boxes_are_stored_for_test_rows_only(table: pd.DataFrame) -> None:
 
 
 def test_the_same_again_gives_the_same_bytes(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
-    predict_run(folder / "run", splits(folder), {}, tmp_path / "p.parquet", asked=ASKED, device="cpu", threads=1)
-    assert (tmp_path / "p.parquet").read_bytes() == (folder / "predictions.parquet").read_bytes()
+    predict_run(folder / "run", splits(folder), tmp_path, requests=REQUESTS, device="cpu", threads=1)
+    assert (tmp_path / "predictions.parquet").read_bytes() == (folder / "predictions.parquet").read_bytes()
 
 
 def test_corrupted_copies_stand_in_order(folder: Path) -> None:
@@ -149,52 +149,31 @@ def test_corrupted_copies_are_the_same_again(folder: Path, tmp_path: Path) -> No
         assert (tmp_path / name).read_bytes() == (folder / "corrupted" / name).read_bytes()
 
 
-def test_copies_of_another_recipe_are_refused(folder: Path, tmp_path: Path) -> None:
-    asked = {**ASKED, "corruption": {"names": ["fog"], "severities": [1]}}
-    with pytest.raises(ReproodError, match="make it again"):
-        predict_run(folder / "run", splits(folder), {}, tmp_path / "p", asked=asked, device="cpu", threads=1)
+def test_copies_of_another_recipe_are_rejected(folder: Path, tmp_path: Path) -> None:
+    requests = {**REQUESTS, "corruption": {"names": ["fog"], "severities": [1]}}
+    with pytest.raises(ReproodError, match="create it again"):
+        predict_run(folder / "run", splits(folder), tmp_path / "p", requests=requests, device="cpu", threads=1)
     without = {name: path for name, path in splits(folder).items() if name != "corrupted"}
     with pytest.raises(ReproodError, match="none are given; run the data stage"):
-        predict_run(folder / "run", without, {}, tmp_path / "p", asked=ASKED, device="cpu", threads=1)
+        predict_run(folder / "run", without, tmp_path / "p", requests=REQUESTS, device="cpu", threads=1)
     assert not (tmp_path / "p").exists()
 
 
-def test_a_test_set_without_boxes_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_test_set_without_boxes_is_rejected(folder: Path, tmp_path: Path) -> None:
     split = load_split(folder / "test")
     save_split(tmp_path / "test", np.array(split.images), split.labels, {}, {"name": "d", "classes": ["a", "b", "c"]})
     with pytest.raises(ReproodError, match="has no boxes"):
         predict_run(
             folder / "run",
             {"validation": folder / "validation", "test": tmp_path / "test"},
-            {},
             tmp_path / "p",
-            asked={"evaluations": ["localisation"]},
+            requests={"evaluations": ["localisation"]},
             device="cpu",
             threads=1,
         )
 
 
-def test_a_model_of_one_class_has_no_softmax_score(folder: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    run.mkdir()
-    with seeded(1):
-        model = erm.build(erm.Config(), wrn.build(1, depth=10, width=0.5), 1)
-    save_file(model.state_dict(), run / "model.safetensors")
-    record = {
-        "benchmark": "b", "method": "erm", "seed": 0, "use": "erm", "settings": {},
-        "backbone": {"name": "wrn", "depth": 10, "width": 0.5}, "channels": 1, "size": 16, "classes": 1,
-        "mean": [0.5], "std": [0.3],
-    }  # fmt: skip
-    write_json(run / "model.json", record)
-    split = load_split(folder / "test")
-    for name in ("validation", "test"):
-        save_split(tmp_path / name, np.array(split.images), np.zeros(COUNT), {}, {"name": "d", "classes": ["a"]})
-    found = {name: tmp_path / name for name in ("validation", "test")}
-    predict_run(run, found, {}, tmp_path / "p", asked={}, device="cpu", threads=1)
-    assert load_predictions(tmp_path / "p").scores == ()
-
-
-def test_logits_are_asked_with_the_suite_s_normalisation(folder: Path, table: pd.DataFrame) -> None:
+def test_logits_are_computed_with_the_suites_normalisation(folder: Path, table: pd.DataFrame) -> None:
     """The same images through the model by hand."""
     from reprood.train.run import load_model
 

@@ -9,9 +9,9 @@ from pydantic import BaseModel
 
 from reprood.core.errors import ReproodError
 from reprood.data.arrays import Split
-from reprood.detectors.table import Stored
 from reprood.evaluate.map_codec import unpack_maps
 from reprood.methods.base import Method, Paper
+from reprood.predict.forward import Stored
 from reprood.predict.native import LEVELS, fit_native, map_columns, with_labels
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reprood.evaluate.bootstrap import bootstrap_difference, contrast
+from reprood.evaluate.bootstrap import contrast
 from reprood.evaluate.resample import Replicates, Scores, replicate_detection
 from reprood.report.groups import alike, grouped, letters_of, names_of, told_apart
 
@@ -127,7 +127,8 @@ def test_stored_replicates_pair_up_as_drawing_both_together_does():
         [Scores(rng.normal(1, 1, 80), {"x": rng.normal(0, 1, 60), "y": rng.normal(0.2, 1, 50)}) for _ in range(3)]
         for _ in range(2)
     ]
-    together = bootstrap_difference(*arms, "auroc", np.random.default_rng(0), replicates=50)
+    generator = np.random.default_rng(0)
+    together = contrast(replicate_detection(arms, "auroc", generator, 50), [1.0, -1.0], generator)
     apart = [replicate_detection([arm], "auroc", np.random.default_rng(0), 50) for arm in arms]
     both = Replicates([a.observed[0] for a in apart], [a.resampled[0] for a in apart], 80, 110)
     assert contrast(both, [1.0, -1.0], np.random.default_rng(0)) == together

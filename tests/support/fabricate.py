@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from stored_run import write_run
 
 from reprood.config.suite import Suite
-from reprood.core.files import canonical_json, write_json
+from reprood.core.files import write_json
 from reprood.data.arrays import save_split
 from reprood.evaluate.table import evaluate_run
 
@@ -71,10 +70,8 @@ def predictions(folder: Path, method: str, seed: int) -> None:
         columns["label_rank"] += np.where(wrong, 1, 0).tolist() if label == 0 else [-1] * COUNT
         columns["score_msp"] += (1 / (1 + np.exp(-score))).tolist()
         columns["score_own"] += (score + (0.5 if label == 0 else 0)).tolist()
-    facts = {"benchmark": "toy", "method": method, "seed": seed, "fitted": {"godin": {"epsilon": 0.01}}, "skipped": {}}
-    facts["native"] = []
-    table = pa.table(columns).replace_schema_metadata({"reprood": canonical_json(facts)})
-    pq.write_table(table, folder / "predictions.parquet")
+    facts = {"benchmark": "toy", "method": method, "seed": seed, "fitted": {"godin": {"epsilon": 0.01}}}
+    write_run(folder, columns, {**facts, "native": []})
 
 
 def results(folder: Path, epochs: int = 60, **changes) -> Suite:
@@ -84,9 +81,7 @@ def results(folder: Path, epochs: int = 60, **changes) -> Suite:
         run = folder / "runs" / benchmark / method / str(seed)
         run.mkdir(parents=True)
         predictions(run, method, seed)
-        evaluate_run(
-            run / "predictions.parquet", made.benchmarks[benchmark], benchmark, method, seed, run / "metrics.csv"
-        )
+        evaluate_run(run, made.benchmarks[benchmark], benchmark, method, seed, run / "metrics.csv")
         write_json(
             run / "model.json",
             {

@@ -46,8 +46,8 @@ def test_every_stage_wrote_what_it_promises(built):
             run = built.folder / "runs" / "smoke_letters" / method / str(seed)
             names = {path.name for path in run.iterdir()}
             assert names == {
-                "model.safetensors", "model.json", "history.csv", "run.json", "predictions.parquet", "metrics.csv",
-                "SHA256SUMS",
+                "model.safetensors", "model.json", "history.csv", "run.json", "predictions.parquet",
+                "features.safetensors", "scores.parquet", "metrics.csv", "SHA256SUMS",
             }  # fmt: skip
     metrics = pd.read_parquet(built.folder / "results" / "smoke" / "metrics.parquet")
     assert set(zip(metrics["benchmark"], metrics["method"], metrics["seed"], strict=True)) == set(JOBS)
@@ -110,7 +110,8 @@ def test_editing_a_study_runs_the_study(edited):
         stream.write("\n\nEDITED = 1\n")
     plan = edited.plan()
     assert plan["study"] == 1
-    assert not {"train", "predict", "evaluate", "corrupted"} & set(plan)
+    assert not {"train", "predict", "corrupted"} & set(plan)
+    assert not evaluated(plan)
 
 
 def test_nothing_is_left_behind(built):
@@ -161,24 +162,78 @@ def test_editing_a_method_runs_that_method_and_what_aggregates(edited):
     with open(edited.folder / "src/reprood/methods/godin.py", "a") as stream:
         stream.write("\n\nEDITED = 1\n")
     plan = edited.plan()
-    assert plan["train"] == plan["predict"] == plan["evaluate"] == len(SEEDS)
+    assert plan["train"] == plan["predict"] == len(SEEDS)
+    assert evaluated(plan) == {"smoke_letters"}
     assert plan["collect_metrics"] == plan["audit"] == plan["pages"] == 1
     assert not {"dataset", "split", "lint_benchmark"} & set(plan)
 
 
-def test_editing_a_detector_predicts_again_but_trains_nothing(edited):
+def evaluated(plan):
+    """Benchmarks that a plan evaluates."""
+    return {rule.removeprefix("evaluate_") for rule in plan if rule.startswith("evaluate_")}
+
+
+def test_editing_a_detector_evaluates_the_benchmarks_that_use_it(edited):
     with open(edited.folder / "src/reprood/detectors/knn.py", "a") as stream:
         stream.write("\n\nEDITED = 1\n")
     plan = edited.plan()
-    assert plan["predict"] == len(JOBS)
-    assert "train" not in plan
+    assert evaluated(plan) == {"smoke_letters"}
+    assert not {"train", "predict"} & set(plan)
+
+
+def test_adding_a_detector_predicts_nothing(edited):
+    """The worked example of CONTRIBUTING.md: one file, and a name in a benchmark; its results are there afterwards."""
+    text = (Path(__file__).resolve().parents[2] / "CONTRIBUTING.md").read_text()
+    example = text.split("For example `gen.py`:\n\n```python\n")[1].split("```")[0]
+    (edited.folder / "src/reprood/detectors/gen.py").write_text(example)
+    before = sha256_file(edited.folder / "runs/smoke_robust/erm/0/predictions.parquet")
+    try:
+        assert edited.plan() == {}  # no benchmark names it
+        suite = "config/suites/smoke.yaml"
+        edited.edit(suite, "detectors: {msp: {}, energy: {}}", "detectors: {msp: {}, gen: {}, energy: {}}")
+        plan = edited.plan()
+        assert evaluated(plan) == {"smoke_robust"}
+        assert not {"train", "predict", "corrupted", "study"} & set(plan)
+        edited.snakemake("runs/smoke_robust/erm/0/metrics.csv")
+        metrics = pd.read_csv(edited.folder / "runs/smoke_robust/erm/0/metrics.csv")
+        assert {"msp", "energy", "gen"} <= set(metrics["score"])
+        assert sha256_file(edited.folder / "runs/smoke_robust/erm/0/predictions.parquet") == before
+        log = (edited.folder / "logs/evaluate/smoke_robust.log").read_text()
+        assert "smoke_robust/erm/0: 1 detectors computed, 2 reused; metrics computed" in log
+        edited.edit(suite, "gen: {}, ", "")
+    finally:
+        (edited.folder / "src/reprood/detectors/gen.py").unlink()
+    edited.snakemake("runs/smoke_robust/erm/0/metrics.csv")
+    assert edited.plan() == {}  # the same bytes as before
+
+
+def test_weights_are_not_needed_once_predictions_exist(edited):
+    """Deleting them runs nothing; editing the method trains it again."""
+    run = edited.folder / "runs/smoke_letters/godin_c/0"
+    (run / "model.safetensors").rename(run / "kept")
+    try:
+        assert edited.plan() == {}
+        with open(edited.folder / "src/reprood/methods/godin.py", "a") as stream:
+            stream.write("\n\nEDITED = 1\n")
+        assert edited.plan()["train"] == len(SEEDS)
+    finally:
+        (run / "kept").rename(run / "model.safetensors")
+
+
+def test_features_are_not_needed_once_scores_exist(edited):
+    path = edited.folder / "runs/smoke_letters/erm/0/features.safetensors"
+    path.rename(path.with_suffix(".kept"))
+    try:
+        assert edited.plan() == {}
+    finally:
+        path.with_suffix(".kept").rename(path)
 
 
 def test_editing_a_metric_evaluates_again(edited):
     with open(edited.folder / "src/reprood/evaluate/metrics.py", "a") as stream:
         stream.write("\n\nEDITED = 1\n")
     plan = edited.plan()
-    assert plan["evaluate"] == len(JOBS)
+    assert evaluated(plan) == {benchmark for benchmark, _, _ in JOBS}
     assert not {"train", "predict"} & set(plan)
 
 
@@ -225,7 +280,7 @@ def test_new_training_data_made_by_an_earlier_call_are_seen(edited):
     plan = edited.plan("runs/smoke_letters/erm/0/metrics.csv")
     edited.edit_suite({limit: 240})
     edited.snakemake(images)
-    assert {"lint_benchmark", "train", "predict", "evaluate"} <= set(plan)
+    assert {"lint_benchmark", "train", "predict", "evaluate_smoke_letters"} <= set(plan)
     assert edited.plan() == {}  # the data are what they were
 
 

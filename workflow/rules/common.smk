@@ -8,7 +8,9 @@ from reprood.images.registry import STYLE_NAMES, style_module
 from reprood.pipeline.fingerprint import load_cache
 from reprood.core.checksums import verify_results
 from reprood.pipeline.plan import (
+    EVALUATED_FILES,
     MODEL_FILES,
+    PREDICTED_FILES,
     SPLIT_FILES,
     STUDY_FILES,
     Plan,
@@ -204,10 +206,6 @@ def study_folder(wildcards):
 def summary_options(wildcards):
     parts = [f"--part {path}" for path in plan.summaries()]
     return " ".join(parts + [f"--baseline {pair}" for pair in plan.baselines()])
-
-
-def evaluate_parameters(wildcards):
-    return plan.benchmark_parameters(benchmark_name(wildcards))
 
 
 # --- audit ---

@@ -1,27 +1,31 @@
-# Stage 4, evaluate: metrics of each run, then all of them in one table.
+# Stage 4, evaluate: detectors and metrics of each run, then the metrics of all runs in one table.
 
 
-rule evaluate:
-    input:
-        predictions="runs/{benchmark}/{method}/{seed}/predictions.parquet",
-        lint="data/benchmarks/{benchmark}/lint.json",
-    output:
-        "runs/{benchmark}/{method}/{seed}/metrics.csv",
-    log:
-        "logs/evaluate/{benchmark}/{method}/{seed}.log",
-    group:
-        grouped("score")
-    resources:
-        mem_mb=2000,
-        runtime=60,
-    params:
-        code=code("reprood.evaluate.table"),
-        settings=evaluate_parameters,
-        method=method_name,
-        environment=environment("numpy"),
-    shell:
-        "reprood evaluate run --spec {params.settings:q} --predictions {input.predictions}"
-        " --method {params.method} --seed {wildcards.seed} --out {output} > {log} 2>&1"
+# One job per benchmark: importing the libraries takes longer than evaluating a run. The job reuses what is unchanged of
+# its last results, which it keeps under state/ because Snakemake removes the outputs of a job before it runs.
+for name in plan.benchmarks:
+
+    rule:
+        name:
+            f"evaluate_{name}"
+        input:
+            plan.evaluated_files(name),
+            lint=f"{plan.data_folder(name)}/lint.json",
+        output:
+            plan.runs(*EVALUATED_FILES, benchmark=name),
+        log:
+            f"logs/evaluate/{name}.log",
+        group:
+            grouped("report")
+        resources:
+            mem_mb=3000,
+            runtime=60,
+        params:
+            code=plan.evaluate_code(name),
+            settings=plan.evaluate_parameters(name),
+            environment=environment("numpy"),
+        shell:
+            "reprood evaluate runs --spec {params.settings:q} --code {params.code:q} > {log} 2>&1"
 
 
 rule collect_metrics:

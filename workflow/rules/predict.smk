@@ -1,4 +1,4 @@
-# Stage 3, predict: every test split of a run in one job; what is written is the evidence for all that follows.
+# Stage 3, predict: the outputs of a run on every test split, in one job; all later stages are computed from them.
 
 
 rule predict:
@@ -7,7 +7,7 @@ rule predict:
         model=model_file,
         description=model_description,
     output:
-        "runs/{benchmark}/{method}/{seed}/predictions.parquet",
+        expand("runs/{{benchmark}}/{{method}}/{{seed}}/{name}", name=PREDICTED_FILES),
     log:
         "logs/predict/{benchmark}/{method}/{seed}.log",
     group:
@@ -24,7 +24,8 @@ rule predict:
         environment=environment("torch", "numpy"),
     shell:
         "reprood predict --settings {params.settings:q} --data data/benchmarks/{wildcards.benchmark}"
-        " --run {params.run} --threads {threads} --out {output} > {log} 2>&1"
+        " --run {params.run} --threads {threads}"
+        " --out runs/{wildcards.benchmark}/{wildcards.method}/{wildcards.seed} > {log} 2>&1"
 
 
 rule examples:

@@ -44,7 +44,7 @@ for name in plan.benchmarks:
             mem_mb=3000,
             runtime=30,
         params:
-            code=code("reprood.report.draw"),
+            code=code("reprood.report.draw", *plan.detector_modules(name)),
             settings=plan.suite_parameters(),
             environment=environment("matplotlib", "numpy"),
             benchmark=name,
@@ -108,7 +108,7 @@ rule notebook:
         metrics="<results>/metrics.parquet",
         verdicts="<results>/verdicts.csv",
         suite="<results>/suite.json",
-        predictions=plan.runs("predictions.parquet"),
+        predictions=plan.runs("predictions.parquet", "scores.parquet"),
         examples=plan.examples(),
         made=plan.made_files(),
         data=report_data,
@@ -142,7 +142,7 @@ rule pages:
         plan.study_files("values.csv"),
         plan.runs(
             "predictions.parquet",
-            "metrics.csv",
+            *EVALUATED_FILES,
             "history.csv",
             "run.json",
             "model.json",
@@ -183,7 +183,7 @@ rule pages:
         mem_mb=4000,
         runtime=30,
     params:
-        code=code("reprood.report.pages"),
+        code=code("reprood.report.pages", *plan.detector_modules()),
         settings=suite_parameters,
         environment=environment("jinja2", "numpy"),
         results=results_folder,

@@ -13,7 +13,7 @@ from reprood.config.conditions import matching
 from reprood.config.folders import Folders
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json
-from reprood.evaluate.localised import localisation_outcomes
+from reprood.evaluate.localisation import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.metrics import METRICS
 from reprood.evaluate.open_set import replicate_open_set
@@ -137,7 +137,7 @@ class BenchmarkEvidence:
         """One a seed."""
         for seed in self.seeds[method]:
             if (method, seed) not in self._loaded:
-                self._loaded[method, seed] = load_predictions(self.file(method, seed, "predictions.parquet"))
+                self._loaded[method, seed] = load_predictions(self.file(method, seed, "predictions.parquet").parent)
         return [self._loaded[method, seed] for seed in self.seeds[method]]
 
     def closed_gates(self, method: str) -> list[int]:

@@ -63,11 +63,15 @@ def methods(root: Path) -> Listing:
 
 
 def detectors(_: Path) -> Listing:
-    """Every detector: name, label, what it needs."""
-    from reprood.detectors.table import DETECTORS
+    """List every detector: name, label, inputs, formula, paper."""
+    from reprood.detectors import registry as detectors
 
-    rows: list[Row] = [(name, detector.label, detector.needs) for name, detector in DETECTORS.items()]
-    return ("detector", "label", "needs"), rows
+    records = [detectors.detector(name) for name in detectors.names()]
+    rows: list[Row] = [
+        (d.name, d.label, ", ".join(d.inputs), d.formula, f"{d.paper.venue} {d.paper.year}, {d.paper.url}")
+        for d in records
+    ]
+    return ("detector", "label", "inputs", "score", "paper"), rows
 
 
 def claims(root: Path) -> Listing:

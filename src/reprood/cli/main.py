@@ -22,6 +22,7 @@ from reprood.cli import publish as cli_publish
 from reprood.cli.data import data_app
 from reprood.cli.offload import offload_app
 from reprood.cli.options import Out, parse_record, suite_of, validated
+from reprood.cli.progress import ImageLog
 from reprood.cli.report import report_app
 from reprood.cli.why import why
 from reprood.core.checksums import checked_job
@@ -29,7 +30,16 @@ from reprood.core.errors import ReproodError
 from reprood.core.files import write_json
 from reprood.core.messages import printable
 from reprood.core.process import CHECKPOINT_SECONDS, DEVICE, STOPPED, pin_threads
-from reprood.pipeline.outputs import MODEL_FILES, STUDY_FILES, of_runs, of_splits, resume_key, within
+from reprood.pipeline.outputs import (
+    EVALUATED_FILES,
+    MODEL_FILES,
+    PREDICTED_FILES,
+    STUDY_FILES,
+    of_runs,
+    of_splits,
+    resume_key,
+    within,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -131,7 +141,7 @@ def train(
 
 @app.command()
 def predict(
-    settings: Annotated[str, typer.Option(help="Detectors and splits as JSON.")],
+    settings: Annotated[str, typer.Option(help="Splits and requested outputs as JSON.")],
     data: Annotated[Path, typer.Option(help="Folder of the benchmark's splits.")],
     run: Annotated[Path, typer.Option(help="Folder of the trained run.")],
     out: Out,
@@ -139,21 +149,21 @@ def predict(
     device: Device = "auto",
     share_gpu: ShareGpu = False,
 ) -> None:
-    """Run a trained model on every test split; write one row a sample with every score."""
+    """Run a trained model on every test split; write predictions.parquet and features.safetensors."""
     pin_threads(threads)
-    record = parse_record(settings, "--settings", "splits", "detectors")
+    record = parse_record(settings, "--settings", "splits")
     reads = [*of_splits(data, record["splits"]), *within(run, MODEL_FILES[:2])]
-    with checked_job(reads, [out]), _gpu(device, share_gpu):
+    with checked_job(reads, within(out, PREDICTED_FILES)), _gpu(device, share_gpu):
         from reprood.predict.run import predict_run
 
         predict_run(
             run,
             {split: data / split for split in record["splits"]},
-            record["detectors"],
             out,
-            asked=record,
+            requests=record,
             device=device,
             threads=threads,
+            progress=ImageLog(str(run)),
         )
 
 
@@ -186,23 +196,26 @@ def study(
         run_study(record, data=data, runs=runs, out=out, state=state, device=device, threads=threads)
 
 
-@evaluate_app.command("run")
-def evaluate_run_command(
-    spec: Annotated[str, typer.Option(help="The benchmark as JSON.")],
-    predictions: Annotated[Path, typer.Option(help="predictions.parquet of the run.")],
-    method: Annotated[str, typer.Option()],
-    seed: Annotated[int, typer.Option()],
-    out: Out,
+@evaluate_app.command("runs")
+def evaluate_runs(
+    spec: Annotated[str, typer.Option(help="The benchmark as JSON, with `runs`: folder -> [method, seed].")],
+    code: Annotated[str, typer.Option(help="Fingerprints of the code as JSON; without them nothing is reused.")] = "{}",
+    state: Annotated[Path, typer.Option(help="Where results are kept for reuse.")] = Path("state/evaluate"),
 ) -> None:
-    """Metrics of one run from its predictions."""
+    """Compute detectors and metrics of a benchmark's runs from their predictions; unchanged ones are reused."""
     pin_threads(1)
     from reprood.config.benchmark import Benchmark
-    from reprood.evaluate.table import evaluate_run
+    from reprood.evaluate.run import Code, evaluate_outputs
 
-    record = parse_record(spec, "--spec", "name")
-    name = record.pop("name")
-    with checked_job([predictions], [out]):
-        evaluate_run(predictions, validated(Benchmark, record, "--spec"), name, method, seed, out)
+    record, fingerprints = parse_record(spec, "--spec", "name", "runs"), parse_record(code, "--code")
+    name, runs = record.pop("name"), record.pop("runs")
+    benchmark = validated(Benchmark, record, "--spec")
+    known = Code(fingerprints.get("metrics", ""), fingerprints.get("detectors", {}))
+    for folder, (method, seed) in runs.items():
+        run, kept = Path(folder), state.joinpath(*Path(folder).parts[-3:])
+        with checked_job(within(run, PREDICTED_FILES), within(run, EVALUATED_FILES)):
+            done = evaluate_outputs(run, benchmark, name, method, seed, code=known, state=kept)
+        print(f"{name}/{method}/{seed}: {done}", file=sys.stderr, flush=True)
 
 
 @evaluate_app.command("collect")
@@ -244,7 +257,7 @@ def audit(
     from reprood.audit.verdicts import audit as judge
 
     chosen = suite_of(suite)
-    reads = of_runs(runs, chosen.folders, chosen.jobs(), "predictions.parquet", "metrics.csv", "model.json")
+    reads = of_runs(runs, chosen.folders, chosen.jobs(), "predictions.parquet", *EVALUATED_FILES, "model.json")
     reads += [studies / study / "values.csv" for study in chosen.studies]
     with checked_job(reads, [out, record]):
         write_json(record, json.loads(suite))

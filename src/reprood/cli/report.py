@@ -10,7 +10,7 @@ from reprood.cli.options import Out, suite_of
 from reprood.core.checksums import checked_job
 from reprood.core.errors import ReproodError
 from reprood.core.process import pin_threads
-from reprood.pipeline.outputs import SPLIT_FILES, STUDY_FILES, of_runs
+from reprood.pipeline.outputs import EVALUATED_FILES, SPLIT_FILES, STUDY_FILES, of_runs
 
 report_app = typer.Typer(no_args_is_help=True, help="Figures, tables, notebook and page from results (no torch).")
 
@@ -45,7 +45,7 @@ def report_draw(
     results = _results(suite, benchmark, runs, examples / f"{benchmark}.npz")
     record, jobs = results.benchmark, [job for job in results.suite.jobs() if job[0] == benchmark]
     reads = [
-        *of_runs(runs, results.suite.folders, jobs, "predictions.parquet", "metrics.csv", "history.csv"),
+        *of_runs(runs, results.suite.folders, jobs, "predictions.parquet", *EVALUATED_FILES, "history.csv"),
         examples / f"{benchmark}.npz",
     ]
     if "maps" in figures_of(record):
@@ -121,7 +121,7 @@ def report_pages(
     jobs = list(record.jobs())
     benchmarks = list(dict.fromkeys(benchmark for benchmark, _, _ in jobs))
     verdicts, studies, figures = results / "verdicts.csv", results / "studies", out / "figures"
-    files = ("predictions.parquet", "metrics.csv", "history.csv", "run.json", "model.json")
+    files = ("predictions.parquet", *EVALUATED_FILES, "history.csv", "run.json", "model.json")
     reads = of_runs(runs, record.folders, jobs, *files)
     reads += [verdicts, *(studies / name / "values.csv" for name in record.studies), *sorted(figures.rglob("*.svg"))]
     for name in benchmarks:

@@ -16,7 +16,6 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from reprood.config.benchmark import Benchmark
-from reprood.detectors.table import Stored
 from reprood.engine.device import make_repeatable, resolve_device, resolve_precision
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
@@ -25,6 +24,7 @@ from reprood.images.augment import normalise
 from reprood.methods import registry
 from reprood.methods.base import Method
 from reprood.pipeline.plan import Plan
+from reprood.predict.forward import Stored
 from reprood.predict.native import fit_native
 from reprood.train.run import network, parse_config
 

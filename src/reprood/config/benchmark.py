@@ -50,6 +50,7 @@ class Gate(Record):
 class Benchmark(Record):
     """A task: data to train on, and the evaluations of the trained model.
 
+    `features` stores penultimate features even when no detector of `detectors` needs them.
     `family` and `member` are set for a benchmark that is one of a family (one class each, or one split of known and
     unknown classes each); claims are judged on the family.
     """
@@ -73,7 +74,8 @@ class Benchmark(Record):
     gate: Gate | None = None
     allow: tuple[str, ...] = ()
     settings: dict[str, Any] = {}
-    detectors: dict[str, dict[str, Any]] = {}
+    detectors: dict[str, dict[str, Any]] = {}  # checked by `pipeline.layout`: no job depends on all detectors
+    features: bool = False
 
     @model_validator(mode="after")
     def _split_names(self) -> "Benchmark":

@@ -1,27 +1,14 @@
-"""Checks that a benchmark uses styles, corruptions and detectors that exist.
+"""Checks that a benchmark uses styles and corruptions that exist.
 
-Only the planner and the command line import this module, so that a new style, corruption or detector changes the code
+Only the planner and the command line import this module, so that a new style or corruption changes the code
 of no job that does not use it.
 """
-
-from pydantic import BaseModel, ValidationError
 
 from reprood.config.benchmark import Benchmark
 from reprood.config.perturbations import Corruptions
 from reprood.config.records import Source
 from reprood.core.errors import ReproodError
-from reprood.core.messages import explain_validation
-from reprood.detectors.names import POST_HOC
-from reprood.detectors.options import EnergyOptions, KnnOptions, OdinOptions, Options, ReactOptions, VimOptions
 from reprood.images.registry import CORRUPTION_NAMES, STYLE_NAMES
-
-DETECTOR_OPTIONS: dict[str, type[BaseModel]] = {
-    "energy": EnergyOptions,
-    "odin": OdinOptions,
-    "knn": KnnOptions,
-    "vim": VimOptions,
-    "react": ReactOptions,
-}  # the other detectors have none
 
 
 def check_style(source: Source, where: str) -> None:
@@ -50,7 +37,7 @@ def check_corruptions(options: Corruptions, where: str) -> None:
 
 
 def check_names(benchmark: Benchmark, where: str, key: str) -> None:
-    """Check all names of styles, corruptions and detectors of a benchmark, and the detectors' options.
+    """Check all names of styles and corruptions of a benchmark.
 
     Parameters
     ----------
@@ -64,21 +51,10 @@ def check_names(benchmark: Benchmark, where: str, key: str) -> None:
     Raises
     ------
     ReproodError
-        For an unknown name or option; lists the known ones.
+        For an unknown name; lists the known ones.
     """
     groups = {"ood": "ood.", "auxiliary": "auxiliary."}
     for split, source in benchmark.splits().items():
         check_style(source, f"{where}: {key}.{groups.get(benchmark.role(split), '')}{split}")
     if benchmark.corruption is not None:
         check_corruptions(benchmark.corruption, f"{where}: {key}.corruption")
-    for name, options in benchmark.detectors.items():
-        if name not in POST_HOC:
-            raise ReproodError(
-                f"{where}: {key}.detectors: there is no detector '{name}'; known: {', '.join(POST_HOC)}."
-            )
-        form = DETECTOR_OPTIONS.get(name, Options)
-        try:
-            form.model_validate(options)
-        except ValidationError as error:
-            known = list(form.model_fields) or ["none"]
-            raise ReproodError(explain_validation(error, where, known, within=f"{key}.detectors.{name}")) from error

@@ -1,90 +1,109 @@
-"""ODIN: a temperature and a small input step that raises the confidence (Liang, Li, Srikant 2018)."""
+"""ODIN: a temperature, and a small input step that raises the confidence. No torch.
 
-from collections.abc import Callable, Iterable, Sequence
+S. Liang, Y. Li, R. Srikant: Enhancing The Reliability of Out-of-distribution Image Detection in Neural Networks, ICLR
+2018, arXiv 1706.02690. The input step needs gradients: the predict stage carries it out (`reprood.predict.passes`) and
+stores the logits of the perturbed images; this module reads them.
+"""
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from reprood.detectors.logits import msp
+from pydantic import Field
 
-Network = Callable[[Tensor], Tensor]
-
-
-def signs(gradient: Tensor) -> Tensor:
-    """+1 where the gradient is >= 0, else -1: an exact zero counts as +1, as in the authors' code."""
-    return torch.where(gradient >= 0, 1.0, -1.0).to(gradient.dtype)
+from reprood.detectors.msp import msp
+from reprood.detectors.record import Detector, Floats, Options, Outputs, Paper, Reference, Scores
 
 
-def perturb(network: Network, images: Tensor, std: Tensor, temperature: float, epsilon: float) -> Tensor:
-    """Move images by `epsilon` (in raw [0, 1] pixel units) towards a higher confidence.
+class OdinOptions(Options):
+    """Options of ODIN.
 
-    x' = x - epsilon * sign(dL/dx) / std with L = CE(l(x) / T, argmax l(x)); no clipping.
+    Attributes
+    ----------
+    temperature : float
+        T > 0 of the softmax.
+    epsilon : float or "validation"
+        Step size in units of [0, 1] pixels, or the rule that chooses it on ID validation data from `grid`.
+    grid : tuple of float
+        Candidates.
+    """
+
+    temperature: float = Field(default=1000.0, gt=0)
+    epsilon: float | Literal["validation"] = 0.0014
+    grid: tuple[float, ...] = Field(default=(0.0025, 0.005, 0.01, 0.02, 0.04, 0.08), min_length=1)
+
+
+@dataclass(frozen=True)
+class Step:
+    """The step size, in units of [0, 1] pixels."""
+
+    epsilon: float
+
+
+def pass_name(temperature: float, epsilon: float) -> str:
+    """Return the name under which the logits of perturbed images are stored."""
+    return f"odin_t{temperature:g}_e{epsilon:g}"
+
+
+def passes(options: OdinOptions) -> dict[str, Mapping[str, Any]]:
+    """Return the passes that the options need: one, or one for each candidate."""
+    sizes = sorted(options.grid) if options.epsilon == "validation" else [float(options.epsilon)]
+    return {
+        pass_name(options.temperature, size): {"kind": "odin", "temperature": options.temperature, "epsilon": size}
+        for size in sizes
+    }
+
+
+def choose_epsilon(validation: Mapping[float, Floats], temperature: float) -> float:
+    """Return the step size that gives ID validation images the highest mean score (Generalized ODIN's rule).
 
     Parameters
     ----------
-    network : callable
-        Normalised images [B, C, H, W] -> logits [B, K]; in evaluation mode, so that images are independent.
-    images : Tensor [B, C, H, W]
-        Normalised images.
-    std : Tensor [C]
-        The channel standard deviations of the in-distribution normalisation (also for OOD images).
+    validation : mapping
+        Step size -> logits [N, C] of the validation images after that step. No OOD data.
     temperature : float
         T of the softmax.
-    epsilon : float
-        Size of the step in units of [0, 1] pixels.
 
     Returns
     -------
-    Tensor [B, C, H, W]
-        `images` itself when `epsilon` is 0.
+    float
+        The smallest of equally good sizes.
     """
-    if epsilon == 0:
-        return images
-    with torch.enable_grad():
-        leaf = images.detach().clone().requires_grad_()
-        # In float64 from the logits on: at T = 1000 the gradient is about 1/1000 of an ordinary one.
-        logits = network(leaf).double() / temperature
-        loss = functional.cross_entropy(logits, logits.detach().argmax(dim=1), reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, leaf)
-    return images - epsilon * signs(gradient) / std.to(images).view(1, -1, 1, 1)
+    means = {size: float(msp(validation[size], temperature).sum()) for size in sorted(validation)}
+    return max(means, key=lambda size: means[size])
 
 
-def odin(network: Network, images: Tensor, std: Tensor, temperature: float = 1000.0, epsilon: float = 0.0014) -> Tensor:
-    """Score max softmax(l(x') / T), x' from `perturb`.
+def fit(reference: Reference, options: OdinOptions) -> Step:
+    """Return the step size: the given one, or the best on validation images."""
+    if options.epsilon != "validation":
+        return Step(float(options.epsilon))
+    stored = reference.validation.passes
+    sizes = {size: stored[pass_name(options.temperature, size)] for size in options.grid}
+    return Step(choose_epsilon(sizes, options.temperature))
 
-    The softmax is taken in float64: in float32 at T = 1000 all scores lie within about 1e-3 of 1/K and tie.
 
-    Returns
-    -------
-    Tensor [B], float64
+def score(outputs: Outputs, step: Step, options: OdinOptions) -> Scores:
+    """Return max_c softmax(l(x') / T)_c of the perturbed images x'; float64 [N].
+
+    In float32 at T = 1000 all scores lie within about 1e-3 of 1/C and tie; the softmax is taken in float64.
     """
-    moved = perturb(network, images, std, temperature, epsilon)
-    with torch.no_grad():
-        return msp(network(moved), temperature)
+    return msp(outputs.passes[pass_name(options.temperature, step.epsilon)], options.temperature)
 
 
-def choose_epsilon(
-    network: Network, batches: Callable[[], Iterable[Tensor]], std: Tensor, temperature: float, grid: Sequence[float]
-) -> float:
-    """Step size that gives ID validation images the highest mean score (Generalized ODIN's rule; no OOD data).
-
-    Parameters
-    ----------
-    network : callable
-        As in `perturb`.
-    batches : callable
-        Gives an iterator over normalised ID validation images [B, C, H, W], anew on each call.
-    std : Tensor [C]
-        As in `perturb`.
-    temperature : float
-        T of the softmax.
-    grid : sequence of float
-        Candidates; the smallest wins a tie.
-    """
-    candidates = sorted(grid)
-    sums = [
-        float(sum(odin(network, images, std, temperature, epsilon).sum() for images in batches()))
-        for epsilon in candidates
-    ]
-    return candidates[sums.index(max(sums))]
+DETECTOR = Detector(
+    name="odin",
+    label="ODIN",
+    paper=Paper(
+        title="Enhancing The Reliability of Out-of-distribution Image Detection in Neural Networks",
+        authors="Liang, Li, Srikant",
+        venue="ICLR",
+        year=2018,
+        url="https://arxiv.org/abs/1706.02690",
+    ),
+    formula="max_c softmax(l(x') / T)_c, x' = x - eps sign(d CE(l(x) / T, argmax l(x)) / dx) / std",
+    inputs=("pass",),
+    score=score,
+    fit=fit,
+    options=OdinOptions,
+    passes=passes,
+)

@@ -1,54 +1,72 @@
-"""Virtual-logit matching: the residual-space norm as one more logit (Wang et al. 2022)."""
+"""Virtual-logit matching: the norm in the residual space as one more logit. No torch.
+
+H. Wang, Z. Li, L. Feng, W. Zhang: ViM: Out-Of-Distribution with Virtual-logit Matching, CVPR 2022, arXiv 2203.10807
+(equations 4 to 7).
+"""
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+from pydantic import Field
 
 from reprood.core.errors import ReproodError
-from reprood.detectors.logits import energy, maxlogit
+from reprood.detectors.arrays import ROWS, blocks, by_rows, lengths
+from reprood.detectors.energy import energy
+from reprood.detectors.maxlogit import maxlogit
+from reprood.detectors.record import Detector, Floats, Options, Outputs, Paper, Reference, Scores, need
 
-ROWS = 8192
+
+class VimOptions(Options):
+    """Options of ViM.
+
+    Attributes
+    ----------
+    dimension : int or None
+        Size of the principal space; None = the authors' rule (`principal_dimension`).
+    """
+
+    dimension: int | None = Field(default=None, ge=0)
 
 
 @dataclass(frozen=True)
 class Residual:
     """What is fitted: the origin [d], the basis [d, d - D] of the residual space, the scale alpha and D."""
 
-    origin: Tensor
-    basis: Tensor
+    origin: Scores
+    basis: Scores
     alpha: float
     dimension: int
 
 
 def principal_dimension(width: int) -> int:
-    """Size D of the principal space in the authors' code: 1000 from 2048 features on, 512 from 768 on, else half."""
+    """Return the size D of the principal space: 1000 from 2048 features on, 512 from 768 on, else half (authors' code).
+
+    Examples
+    --------
+    >>> [principal_dimension(width) for width in (2048, 768, 128)]
+    [1000, 512, 64]
+    """
     if width >= 2048:
         return 1000
     return 512 if width >= 768 else width // 2
 
 
-def residual_norm(features: Tensor, origin: Tensor, basis: Tensor) -> Tensor:
-    """Length of R'(z - u); [N, d] -> [N] float64."""
-    parts = [
-        torch.linalg.vector_norm((rows.double() - origin) @ basis, dim=1)
-        for rows in torch.split(features, ROWS)
-        if len(rows)
-    ]
-    return torch.cat(parts) if parts else features.new_zeros(0, dtype=torch.float64)
+def residual_norm(features: Floats, origin: Scores, basis: Scores) -> Scores:
+    """Return the length of R'(z - u); [N, d] -> float64 [N]."""
+    return by_rows(lambda rows: lengths((rows - origin) @ basis), features, ROWS)
 
 
-def fit(features: Tensor, logits: Tensor, weight: Tensor, bias: Tensor, dimension: int | None = None) -> Residual:
-    """Origin u = -W^+ b, the eigenvectors of (1/n) sum (z - u)(z - u)' after the D largest, and alpha.
+def fit(features: Floats, logits: Floats, weight: Floats, bias: Floats, dimension: int | None = None) -> Residual:
+    """Fit the origin u = -W^+ b, the eigenvectors of (1/n) sum (z - u)(z - u)' after the D largest, and alpha.
 
     alpha = mean(max logit) / mean(residual norm) over the ID training samples.
 
     Parameters
     ----------
-    features, logits : Tensor [N, d], [N, C]
+    features, logits : array [N, d], [N, C]
         Of the ID training images.
-    weight, bias : Tensor [C, d], [C]
-        The affine head.
+    weight, bias : array [C, d], [C]
+        The affine last layer.
     dimension : int, optional
         D; default `principal_dimension(d)`.
 
@@ -64,19 +82,48 @@ def fit(features: Tensor, logits: Tensor, weight: Tensor, bias: Tensor, dimensio
             f"ViM: the principal space has dimension {size} and the features {width}; "
             f"set detectors.vim.dimension to a value from 0 to {width - 1}, or leave it out."
         )
-    origin = -torch.linalg.pinv(weight.double()) @ bias.double()
-    moments = torch.zeros(width, width, dtype=torch.float64, device=features.device)
-    for rows in torch.split(features, ROWS):
-        centred = rows.double() - origin
+    origin = -np.linalg.pinv(weight.astype(np.float64)) @ bias.astype(np.float64)
+    moments = np.zeros((width, width))
+    for rows in blocks(len(features), ROWS):
+        centred = features[rows].astype(np.float64) - origin
         moments += centred.T @ centred
-    _, vectors = torch.linalg.eigh(moments / len(features))  # eigenvalues in ascending order
-    basis = vectors[:, : width - size]
+    _, vectors = np.linalg.eigh(moments / len(features))  # eigenvalues in ascending order
+    basis = np.ascontiguousarray(vectors[:, : width - size])
     norm = float(residual_norm(features, origin, basis).mean())
     if norm == 0:
         raise ReproodError(f"ViM: the training features have no residual outside {size} dimensions; choose fewer.")
     return Residual(origin, basis, float(maxlogit(logits).mean()) / norm, size)
 
 
-def score(features: Tensor, logits: Tensor, residual: Residual) -> Tensor:
-    """Score logsumexp(l) - alpha * residual norm; [N, d], [N, C] -> [N] float64."""
-    return energy(logits) - residual.alpha * residual_norm(features, residual.origin, residual.basis)
+def score(features: Floats, logits: Floats, residual: Residual) -> Scores:
+    """Return logsumexp(l) - alpha * residual norm; [N, d], [N, C] -> float64 [N]."""
+    return np.asarray(energy(logits) - residual.alpha * residual_norm(features, residual.origin, residual.basis))
+
+
+def _fit(reference: Reference, options: VimOptions) -> Residual:
+    if reference.train is None or reference.head is None:
+        raise TypeError("this detector needs the training split and an affine last layer")
+    train = reference.train
+    return fit(need(train.features, "train_features"), train.logits, *reference.head, options.dimension)
+
+
+def _score(outputs: Outputs, fitted: Residual, options: VimOptions) -> Scores:
+    return score(need(outputs.features, "features"), outputs.logits, fitted)
+
+
+DETECTOR = Detector(
+    name="vim",
+    label="ViM",
+    paper=Paper(
+        title="ViM: Out-Of-Distribution with Virtual-logit Matching",
+        authors="Wang, Li, Feng, Zhang",
+        venue="CVPR",
+        year=2022,
+        url="https://arxiv.org/abs/2203.10807",
+    ),
+    formula="log sum_c exp(l_c) - alpha |R'(z - u)|, u = -W^+ b",
+    inputs=("logits", "features", "train_logits", "train_features", "head"),
+    score=_score,
+    fit=_fit,
+    options=VimOptions,
+)

@@ -1,56 +1,45 @@
-"""Metrics of ID classification, from stored ranks and confidences."""
+"""Metrics of ID classification, from stored ranks and confidences. No torch."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from reprood.core.errors import ReproodError
 
 BINS = 15
 
 
-def label_ranks(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.int64]:
-    """How many classes come before the right one: 0 = top-1 right. Ties go to the lower class number, as in argmax.
-
-    Parameters
-    ----------
-    logits : array [n, C]
-        One row a sample.
-    labels : int array [n]
-        0 .. C - 1.
-    """
-    values, right = np.asarray(logits), np.asarray(labels)
-    own = np.take_along_axis(values, right[:, None], axis=1)
-    earlier = np.arange(values.shape[1]) < right[:, None]
-    return np.asarray(((values > own) | ((values == own) & earlier)).sum(axis=1), dtype=np.int64)
-
-
 def top_k_error(ranks: ArrayLike, k: int) -> float:
-    """Percentage of samples whose label is not among the k largest logits; k may exceed the number of classes (0 %).
+    """Return the percentage of samples whose label is not among the k largest logits.
 
     Parameters
     ----------
     ranks : int array [n]
-        From `label_ranks`.
+        How many classes come before the right one: `label_rank` of the predictions.
     k : int
-        How many guesses are allowed.
+        How many guesses are allowed; may exceed the number of classes (0 %).
 
     Raises
     ------
     ReproodError
         When there are no samples, a sample has no label (rank -1), or k < 1.
+
+    Examples
+    --------
+    >>> top_k_error([0, 0, 1, 7], k=1), top_k_error([0, 0, 1, 7], k=5)
+    (50.0, 25.0)
     """
     values = np.asarray(ranks)
     if values.size == 0 or k < 1:
         raise ReproodError(f"The top-{k} error needs k >= 1 and at least one sample, there are {values.size}.")
     if (values < 0).any():
         raise ReproodError(
-            f"{int((values < 0).sum())} of {values.size} samples have no label; no error can be counted."
+            f"{int((values < 0).sum())} of {values.size} samples have no label; no error can be computed."
         )
     return 100.0 * float(np.count_nonzero(values >= k)) / values.size
 
 
 def expected_calibration_error(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> float:
-    """Mean gap between confidence and accuracy over bins of equal width, weighted by their sizes; in [0, 1].
+    """Return the mean gap between confidence and accuracy over bins of equal width, weighted by their sizes; in [0, 1].
 
     Bins are (lower, upper], the first one also holds 0 (Guo et al. 2017).
 
@@ -67,6 +56,11 @@ def expected_calibration_error(confidence: ArrayLike, right: ArrayLike, bins: in
     ------
     ReproodError
         When there are no samples or a confidence lies outside [0, 1].
+
+    Examples
+    --------
+    >>> round(expected_calibration_error([0.9, 0.9], [True, False]), 6)
+    0.4
     """
     values = np.asarray(confidence, dtype=np.float64)
     hits = np.asarray(right, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Stage `evaluate`, second part: the metrics of all runs in one table, and what needs several runs. No torch."""
+"""The metrics of all runs in one table, and metrics that need several runs. No torch."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, read_json, write_json
-from reprood.detectors.names import POST_HOC
+from reprood.detectors.registry import names as detector_names
 from reprood.evaluate.table import COLUMNS, NO_SCORE, TYPES, read_metrics, row_of, write_csv
 
 SUMMARY_SPLITS = ("mean_all", "mean_natural")
@@ -20,7 +20,7 @@ SUMMARY_CONDITIONS = ("corrupted", "occluded/center", "occluded/boundary")
 
 
 def relative_corruption_errors(table: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame:
-    """Rows of the relative mean corruption error (mCE, in percent) of every run on a benchmark with a baseline.
+    """Return the relative mean corruption error (mCE, in percent) of every run on a benchmark with a baseline.
 
     mCE = mean over corruptions of sum_s E(corruption, s) / sum_s E_baseline(corruption, s), in percent (Hendrycks &
     Dietterich 2019); the baseline's errors are means over its seeds.
@@ -50,7 +50,7 @@ def relative_corruption_errors(table: pd.DataFrame, baselines: Mapping[str, str]
 def collect(
     metrics: Sequence[Path], parquet: Path, csv: Path, summary: Path, baselines: Mapping[str, str] | None = None
 ) -> None:
-    """Put all runs' metrics into one table, and a small summary for `dvc metrics show` beside it.
+    """Write the metrics of all runs into one table, and a small summary for `dvc metrics show`.
 
     Parameters
     ----------
@@ -88,18 +88,18 @@ def collect(
 
 
 def write_summaries(summary: Path, outs: Sequence[Path]) -> None:
-    """Split `summary.json` into one small file a benchmark and method, `<benchmark>.<method>.json`.
+    """Split `summary.json` into one small file per benchmark and method, `<benchmark>.<method>.json`.
 
-    `dvc metrics show` prints a row a file, so a table of methods comes out.
+    `dvc metrics show` prints one row per file, which gives a table of methods.
     """
-    found = read_json(summary)
+    numbers = read_json(summary)
     for out in outs:
         benchmark, method = out.stem.split(".")
-        write_json(out, found[benchmark][method])
+        write_json(out, numbers[benchmark][method])
 
 
 def _shown(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
-    """The few numbers of the summary, under short names."""
+    """Yield the few numbers of the summary, under short names."""
     plain = rows[rows["score"] == NO_SCORE]
     for metric, part in plain[plain["split"] == "test"].groupby("metric", sort=True):
         yield str(metric), part
@@ -109,7 +109,8 @@ def _shown(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
         for metric, part in plain[plain["split"] == split].groupby("metric", sort=True):
             yield f"{metric}.{split}", part
     # A method's own scores at every step size of a grid are for its diagnosis.
-    own = sorted({score for score in rows["score"] if score not in (NO_SCORE, *POST_HOC) and "_eps_" not in score})
+    others = (NO_SCORE, *detector_names())
+    own = sorted({score for score in rows["score"] if score not in others and "_eps_" not in score})
     for score in ("msp", *own):
         for split in SUMMARY_SPLITS:
             for metric in SUMMARY_METRICS:
@@ -119,10 +120,10 @@ def _shown(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
 
 
 def summarise(table: pd.DataFrame) -> dict[str, Any]:
-    """Means over seeds, benchmark -> method -> {seeds, name: value}; `<score>.<split>.<metric>` names detection."""
-    found: dict[str, Any] = {}
+    """Return means over seeds: benchmark -> method -> {seeds, name: value}; detection is `<score>.<split>.<metric>`."""
+    summary: dict[str, Any] = {}
     for (benchmark, method), rows in table.groupby(["benchmark", "method"], sort=True):
         numbers: dict[str, Any] = {"seeds": int(rows["seed"].nunique())}
         numbers.update({name: round(float(part["value"].mean()), 6) for name, part in _shown(rows)})
-        found.setdefault(str(benchmark), {})[str(method)] = numbers
-    return found
+        summary.setdefault(str(benchmark), {})[str(method)] = numbers
+    return summary

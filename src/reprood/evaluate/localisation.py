@@ -1,13 +1,60 @@
-"""Boxes and their overlap."""
+"""Localisation outcomes of each test image, from the boxes that the predict stage stored. No torch."""
 
 import numpy as np
+import pandas as pd
+
+from reprood.core.errors import ReproodError
+
+ENDS = ("x0", "y0", "x1", "y1")
+THRESHOLD = 0.5  # of the overlap (CutMix, appendix B)
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Overlap of boxes [N, 4] (x0, y0, x1, y1; ends exclusive): intersection over union [N]."""
+    """Return the intersection over union [N] of boxes [N, 4] (x0, y0, x1, y1; ends exclusive).
+
+    Examples
+    --------
+    >>> iou(np.array([[0, 0, 2, 2]]), np.array([[1, 0, 3, 2]]))
+    array([0.33333333])
+    """
     low = np.maximum(first[:, :2], second[:, :2])
     high = np.minimum(first[:, 2:], second[:, 2:])
     inner = np.prod(np.clip(high - low, 0, None), axis=1)
     sizes = [np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1) for boxes in (first, second)]
     union = sizes[0] + sizes[1] - inner
     return np.asarray(np.divide(inner, union, out=np.zeros(len(first)), where=union > 0))
+
+
+def _boxes(test: pd.DataFrame, name: str) -> np.ndarray:
+    columns = [f"{name}_{end}" for end in ENDS]
+    missing = [column for column in columns if column not in test]
+    if missing:
+        raise ReproodError(f"The predictions have no boxes {', '.join(missing)}; run the predict stage again.")
+    return test[columns].to_numpy(dtype=np.float64)
+
+
+def localisation_outcomes(test: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the localisation errors and overlaps of each test image.
+
+    Parameters
+    ----------
+    test : DataFrame
+        The rows of the test split, with the true box (`box_*`) and those of the class activation maps of the predicted
+        (`cam_*`) and of the right class (`cam_true_*`).
+
+    Returns
+    -------
+    dict
+        localisation_error [N]: 1 where the class is wrong or the overlap of the predicted class' box is not above 0.5;
+        gt_localisation_error [N]: 1 where the overlap of the right class' box is not above 0.5; mean_iou [N]: overlap
+        of the right class' box.
+    """
+    true = _boxes(test, "box")
+    right = test["label_rank"].to_numpy() == 0
+    predicted = iou(true, _boxes(test, "cam"))
+    known = iou(true, _boxes(test, "cam_true"))
+    return {
+        "localisation_error": 1.0 - (right & (predicted > THRESHOLD)),
+        "gt_localisation_error": 1.0 - (known > THRESHOLD),
+        "mean_iou": known,
+    }

@@ -1,7 +1,7 @@
-"""Anomaly maps as bytes: 12 bits a pixel, what a pixel's neighbours foretell taken away. No torch.
+"""Anomaly maps as bytes: 12-bit quantisation and delta coding. No torch.
 
-Maps are smooth, and their differences are small numbers that compress to a quarter of what the maps themselves do. The
-coding is lossless; the one loss is the rounding to `LEVELS + 1` levels of one linear scale for the whole run.
+Maps are smooth, and differences between neighbouring pixels compress to a quarter of the size of the maps. The coding
+is lossless; the only loss is the rounding to `LEVELS + 1` levels of one linear scale for all maps of a run.
 """
 
 from collections.abc import Sequence
@@ -9,23 +9,23 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-LEVELS = (
-    2**12 - 1
-)  # the highest level; pixel AUROC moves by less than 1e-4, which tests/evaluate/test_map_codec.py checks
+# The highest level. Pixel AUROC changes by less than 1e-4, which tests/evaluate/test_map_codec.py checks.
+LEVELS = 2**12 - 1
 
 
 def pack_maps(levels: NDArray[np.uint16]) -> list[bytes]:
-    """One string of 2 H W bytes for each map.
+    """Encode each map as a string of 2 H W bytes.
 
-    A pixel is foretold as left + above - above left (zero outside); the differences, 0, -1, 1, -2, ... numbered from
+    A pixel is predicted as left + above - above left (zero outside); the differences, 0, -1, 1, -2, ... numbered from
     zero on, are stored as all low bytes and then all high bytes.
 
     Parameters
     ----------
     levels : uint16 array [N, H, W]
+        Quantised maps, 0 .. `LEVELS`.
     """
-    whole = np.pad(levels.astype(np.int32), ((0, 0), (1, 0), (1, 0)))
-    left = whole[:, :, 1:] - whole[:, :, :-1]
+    padded = np.pad(levels.astype(np.int32), ((0, 0), (1, 0), (1, 0)))
+    left = padded[:, :, 1:] - padded[:, :, :-1]
     wrapped = (left[:, 1:] - left[:, :-1]).astype(np.int16).astype(np.int32)
     numbered = (((wrapped << 1) ^ (wrapped >> 31)) & 0xFFFF).astype("<u2").reshape(len(levels), -1)
     planes = numbered.view(np.uint8).reshape(len(levels), -1, 2)
@@ -33,12 +33,12 @@ def pack_maps(levels: NDArray[np.uint16]) -> list[bytes]:
 
 
 def unpack_maps(packed: Sequence[bytes], side: int) -> NDArray[np.uint16]:
-    """The maps again, uint16 [N, side, side].
+    """Decode maps, uint16 [N, side, side].
 
     Raises
     ------
     ValueError
-        When a string has another length than `2 * side * side`.
+        When the length of a string is not `2 * side * side`.
     """
     pixels = side * side
     if any(len(one) != 2 * pixels for one in packed):

@@ -1,4 +1,4 @@
-"""Anomaly maps as the predict stage stored them, and resampling of their metrics over test images. No torch."""
+"""Anomaly maps as the predict stage stores them, and resampling of their metrics over test images. No torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from reprood.evaluate.predictions import Predictions
 from reprood.evaluate.resample import Replicates, draw_counts
 from reprood.evaluate.segmentation import LIMIT, au_pro, pixel_auroc, regions
 
-BINS = LEVELS + 1  # of the score axis, in resampling: one a level
+BINS = LEVELS + 1  # of the score axis, in resampling: one per level
 METRICS = {"pixel_auroc": pixel_auroc, "au_pro": au_pro}
 
 
@@ -33,20 +33,20 @@ class Maps:
 
 
 def has_maps(predictions: Predictions) -> bool:
-    """The run's method gave maps."""
+    """Return whether the run's method computes maps."""
     return "maps" in predictions.facts
 
 
 def stored_maps(predictions: Predictions, splits: Sequence[str]) -> Maps:
-    """The maps of some splits, one after the other.
+    """Return the maps of some splits, one after the other.
 
     Raises
     ------
     ReproodError
-        When there are none, or their size is not what the file says.
+        When there are none, or their size is not the stated one.
     """
     if not has_maps(predictions):
-        raise ReproodError("The predictions hold no anomaly maps; the method gives none.")
+        raise ReproodError("The predictions hold no anomaly maps: the method computes none.")
     side = int(predictions.facts["maps"]["side"])
     levels, masks = [], []
     for split in splits:
@@ -57,10 +57,10 @@ def stored_maps(predictions: Predictions, splits: Sequence[str]) -> Maps:
             levels.append(level)
             packed = np.unpackbits(np.frombuffer(mask, np.uint8), count=side * side)
             masks.append(packed.reshape(side, side).astype(bool))
-    found = unpack_maps(levels, side)
-    if found.max() > LEVELS:
+    maps = unpack_maps(levels, side)
+    if maps.max() > LEVELS:
         raise ReproodError(f"A stored map has a level above {LEVELS}; predict it again.")
-    return Maps(found, np.stack(masks))
+    return Maps(maps, np.stack(masks))
 
 
 @dataclass(frozen=True)
@@ -92,22 +92,22 @@ def _histograms(maps: Maps) -> _Histograms:
 
 
 def _auroc(true: NDArray[np.float64], false: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Trapezoid rule on cumulated counts [R, BINS]: ties inside a bin count one half."""
+    """Return the area by the trapezoid rule on cumulated counts [R, BINS]: ties inside a bin count one half."""
     true = np.pad(true / true[:, -1:], ((0, 0), (1, 0)))
     false = np.pad(false / false[:, -1:], ((0, 0), (1, 0)))
     return np.asarray(np.trapezoid(true, false, axis=1))
 
 
 def _limited(overlap: NDArray[np.float64], false: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Area under the overlap (PRO) up to a false positive rate of 0.3, divided by 0.3."""
+    """Return the area under the overlap (PRO) up to a false positive rate of 0.3, divided by 0.3."""
     false = np.pad(false, ((0, 0), (1, 0)))
     overlap = np.pad(overlap, ((0, 0), (1, 0)))
-    found = np.empty(len(false))
+    areas = np.empty(len(false))
     for row, (x, y) in enumerate(zip(false, overlap)):
         stop = int(np.searchsorted(x, LIMIT, side="right"))
         at_limit = np.interp(LIMIT, x, y)
-        found[row] = np.trapezoid(np.append(y[:stop], at_limit), np.append(x[:stop], LIMIT)) / LIMIT
-    return found
+        areas[row] = np.trapezoid(np.append(y[:stop], at_limit), np.append(x[:stop], LIMIT)) / LIMIT
+    return areas
 
 
 def replicate_segmentation(
@@ -118,15 +118,18 @@ def replicate_segmentation(
     Parameters
     ----------
     arms : sequence of sequences of Maps
-        Methods, and for each its seeds. All runs hold the same images in the same order.
+        Methods, and the seeds of each. All runs hold the same images in the same order.
     metric : {"pixel_auroc", "au_pro"}
+        What is computed.
     generator : numpy Generator
+        Draws the resamplings.
     replicates : int
+        Number of resamplings.
 
     Returns
     -------
     Replicates
-        A resampling without any anomalous pixel is drawn with its images all once.
+        A resampling without anomalous pixels is replaced by all images once.
 
     Raises
     ------
@@ -144,12 +147,12 @@ def replicate_segmentation(
     for arm in arms:
         values = np.empty((replicates, len(arm)))
         for seed, run in enumerate(arm):
-            found = _histograms(run)
-            false = weights @ found.outside
+            counts = _histograms(run)
+            false = weights @ counts.outside
             if metric == "pixel_auroc":
-                values[:, seed] = _auroc(weights @ found.inside, false)
+                values[:, seed] = _auroc(weights @ counts.inside, false)
             else:
-                overlap = (weights @ found.overlaps) / (weights @ found.count)[:, None]
+                overlap = (weights @ counts.overlaps) / (weights @ counts.count)[:, None]
                 values[:, seed] = _limited(overlap, false / false[:, -1:])
         observed.append(np.array([METRICS[metric](run.levels, run.masks) for run in arm]))
         resampled.append(values)

@@ -1,8 +1,8 @@
-"""One exact sort-based kernel for every detection metric.
+"""One exact sort-based kernel for every detection metric. No torch.
 
-Scores are confidences (higher = more in-distribution). They are sorted once; ties enter together and count one half.
-The kernel takes a count for every sample, so that a bootstrap replicate is the same sorting with other counts.
-Nothing is clipped or flipped: an AUROC below 0.5 is a result.
+Scores are confidences (higher = more in-distribution). They are sorted once; samples with equal scores enter together
+and count one half. The kernel takes a count for every sample, so that a bootstrap replicate is the same sorting with
+other counts. Nothing is clipped or flipped: an AUROC below 0.5 is a result.
 """
 
 import math
@@ -26,7 +26,7 @@ _BLOCK = 4096
 
 
 def checked(scores: ArrayLike, side: str) -> Floats:
-    """Scores as a one-dimensional float64 array.
+    """Return scores as a one-dimensional float64 array, checked.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def checked(scores: ArrayLike, side: str) -> Floats:
     """
     values = np.asarray(scores, dtype=np.float64)
     if values.ndim != 1:
-        raise ReproodError(f"The {side} scores have shape {values.shape}; expected one number a sample.")
+        raise ReproodError(f"The {side} scores have shape {values.shape}; expected one number per sample.")
     if values.size == 0:
         raise ReproodError(f"There are no {side} scores; a detection metric needs samples on both sides.")
     if not np.isfinite(values).all():
@@ -45,7 +45,7 @@ def checked(scores: ArrayLike, side: str) -> Floats:
 
 
 def _memory(work: Workspace, name: str, shape: tuple[int, ...]) -> Integers:
-    """An array of this shape, kept in `work`: fresh pages for every replicate would cost more than the arithmetic."""
+    """Return an array of this shape, kept in `work`: fresh pages for every replicate would cost more than the sums."""
     if name not in work or work[name].shape != shape:
         work[name] = np.empty(shape, np.int64)
     return work[name]
@@ -75,14 +75,14 @@ class Ranking:
     def counts(
         self, id_counts: Integers | None = None, ood_counts: Integers | None = None, work: Workspace | None = None
     ) -> "Counts":
-        """How many samples of each side score at least each threshold.
+        """Count how many samples of each side score at least each threshold.
 
         Parameters
         ----------
         id_counts, ood_counts : int array [..., n_id], [..., n_ood]
             How often each sample is in the (re)sample; default once. Leading axes are replicates.
         work : dict, optional
-            Memory to be used again: what is returned then holds only until the next call with the same `work`.
+            Memory that is reused: the result is valid only until the next call with the same `work`.
         """
         of_id = np.ones(self.n_id, np.int64) if id_counts is None else id_counts
         of_ood = np.ones(self.n_ood, np.int64) if ood_counts is None else ood_counts
@@ -128,6 +128,11 @@ def rank(in_distribution: ArrayLike, outlier: ArrayLike) -> Ranking:
     ------
     ReproodError
         When a side is empty, not one-dimensional or not finite.
+
+    Examples
+    --------
+    >>> rank([0.9, 0.8], [0.8, 0.1]).thresholds
+    array([0.9, 0.8, 0.1])
     """
     first, second = checked(in_distribution, "in-distribution"), checked(outlier, "OOD")
     scores = np.concatenate([first, second])
@@ -141,9 +146,18 @@ def rank(in_distribution: ArrayLike, outlier: ArrayLike) -> Ranking:
 
 
 def auroc(counts: Counts) -> Floats:
-    """P(a > b) + 0.5 P(a = b) for an ID score a and an OOD score b; [...] in [0, 1].
+    """Return the area under the ROC curve, P(a > b) + 0.5 P(a = b) for an ID score a and an OOD score b; in [0, 1].
 
     The trapezoid rule over the ROC, summed in integers: exact up to one division.
+
+    See Also
+    --------
+    detection_metrics : All metrics of two samples of scores.
+
+    Examples
+    --------
+    >>> float(auroc(rank([0.9, 0.8], [0.8, 0.1]).counts()))
+    0.875
     """
     of_id, of_ood = counts.of_id, counts.of_ood
     pairs = of_id[..., -1] * of_ood[..., -1]
@@ -156,7 +170,19 @@ def _dot(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
 
 
 def aupr_in(counts: Counts) -> Floats:
-    """Average precision sum (R_k - R_{k-1}) P_k, ID positive, ranked by the score; depends on n_id : n_ood."""
+    """Return the average precision sum (R_k - R_{k-1}) P_k with ID positive, ranked by the score.
+
+    It depends on n_id : n_ood.
+
+    See Also
+    --------
+    reprood.evaluate.variants.trapezoid_aupr : The area by the trapezoid rule, as OpenOOD computes it.
+
+    Examples
+    --------
+    >>> float(aupr_in(rank([0.9, 0.2], [0.5]).counts()))
+    0.8333333333333333
+    """
     of_id, of_ood = counts.of_id, counts.of_ood
     first = of_id[..., 0] * _share(of_id[..., 0], of_ood[..., 0])
     rest = _gained(of_id[..., :-1], of_id[..., 1:], of_id[..., 1:], of_ood[..., 1:])
@@ -164,7 +190,15 @@ def aupr_in(counts: Counts) -> Floats:
 
 
 def aupr_out(counts: Counts) -> Floats:
-    """Average precision sum (R_k - R_{k-1}) P_k, OOD positive, ranked by minus the score; depends on n_id : n_ood."""
+    """Return the average precision sum (R_k - R_{k-1}) P_k with OOD positive, ranked by minus the score.
+
+    It depends on n_id : n_ood.
+
+    Examples
+    --------
+    >>> float(aupr_out(rank([0.9, 0.2], [0.5]).counts()))
+    0.5
+    """
     n_id, n_ood = counts.of_id[..., -1:], counts.of_ood[..., -1:]
     # At most threshold k are all samples but those above it, which are the ones counted at k - 1.
     id_at_most, ood_at_most = n_id - counts.of_id[..., :-1], n_ood - counts.of_ood[..., :-1]
@@ -174,12 +208,12 @@ def aupr_out(counts: Counts) -> Floats:
 
 
 def _share(part: NDArray[Any], other: NDArray[Any]) -> Floats:
-    """Share part / (part + other), 0 where both are 0."""
+    """Return part / (part + other), 0 where both are 0."""
     return np.asarray(part / np.maximum(part + other, 1))
 
 
 def _gained(before: Integers, after: Integers, positive: Integers, negative: Integers) -> Floats:
-    """Sum over thresholds of (after - before) * precision; in blocks that stay in the cache."""
+    """Return the sum over thresholds of (after - before) * precision; in blocks that stay in the cache."""
     total = np.zeros(before.shape[:-1])
     for start in range(0, before.shape[-1], _BLOCK):
         part = (..., slice(start, start + _BLOCK))
@@ -188,7 +222,13 @@ def _gained(before: Integers, after: Integers, positive: Integers, negative: Int
 
 
 def needed(level: float, total: int) -> int:
-    """The smallest count c with c / total >= level."""
+    """Return the smallest count c with c / total >= level.
+
+    Examples
+    --------
+    >>> needed(0.95, 19), needed(0.95, 20)
+    (19, 19)
+    """
     count = math.ceil(level * total)
     while count > 0 and (count - 1) / total >= level:
         count -= 1
@@ -196,16 +236,31 @@ def needed(level: float, total: int) -> int:
 
 
 def fpr95_id_positive(counts: Counts, level: float = LEVEL) -> Floats:
-    """Share of OOD samples accepted at the strictest threshold that accepts at least 95 % of ID samples."""
+    """Return the share of OOD samples accepted at the strictest threshold that accepts at least 95 % of ID samples.
+
+    Examples
+    --------
+    >>> float(fpr95_id_positive(rank([0.9, 0.8, 0.3], [0.5, 0.1]).counts()))
+    0.5
+    """
     n_id, n_ood = int(counts.of_id.flat[-1]), counts.of_ood[..., -1]
     before = _how_many_below(counts.of_id, needed(level, n_id))
     return np.asarray(np.take_along_axis(counts.of_ood, before[..., None], axis=-1)[..., 0] / n_ood)
 
 
 def fpr95_ood_positive(counts: Counts, level: float = LEVEL) -> Floats:
-    """Share of ID samples rejected at the strictest threshold that rejects at least 95 % of OOD samples.
+    """Return the share of ID samples rejected at the strictest threshold that rejects at least 95 % of OOD samples.
 
     The convention of OpenOOD, pytorch-ood, Outlier Exposure and HOOD.
+
+    See Also
+    --------
+    reprood.evaluate.variants.oe_fpr : The recall nearest to 95 % instead, as in the code of Outlier Exposure.
+
+    Examples
+    --------
+    >>> float(fpr95_ood_positive(rank([0.9, 0.8, 0.3], [0.5, 0.1]).counts()))
+    0.3333333333333333
     """
     n_id, n_ood = counts.of_id[..., -1], int(counts.of_ood.flat[-1])
     # Rejecting threshold k and all below it leaves the OOD samples above it, at most n_ood - needed of them.
@@ -215,14 +270,20 @@ def fpr95_ood_positive(counts: Counts, level: float = LEVEL) -> Floats:
 
 
 def _how_many_below(cumulative: Integers, count: int) -> Integers:
-    """Number of thresholds with fewer than `count` samples; [..., m] -> [...]."""
+    """Return the number of thresholds with fewer than `count` samples; [..., m] -> [...]."""
     rows = cumulative.reshape(-1, cumulative.shape[-1])
-    found = np.array([np.searchsorted(row, count) for row in rows], dtype=np.int64)
-    return found.reshape(cumulative.shape[:-1])
+    places = np.array([np.searchsorted(row, count) for row in rows], dtype=np.int64)
+    return places.reshape(cumulative.shape[:-1])
 
 
 def detection_error(counts: Counts) -> Floats:
-    """Smallest mean of the two error rates over all thresholds (equal priors); [...] in [0, 0.5]."""
+    """Return the smallest mean of the two error rates over all thresholds (equal priors); in [0, 0.5].
+
+    Examples
+    --------
+    >>> round(float(detection_error(rank([0.9, 0.8, 0.3], [0.5, 0.1]).counts())), 6)
+    0.166667
+    """
     n_id, n_ood = counts.of_id[..., -1:], counts.of_ood[..., -1:]
     gain = counts.of_id * n_ood  # in integers: accepted ID minus accepted OOD, times the number of pairs
     gain -= counts.of_ood * n_id
@@ -237,13 +298,12 @@ METRICS: dict[str, Callable[[Counts], Floats]] = {
     "fpr95_ood_positive": fpr95_ood_positive,
     "detection_error": detection_error,
 }
-HIGHER_IS_BETTER = {name: name in ("auroc", "aupr_in", "aupr_out") for name in METRICS}
 
 
 def detection_metrics(
     in_distribution: ArrayLike, outlier: ArrayLike, names: Sequence[str] = tuple(METRICS)
 ) -> dict[str, float]:
-    """Every detection metric of two samples of scores, from one sorting.
+    """Compute every detection metric of two samples of scores, from one sorting.
 
     Parameters
     ----------
@@ -261,6 +321,11 @@ def detection_metrics(
     ------
     ReproodError
         When a side is empty, not one-dimensional or not finite.
+
+    Examples
+    --------
+    >>> detection_metrics([0.9, 0.8, 0.7], [0.6, 0.1], ["auroc", "fpr95_id_positive"])
+    {'auroc': 1.0, 'fpr95_id_positive': 0.0}
     """
     counts = rank(in_distribution, outlier).counts()
     return {name: float(METRICS[name](counts)) for name in names}

@@ -1,6 +1,6 @@
-"""Open-set recognition: classify what is known, reject what is not. No torch.
+"""Open-set recognition: classify known images, reject unknown ones. No torch.
 
-Known images have a label and a prediction of 0 .. K - 1; a confidence decides whether the prediction stands.
+Known images have a label and a prediction of 0 .. K - 1; a confidence decides whether the prediction is accepted.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,9 @@ BLOCK = 100  # replicates at a time
 
 
 def acceptance_threshold(classes: int, target: float = TARGET, margin: float = MARGIN) -> float:
-    """The confidence above which a prediction stands: a / K + (1 - a) - margin (DIAS' code, nothing is fitted).
+    """Return the confidence above which a prediction is accepted: a / K + (1 - a) - margin (DIAS' code).
+
+    Nothing is fitted.
 
     Parameters
     ----------
@@ -28,6 +30,12 @@ def acceptance_threshold(classes: int, target: float = TARGET, margin: float = M
     target : float
         a: the smoothing of the labels of moderate fakes, in [0, 1].
     margin : float
+        Subtracted.
+
+    Examples
+    --------
+    >>> round(acceptance_threshold(4), 6)
+    0.575
     """
     if classes < 1:
         raise ReproodError(f"A threshold needs at least one class, not {classes}.")
@@ -36,7 +44,7 @@ def acceptance_threshold(classes: int, target: float = TARGET, margin: float = M
 
 @dataclass(frozen=True)
 class Answers:
-    """What a run says about known and unknown test images.
+    """A run's answers on known and unknown test images.
 
     Attributes
     ----------
@@ -61,15 +69,26 @@ class Answers:
 
 
 def oscr(answers: Answers, known: Integers | None = None, unknown: Integers | None = None) -> Floats:
-    """Area under the rate of known images accepted with the right class over the rate of unknown images accepted.
+    """Return the area under the rate of known images accepted with the right class over that of unknown ones accepted.
 
     Both rates count confidences of at least a threshold; ties count one half (trapezoid rule). In [0, 1].
 
     Parameters
     ----------
     answers : Answers
+        Of known and unknown images.
     known, unknown : int array [..., n], [..., m], optional
         How often each image is in the (re)sample; default once. Leading axes are replicates.
+
+    See Also
+    --------
+    reprood.evaluate.metrics.auroc : The same when every known image is classified right.
+
+    Examples
+    --------
+    >>> one = answers_of([0.9, 0.8], [0, 1], [0, 0], [0.1], [1], classes=2)
+    >>> float(oscr(one))
+    0.5
     """
     of_known = np.ones(len(answers.known), np.int64) if known is None else known
     of_unknown = np.ones(len(answers.unknown), np.int64) if unknown is None else unknown
@@ -88,7 +107,7 @@ def _from_zero(values: Floats) -> Floats:
 def macro_f(
     answers: Answers, threshold: float, known: Integers | None = None, unknown: Integers | None = None
 ) -> Floats:
-    """Mean F1 of the labels that occur in truth or answer: the classes, and "unknown" up to `threshold`.
+    """Return the mean F1 of the labels that occur in truth or answer: the classes, and "unknown" up to `threshold`.
 
     Parameters
     ----------
@@ -96,21 +115,27 @@ def macro_f(
         As in `oscr`.
     threshold : float
         In the confidence's unit.
+
+    Examples
+    --------
+    >>> one = answers_of([0.9, 0.8], [0, 1], [0, 1], [0.1], [1], classes=2)
+    >>> float(macro_f(one, threshold=0.5))
+    1.0
     """
     of_known = np.ones(len(answers.known), np.int64) if known is None else known
     of_unknown = np.ones(len(answers.unknown), np.int64) if unknown is None else unknown
     rejected = answers.classes  # the number of the label "unknown"
-    said = np.where(answers.known > threshold, answers.prediction, rejected)
-    said_unknown = np.where(answers.unknown > threshold, answers.unknown_prediction, rejected)
+    accepted = np.where(answers.known > threshold, answers.prediction, rejected)
+    accepted_unknown = np.where(answers.unknown > threshold, answers.unknown_prediction, rejected)
     labels = np.arange(answers.classes + 1)
     truth = (answers.label[:, None] == labels).astype(np.float64)
-    answer = (said[:, None] == labels).astype(np.float64)
-    strange = (said_unknown[:, None] == labels).astype(np.float64)
+    answer = (accepted[:, None] == labels).astype(np.float64)
+    answer_unknown = (accepted_unknown[:, None] == labels).astype(np.float64)
     both = of_known @ (truth * answer)
-    both[..., rejected] = of_unknown @ strange[:, rejected]
-    found = of_known @ truth
-    found[..., rejected] = of_unknown.sum(axis=-1)
-    total = found + of_known @ answer + of_unknown @ strange
+    both[..., rejected] = of_unknown @ answer_unknown[:, rejected]
+    in_truth = of_known @ truth
+    in_truth[..., rejected] = of_unknown.sum(axis=-1)
+    total = in_truth + of_known @ answer + of_unknown @ answer_unknown
     with np.errstate(invalid="ignore"):
         scores = np.where(total > 0, 2 * both / np.where(total > 0, total, 1), np.nan)
     return np.asarray(np.nanmean(scores, axis=-1))
@@ -128,10 +153,13 @@ def replicate_open_set(
     Parameters
     ----------
     arms : sequence of sequences of Answers
-        Methods, and for each its seeds. All runs hold the same images in the same order.
+        Methods, and the seeds of each. All runs hold the same images in the same order.
     metric : {"oscr", "macro_f"}
+        What is computed.
     generator : numpy Generator
+        Draws the resamplings.
     replicates : int
+        Number of resamplings.
     threshold : float
         For `macro_f`.
 
@@ -162,9 +190,14 @@ def replicate_open_set(
 
 
 def answers_of(
-    known: ArrayLike, label: ArrayLike, prediction: ArrayLike, unknown: ArrayLike, strange: ArrayLike, classes: int
+    known: ArrayLike,
+    label: ArrayLike,
+    prediction: ArrayLike,
+    unknown: ArrayLike,
+    unknown_prediction: ArrayLike,
+    classes: int,
 ) -> Answers:
-    """Answers from columns, checked.
+    """Return answers from columns, checked.
 
     Raises
     ------
@@ -172,9 +205,10 @@ def answers_of(
         When columns have different lengths, a confidence is not finite, or a label is none of the classes.
     """
     confidences = [np.asarray(values, dtype=np.float64) for values in (known, unknown)]
-    numbers: list[NDArray[np.int64]] = [np.asarray(values, np.int64) for values in (label, prediction, strange)]
+    classified = (label, prediction, unknown_prediction)
+    numbers: list[NDArray[np.int64]] = [np.asarray(values, np.int64) for values in classified]
     if not len(confidences[0]) == len(numbers[0]) == len(numbers[1]) or len(confidences[1]) != len(numbers[2]):
-        raise ReproodError("Open-set recognition needs a confidence, a label and a prediction of each known image.")
+        raise ReproodError("Open-set recognition needs a confidence, a label and a prediction for each known image.")
     if not all(np.isfinite(values).all() for values in confidences):
         raise ReproodError("Some confidences are not finite; predict the run again.")
     if len(numbers[0]) == 0 or len(numbers[2]) == 0 or numbers[0].min() < 0 or numbers[0].max() >= classes:

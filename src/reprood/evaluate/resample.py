@@ -1,14 +1,14 @@
-"""Resampled metrics: sorted once, then every replicate is the same ranking with other counts.
+"""Resampled metrics: scores are sorted once, and every replicate is the same ranking with other counts. No torch.
 
-Test samples are drawn with replacement, ID and each OOD set apart, the sizes kept. All methods and all seeds of a
-replicate see the same draw, because they were tested on the same images.
+Test samples are drawn with replacement, separately for ID and each OOD set, with the sizes kept. All methods and all
+seeds of a replicate see the same draw, because they were tested on the same images.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from reprood.core.errors import ReproodError
 from reprood.evaluate.metrics import METRICS, Floats, Integers, Ranking, Workspace, rank
@@ -25,7 +25,13 @@ class Scores:
 
 
 def draw_counts(generator: np.random.Generator, size: int, replicates: int) -> Integers:
-    """How often each of `size` samples is drawn when `size` are drawn with replacement; [replicates, size]."""
+    """Count how often each of `size` samples is drawn when `size` are drawn with replacement; [replicates, size].
+
+    Examples
+    --------
+    >>> draw_counts(np.random.default_rng(0), 4, 2).sum(axis=1)
+    array([4, 4])
+    """
     drawn = generator.integers(0, size, size=(replicates, size))
     drawn += np.arange(replicates)[:, None] * size
     return np.bincount(drawn.ravel(), minlength=replicates * size).reshape(replicates, size)
@@ -34,7 +40,7 @@ def draw_counts(generator: np.random.Generator, size: int, replicates: int) -> I
 def _streams(
     generator: np.random.Generator, sizes: Sequence[int], replicates: int
 ) -> Iterator[tuple[slice, list[Integers]]]:
-    """Counts of each group of samples, replicate by replicate; the draws do not depend on the block size."""
+    """Yield counts of each group of samples, replicate by replicate; the draws do not depend on the block size."""
     streams = generator.spawn(len(sizes))
     block = max(1, _CELLS // max(sizes))
     for start in range(0, replicates, block):
@@ -46,29 +52,29 @@ def _check(arms: Sequence[Sequence[Scores]], metric: str) -> tuple[int, dict[str
     if metric not in METRICS:
         raise ReproodError(f"There is no detection metric '{metric}'; known: {', '.join(METRICS)}.")
     if not arms or not all(arms):
-        raise ReproodError("The bootstrap was given a method without runs; it needs at least one seed of each.")
+        raise ReproodError("The bootstrap got a method without runs; it needs at least one seed of each.")
     first = arms[0][0]
     sizes = {name: len(values) for name, values in first.outliers.items()}
     if not sizes:
-        raise ReproodError("The bootstrap was given no OOD set; it needs at least one.")
+        raise ReproodError("The bootstrap got no OOD set; it needs at least one.")
     for run in (run for arm in arms for run in arm):
-        found = {name: len(values) for name, values in run.outliers.items()}
-        if len(run.in_distribution) != len(first.in_distribution) or found != sizes:
+        others = {name: len(values) for name, values in run.outliers.items()}
+        if len(run.in_distribution) != len(first.in_distribution) or others != sizes:
             raise ReproodError(
                 f"Paired intervals need the same test samples in every run: one has {len(first.in_distribution)} ID "
-                f"and {sizes} OOD samples, another {len(run.in_distribution)} and {found}; predict them again."
+                f"and {sizes} OOD samples, another {len(run.in_distribution)} and {others}; predict them again."
             )
     return len(first.in_distribution), sizes
 
 
 @dataclass(frozen=True)
 class Replicates:
-    """A metric of every seed of every method, on the data and on resampled data.
+    """A metric of every seed of every method, on the observed and on resampled data.
 
     Attributes
     ----------
     observed : list of float array [seeds]
-        One array a method.
+        One array per method.
     resampled : list of float array [replicates, seeds]
         The same on resampled test samples; a row is one resampling, the same for all methods and seeds.
     n_id, n_ood : int
@@ -92,11 +98,11 @@ def replicate_detection(
     Parameters
     ----------
     arms : sequence of sequences of Scores
-        Methods, and for each its seeds. All runs hold the same samples in the same order.
+        Methods, and the seeds of each. All runs hold the same samples in the same order.
     metric : str
         A key of `metrics.METRICS`.
     generator : numpy Generator
-        The only source of chance.
+        The only source of randomness.
     replicates : int
         Number of resamplings.
     sets : sequence of sequences of str, optional
@@ -105,7 +111,7 @@ def replicate_detection(
     Raises
     ------
     ReproodError
-        When runs do not match, a score is not finite, or the metric is not known.
+        When runs do not match, a score is not finite, or the metric is unknown.
     """
     n_id, sizes = _check(arms, metric)
     function = METRICS[metric]
@@ -129,32 +135,13 @@ def replicate_detection(
     return Replicates(observed, means, n_id, sum(sizes.values()))
 
 
-def replicate_metrics(
-    in_distribution: ArrayLike,
-    outlier: ArrayLike,
-    metrics: Sequence[str],
-    generator: np.random.Generator,
-    replicates: int = 1000,
-) -> dict[str, NDArray[np.float64]]:
-    """Replicates of several metrics of one run on one OOD set, from one sorting and the same draws."""
-    ranking = rank(in_distribution, outlier)
-    functions: dict[str, Callable[..., Floats]] = {name: METRICS[name] for name in metrics}
-    values = {name: np.empty(replicates) for name in metrics}
-    work: Workspace = {}
-    for rows, (of_id, of_ood) in _streams(generator, [ranking.n_id, ranking.n_ood], replicates):
-        counts = ranking.counts(of_id, of_ood, work)
-        for name, function in functions.items():
-            values[name][rows] = function(counts)
-    return values
-
-
 def replicate_errors(arms: Sequence[ArrayLike], generator: np.random.Generator, replicates: int = 1000) -> Replicates:
-    """Resample the test samples and compute the mean error (or any mean of one number a sample) of every run.
+    """Resample the test samples and compute the mean error (or any mean of one number per sample) of every run.
 
     Parameters
     ----------
     arms : sequence of arrays [seeds, n]
-        For each method what counts as its error at each test sample (0/1, or any number).
+        The error of each method at each test sample (0/1, or any number).
     generator, replicates
         As in `replicate_detection`.
 

@@ -20,7 +20,7 @@ NEIGHBOURS = np.array([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))], dty
 
 
 def regions(masks: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
-    """Connected anomalous regions of masks [N, H, W], 8 neighbours: their numbers from 1 on, 0 elsewhere; how many."""
+    """Return numbers of connected anomalous regions of masks [N, H, W] (8 neighbours; 0 elsewhere) and their count."""
     numbers, count = ndimage.label(masks, structure=NEIGHBOURS)
     return numbers, int(count)
 
@@ -33,25 +33,31 @@ def _checked(maps: NDArray[np.generic], masks: NDArray[np.bool_]) -> tuple[Float
             "twice, masks of type bool."
         )
     if marked.all() or not marked.any():
-        raise ReproodError("Segmentation is measured on anomalous and normal pixels; the masks have one kind alone.")
+        raise ReproodError("Segmentation is measured on anomalous and normal pixels; the masks have one kind only.")
     if not np.isfinite(scores).all():
         raise ReproodError("Some pixels of the anomaly maps are not finite; repair the maps before evaluating.")
     return scores, marked
 
 
 def pixel_auroc(maps: NDArray[np.generic], masks: NDArray[np.bool_]) -> float:
-    """AUROC of anomalous pixels (positive) against all others; ties count one half.
+    """Return the AUROC of anomalous pixels (positive) against all others; ties count one half.
 
     Parameters
     ----------
     maps : array [N, H, W]
+        Higher = more anomalous.
     masks : bool array [N, H, W]
         True where an image is anomalous.
 
     Raises
     ------
     ReproodError
-        When shapes differ, a value is not finite, or the masks have one kind of pixel alone.
+        When shapes differ, a value is not finite, or the masks have one kind of pixel only.
+
+    Examples
+    --------
+    >>> pixel_auroc(np.array([[[0.9, 0.1], [0.2, 0.3]]]), np.array([[[True, False], [False, False]]]))
+    1.0
     """
     scores, marked = _checked(maps, masks)
     return float(auroc(rank(-scores[~marked], -scores[marked]).counts()))
@@ -60,17 +66,17 @@ def pixel_auroc(maps: NDArray[np.generic], masks: NDArray[np.bool_]) -> float:
 def pro_curve(
     maps: NDArray[np.generic], masks: NDArray[np.bool_], thresholds: int | None = None
 ) -> tuple[Floats, Floats]:
-    """False positive rates, ascending, and per-region overlaps at thresholds taken from the normal pixels' scores.
+    """Return false positive rates, ascending, and per-region overlaps at thresholds from the normal pixels' scores.
 
-    A pixel is called anomalous when its score is strictly above the threshold.
+    A pixel counts as anomalous when its score is strictly above the threshold.
 
     Parameters
     ----------
     maps, masks : arrays [N, H, W]
         As in `pixel_auroc`.
     thresholds : int or None
-        So many, at equal distances in the order of the normal pixels (the data set's own routine takes 100); None:
-        every distinct score of a normal pixel.
+        Number of thresholds, at equal distances in the order of the normal pixels (the data set's own code uses 100);
+        None: every distinct score of a normal pixel.
 
     Returns
     -------
@@ -85,8 +91,8 @@ def pro_curve(
     else:
         places = np.linspace(0, len(normal) - 1, num=thresholds, dtype=int)
     numbers, count = regions(marked)
-    found = numbers[marked]
-    weights = 1.0 / (np.bincount(found, minlength=count + 1)[found] * count)
+    region = numbers[marked]
+    weights = 1.0 / (np.bincount(region, minlength=count + 1)[region] * count)
     # A pixel with k normal scores below its own is above the thresholds at these k places; the weights add up to 1.
     above = np.searchsorted(normal, scores[marked], side="left")
     at = np.bincount(above, weights=weights, minlength=len(normal) + 1)
@@ -100,7 +106,15 @@ def pro_curve(
 
 
 def area_below(rates: Floats, overlaps: Floats, limit: float) -> float:
-    """Area under a curve (rates ascending, the last one 1) from 0 to `limit`, linear in between, divided by `limit`."""
+    """Return the area under a curve (rates ascending, the last one 1) from 0 to `limit`, divided by `limit`.
+
+    The curve is linear between its points.
+
+    Examples
+    --------
+    >>> area_below(np.array([0.0, 1.0]), np.array([0.0, 1.0]), limit=0.5)
+    0.25
+    """
     if not 0 < limit <= 1:
         raise ReproodError(f"The area under the per-region overlap goes up to {limit}; expected a rate in (0, 1].")
     stop = int(np.searchsorted(rates, limit, side="right"))
@@ -111,7 +125,7 @@ def area_below(rates: Floats, overlaps: Floats, limit: float) -> float:
 def au_pro(
     maps: NDArray[np.generic], masks: NDArray[np.bool_], limit: float = LIMIT, thresholds: int | None = None
 ) -> float:
-    """Area under the per-region overlap up to a false positive rate of `limit`, divided by `limit`; in [0, 1].
+    """Return the area under the per-region overlap up to a false positive rate `limit`, divided by it; in [0, 1].
 
     Arguments as in `pro_curve`.
 

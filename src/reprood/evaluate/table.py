@@ -1,4 +1,4 @@
-"""Stage `evaluate`: from stored predictions to tidy metrics, run by run, and all runs in one table. No torch."""
+"""Tidy metrics of one run, from its stored predictions and scores. No torch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from reprood.config.conditions import conditions, matching, summaries
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path
 from reprood.evaluate.classification import expected_calibration_error, top_k_error
-from reprood.evaluate.localised import localisation_outcomes
+from reprood.evaluate.localisation import localisation_outcomes
 from reprood.evaluate.maps import METRICS as MAP_METRICS
 from reprood.evaluate.maps import has_maps, stored_maps
 from reprood.evaluate.metrics import METRICS, detection_metrics
@@ -23,12 +23,13 @@ from reprood.evaluate.predictions import load_predictions as load_predictions
 COLUMNS = ("benchmark", "method", "seed", "split", "score", "metric", "value", "n", "n_ood")
 TYPES = {"seed": "int64", "value": "float64", "n": "int64", "n_ood": "int64"}
 NO_SCORE = "-"
+METRICS_FILE = "metrics.csv"
 GATE = "gate"
 CELL = r"-|[A-Za-z0-9][A-Za-z0-9_./-]*"  # a name in a table of metrics; a beginning with = + @ would be a formula
 
 
 def classification_rows(test: pd.DataFrame) -> list[dict[str, Any]]:
-    """top1_error and top5_error in percent, ece15 in [0, 1]; from the rows of the test split."""
+    """Return top1_error and top5_error in percent, ece15 in [0, 1], from the rows of the test split."""
     ranks = test["label_rank"].to_numpy()
     values = {"top1_error": top_k_error(ranks, 1), "top5_error": top_k_error(ranks, 5)}
     if "score_msp" in test:
@@ -37,63 +38,63 @@ def classification_rows(test: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def detection_rows(predictions: Predictions, benchmark: Benchmark) -> list[dict[str, Any]]:
-    """Every metric of every score on every OOD set against the ID test set, and means over groups of sets."""
+    """Return every metric of every score on every OOD set against the ID test set, and means over groups of sets."""
     test = predictions.split("test")
     outliers = {name: predictions.split(name) for name in benchmark.ood}
     rows = []
     for score in predictions.scores:
         column = f"score_{score}"
-        found: dict[str, dict[str, float]] = {}
+        metrics: dict[str, dict[str, float]] = {}
         for name, outlier in outliers.items():
             try:
-                found[name] = detection_metrics(test[column].to_numpy(), outlier[column].to_numpy())
+                metrics[name] = detection_metrics(test[column].to_numpy(), outlier[column].to_numpy())
             except ReproodError as error:
                 raise ReproodError(f"Score {score}, test against {name}: {error}") from error
             rows += [
-                row_of(name, score, metric, value, len(test), len(outlier)) for metric, value in found[name].items()
+                row_of(name, score, metric, value, len(test), len(outlier)) for metric, value in metrics[name].items()
             ]
         for group, members in groups(benchmark).items():
             size = sum(len(outliers[name]) for name in members)
             for metric in METRICS:
-                mean = float(np.mean([found[name][metric] for name in members]))
+                mean = float(np.mean([metrics[name][metric] for name in members]))
                 rows.append(row_of(group, score, metric, mean, len(test), size))
     return rows
 
 
 def open_set_rows(predictions: Predictions, benchmark: Benchmark) -> list[dict[str, Any]]:
-    """Oscr of every score against every set of unknown classes, and macro_f of scores that are probabilities."""
+    """Return oscr of every score against every set of unknown classes, and macro_f of scores that are probabilities."""
     rows = []
     for score in predictions.scores:
         for name in benchmark.ood:
             answers = stored_answers(predictions, score, name)
-            found = {"oscr": float(oscr(answers))}
+            values = {"oscr": float(oscr(answers))}
             if score in benchmark.open_set.scores:
-                found["macro_f"] = float(macro_f(answers, threshold_of(answers.classes, benchmark)))
+                values["macro_f"] = float(macro_f(answers, threshold_of(answers.classes, benchmark)))
             sizes = len(answers.known), len(answers.unknown)
-            rows += [row_of(name, score, metric, value, *sizes) for metric, value in found.items()]
+            rows += [row_of(name, score, metric, value, *sizes) for metric, value in values.items()]
     return rows
 
 
 def stored_answers(predictions: Predictions, score: str, name: str) -> Answers:
-    """What a run says about the test images and about one set of unknown classes."""
-    test, strange = predictions.split("test"), predictions.split(name)
+    """Return a run's answers on the test images and on one set of unknown classes."""
+    test, unknown = predictions.split("test"), predictions.split(name)
     return answers_of(
         test[f"score_{score}"],
         test["label"],
         test["prediction"],
-        strange[f"score_{score}"],
-        strange["prediction"],
+        unknown[f"score_{score}"],
+        unknown["prediction"],
         int(predictions.facts["classes"]),
     )
 
 
 def threshold_of(classes: int, benchmark: Benchmark) -> float:
-    """Above which confidence a prediction stands."""
+    """Return the confidence above which a prediction is accepted."""
     return acceptance_threshold(classes, benchmark.open_set.target, benchmark.open_set.margin)
 
 
 def groups(benchmark: Benchmark) -> dict[str, tuple[str, ...]]:
-    """The groups of OOD sets over which means are taken (each set weighs the same); empty groups are left out.
+    """Return the groups of OOD sets over which means are taken (each set weighs the same), without empty groups.
 
     Sets of the shift "style" answer a question of their own and enter no mean.
     """
@@ -110,7 +111,7 @@ def groups(benchmark: Benchmark) -> dict[str, tuple[str, ...]]:
 
 
 def condition_rows(predictions: Predictions, benchmark: Benchmark) -> list[dict[str, Any]]:
-    """top1_error in percent under every condition, and the means over conditions of a kind."""
+    """Return top1_error in percent under every condition, and the means over conditions of a kind."""
     errors = {name: top_k_error(predictions.split(name)["label_rank"].to_numpy(), 1) for name in conditions(benchmark)}
     sizes = {name: len(predictions.split(name)) for name in errors}
     rows = [row_of(name, NO_SCORE, "top1_error", error, sizes[name], 0) for name, error in errors.items()]
@@ -122,29 +123,29 @@ def condition_rows(predictions: Predictions, benchmark: Benchmark) -> list[dict[
 
 
 def localisation_rows(test: pd.DataFrame) -> list[dict[str, Any]]:
-    """localisation_error and gt_localisation_error in percent, mean_iou in [0, 1]."""
-    found = {name: float(values.mean()) for name, values in localisation_outcomes(test).items()}
-    percent = {name: value if name == "mean_iou" else 100 * value for name, value in found.items()}
+    """Return localisation_error and gt_localisation_error in percent, mean_iou in [0, 1]."""
+    means = {name: float(values.mean()) for name, values in localisation_outcomes(test).items()}
+    percent = {name: value if name == "mean_iou" else 100 * value for name, value in means.items()}
     return [row_of("test", NO_SCORE, metric, value, len(test), 0) for metric, value in percent.items()]
 
 
 def segmentation_rows(predictions: Predictions, benchmark: Benchmark) -> list[dict[str, Any]]:
-    """pixel_auroc and au_pro in [0, 1] of the anomaly maps of all test images, with and without defects."""
+    """Return pixel_auroc and au_pro in [0, 1] of the anomaly maps of all test images, with and without defects."""
     if not has_maps(predictions):
         return []
     maps = stored_maps(predictions, ("test", *benchmark.ood))
     sizes = len(predictions.split("test")), sum(len(predictions.split(name)) for name in benchmark.ood)
-    found = {metric: float(function(maps.levels, maps.masks)) for metric, function in MAP_METRICS.items()}
-    return [row_of("test", NO_SCORE, metric, value, *sizes) for metric, value in found.items()]
+    values = {metric: float(function(maps.levels, maps.masks)) for metric, function in MAP_METRICS.items()}
+    return [row_of("test", NO_SCORE, metric, value, *sizes) for metric, value in values.items()]
 
 
 def row_of(split: str, score: str, metric: str, value: float, n: int, n_ood: int) -> dict[str, Any]:
-    """One metric of a run, without the columns that name the run."""
+    """Return one metric of a run, without the columns that name the run."""
     return {"split": split, "score": score, "metric": metric, "value": value, "n": n, "n_ood": n_ood}
 
 
 def metrics_of(predictions: Predictions, benchmark: Benchmark) -> pd.DataFrame:
-    """Tidy metrics of one run, without the columns that name it.
+    """Compute the tidy metrics of one run, without the columns that name it.
 
     A run whose ID accuracy is below the benchmark's gate gets a `gate` row with value 0 and no detection rows: numbers
     of a broken classifier would be noise that looks like a result. Without a gate there is no `gate` row.
@@ -170,42 +171,42 @@ def metrics_of(predictions: Predictions, benchmark: Benchmark) -> pd.DataFrame:
 
 
 def evaluate_run(
-    predictions: Path,
+    folder: Path,
     benchmark: Benchmark | Mapping[str, Any],
     benchmark_name: str,
     method: str,
     seed: int,
     out: Path,
 ) -> None:
-    """Compute a run's metrics from its predictions and write `metrics.csv`.
+    """Compute a run's metrics from its stored predictions and scores and write them as CSV.
 
     Parameters
     ----------
-    predictions : Path
-        predictions.parquet.
+    folder : Path
+        The run's folder, with predictions.parquet and scores.parquet.
     benchmark : Benchmark or mapping
         The benchmark's record.
     benchmark_name, method, seed
-        What names the run.
+        Name of the run.
     out : Path
-        The CSV file: one row a (split, score, metric).
+        The CSV file: one row per (split, score, metric).
 
     Raises
     ------
     ReproodError
-        When the predictions are missing, of another run, lack a split, or hold scores that are not finite.
+        When the predictions are missing, of another run, without a split, or hold scores that are not finite.
     """
     record = benchmark if isinstance(benchmark, Benchmark) else Benchmark.model_validate(dict(benchmark))
-    found = load_predictions(predictions)
-    told = tuple(str(found.facts.get(key)) for key in ("benchmark", "method", "seed"))
-    if told != (benchmark_name, method, str(seed)):
+    predictions = load_predictions(folder)
+    stored = tuple(str(predictions.facts.get(key)) for key in ("benchmark", "method", "seed"))
+    if stored != (benchmark_name, method, str(seed)):
         raise ReproodError(
-            f"{predictions} holds the run {'/'.join(told)}, not {benchmark_name}/{method}/{seed}; predict it again."
+            f"{folder} holds the run {'/'.join(stored)}, not {benchmark_name}/{method}/{seed}; predict it again."
         )
     try:
-        table = metrics_of(found, record)
+        table = metrics_of(predictions, record)
     except ReproodError as error:
-        raise ReproodError(f"{predictions}: {error}") from error
+        raise ReproodError(f"{folder}: {error}") from error
     for column, value in reversed((("benchmark", benchmark_name), ("method", method), ("seed", seed))):
         table.insert(0, column, value)
     write_csv(table, out)
@@ -218,7 +219,7 @@ def write_csv(table: pd.DataFrame, out: Path) -> None:
 
 
 def read_metrics(path: Path) -> pd.DataFrame:
-    """Read a `metrics.csv`; numbers as they were written, to the last bit.
+    """Read a `metrics.csv`; the numbers are those that were written, to the last bit.
 
     Raises
     ------

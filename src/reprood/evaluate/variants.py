@@ -1,6 +1,6 @@
-"""Detection metrics as other code bases compute them, for comparing with numbers that were published with them.
+"""Detection metrics as other code bases compute them, to compare with numbers that were published with them. No torch.
 
-None of these is used for the project's own results (see `metrics`). Input is always a confidence.
+None of these is used for the project's own results (see `reprood.evaluate.metrics`). Input is always a confidence.
 """
 
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reprood.evaluate.metrics import LEVEL, Counts, Floats, Integers, auroc, checked, rank
+from reprood.evaluate.metrics import LEVEL, Counts, Floats, Integers, checked, rank
 
 
 def _curve(in_distribution: ArrayLike, outlier: ArrayLike, *, ood_positive: bool) -> tuple[Integers, Integers]:
-    """Cumulative (true positives, false positives) over distinct thresholds from strict to loose."""
+    """Return cumulative (true positives, false positives) over distinct thresholds from strict to loose."""
     sides = (in_distribution, outlier)
     if ood_positive:
         sides = (-np.asarray(outlier, dtype=np.float64), -np.asarray(in_distribution, dtype=np.float64))
@@ -20,30 +20,20 @@ def _curve(in_distribution: ArrayLike, outlier: ArrayLike, *, ood_positive: bool
     return counts.of_id, counts.of_ood
 
 
-def _corners(true: Integers, false: Integers) -> tuple[Integers, Integers]:
-    """What scikit-learn's ROC leaves: vertices where a step equals the one before are dropped; (0, 0) first."""
-    if len(true) > 2:
-        turns = (np.diff(true, 2) != 0) | (np.diff(false, 2) != 0)
-        kept = np.concatenate([[True], turns, [True]])
-        true, false = true[kept], false[kept]
-    return np.concatenate([[0], true]), np.concatenate([[0], false])
-
-
-def openood_fpr(
-    in_distribution: ArrayLike, outlier: ArrayLike, *, ood_positive: bool = True, level: float = LEVEL
-) -> float:
-    """False positive rate at the first of scikit-learn's ROC vertices with a true positive rate of at least `level`.
-
-    Differs from the exact rule only where a dropped collinear vertex was the first one.
-    """
-    true, false = _corners(*_curve(in_distribution, outlier, ood_positive=ood_positive))
-    return float((false / false[-1])[int(np.argmax(true / true[-1] >= level))])
-
-
 def trapezoid_aupr(in_distribution: ArrayLike, outlier: ArrayLike, *, ood_positive: bool) -> float:
-    """Area under the precision-recall curve by the trapezoid rule (OpenOOD, pytorch-ood), from recall 0 at precision 1.
+    """Return the area under the precision-recall curve by the trapezoid rule (OpenOOD, pytorch-ood).
 
-    Linear interpolation between vertices is optimistic; the exact metrics use average precision.
+    The curve begins at recall 0 and precision 1. Linear interpolation between vertices is optimistic; the exact metrics
+    use average precision.
+
+    See Also
+    --------
+    reprood.evaluate.metrics.aupr_in : Average precision.
+
+    Examples
+    --------
+    >>> trapezoid_aupr([0.9, 0.2], [0.5], ood_positive=False)
+    0.7916666666666666
     """
     true, false = _curve(in_distribution, outlier, ood_positive=ood_positive)
     recall = np.concatenate([[0.0], true / true[-1]])
@@ -51,39 +41,17 @@ def trapezoid_aupr(in_distribution: ArrayLike, outlier: ArrayLike, *, ood_positi
     return float(np.trapezoid(precision, recall))
 
 
-def openood_metrics(in_distribution: ArrayLike, outlier: ArrayLike) -> dict[str, float]:
-    """OpenOOD's fpr95 (OOD positive), auroc, aupr_in and aupr_out."""
-    return {
-        "fpr95": openood_fpr(in_distribution, outlier),
-        "auroc": float(auroc(rank(in_distribution, outlier).counts())),
-        "aupr_in": trapezoid_aupr(in_distribution, outlier, ood_positive=False),
-        "aupr_out": trapezoid_aupr(in_distribution, outlier, ood_positive=True),
-    }
-
-
-def ccr_at_fpr(in_distribution: ArrayLike, right: ArrayLike, outlier: ArrayLike, fpr: float) -> float:
-    """Share of ID samples that are classified right and score above the ceil(fpr n_ood)-th largest OOD score.
-
-    Parameters
-    ----------
-    in_distribution, outlier : array [n_id], [n_ood]
-        Confidences.
-    right : bool array [n_id]
-        Whether the classification of each ID sample is right.
-    fpr : float
-        In (0, 1].
-    """
-    confidences, outliers = checked(in_distribution, "in-distribution"), np.sort(checked(outlier, "OOD"))[::-1]
-    place = max(int(np.ceil(fpr * len(outliers))), 1)
-    accepted = (confidences > outliers[place - 1]) & np.asarray(right, dtype=bool)
-    return float(accepted.mean())
-
-
 def oe_fpr(in_distribution: ArrayLike, outlier: ArrayLike, level: float = LEVEL) -> float:
-    """The rule of Outlier Exposure and HOOD (OOD positive): the vertex whose recall is nearest to `level`.
+    """Return the false positive rate at the vertex whose recall is nearest to `level` (OOD positive).
 
-    Of vertices up to the first one of recall 1, the nearest in float64, looked for from recall 1 downwards, so that at
-    equal recall the largest false positive rate is taken. The recall may lie below `level`.
+    The rule of Outlier Exposure and HOOD. Of vertices up to the first one of recall 1, the nearest in float64, searched
+    from recall 1 downwards, so that at equal recall the largest false positive rate is taken. The recall may lie below
+    `level`.
+
+    Examples
+    --------
+    >>> oe_fpr([0.9, 0.8], [0.7, 0.1])
+    0.0
     """
     true, false = _curve(in_distribution, outlier, ood_positive=True)
     last = int(np.argmax(true == true[-1]))
@@ -93,7 +61,7 @@ def oe_fpr(in_distribution: ArrayLike, outlier: ArrayLike, level: float = LEVEL)
 
 @dataclass(frozen=True)
 class Untied:
-    """ARPL's curve: samples from the lowest score up, a tie taken as ID below OOD; [n + 1] accepted counts."""
+    """ARPL's curve: samples from the lowest score up, with ID below OOD at ties; [n + 1] accepted counts."""
 
     of_id: Integers
     of_ood: Integers
@@ -101,7 +69,7 @@ class Untied:
 
 def _untied(in_distribution: ArrayLike, outlier: ArrayLike) -> Untied:
     first, second = checked(in_distribution, "in-distribution"), checked(outlier, "OOD")
-    order = np.argsort(np.concatenate([first, second]), kind="stable")  # ID samples stand first
+    order = np.argsort(np.concatenate([first, second]), kind="stable")  # ID samples come first
     is_id = order < len(first)
     rejected_id = np.concatenate([[0], np.cumsum(is_id)])
     rejected_ood = np.concatenate([[0], np.cumsum(~is_id)])
@@ -113,9 +81,14 @@ def _area(heights: Floats, places: Floats, kept: NDArray[np.bool_]) -> float:
 
 
 def arpl_metrics(in_distribution: ArrayLike, outlier: ArrayLike) -> dict[str, float]:
-    """TNR at 95 % TPR, AUROC, DTACC, AUIN and AUOUT as ARPL and the Mahalanobis code give them, in percent.
+    """Compute TNR at 95 % TPR, AUROC, DTACC, AUIN and AUOUT as ARPL and the Mahalanobis code do, in percent.
 
     Ties count against the detector, and both areas have artificial end points: perfect separation gives less than 100.
+
+    Examples
+    --------
+    >>> arpl_metrics([0.9, 0.8], [0.7, 0.1])["AUROC"]
+    100.0
     """
     curve = _untied(in_distribution, outlier)
     tp, fp = curve.of_id, curve.of_ood
@@ -138,7 +111,7 @@ def arpl_metrics(in_distribution: ArrayLike, outlier: ArrayLike) -> dict[str, fl
 
 
 def arpl_oscr(in_distribution: ArrayLike, right: ArrayLike, outlier: ArrayLike) -> float:
-    """ARPL's OSCR: one sample short in the correct-classification count, end point (1, 1), ties as sorted.
+    """Return ARPL's OSCR: one sample short in the correct-classification count, end point (1, 1), ties as sorted.
 
     Differs from `oscr` by O(1/n); compare it on scores without ties only.
     """
@@ -158,7 +131,7 @@ def arpl_oscr(in_distribution: ArrayLike, right: ArrayLike, outlier: ArrayLike) 
 
 
 def oscr(in_distribution: ArrayLike, right: ArrayLike, outlier: ArrayLike) -> float:
-    """Open-set classification rate: area under correct classification over false positive rate, exact.
+    """Return the open-set classification rate: area under correct classification over false positive rate, exact.
 
     Ties are grouped; from (0, 0) to (1, closed-set accuracy) by the trapezoid rule. At most the accuracy, and the AUROC
     if every ID sample is classified right.

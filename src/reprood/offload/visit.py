@@ -22,8 +22,8 @@ from pathlib import Path
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, file_lock, sha256_file
 from reprood.core.gpus import visible_gpus
+from reprood.core.machine import describe_machine
 from reprood.core.process import STOPPED
-from reprood.engine.machine import machine
 from reprood.offload.bundle import check_bundle
 from reprood.offload.jobs import Job, Result, job_from, read_record, record_path, selected, write_record
 
@@ -246,7 +246,7 @@ class Runner:
     def _record(self, running: Running, *, stopping: bool) -> None:
         job, status = running.job, running.process.returncode
         seconds = time.monotonic() - running.since
-        visit = {"machine": machine(), "began": self.began, "seconds": round(seconds, 3)}
+        visit = {"machine": describe_machine(), "began": self.began, "seconds": round(seconds, 3)}
         before = self.results.get(job.identity)
         result = Result(job.identity, "stopped", (*(before.visits if before else ()), visit))
         if status == 0:

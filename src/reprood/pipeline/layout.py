@@ -14,12 +14,12 @@ from reprood.config.suite import Arm, Suite
 from reprood.core.errors import ReproodError
 from reprood.data.catalogue import load_catalogue
 from reprood.data.entries import DatasetEntry
-from reprood.detectors.names import FITTED_ON_TRAIN
+from reprood.detectors import registry as detectors
 from reprood.methods import registry
 from reprood.nets.registry import backbones as list_backbones
 from reprood.pipeline.definitions import experiment_folders, run_settings
 from reprood.pipeline.fingerprint import PACKAGE
-from reprood.pipeline.outputs import SPLIT_FILES
+from reprood.pipeline.outputs import EVALUATED_FILES, PREDICTED_FILES, SPLIT_FILES
 from reprood.report.contents import OF_DATA, figures_of, page_names, tables_of
 from reprood.report.studies.registry import drawings as list_drawings
 from reprood.studies.registry import studies as list_studies
@@ -130,6 +130,10 @@ class Layout:
         """Check that every name in the suite is known."""
         where = f"Suite '{self.settings.suite}'"
         for name in self.benchmarks:
+            try:
+                detectors.parse_options(self.benchmark(name).detectors)
+            except ReproodError as error:
+                raise ReproodError(f"{where}: benchmark {name}: {error}") from error
             corruption = self.benchmark(name).corruption
             if corruption is not None and corruption.baseline and corruption.baseline not in self.methods_of(name):
                 raise ReproodError(
@@ -219,10 +223,30 @@ class Layout:
         The training split is among them if a detector or the method's own scores are fitted on it.
         """
         record = self.benchmark(benchmark)
-        fitted = any(name in FITTED_ON_TRAIN for name in record.detectors)
+        fitted = bool(detectors.inputs_of(record.detectors) & detectors.TRAIN)
         fitted = fitted or fits_on_train(self.arm(method).use)
         outliers = record.ood if "detection" in record.evaluations else ()
         return [*(["train"] if fitted else []), "validation", "test", *outliers, *self.made_splits(benchmark)]
+
+    def stores_features(self, benchmark: str) -> bool:
+        """Whether predictions of a benchmark include features: a detector needs them, or the benchmark says so."""
+        record = self.benchmark(benchmark)
+        return record.features or bool(detectors.inputs_of(record.detectors) & detectors.FEATURES)
+
+    def detector_modules(self, *benchmarks: str) -> list[str]:
+        """Return the modules of the detectors of some benchmarks (without names: of all), for a fingerprint."""
+        chosen = benchmarks or self.benchmarks
+        used = {detectors.ALWAYS, *(name for benchmark in chosen for name in self.benchmark(benchmark).detectors)}
+        return [detectors.module_name(name) for name in sorted(used)]
+
+    def run_folder(self, benchmark: str, method: str, seed: int) -> str:
+        """Return the folder of a run."""
+        return str(Path(self.run_file(benchmark, method, seed, PREDICTED_FILES[0])).parent)
+
+    def evaluated_files(self, benchmark: str) -> list[str]:
+        """Return what the evaluation of a benchmark reads of its runs; features only when they are requested."""
+        names = ["predictions.parquet", *(["features.safetensors"] if self.stores_features(benchmark) else [])]
+        return self.runs(*names, benchmark=benchmark)
 
     def made_splits(self, benchmark: str) -> list[str]:
         """Return the splits that are created from the test split."""
@@ -322,7 +346,7 @@ class Layout:
 
     def drawing_inputs(self, benchmark: str) -> list[str]:
         """Return the files that the figures and tables of a benchmark are drawn from."""
-        files = self.runs("predictions.parquet", "metrics.csv", "history.csv", benchmark=benchmark)
+        files = self.runs("predictions.parquet", *EVALUATED_FILES, "history.csv", benchmark=benchmark)
         kinds = self.figures(benchmark)
         if any(kind in OF_DATA for kind in kinds):
             files += self.split_files(benchmark, ["test", *self.benchmark(benchmark).ood])

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from reprood.config.folders import Folders
 
 SPLIT_FILES = ("images.npy", "labels.npy", "extras.npz", "meta.json")
+PREDICTED_FILES = ("predictions.parquet", "features.safetensors")
+EVALUATED_FILES = ("scores.parquet", "metrics.csv")
 STUDY_FILES = ("values.csv", "arrays.npz")
 
 

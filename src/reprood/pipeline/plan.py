@@ -13,13 +13,18 @@ from reprood.core.files import canonical_json
 from reprood.core.gpus import usable_gpus
 from reprood.core.process import CHECKPOINT_SECONDS, DEVICE, MIRRORS, OFFLINE
 from reprood.core.registry import module_name
+from reprood.detectors import registry as detectors
 from reprood.images.registry import corruption_module, style_module
 from reprood.pipeline.definitions import layered
 from reprood.pipeline.fingerprint import code_hash
 from reprood.pipeline.layout import Layout, once
+from reprood.pipeline.outputs import EVALUATED_FILES as EVALUATED_FILES
 from reprood.pipeline.outputs import MODEL_FILES as MODEL_FILES
+from reprood.pipeline.outputs import PREDICTED_FILES as PREDICTED_FILES
 from reprood.pipeline.outputs import SPLIT_FILES as SPLIT_FILES
 from reprood.pipeline.outputs import STUDY_FILES as STUDY_FILES
+
+PREDICTED_EVALUATIONS = ("localisation", "segmentation")  # evaluations for which predictions hold columns of their own
 
 
 class Plan(Layout):
@@ -68,10 +73,23 @@ class Plan(Layout):
         return canonical_json({"name": benchmark, **record, "evaluations": ["classification"]})
 
     @once
-    def benchmark_parameters(self, benchmark: str) -> str:
-        """Return the benchmark's record without what only training and prediction use."""
-        record = self.benchmark(benchmark).model_dump(mode="json", exclude={"settings", "detectors"})
-        return canonical_json({"name": benchmark, **record})
+    def evaluate_parameters(self, benchmark: str) -> str:
+        """Return the benchmark's record, without what only training uses, and its runs: folder -> (method, seed)."""
+        record = self.benchmark(benchmark).model_dump(mode="json", exclude={"settings", "features"})
+        jobs = [(method, seed) for name, method, seed in self.jobs if name == benchmark]
+        runs = {self.run_folder(benchmark, method, seed): [method, seed] for method, seed in jobs}
+        return canonical_json({"name": benchmark, "runs": runs, **record})
+
+    @once
+    def evaluate_code(self, benchmark: str) -> str:
+        """Return the fingerprints of the metrics and of each detector of a benchmark, as one JSON text."""
+        used = sorted({detectors.ALWAYS, *self.benchmark(benchmark).detectors})
+        return canonical_json(
+            {
+                "metrics": code_hash("reprood.evaluate.run"),
+                "detectors": {name: code_hash(detectors.module_name(name)) for name in used},
+            }
+        )
 
     def train_parameters(self, benchmark: str, method: str, seed: int) -> str:
         """Return all settings of a training."""
@@ -98,15 +116,21 @@ class Plan(Layout):
 
     @once
     def predict_parameters(self, benchmark: str, method: str) -> str:
-        """Return detectors with their options, the splits in order, and what else is computed with the model."""
-        record = self.benchmark(benchmark).model_dump(
-            mode="json", include={"evaluations", "corruption", "attacks", "occlusion"}
+        """Return the splits in order, the outputs that are stored besides logits, and the conditions."""
+        record = self.benchmark(benchmark)
+        requests = record.model_dump(mode="json", include={"attacks", "occlusion"})
+        corruption = record.corruption
+        if corruption is not None:
+            requests["corruption"] = corruption.model_dump(mode="json", exclude={"baseline"})
+        return canonical_json(
+            {
+                "splits": self.predicted_splits(benchmark, method),
+                "features": self.stores_features(benchmark),
+                "passes": detectors.passes_of(record.detectors),
+                "evaluations": [name for name in PREDICTED_EVALUATIONS if name in record.evaluations],
+                **requests,
+            }
         )
-        splits = self.predicted_splits(benchmark, method)
-        made = self.benchmark(benchmark).corruption
-        if made is not None:
-            record["corruption"] = made.model_dump(mode="json", exclude={"baseline"})
-        return canonical_json({"detectors": self.benchmark(benchmark).detectors, "splits": splits, **record})
 
     def study_parameters(self, name: str) -> str:
         """Return all settings of a study."""

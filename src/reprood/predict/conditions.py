@@ -1,7 +1,7 @@
-"""Ask a trained model again on changed copies of the test set: corrupted, attacked, occluded.
+"""Evaluate a trained model on changed copies of the test set: corrupted, attacked, occluded.
 
-Every copy is answered in evaluation mode and fp32. What is kept of each image is the answer, so that errors under a
-condition can be resampled image by image like any other.
+Every copy is evaluated in evaluation mode and fp32. Logits are stored per image, so that errors under a condition can
+be resampled image by image like any other.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +24,7 @@ Counter = Callable[[int, str], None]
 
 
 def _pixels(split: Split, rows: slice, device: torch.device) -> Tensor:
-    """uint8 [B, C, H, W] on the device."""
+    """Return images as uint8 [B, C, H, W] on the device."""
     part = np.array(np.moveaxis(split.images[rows], 3, 1), order="C")
     return torch.from_numpy(part).to(device)
 
@@ -34,19 +34,19 @@ def _slices(count: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, count))
 
 
-class Asker:
-    """A model with what it needs to be asked about images in [0, 1].
+class ConditionRunner:
+    """A model that takes images in [0, 1], batch by batch.
 
     Parameters
     ----------
     model : nn.Module
         In evaluation mode.
-    mean, std : sequence of float
-        Of the ID normalisation, in units of [0, 1].
+    meta : mapping
+        `mean` and `std` of the ID normalisation, in units of [0, 1].
     device : torch.device
     batch_size : int
     count : callable
-        Told how many images of which condition are done.
+        Called with the number of images that are done and the name of their condition.
     """
 
     def __init__(
@@ -59,25 +59,25 @@ class Asker:
         self.meta = meta
 
     def classify(self, images: Tensor) -> Tensor:
-        """Logits [B, K] of images in [0, 1]."""
-        whole = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self.model(whole)
+        """Return logits [B, K] of images in [0, 1]."""
+        normalised = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        logits: Tensor = self.model(normalised)
         return logits
 
     @torch.no_grad()
     def stored(self, split: Split, rows: slice, name: str) -> Tensor:
-        """Logits of stored images."""
-        found = []
+        """Return logits of stored images."""
+        logits = []
         for part in _slices(rows.stop - rows.start, self.batch_size):
             chosen = slice(rows.start + part.start, rows.start + part.stop)
             images = normalise(_pixels(split, chosen, self.device), self.meta["mean"], self.meta["std"])
-            found.append(self.model(images.contiguous(memory_format=torch.channels_last)))
+            logits.append(self.model(images.contiguous(memory_format=torch.channels_last)))
             self.count(len(images), name)
-        return torch.cat(found)
+        return torch.cat(logits)
 
     def attacked(self, split: Split, labels: Tensor, name: str, attack: Attack, benchmark: str) -> Tensor:
-        """Logits on adversarial images; the starting noise depends on the benchmark, the attack and the batch only."""
-        found = []
+        """Return logits of adversarial images; the starting noise depends on benchmark, attack and batch only."""
+        logits = []
         total = len(split) if attack.limit is None else min(attack.limit, len(split))
         for part in _slices(total, self.batch_size):
             images = _pixels(split, part, self.device).float() / 255
@@ -85,37 +85,43 @@ class Asker:
             generator = torch.Generator(self.device).manual_seed(seed)
             changed = run_attack(attack, self.classify, images, labels[part], generator)
             with torch.no_grad():
-                found.append(self.classify(changed))
+                logits.append(self.classify(changed))
             self.count(len(images), f"attacked/{name}")
-        return torch.cat(found)
+        return torch.cat(logits)
 
     @torch.no_grad()
     def occluded(self, split: Split, where: str, side: int, limit: int | None) -> Tensor:
-        """Logits on images with a square hidden, or all around it; hidden = the mean colour."""
-        found = []
+        """Return logits of images with a square hidden, or all around it; hidden pixels have the mean colour."""
+        logits = []
         for part in _slices(len(split) if limit is None else min(limit, len(split)), self.batch_size):
             images = normalise(_pixels(split, part, self.device), self.meta["mean"], self.meta["std"])
             hidden = occlude(images, side, where)
-            found.append(self.model(hidden.contiguous(memory_format=torch.channels_last)))
+            logits.append(self.model(hidden.contiguous(memory_format=torch.channels_last)))
             self.count(len(images), f"occluded/{where}/{side}")
-        return torch.cat(found)
+        return torch.cat(logits)
 
 
-def ask(
-    asker: Asker, test: Split, labels: Tensor, corrupted: Split | None, settings: Mapping[str, Any], benchmark: str
+def run_conditions(
+    runner: ConditionRunner,
+    test: Split,
+    labels: Tensor,
+    corrupted: Split | None,
+    requests: Mapping[str, Any],
+    benchmark: str,
 ) -> Iterator[tuple[str, Tensor]]:
-    """(name of the condition, logits of the first test images under it), in the order of `conditions`.
+    """Yield (name of the condition, logits of the first test images under it), in the order of `config.conditions`.
 
     Parameters
     ----------
-    asker : Asker
+    runner : ConditionRunner
+        The model.
     test : Split
         The test set.
     labels : int64 Tensor [N]
         Its labels, on the device.
     corrupted : Split or None
-        The stored corrupted copies, when the settings ask for them.
-    settings : mapping
+        The stored corrupted copies, when they are requested.
+    requests : mapping
         `corruption`, `attacks`, `occlusion` of the benchmark.
     benchmark : str
         Its name, for the seeds of the attacks.
@@ -123,33 +129,31 @@ def ask(
     Raises
     ------
     ReproodError
-        When the stored copies are not those that the settings ask for.
+        When the stored copies are not the requested ones.
     """
-    if settings.get("corruption"):
-        options = Corruptions.model_validate(settings["corruption"])
+    if requests.get("corruption"):
+        options = Corruptions.model_validate(requests["corruption"])
         if corrupted is None:
-            raise ReproodError(f"{benchmark} asks for corrupted test images and none are given; run the data stage.")
-        yield from _corrupted(asker, corrupted, options)
-    for name, record in (settings.get("attacks") or {}).items():
+            raise ReproodError(f"{benchmark} needs corrupted test images and none are given; run the data stage.")
+        yield from _corrupted(runner, corrupted, options)
+    for name, record in (requests.get("attacks") or {}).items():
         attack = Attack.model_validate(record)
-        yield f"attacked/{name}", asker.attacked(test, labels, name, attack, benchmark)
-    if settings.get("occlusion"):
-        holes = Occlusion.model_validate(settings["occlusion"])
+        yield f"attacked/{name}", runner.attacked(test, labels, name, attack, benchmark)
+    if requests.get("occlusion"):
+        holes = Occlusion.model_validate(requests["occlusion"])
         for where in holes.where:
             for side in holes.sides:
-                yield f"occluded/{where}/{side}", asker.occluded(test, where, side, holes.limit)
+                yield f"occluded/{where}/{side}", runner.occluded(test, where, side, holes.limit)
 
 
-def _corrupted(asker: Asker, split: Split, options: Corruptions) -> Iterator[tuple[str, Tensor]]:
-    made = (tuple(split.meta["corruptions"]), tuple(split.meta["severities"]), split.meta["strengths"])
-    if made != (options.names, options.severities, options.strengths):
-        raise ReproodError(
-            f"{split.folder} holds {made}, and the benchmark asks for "
-            f"{(options.names, options.severities, options.strengths)}; make it again."
-        )
+def _corrupted(runner: ConditionRunner, split: Split, options: Corruptions) -> Iterator[tuple[str, Tensor]]:
+    stored = (tuple(split.meta["corruptions"]), tuple(split.meta["severities"]), split.meta["strengths"])
+    requested = (options.names, options.severities, options.strengths)
+    if stored != requested:
+        raise ReproodError(f"{split.folder} holds {stored}, and the benchmark requests {requested}; create it again.")
     each = len(split) // (len(options.names) * len(options.severities))
     for i, name in enumerate(options.names):
         for j, severity in enumerate(options.severities):
             start = (i * len(options.severities) + j) * each
             condition = f"corrupted/{name}/{severity}"
-            yield condition, asker.stored(split, slice(start, start + each), condition)
+            yield condition, runner.stored(split, slice(start, start + each), condition)

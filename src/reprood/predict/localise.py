@@ -1,7 +1,7 @@
 """Weakly supervised localisation by class activation maps (Zhou et al. 2016; CutMix, appendix B).
 
-A map shows how much each position adds to a class' logit: for a head that is affine on averaged features, the mean of
-the map plus the head's bias is the logit.
+A map shows how much each position adds to a class' logit: for a last layer that is affine on averaged features, the
+mean of the map plus the bias is the logit.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,15 +27,16 @@ class Boxes:
 
 
 def activation_maps(maps: Tensor, weight: Tensor, classes: Tensor) -> Tensor:
-    """sum_d w_cd A_d of one class for each image.
+    """Return the class activation map sum_d w_cd A_d of one class for each image.
 
     Parameters
     ----------
     maps : Tensor [B, d, h, w]
         Last maps, whose mean over positions are the features.
     weight : Tensor [K, d]
-        Of the affine head.
+        Of the affine last layer.
     classes : int64 Tensor [B]
+        The class of each image.
 
     Returns
     -------
@@ -45,7 +46,7 @@ def activation_maps(maps: Tensor, weight: Tensor, classes: Tensor) -> Tensor:
 
 
 def boxes_of(maps: Tensor, size: int, threshold: float = THRESHOLD) -> np.ndarray:
-    """Tight box of the largest connected region where a map is at least `threshold` times its maximum.
+    """Return the tight box of the largest connected region where a map is at least `threshold` times its maximum.
 
     Parameters
     ----------
@@ -54,12 +55,13 @@ def boxes_of(maps: Tensor, size: int, threshold: float = THRESHOLD) -> np.ndarra
     size : int
         Side of the images.
     threshold : float
+        Share of a map's maximum.
 
     Returns
     -------
     int32 array [B, 4]
         x0, y0, x1, y1; ends exclusive. Regions are connected along rows and columns. A map without a positive value
-        points nowhere and gives the whole image.
+        gives the box of the full image.
     """
     large = functional.interpolate(maps[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]
     boxes = np.empty((len(maps), 4), np.int32)
@@ -79,14 +81,14 @@ def boxes_of(maps: Tensor, size: int, threshold: float = THRESHOLD) -> np.ndarra
 def localise(
     model: nn.Module, batches: Callable[[], Iterable[Tensor]], predictions: Tensor, labels: Tensor, size: int
 ) -> Boxes:
-    """Boxes of a test set.
+    """Return the boxes of a test set.
 
     Parameters
     ----------
     model : nn.Module
-        In evaluation mode; with a backbone that gives its last maps, and an affine head.
+        In evaluation mode; with a backbone that has `maps`, and an affine last layer.
     batches : callable
-        Gives the normalised images, batch by batch.
+        Returns an iterator over the normalised images.
     predictions, labels : int64 Tensor [N]
         Predicted and right classes.
     size : int
@@ -101,8 +103,8 @@ def localise(
     backbone = getattr(model, "backbone", None)
     if head is None or not hasattr(backbone, "maps"):
         raise ReproodError(
-            f"{type(model).__name__} has no class activation maps: it needs a backbone with maps and an affine head; "
-            "leave 'localisation' out of the benchmark's evaluations."
+            f"{type(model).__name__} has no class activation maps (no maps of the backbone, or no affine last layer); "
+            "remove 'localisation' from the benchmark's evaluations."
         )
     predicted, true = [], []
     start = 0

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from reprood.core.errors import ReproodError
 from reprood.core.seeds import hashed_seed
 from reprood.data.arrays import Split
-from reprood.detectors.table import Stored
 from reprood.engine.problem import ImageSet
 from reprood.evaluate.map_codec import LEVELS, pack_maps
 from reprood.methods.base import Batches, Method
+from reprood.predict.forward import Stored
 
 
 @dataclass(frozen=True)

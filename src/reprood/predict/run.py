@@ -1,272 +1,197 @@
-"""Stage `predict`: run a trained model on every test split; one row a sample with every score.
+"""Stage `predict`: run a trained model on every test split and store its raw outputs.
 
-One forward pass per split leaves logits and features in memory, and all detectors are computed from these. Those that
-need gradients, and the method's own scores, make their own passes. Everything runs in fp32 and evaluation mode.
+One forward pass per split gives logits and penultimate features. Passes on perturbed images, which some detectors
+request, and the method's own scores follow. Everything runs in fp32 and evaluation mode. No detector runs here: the
+evaluate stage computes detectors from what is stored.
 """
 
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from reprood.core.errors import ReproodError
-from reprood.core.files import atomic_path, canonical_json
 from reprood.data.arrays import Split, load_split
-from reprood.detectors.names import FITTED_ON_TRAIN
-from reprood.detectors.table import Known, Stored, each_detector, parse_options
 from reprood.engine.device import make_repeatable, resolve_device
-from reprood.images.augment import normalise
-from reprood.predict.conditions import Asker, ask
+from reprood.predict.conditions import ConditionRunner, run_conditions
+from reprood.predict.files import write_features, write_predictions
+from reprood.predict.forward import Stored, forward_pass, image_batches, label_ranks
 from reprood.predict.localise import localise
 from reprood.predict.native import fit_native, map_columns, with_labels
+from reprood.predict.passes import run_passes
 from reprood.train.run import load_model
 
 BATCH = 250
 CORRUPTED = "corrupted"
 ENDS = ("x0", "y0", "x1", "y1")
-ALWAYS = "msp"  # the calibration error is computed from it
+
+Progress = Callable[[str, int, int | None], None]
 
 
-class Lines:
-    """Progress on standard error, for terminals and log files alike: what, how far, how fast, how long still."""
+def _silent(part: str, done: int, total: int | None) -> None:
+    """Report no progress."""
 
-    def __init__(self, what: str, total: int | None) -> None:
-        self.what, self.total, self.done = what, total, 0
-        self.start = time.monotonic()
-        self.last = self.start
 
-    def add(self, count: int, part: str, *, every: float = 5.0) -> None:
-        """`count` more samples of `part` are done."""
+class _Counter:
+    """Count images and report them: (what is being computed, images done, images in all or None)."""
+
+    def __init__(self, report: Progress, total: int | None) -> None:
+        self.report, self.total, self.done = report, total, 0
+
+    def add(self, count: int, part: str) -> None:
         self.done += count
-        now = time.monotonic()
-        if now - self.last < every and self.done != self.total:
-            return
-        self.last = now
-        speed = self.done / max(now - self.start, 1e-9)
-        far, left = "", ""
-        if self.total is not None:
-            far, left = f"/{self.total}", f", {(self.total - self.done) / max(speed, 1e-9):.0f} s left"
-        print(f"{self.what}: {part}, {self.done}{far} images, {speed:.0f} images/s{left}", file=sys.stderr, flush=True)
+        self.report(part, self.done, self.total)
 
-    def watched(self, batches: Callable[[], Iterator[Tensor]], part: str) -> Callable[[], Iterator[Tensor]]:
-        """The same batches, counted."""
+    def counted(self, batches: Callable[[], Iterator[Tensor]], part: str) -> Callable[[], Iterator[Tensor]]:
+        """Return the same batches, counted."""
 
-        def counted() -> Iterator[Tensor]:
+        def iterate() -> Iterator[Tensor]:
             for images in batches():
                 yield images
                 self.add(len(images), part)
 
-        return counted
-
-
-def image_batches(
-    split: Split, meta: Mapping[str, Any], device: torch.device, batch_size: int
-) -> Callable[[], Iterator[Tensor]]:
-    """A function that runs over a split's images as normalised float32 batches [B, C, H, W] on the device."""
-
-    def batches() -> Iterator[Tensor]:
-        for start in range(0, len(split), batch_size):
-            part = np.array(np.moveaxis(split.images[start : start + batch_size], 3, 1), order="C")
-            images = normalise(torch.from_numpy(part).to(device), meta["mean"], meta["std"])
-            yield images.contiguous(memory_format=torch.channels_last)
-
-    return batches
-
-
-@torch.no_grad()
-def forward_pass(
-    model: nn.Module,
-    head: tuple[Tensor, Tensor] | None,
-    batches: Callable[[], Iterator[Tensor]],
-) -> Stored:
-    """Logits and features of a split.
-
-    With an affine head the logits are taken from the features, otherwise the network is asked for both.
-
-    Raises
-    ------
-    ReproodError
-        When the affine head does not give the network's logits, or an output is not finite.
-    """
-    logits, features = [], []
-    for number, images in enumerate(batches()):
-        found: Tensor = model.features(images)  # type: ignore[operator]
-        answer: Tensor = model(images) if head is None or number == 0 else functional.linear(found, *head)
-        if (
-            head is not None
-            and number == 0
-            and not torch.allclose(answer, functional.linear(found, *head), rtol=1e-3, atol=1e-3)
-        ):
-            raise ReproodError(
-                f"{type(model).__name__}.linear_head() does not give the network's logits; correct it or return None."
-            )
-        logits.append(answer)
-        features.append(found)
-    stored = Stored(torch.cat(logits), torch.cat(features), batches)
-    if not bool(torch.isfinite(stored.logits).all()):
-        raise ReproodError("The network's logits are not finite; the training has diverged, train it again.")
-    return stored
-
-
-def ranks(logits: Tensor, labels: Tensor) -> Tensor:
-    """How many classes come before the right one (ties: lower numbers first); -1 where the label is; int32 [N]."""
-    right = labels.clamp(min=0)[:, None]
-    own = logits.gather(1, right)
-    earlier = torch.arange(logits.shape[1], device=logits.device) < right
-    before = ((logits > own) | ((logits == own) & earlier)).sum(dim=1)
-    return torch.where(labels >= 0, before, -1).to(torch.int32)
+        return iterate
 
 
 def predict_run(
     run_folder: Path,
     splits: Mapping[str, Path],
-    detectors: Mapping[str, Mapping[str, Any] | None],
     out: Path,
     *,
-    asked: Mapping[str, Any] | None = None,
+    requests: Mapping[str, Any] | None = None,
     device: str = "auto",
     threads: int | None = None,
     batch_size: int = BATCH,
+    progress: Progress = _silent,
 ) -> None:
-    """Score every sample of a run's splits and write `predictions.parquet` (the same run gives the same bytes).
+    """Store a run's outputs on its splits: `predictions.parquet` and `features.safetensors`.
+
+    The same run gives the same bytes.
 
     Parameters
     ----------
     run_folder : Path
         A trained run: model.safetensors, model.json.
     splits : mapping
-        Split name -> folder: "train" (only fitted on; may be left out when no detector needs it), "validation", "test",
-        then the OOD sets, then "corrupted" when it is asked for. The rows written are those of all but "train", in
-        this order.
-    detectors : mapping
-        Detector name -> options. What the model's outputs do not allow is skipped, with a reason in the metadata.
-        The maximum softmax probability is always computed, but for a model of one class.
+        Split name -> folder: "train" (only when something is fitted on it), "validation", "test", then the OOD sets,
+        then "corrupted" when corruptions are requested.
     out : Path
-        Columns split, row, label (-1 for OOD), prediction, label_rank (0 = top-1 right, -1 = no label) and a float64
-        `score_<name>` for each score (higher = more in-distribution); the metadata key `reprood` tells the rest.
-        Rows of a condition (a changed copy of the first test images) have the condition's name as split and no scores.
-        With segmentation asked for, and a method that gives maps, test and OOD rows have `map` and `mask` (bytes; see
-        `predict_native.map_columns`).
-        With localisation asked for, the test rows have boxes: `box_*` (true), `cam_*` (of the predicted class) and
-        `cam_true_*` (of the right class).
-    asked : mapping, optional
-        `evaluations`, `corruption`, `attacks`, `occlusion` of the benchmark.
+        Folder to write into.
+
+        `predictions.parquet` has one row per sample of all splits but "train", in this order, then of all conditions
+        (changed copies of the first test images, named by the condition). Columns: split, row, label (-1 for OOD),
+        prediction, label_rank (0 = top-1 right, -1 = no label), `logits` (float32, a list of fixed size); for the
+        splits also `score_<name>` (float64, higher = more in-distribution) for each score of the method itself and
+        `pass_<name>` (float32 logits) for each requested pass. With segmentation requested, and a method that gives
+        maps, test and OOD rows have `map` and `mask` (bytes; see `reprood.predict.native.map_columns`). With
+        localisation requested, test rows have boxes: `box_*` (true), `cam_*` (of the predicted class) and `cam_true_*`
+        (of the right class). The metadata key `reprood` holds the rest.
+
+        `features.safetensors` has weight and bias of the last layer when it is affine (`head/weight`, `head/bias`).
+        With features requested, also `features/<split>` in half precision, and logits and labels of the training split
+        (`train/logits`, `train/labels`) when it is among the splits.
+    requests : mapping, optional
+        `features` (bool), `passes` (see `reprood.predict.passes`); `evaluations`, `corruption`, `attacks`, `occlusion`
+        of the benchmark.
     device : {"auto", "cpu", "cuda"}
         Where to run.
     threads : int or None
         CPU threads; the same number gives the same bits.
     batch_size : int
         Images in a forward pass.
+    progress : callable
+        (what is being computed, images done, images in all or None), called after each batch.
 
     Raises
     ------
     ReproodError
-        For missing or unfit files, unknown detectors or options, and scores that are not finite.
+        For missing or unfit files, and outputs that are not finite.
     """
-    asked = asked or {}
-    fitting = [name for name in FITTED_ON_TRAIN if name in detectors]
-    needed = ("train", "validation", "test") if fitting else ("validation", "test")
-    missing = [name for name in needed if name not in splits]
+    requests = requests or {}
+    missing = [name for name in ("validation", "test") if name not in splits]
     if missing:
-        raise ReproodError(f"Prediction needs the splits {', '.join(needed)}; {', '.join(missing)} is missing.")
+        raise ReproodError(f"Prediction needs the splits validation and test; {', '.join(missing)} is missing.")
     where = resolve_device(device)
     make_repeatable(where, threads)
     model, meta, module, config = load_model(Path(run_folder), where)
-    if meta["classes"] > 1:
-        detectors = {ALWAYS: {}, **detectors}
-    parse_options(detectors)  # before the work
     model.requires_grad_(False)
     arrays = {name: load_split(Path(folder)) for name, folder in splits.items()}
     corrupted = arrays.pop(CORRUPTED, None)
     _check(arrays, meta)
     name = "/".join(str(meta[key]) for key in ("benchmark", "method", "seed"))
-    lines = Lines(name, sum(len(split) for split in arrays.values()))
     head = model.linear_head()  # type: ignore[operator]
-    more = Lines(f"{name}, further passes", None)
-    stored = {}
-    for split, array in arrays.items():
-        batches = image_batches(array, meta, where, batch_size)
-        outputs = forward_pass(model, head, lines.watched(batches, split))
-        stored[split] = replace(outputs, batches=more.watched(batches, split))
+    keep = bool(requests.get("features"))
+
+    first = _Counter(progress, sum(len(split) for split in arrays.values()))
+    further = _Counter(progress, None)
+    batches = {split: image_batches(array, meta, where, batch_size) for split, array in arrays.items()}
+    outputs = {
+        split: forward_pass(model, head, first.counted(batches[split], split), keep_features=keep) for split in arrays
+    }
+    again = {split: further.counted(batches[split], f"{split}, further passes") for split in arrays}
+    stored = {split: Stored(result.logits, result.features, again[split]) for split, result in outputs.items()}
     labels = {split: torch.from_numpy(np.array(array.labels)).to(where) for split, array in arrays.items()}
-    written = {split: outputs for split, outputs in stored.items() if split != "train"}
-    base = "train" if "train" in stored else "validation"
-    known = Known(
-        train=stored[base],
-        labels=labels[base],
-        validation=stored["validation"],
-        head=head,
-        model=model,
-        std=torch.tensor(meta["std"], device=where),
-    )
-    scores: dict[str, dict[str, Tensor]] = {split: {} for split in written}
-    fitted: dict[str, dict[str, float]] = {}
-    skipped: dict[str, str] = {}
-    for detector, found, numbers, reason in each_detector(detectors, known, written):
-        _say(name, detector, reason)
-        if reason is not None:
-            skipped[detector] = reason
-        if numbers:
-            fitted[detector] = numbers
-        for split, values in found.items():
-            scores[split][detector] = values
-    training = stored["train"].batches if "train" in stored else None
+    written = {split: result for split, result in stored.items() if split != "train"}
+    columns = {split: _columns(result.logits, labels[split]) for split, result in written.items()}
+
+    std = torch.tensor(meta["std"], device=where)
+    for split in written:
+        passes = run_passes(model, again[split](), std, requests["passes"]) if requests.get("passes") else {}
+        columns[split] |= {f"pass_{key}": _finite(logits, f"pass {key}") for key, logits in passes.items()}
     native = fit_native(
         module,
         model,
         config,
-        with_labels(training, labels["train"]) if training is not None else None,
+        with_labels(again["train"], labels["train"]) if "train" in stored else None,
         stored["validation"],
         labels["validation"],
         name,
     )
-    own = {split: native.scores(outputs) for split, outputs in written.items()}
-    for split, found in own.items():
-        doubled = sorted(set(found) & set(scores[split]))
-        if doubled:
-            raise ReproodError(f"The method {meta['use']} names its score {doubled[0]}, which is a detector's name.")
-        scores[split].update(found)
-    if native.numbers:
-        fitted[str(meta["use"])] = dict(native.numbers)
-    columns = {split: _columns(written[split].logits, labels[split], scores[split]) for split in written}
-    asker = Asker(model, meta, where, batch_size, lambda count, part: more.add(count, part))
-    for condition, answers in ask(asker, arrays["test"], labels["test"], corrupted, asked, str(meta["benchmark"])):
-        columns[condition] = _columns(answers, labels["test"][: len(answers)], {})
-    if "localisation" in asked.get("evaluations", ()):
+    own = {split: native.scores(result) for split, result in written.items()}
+    for split, scores in own.items():
+        columns[split] |= {f"score_{key}": _finite(values.double(), f"score {key}") for key, values in scores.items()}
+
+    runner = ConditionRunner(model, meta, where, batch_size, further.add)
+    for condition, logits in run_conditions(
+        runner, arrays["test"], labels["test"], corrupted, requests, str(meta["benchmark"])
+    ):
+        columns[condition] = _columns(logits, labels["test"][: len(logits)])
+    if "localisation" in requests.get("evaluations", ()):
         columns["test"] |= _boxes(model, arrays["test"], written["test"], labels["test"])
     maps: dict[str, Any] = {}
-    if "segmentation" in asked.get("evaluations", ()):
-        tested = {split: outputs for split, outputs in written.items() if split != "validation"}
+    if "segmentation" in requests.get("evaluations", ()):
+        tested = {split: result for split, result in written.items() if split != "validation"}
         more_columns, maps = map_columns(native, tested, arrays)
-        for split, found_maps in more_columns.items():
-            columns[split] |= found_maps
+        for split, more in more_columns.items():
+            columns[split] |= more
+
+    run = {key: meta[key] for key in ("benchmark", "method", "seed", "use", "classes")}
+    contents = {**arrays, **({CORRUPTED: corrupted} if corrupted else {})}
     facts = {
-        **{key: meta[key] for key in ("benchmark", "method", "seed", "use", "classes")},
-        "splits": {
-            split: array.meta["content"]
-            for split, array in {**arrays, **({CORRUPTED: corrupted} if corrupted else {})}.items()
-        },
-        "fitted": fitted,
-        "skipped": skipped,
+        **run,
+        "splits": {split: array.meta["content"] for split, array in contents.items()},
+        "fitted": {str(meta["use"]): dict(native.numbers)} if native.numbers else {},
         **({"maps": maps} if maps else {}),
         "native": list(next(iter(own.values()))),  # the first one is shown first
         "versions": {package: version(package) for package in ("numpy", "torch", "pyarrow")},
     }
-    _write(out, columns, facts)
-
-
-def _say(run: str, detector: str, reason: str | None) -> None:
-    print(f"{run}: {detector} {'scored' if reason is None else f'skipped: {reason}'}", file=sys.stderr, flush=True)
+    tensors = {} if head is None else {"head/weight": _array(head[0].float()), "head/bias": _array(head[1].float())}
+    features = {}
+    if keep:
+        features = {
+            split: _array(result.features.float()) for split, result in stored.items() if result.features is not None
+        }
+        if "train" in stored:
+            tensors |= {
+                "train/logits": _array(stored["train"].logits.float()),
+                "train/labels": _array(labels["train"].to(torch.int32)),
+            }
+    write_features(out / "features.safetensors", tensors, features, run)
+    write_predictions(out / "predictions.parquet", columns, facts)
 
 
 def _check(arrays: Mapping[str, Split], meta: Mapping[str, Any]) -> None:
@@ -286,53 +211,39 @@ def _check(arrays: Mapping[str, Split], meta: Mapping[str, Any]) -> None:
             )
 
 
-def _columns(logits: Tensor, labels: Tensor, scores: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    columns: dict[str, np.ndarray] = {
+def _array(values: Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy()
+
+
+def _finite(values: Tensor, what: str) -> np.ndarray:
+    array = _array(values)
+    wrong = len(array) - int(np.isfinite(array).reshape(len(array), -1).all(axis=1).sum())
+    if wrong:
+        raise ReproodError(
+            f"The {what} is not finite for {wrong} of {len(array)} samples; leave it out or train the run again."
+        )
+    return array
+
+
+def _columns(logits: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
+    return {
         "row": np.arange(len(labels), dtype=np.int32),
-        "label": labels.to(torch.int32).cpu().numpy(),
-        "prediction": logits.argmax(dim=1).to(torch.int32).cpu().numpy(),
-        "label_rank": ranks(logits, labels).cpu().numpy(),
+        "label": _array(labels.to(torch.int32)),
+        "prediction": _array(logits.argmax(dim=1).to(torch.int32)),
+        "label_rank": _array(label_ranks(logits, labels)),
+        "logits": _array(logits.float()),
     }
-    for name, values in scores.items():
-        column = values.detach().double().cpu().numpy()
-        if not np.isfinite(column).all():
-            raise ReproodError(
-                f"The score {name} is not finite for {int((~np.isfinite(column)).sum())} of {len(column)} samples; "
-                "leave the detector out or train the run again."
-            )
-        columns[f"score_{name}"] = column
-    return columns
 
 
 def _boxes(model: nn.Module, test: Split, outputs: Stored, labels: Tensor) -> dict[str, np.ndarray]:
-    """True boxes and those of the class activation maps; int32 columns of the test rows."""
+    """Return the true boxes and those of the class activation maps; int32 columns of the test rows."""
     if "boxes" not in test.extras:
         raise ReproodError(f"{test.folder} has no boxes; 'localisation' needs a test set of objects with boxes.")
     assert outputs.batches is not None
-    found = localise(model, outputs.batches, outputs.logits.argmax(dim=1), labels, test.images.shape[1])
-    named = {"box": test.extras["boxes"], "cam": found.predicted, "cam_true": found.true}
+    boxes = localise(model, outputs.batches, outputs.logits.argmax(dim=1), labels, test.images.shape[1])
+    named = {"box": test.extras["boxes"], "cam": boxes.predicted, "cam_true": boxes.true}
     return {
-        f"{name}_{end}": np.asarray(boxes[:, i], np.int32)
-        for name, boxes in named.items()
+        f"{name}_{end}": np.asarray(values[:, i], np.int32)
+        for name, values in named.items()
         for i, end in enumerate(ENDS)
     }
-
-
-def _write(out: Path, splits: Mapping[str, Mapping[str, np.ndarray]], facts: Mapping[str, Any]) -> None:
-    """One table of all splits; null where a column does not apply; no date and no path in it."""
-    names = [split for split, columns in splits.items() for _ in range(len(columns["row"]))]
-    columns: dict[str, pa.Array] = {"split": pa.array(names, pa.string())}
-    for column in dict.fromkeys(name for values in splits.values() for name in values):
-        first = next(v[column] for v in splits.values() if column in v)
-        kind = pa.binary() if first.dtype == object else pa.from_numpy_dtype(first.dtype)
-        parts = [pa.array(v[column], kind) if column in v else pa.nulls(len(v["row"]), kind) for v in splits.values()]
-        columns[column] = pa.concat_arrays(parts)
-    table = pa.table(columns).replace_schema_metadata({"reprood": canonical_json(facts)})
-    with atomic_path(out) as temporary:
-        pq.write_table(
-            table,
-            temporary,
-            compression="zstd",
-            use_dictionary=["split"],
-            use_byte_stream_split=[name for name in columns if name.startswith("score_")],
-        )

@@ -23,7 +23,7 @@ SUITE = "config/suite.json"
 BILL = "bill-of-materials.json"
 DEPOSIT = "deposit.json"
 CODE = "code.json"
-RUN_FILES = ("predictions.parquet", "metrics.csv", "history.csv", "run.json", "model.json")
+RUN_FILES = ("predictions.parquet", "scores.parquet", "metrics.csv", "history.csv", "run.json", "model.json")
 RESULTS = ("metrics.csv", "metrics.parquet", "summary.json", "verdicts.csv", "plots.csv")
 ROOT_FILES = (
     "Snakefile",

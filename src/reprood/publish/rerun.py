@@ -12,7 +12,7 @@ import pandas as pd
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file
 from reprood.core.machine import describe_machine
-from reprood.evaluate.table import evaluate_run, read_metrics
+from reprood.evaluate.table import read_metrics
 from reprood.pipeline.plan import Plan
 from reprood.publish.contents import Paths
 
@@ -112,6 +112,7 @@ def _require_same_data(folder: Path, data: Path, suite: Path, benchmark: str) ->
 
 def _rerun_one(folder: Path, root: Path, plan: Plan, job: tuple[str, str, int]) -> Rerun:
     try:
+        from reprood.evaluate.run import evaluate_outputs
         from reprood.predict.run import predict_run
         from reprood.train.run import train_run
     except ImportError as error:
@@ -127,14 +128,13 @@ def _rerun_one(folder: Path, root: Path, plan: Plan, job: tuple[str, str, int]) 
         settings = json.loads(plan.train_parameters(benchmark, method, seed))
         train_run(settings, data=data, out=out, state=state, threads=record["threads"], machine=describe_machine())
         splits = {split: data / split for split in requested["splits"]}
-        predictions = out / "predictions.parquet"
-        predict_run(out, splits, requested["detectors"], predictions, asked=requested, threads=record["threads"])
+        predict_run(out, splits, out, requests=requested, threads=record["threads"])
         here = read_json(out / "run.json")
         same = here["model"] == record["model"] and all(
             sha256_file(out / file) == sha256_file(stated / file) for file in FILES
         )
         elsewhere = tuple(key for key in SAME if here[key] != record[key])
-        evaluate_run(predictions, plan.benchmark(benchmark), benchmark, method, seed, out / "metrics.csv")
+        evaluate_outputs(out, plan.benchmark(benchmark), benchmark, method, seed)
         note = _largest(read_metrics(out / "metrics.csv"), read_metrics(stated / "metrics.csv"))
     return Rerun(name, same, elsewhere, note)
 

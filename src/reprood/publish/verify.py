@@ -245,7 +245,7 @@ def _metrics(paths: Paths) -> list[str]:
         for benchmark, method, seed, run in paths.all_runs(suite):
             out = Path(temporary) / "metrics.csv"
             try:
-                evaluate_run(run / "predictions.parquet", suite.benchmarks[benchmark], benchmark, method, seed, out)
+                evaluate_run(run, suite.benchmarks[benchmark], benchmark, method, seed, out)
                 computed, stated = (_ordered(read_metrics(path)) for path in (out, run / "metrics.csv"))
                 if not same_numbers(computed, stated):
                     wrong.append(_first_difference(computed, stated, paths.name_of(run / "metrics.csv")))

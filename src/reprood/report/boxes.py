@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from reprood.data.arrays import load_split
-from reprood.evaluate.localisation import iou
-from reprood.evaluate.localised import ENDS
+from reprood.evaluate.localisation import ENDS, iou
 from reprood.report.pictures import picture, shown_rows
 from reprood.report.results import BenchmarkResults
 from reprood.report.style import new_figure

@@ -14,7 +14,7 @@ from reprood.config.conditions import matching
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.evaluate.bootstrap import Interval, contrast
-from reprood.evaluate.localised import localisation_outcomes
+from reprood.evaluate.localisation import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.resample import Replicates, Scores, replicate_detection, replicate_errors
 from reprood.evaluate.table import GATE, Predictions, groups, load_predictions, read_metrics
@@ -122,8 +122,9 @@ class BenchmarkResults:
     def predictions(self, method: str) -> list[Predictions]:
         """Predictions of each seed."""
         if method not in self._loaded:
-            paths = [self.file(method, seed, "predictions.parquet") for seed in self.seeds(method)]
-            self._loaded[method] = [load_predictions(path) for path in paths]
+            self._loaded[method] = [
+                load_predictions(self.file(method, seed, "predictions.parquet").parent) for seed in self.seeds(method)
+            ]
         return self._loaded[method]
 
     @cached_property

@@ -2,6 +2,8 @@
 
 import math
 
+from reprood.detectors import registry
+
 METRICS = {
     "top1_error": "top-1 error, %",
     "top5_error": "top-5 error, %",
@@ -40,9 +42,8 @@ SPLITS = {
     "test": "test",
 }
 CONDITIONS = {"corrupted": "corrupted", "attacked": "under attack", "occluded": "occluded"}
-SCORES = {
-    "msp": "MSP", "maxlogit": "MaxLogit", "energy": "Energy", "odin": "ODIN", "mahalanobis": "Mahalanobis",
-    "knn": "KNN", "vim": "ViM", "react": "ReAct", "godin_h": "h", "godin_h_star": "h*", "godin_g": "g",
+SCORES = {  # of methods; those of detectors are in their records
+    "godin_h": "h", "godin_h_star": "h*", "godin_g": "g",
     "godin_h_eps_*": "best step for h, in hindsight", "hood_cor": "COR", "cnc": "p(K+1)", "ss": "KL + rotation",
     "ss_rotation": "rotation", "ss_kl": "KL", "transformations": "transformations", "csi": "CSI",
     "con_si": "contrast, all shifts", "cls_si": "shifts told", "con": "contrast", "cosine": "cosine", "norm": "norm",
@@ -75,9 +76,14 @@ def interval(low: float, high: float, digits: int = 1) -> str:
     return f"[{number(low, digits)}, {number(high, digits)}]"
 
 
+def _label(name: str) -> str:
+    """Return the label of a detector or of a method's own score; "" for an unknown name."""
+    return registry.detector(name).label if name in registry.names() else SCORES.get(name, "")
+
+
 def score(name: str) -> str:
     """A score's name for readers; of several in hindsight, the best."""
-    return SCORES.get(name) or (f"best of {name.rstrip('_*')}" if name.endswith("*") else name)
+    return _label(name) or (f"best of {name.rstrip('_*')}" if name.endswith("*") else name)
 
 
 def split(name: str) -> str:
@@ -90,7 +96,7 @@ def split(name: str) -> str:
 
 def part(name: str) -> str:
     """A score's or a split's name for readers, whichever it is."""
-    return SCORES.get(name) or (score(name) if name.endswith("*") else split(name))
+    return _label(name) or (score(name) if name.endswith("*") else split(name))
 
 
 def plural(count: int, one: str, many: str = "") -> str:

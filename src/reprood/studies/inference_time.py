@@ -12,13 +12,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from reprood.detectors import knn, logits, mahalanobis, odin
+from reprood.detectors import energy, knn, mahalanobis, msp
 from reprood.engine.problem import Problem
 from reprood.images.augment import normalise
 from reprood.methods import cnc, godin
+from reprood.predict.passes import perturb
 from reprood.studies.base import Context, Findings, Row, Study
 
-Score = Callable[[Tensor], Tensor]
+Score = Callable[[Tensor], object]
 FITTED = 2000  # training images on which Mahalanobis and nearest neighbours are fitted
 
 
@@ -58,18 +59,25 @@ def classifier_scores(model: nn.Module, problem: Problem, config: Config) -> dic
     labels = problem.train.labels[:FITTED]
     std = torch.tensor(problem.std, device=known.device)
 
-    def features(images: Tensor) -> Tensor:
-        pooled: Tensor = model.features(images)  # type: ignore[operator]
-        return pooled
+    def features(images: Tensor) -> np.ndarray:
+        values: Tensor = model.features(images)  # type: ignore[operator]
+        return values.cpu().numpy()
+
+    def logits(images: Tensor) -> np.ndarray:
+        values: Tensor = model(images)
+        return values.cpu().numpy()
+
+    def moved(images: Tensor) -> Tensor:
+        return perturb(model, images, std, config.temperature, [config.epsilon])[0]
 
     with torch.no_grad():
-        stored = torch.cat([features(part) for part in torch.split(known, config.batch)])
-    gaussians = mahalanobis.fit(stored, labels, problem.classes)
+        stored = np.concatenate([features(part) for part in torch.split(known, config.batch)])
+    gaussians = mahalanobis.fit(stored, labels.cpu().numpy(), problem.classes)
     k = min(config.neighbours, len(stored))
     return {
-        "msp": lambda images: logits.msp(model(images)),
-        "energy": lambda images: logits.energy(model(images)),
-        "odin": lambda images: odin.odin(model, images, std, config.temperature, config.epsilon),
+        "msp": lambda images: msp.msp(logits(images)),
+        "energy": lambda images: energy.energy(logits(images)),
+        "odin": lambda images: msp.msp(logits(moved(images)), config.temperature),
         "mahalanobis": lambda images: mahalanobis.score(features(images), gaussians),
         "knn": lambda images: knn.score(features(images), stored, k),
     }

@@ -1,0 +1,112 @@
+"""Find a detector by its name: the file `reprood/detectors/<name>.py` that ends with `DETECTOR = Detector(...)`.
+
+Modules are imported dynamically, so that a job's static fingerprint holds no detector but those that its benchmark
+uses: `reprood.pipeline.plan` names their modules as entries of the fingerprint.
+"""
+
+import importlib
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from reprood.core.errors import ReproodError
+from reprood.detectors.record import Detector, Options
+
+ALWAYS = "msp"  # the calibration error is computed from it
+FEATURES = {"features", "train_logits", "train_features", "head"}  # inputs in features.safetensors
+TRAIN = {"train_logits", "train_features"}  # inputs from the training split
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Return the names of all detectors, sorted."""
+    marker = re.compile(r"^DETECTOR = ", re.MULTILINE)
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return tuple(path.stem for path in files if marker.search(path.read_text(encoding="utf-8")))
+
+
+def module_name(name: str) -> str:
+    """Return the full name of a detector's module."""
+    return f"reprood.detectors.{name}"
+
+
+@cache
+def detector(name: str) -> Detector:
+    """Return a detector.
+
+    Raises
+    ------
+    ReproodError
+        When there is no such detector; the known ones are listed.
+
+    Examples
+    --------
+    >>> detector("knn").label
+    'KNN'
+    """
+    if name not in names():
+        raise ReproodError(f"There is no detector '{name}'; known: {', '.join(names())}.")
+    record: Detector = importlib.import_module(module_name(name)).DETECTOR
+    if record.name != name:
+        raise ReproodError(f"{module_name(name)} registers '{record.name}'; give file and record one name.")
+    return record
+
+
+def parse_options(detectors: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Options]:
+    """Validate the detectors of a benchmark with their options.
+
+    Parameters
+    ----------
+    detectors : mapping
+        Name -> options; None or {} for the defaults.
+
+    Raises
+    ------
+    ReproodError
+        One sentence that names the detector and the key.
+
+    Examples
+    --------
+    >>> parse_options({"knn": {"k": 5}, "msp": {}})
+    {'knn': KnnOptions(k=5), 'msp': Options()}
+    """
+    parsed = {}
+    for name, given in detectors.items():
+        form = detector(name).options
+        try:
+            parsed[name] = form.model_validate(dict(given or {}))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key, known = ".".join(map(str, first["loc"])), ", ".join(form.model_fields) or "none"
+            raise ReproodError(f"detectors.{name}.{key}: {first['msg']}; options of this detector: {known}.") from error
+    return parsed
+
+
+def inputs_of(detectors: Iterable[str]) -> set[str]:
+    """Return the inputs that some detectors need.
+
+    Examples
+    --------
+    >>> sorted(inputs_of(["knn", "msp"]))
+    ['features', 'logits', 'train_features']
+    """
+    return {item for name in detectors for item in detector(name).inputs}
+
+
+def passes_of(detectors: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Mapping[str, Any]]:
+    """Return the forward passes on perturbed images that some detectors need.
+
+    Examples
+    --------
+    >>> passes_of({"odin": {"epsilon": 0.01}, "msp": {}})
+    {'odin_t1000_e0.01': {'kind': 'odin', 'temperature': 1000.0, 'epsilon': 0.01}}
+    """
+    requested: dict[str, Mapping[str, Any]] = {}
+    for name, options in parse_options(detectors).items():
+        make = detector(name).passes
+        requested.update(make(options) if make is not None else {})
+    return requested
