@@ -164,7 +164,7 @@ LOOPS: dict[str, Callable[..., np.ndarray]] = {
 
 
 def one(name: str, images: np.ndarray, repeats: int) -> list[Row]:
-    """A batch of one corruption at one severity."""
+    """Corrupt a batch with one corruption at one severity."""
     corruption = load_corruption(name)
     strength = corruption.strengths(STRENGTHS_NAME)[SEVERITY - 1]
     parts = strength if isinstance(strength, tuple) else (strength,)

@@ -123,7 +123,7 @@ def distances(rows: int, width: int, repeats: int) -> list[Row]:
         return len(np.min(found, axis=0))
 
     def released() -> int:
-        """The diagonal of a batch's product with itself, class by class, as in the authors' release."""
+        """Compute the diagonal of a batch's product with itself, class by class, as in the authors' release."""
         for batch in torch.from_numpy(queries).split(200):
             for mean in torch.from_numpy(means).float():
                 centred = batch - mean

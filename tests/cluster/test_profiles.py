@@ -54,7 +54,8 @@ def planned() -> dict[str, list[dict[str, int]]]:
             found = dict(part.split("=", 1) for part in requested[1].split(", "))
             numbers = {key: int(found[key]) for key in ("mem_mb", "runtime", "gpu") if found.get(key, "").isdigit()}
             jobs[rule[2]].append({**numbers, "_cores": int(threads[1]) if threads else 1})
-    del jobs["all"]  # runs nothing
+    jobs.pop("all", None)  # runs nothing
+    jobs.pop("default", None)  # the same
     return jobs
 
 

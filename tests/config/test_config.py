@@ -93,22 +93,6 @@ def corrupted(names):
             ["benchmarks.toy.ood.noise.style: there is no style 'cubist'"],
         ),
         (corrupted(["rain"]), ["benchmarks.toy.corruption.names: there is no corruption 'rain'; known: "]),
-        (
-            set_in("benchmarks", "toy", "detectors", value={"guess": {}}),
-            ["benchmarks.toy.detectors: there is no detector 'guess'; known: msp, "],
-        ),
-        (
-            set_in("benchmarks", "toy", "detectors", value={"knn": {"kk": 1}}),
-            ["benchmarks.toy.detectors.knn.kk: this key is not known; choose from k."],
-        ),
-        (
-            set_in("benchmarks", "toy", "detectors", value={"msp": {"k": 1}}),
-            ["benchmarks.toy.detectors.msp.k: this key is not known; choose from none."],
-        ),
-        (
-            set_in("benchmarks", "toy", "detectors", value={"knn": {"k": 0}}),
-            ["benchmarks.toy.detectors.knn.k: ", "greater than or equal to 1 (given: 0)"],
-        ),
     ],
 )
 def test_mistakes_in_a_suite(tmp_path, change, words):

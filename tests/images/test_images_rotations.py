@@ -1,4 +1,4 @@
-"""Quarter turns and translations: direction, order, mirrored borders pixel by pixel, what cannot be shifted."""
+"""Quarter turns and translations: direction, order, mirrored borders pixel by pixel, what cannot be translated."""
 
 import numpy as np
 import pytest
@@ -96,5 +96,5 @@ def test_nothing_changes_in_place() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 4), (1, 1, 4, 1)])
 def test_a_line_of_one_pixel_has_no_mirror_image(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ReproodError, match="cannot be shifted with mirrored borders"):
+    with pytest.raises(ReproodError, match="cannot be translated with mirrored borders"):
         translate(torch.zeros(shape), torch.tensor([1]), torch.tensor([0]))

@@ -9,7 +9,9 @@ import tarfile
 import pytest
 
 from reprood.core.errors import ReproodError
+from reprood.core.registry import module_name
 from reprood.methods import registry
+from reprood.nets.registry import backbones
 from reprood.offload.bundle import check_bundle, write_bundle
 from reprood.offload.jobs import Job, Result, difference, job_from, read_record, record_path, selected, write_record
 from reprood.offload.visit import NEEDED
@@ -93,8 +95,8 @@ def test_patterns_select_runs(patterns, expected):
 
 def test_a_visit_asks_for_every_package_that_jobs_import():
     entries = ["reprood.train.run", "reprood.predict.run"]  # the command line imports typer and these
-    entries += [registry.module_name("methods", name) for name in registry.methods()]
-    entries += [f"reprood.nets.{name}" for name in registry.backbones()]
+    entries += [module_name("methods", name) for name in registry.methods()]
+    entries += [f"reprood.nets.{name}" for name in backbones()]
     imported = set()
     for module in {module for entry in entries for module in closure(entry)}:
         for node in ast.parse(source(module).read_bytes()).body:  # at the top of a module

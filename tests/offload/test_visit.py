@@ -16,6 +16,7 @@ from reprood.offload.bundle import MANIFEST
 from reprood.offload.jobs import Job
 from reprood.offload.pack import RUN
 from reprood.pipeline.fingerprint import PACKAGE
+from reprood.pipeline.outputs import PREDICTED_FILES
 from reprood.train.run import train_run
 
 CODE = "0123456789abcdef"
@@ -24,9 +25,9 @@ DATA = "data/benchmarks/bench"
 
 def job(kind: str, method: str, text: str) -> Job:
     folder = f"runs/bench/{method}/0"
-    outputs = ("predictions.parquet",) if kind == "predict" else ("model.safetensors", "run.json")
+    outputs = PREDICTED_FILES if kind == "predict" else ("model.safetensors", "run.json")
     outputs = tuple(f"{folder}/{name}" for name in outputs)
-    specific = ("--code", CODE, "--out", folder) if kind == "train" else ("--run", folder, "--out", outputs[0])
+    specific = ("--code", CODE, "--out", folder) if kind == "train" else ("--run", folder, "--out", folder)
     command = (kind, "--settings", text, "--data", DATA, "--threads", "1", *specific)
     log = f"logs/{kind}/bench/{method}/0.log"
     return Job(kind, "bench", method, 0, command, text, CODE, {}, (), folder, outputs, log)
@@ -45,7 +46,7 @@ def bundle(tmp_path) -> Path:
             ("long", {"epochs": 60}),
         )
     ]
-    predict = json.dumps({"splits": ["validation", "test"], "detectors": {"energy": {}}, "evaluations": []})
+    predict = json.dumps({"splits": ["validation", "test"], "evaluations": []})
     jobs.insert(1, job("predict", "short", predict))
     facts = {"suite": "tiny", "models": [], "files": {}}
     (folder / MANIFEST).write_text(json.dumps({**facts, "jobs": [asdict(one) for one in jobs]}))

@@ -14,7 +14,16 @@ from reprood.pipeline.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 # Functions of the rules whose fingerprints depend on the method or study: the other jobs of `why.jobs`.
-BY_WILDCARD = {"train_code", "predict_code", "example_code", "study_code", "drawing_code"}
+BY_WILDCARD = {
+    "train_code",
+    "predict_code",
+    "example_code",
+    "study_code",
+    "drawing_code",
+    "split_code",
+    "corrupted_code",
+}
+IN_A_LOOP = {"plan"}  # plan.evaluate_code(name)
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +35,13 @@ def test_every_rule_with_a_fingerprint_is_known(plan):
     parameters = []
     for path in (ROOT / "workflow" / "rules").glob("*.smk"):
         parameters += re.findall(r"\bcode=(\w+)", path.read_text())
-    assert set(parameters) == BY_WILDCARD | {"code"}
+    assert set(parameters) == BY_WILDCARD | IN_A_LOOP | {"code"}
     fixed = why.fixed_jobs(ROOT / why.RULES)
     assert len(fixed) == parameters.count("code")
     assert len({job.rule for job in fixed}) == len(fixed)
     assert all(job.entries and all(map(fingerprint.source, job.entries)) for job in fixed)
     assert {job.rule for job in why.jobs(plan)} - {job.rule for job in fixed} == {
-        "train", "predict", "examples", "study", "study_figure",
+        "split", "corrupted", "train", "predict", "examples", "study", "study_figure", "evaluate",
     }  # fmt: skip
 
 

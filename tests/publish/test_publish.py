@@ -224,7 +224,8 @@ def swap_two_seeds(folder):
 def copy_a_seed(folder):
     """The predictions of seed 0 again as seed 1, relabelled."""
     shutil.copyfile(folder / "runs/toy/good/0/metrics.csv", folder / "runs/toy/good/1/metrics.csv")
-    shutil.copyfile(folder / "runs/toy/good/0/predictions.parquet", folder / "runs/toy/good/1/predictions.parquet")
+    for name in ("predictions.parquet", "scores.parquet"):
+        shutil.copyfile(folder / "runs/toy/good/0" / name, folder / "runs/toy/good/1" / name)
 
 
 def a_page(folder):

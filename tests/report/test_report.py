@@ -45,7 +45,7 @@ def test_a_figure_says_when_there_is_nothing_to_draw(folder, tmp_path):
         for name, results in (("broken", broken), ("without", without)):
             make_figure(kind, results, tmp_path / f"{name}.svg", tmp_path / f"{name}.png")
             assert (tmp_path / f"{name}.svg").read_text().count("<svg") == 1
-    missing = BenchmarkResults("toy", fabricate.suite(), tmp_path)
+    missing = BenchmarkResults("toy", fabricate.suite(), tmp_path, tmp_path / "examples.npz")
     with pytest.raises(ReproodError, match=r"examples\.npz does not exist"):
         make_figure("examples", missing, tmp_path / "a.svg", tmp_path / "a.png")
 
@@ -93,16 +93,16 @@ def test_notebook_is_run_and_its_errors_are_said(tmp_path):
 
     slow = "import time\nfor word in ('six', 'seven'):\n    print(word, flush=True)\n    time.sleep(0.5)\nprint(6 * 7)"
     nbformat.write(new_notebook(cells=[new_code_cell(slow)]), tmp_path / "a.ipynb")
-    render(tmp_path / "a.ipynb", tmp_path / "a.html")
+    render(tmp_path / "a.ipynb", tmp_path / "a.html", {})
     text = (tmp_path / "a.html").read_text()
     assert "<pre>six\nseven\n42\n</pre>" in text  # one output, although it came in three pieces
     assert not re.search(r'(src|href)="https?://', text)
     nbformat.write(new_notebook(cells=[new_code_cell("1 / 0")]), tmp_path / "b.ipynb")
     with pytest.raises(ReproodError, match="a cell failed: ZeroDivisionError"):
-        render(tmp_path / "b.ipynb", tmp_path / "b.html")
+        render(tmp_path / "b.ipynb", tmp_path / "b.html", {})
     (tmp_path / "c.ipynb").write_text("no notebook")
     with pytest.raises(ReproodError, match="not a readable notebook"):
-        render(tmp_path / "c.ipynb", tmp_path / "c.html")
+        render(tmp_path / "c.ipynb", tmp_path / "c.html", {})
 
 
 @pytest.mark.slow

@@ -194,10 +194,11 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path) -> None:
 
 def test_display_and_machine_facts_are_no_part_of_a_training() -> None:
     """Editing them must not retrain anything."""
+    from reprood.core.registry import module_name
     from reprood.methods import registry
     from reprood.pipeline.fingerprint import closure
 
-    entries = ["reprood.train.run", *(registry.module_name("methods", name) for name in registry.methods())]
+    entries = ["reprood.train.run", *(module_name("methods", name) for name in registry.methods())]
     modules = {module for entry in entries for module in closure(entry)}
     assert "reprood.engine.fit" in modules
     assert not modules & {"reprood.core.progress", "reprood.core.machine"}

@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 from reprood.config.folders import plain_name
+from reprood.cli.preload import start
 from reprood.core.errors import ReproodError
 from reprood.images.registry import STYLE_NAMES, style_module
 from reprood.pipeline.fingerprint import load_cache

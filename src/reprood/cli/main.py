@@ -6,7 +6,6 @@ Heavy packages are imported inside the commands, so that `--help` and completion
 
 import atexit
 import errno
-import json
 import os
 import signal
 import sys
@@ -22,12 +21,13 @@ from reprood.cli import publish as cli_publish
 from reprood.cli.data import data_app
 from reprood.cli.offload import offload_app
 from reprood.cli.options import Out, parse_record, suite_of, validated
+from reprood.cli.preload import run_preloaded
 from reprood.cli.progress import ImageLog
 from reprood.cli.report import report_app
 from reprood.cli.why import why
 from reprood.core.checksums import checked_job
 from reprood.core.errors import ReproodError
-from reprood.core.files import write_json
+from reprood.core.files import atomic_path
 from reprood.core.messages import printable
 from reprood.core.process import CHECKPOINT_SECONDS, DEVICE, STOPPED, pin_threads
 from reprood.pipeline.outputs import (
@@ -260,7 +260,8 @@ def audit(
     reads = of_runs(runs, chosen.folders, chosen.jobs(), "predictions.parquet", *EVALUATED_FILES, "model.json")
     reads += [studies / study / "values.csv" for study in chosen.studies]
     with checked_job(reads, [out, record]):
-        write_json(record, json.loads(suite))
+        with atomic_path(record) as temporary:
+            temporary.write_text(suite + "\n", encoding="utf-8")  # in the suite's own order
         judge(chosen, load_papers(sorted(papers.glob("*.yaml"))), runs, studies, out, print)
 
 
@@ -398,7 +399,15 @@ def of_the_system(error: OSError) -> str:
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one sentence on standard error and status 1."""
+    """Run the command line, as a fork of the process with preloaded libraries if the workflow has started one."""
+    status = run_preloaded()
+    if status is not None:
+        sys.exit(status)
+    run_command()
+
+
+def run_command() -> None:
+    """Run the command line; a mistake of the user ends with one sentence on standard error and status 1."""
     if not sys.stderr.isatty() and sys.argv[1:2] and sys.argv[1] in JOBS:
         atexit.register(_tell, time.monotonic())
     try:

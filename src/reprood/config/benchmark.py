@@ -98,7 +98,8 @@ class Benchmark(Record):
         keys = {"corruption": "corruption", "adversarial": "attacks", "occlusion": "occlusion"}
         for evaluation, options in given.items():
             if (evaluation in self.evaluations) != bool(options):
-                wrong = "is not among 'evaluations'" if options else f"needs '{keys[evaluation]}'"
+                key = keys[evaluation]
+                wrong = f"is not among 'evaluations', but '{key}' is given" if options else f"needs '{key}'"
                 raise ValueError(f"the evaluation '{evaluation}' {wrong}")
         for name in self.attacks:
             check_name(name, "attack")

@@ -81,6 +81,7 @@ class TrainingProgress:
         Parameters
         ----------
         epoch, step : int
+            The epoch (0-based), and the number of its steps that are done.
         loss : callable
             Returns the epoch's mean loss so far; called only when it is shown, because it waits for the device.
         """

@@ -235,6 +235,7 @@ def build_optimizer(model: nn.Module, training: Training, groups: Sequence[Group
     Parameters
     ----------
     model : nn.Module
+        The network whose trainable parameters are optimised.
     training : Training
         Names the optimiser and its settings.
     groups : sequence of dict, optional

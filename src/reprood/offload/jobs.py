@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from reprood.core.errors import ReproodError
 from reprood.core.files import canonical_json, read_json, write_json
-from reprood.pipeline.outputs import MODEL_FILES, resume_key
+from reprood.pipeline.outputs import MODEL_FILES, PREDICTED_FILES, resume_key
 
 if TYPE_CHECKING:
     from reprood.pipeline.plan import Plan
@@ -122,22 +122,25 @@ def planned_job(plan: "Plan", root: Path, kind: str, benchmark: str, method: str
     ReproodError
         When the data that it reads are not in the checkout.
     """
-    run, data = f"{benchmark}/{method}/{seed}", f"data/benchmarks/{benchmark}"
-    folder, state = f"runs/{run}", ""
+    folder = str(Path(plan.run_file(benchmark, method, seed, MODEL_FILES[0])).parent)
+    predicted = plan.run_folder(benchmark, method, seed)
+    run, state = (folder if kind == "train" else predicted).removeprefix("runs/"), ""
+    place = plan.folders.trained(benchmark) if kind == "train" else plan.folders.benchmark(benchmark)
+    data = f"data/benchmarks/{place}"
     threads = ("--threads", str(THREADS))
     code = plan.code_of(benchmark, method, f"reprood.{kind}.run")
     command: tuple[str, ...]
     if kind == "train":
         settings = plan.train_parameters(benchmark, method, seed)
-        splits = ["train", "validation", "test", *plan.benchmark(benchmark).auxiliary]
+        splits = plan.training_splits(benchmark)
         outputs = tuple(f"{folder}/{name}" for name in MODEL_FILES)
         state = f"state/train/{run}/{resume_key(settings, code)}"
         command = ("train", "--settings", settings, "--data", data, "--code", code, *threads, "--out", folder)
     else:
         settings = plan.predict_parameters(benchmark, method)
         splits = json.loads(settings)["splits"]
-        outputs = (f"{folder}/predictions.parquet",)
-        command = ("predict", "--settings", settings, "--data", data, "--run", folder, *threads, "--out", *outputs)
+        outputs = tuple(f"{predicted}/{name}" for name in PREDICTED_FILES)
+        command = ("predict", "--settings", settings, "--data", data, "--run", folder, *threads, "--out", predicted)
     return Job(
         kind=kind,
         benchmark=benchmark,
@@ -147,7 +150,7 @@ def planned_job(plan: "Plan", root: Path, kind: str, benchmark: str, method: str
         settings=settings,
         code=code,
         data={split: str(read_json(root / data / split / "meta.json").get("content")) for split in splits},
-        inputs=tuple(plan.data_files(benchmark, splits)),
+        inputs=tuple(plan.data_files(place, splits)),
         folder=folder,
         outputs=outputs,
         log=f"logs/{kind}/{run}.log",

@@ -1,6 +1,7 @@
 """The parameters of every job as text, and how jobs are run, for the Snakefile. Nothing here imports torch."""
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 
 from reprood.core.files import canonical_json
 from reprood.core.gpus import usable_gpus
-from reprood.core.process import CHECKPOINT_SECONDS, DEVICE, MIRRORS, OFFLINE
+from reprood.core.process import CHECKPOINT_SECONDS, DEVICE, MIRRORS, OFFLINE, PRELOADED
 from reprood.core.registry import module_name
 from reprood.detectors import registry as detectors
 from reprood.images.registry import corruption_module, style_module
@@ -25,6 +26,9 @@ from reprood.pipeline.outputs import SPLIT_FILES as SPLIT_FILES
 from reprood.pipeline.outputs import STUDY_FILES as STUDY_FILES
 
 PREDICTED_EVALUATIONS = ("localisation", "segmentation")  # evaluations for which predictions hold columns of their own
+
+
+EVALUATION = "reprood.evaluate.run"
 
 
 class Plan(Layout):
@@ -50,16 +54,23 @@ class Plan(Layout):
             }
         )
 
-    def split_code(self, benchmark: str, split: str) -> str:
-        """Return the fingerprint of the preparation of a split and of its style, if it has one."""
+    def split_entries(self, benchmark: str, split: str) -> tuple[str, ...]:
+        """Return the entries of a split's fingerprint: its preparation, and its style if it has one."""
         style = self.source(benchmark, split).style
-        return code_hash("reprood.data.benchmark", *([style_module(style)] if style else []))
+        return "reprood.data.benchmark", *([style_module(style)] if style else [])
+
+    def split_code(self, benchmark: str, split: str) -> str:
+        """Return the fingerprint of the preparation of a split."""
+        return code_hash(*self.split_entries(benchmark, split))
+
+    def corrupted_entries(self, benchmark: str) -> tuple[str, ...]:
+        """Return the entries of the fingerprint of corrupted test images: the corruptions that a benchmark uses."""
+        corruption = self.benchmark(benchmark).corruption
+        return "reprood.data.corrupt", *map(corruption_module, corruption.names if corruption else ())
 
     def corrupted_code(self, benchmark: str) -> str:
-        """Return the fingerprint of the corruption of test images and of the corruptions that a benchmark uses."""
-        corruption = self.benchmark(benchmark).corruption
-        names = corruption.names if corruption else ()
-        return code_hash("reprood.data.corrupt", *map(corruption_module, names))
+        """Return the fingerprint of a benchmark's corrupted test images."""
+        return code_hash(*self.corrupted_entries(benchmark))
 
     def corrupted_parameters(self, benchmark: str) -> str:
         """Return which corruptions are applied, how strong, and to how many images."""
@@ -86,10 +97,14 @@ class Plan(Layout):
         used = sorted({detectors.ALWAYS, *self.benchmark(benchmark).detectors})
         return canonical_json(
             {
-                "metrics": code_hash("reprood.evaluate.run"),
+                "metrics": code_hash(EVALUATION),
                 "detectors": {name: code_hash(detectors.module_name(name)) for name in used},
             }
         )
+
+    def evaluate_entries(self, benchmark: str) -> tuple[str, ...]:
+        """Return the modules whose code an evaluation depends on: the metrics and the benchmark's detectors."""
+        return EVALUATION, *self.detector_modules(benchmark)
 
     def train_parameters(self, benchmark: str, method: str, seed: int) -> str:
         """Return all settings of a training."""
@@ -194,6 +209,11 @@ class Plan(Layout):
         """Return the fingerprint of a run's training or prediction."""
         return code_hash(*self.entries_of(benchmark, method, *entries))
 
+    @property
+    def preload_socket(self) -> str:
+        """Socket of this Snakemake process' server with preloaded libraries (see `reprood.cli.preload`)."""
+        return f".snakemake/preload-{os.getpid()}.socket"
+
     def shell_prefix(self) -> str:
         """Put this Python first on PATH and export how to run (not what to run): neither is a trigger."""
         values = {
@@ -201,6 +221,7 @@ class Plan(Layout):
             OFFLINE: "1" if self.settings.offline else "",
             DEVICE: self.settings.device,
             CHECKPOINT_SECONDS: f"{self.settings.checkpoint_seconds:g}",
+            PRELOADED: self.preload_socket,
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         }
         exports = "".join(f"export {key}={shlex.quote(value)}; " for key, value in values.items())

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from reprood.pipeline.plan import Plan
 
 RULES = Path("workflow/rules")
 LATER = ("data", "train", "predict", "evaluate", "audit", "report", "publish")  # the stages in order
+LABELLED = ("draw", "pages")  # rules whose output shows the labels of detectors
 SHOWN = 4  # names in a line
 
 # A rule's head (or the name of a rule in a loop), and the entries of its fingerprint.
@@ -70,13 +71,23 @@ def fixed_jobs(folder: Path) -> list[Job]:
 
 def jobs(plan: Plan) -> list[Job]:
     """Return all kinds of jobs of a suite with the entries of their fingerprints, in the order of the stages."""
-    found = fixed_jobs(plan.root / RULES)
+    labels = plan.detector_modules()
+    found = [
+        replace(job, entries=(*job.entries, *labels)) if job.rule in LABELLED else job
+        for job in fixed_jobs(plan.root / RULES)
+    ]
+    for benchmark in plan.benchmarks:
+        for split in plan.benchmark(benchmark).splits():
+            found.append(Job("data", "split", f"{benchmark}/{split}", plan.split_entries(benchmark, split)))
+        if plan.made_splits(benchmark):
+            found.append(Job("data", "corrupted", benchmark, plan.corrupted_entries(benchmark)))
+        found.append(Job("evaluate", "evaluate", benchmark, plan.evaluate_entries(benchmark)))
     for benchmark, method in plan.pairs:
         name = f"{benchmark}/{method}"
         found.append(Job("train", "train", name, plan.entries_of(benchmark, method, "reprood.train.run")))
         found.append(Job("predict", "predict", name, plan.entries_of(benchmark, method, "reprood.predict.run")))
-    drawn = {path.split("/")[1] for path in plan.examples()}
-    found += [Job("predict", "examples", benchmark, plan.example_entries(benchmark)) for benchmark in sorted(drawn)]
+    shown = [name for name in plan.benchmarks if "examples" in plan.figures(name)]
+    found += [Job("predict", "examples", benchmark, plan.example_entries(benchmark)) for benchmark in shown]
     for study in plan.suite.studies:
         found.append(Job("predict", "study", study, plan.study_entries(study)))
         found.append(Job("report", "study_figure", study, plan.drawing_entries(study)))

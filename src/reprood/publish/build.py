@@ -75,16 +75,16 @@ def build_release(
     """
     name, record = suite_record(json.loads(suite))
     stored = f"config/suites/{name}.yaml"
-    files = copied(name, record, root)
+    files, folders = copied(name, record, root), record.folders
 
     def origin(path: str) -> Path:
-        return source if source is not None and path == stored else root / in_checkout(path, name, record.folders)
+        return source if source is not None and path == stored else root / in_checkout(path, name, folders)
 
     missing = [path for path in files if not origin(path).is_file()]
     if missing:
         raise ReproodError(
-            f"{len(missing)} of {len(files)} files to publish do not exist, the first is {origin(missing[0])}; "
-            "run `snakemake --cores all` first."
+            f"{len(missing)} of {len(files)} files to publish do not exist, the first is "
+            f"{in_checkout(missing[0], name, folders)}; run `snakemake --cores all` first."
         )
     files += figures(name, record, root)
     built = out.with_name(f".{out.name}.part")
@@ -93,9 +93,10 @@ def build_release(
         (built / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(origin(path), built / path)
     log(f"{len(files)} files copied")
-    record = record.model_copy(update={"folders": Folders()})  # a release holds one suite: plain names
-    text = json.dumps({**json.loads(suite), "folders": {}}, separators=(",", ":"), ensure_ascii=False)
-    (built / SUITE).write_text(text + "\n", encoding="utf-8")
+    if record.folders != Folders():  # a release holds one suite: plain names
+        record = record.model_copy(update={"folders": Folders()})
+        suite = json.dumps({**json.loads(suite), "folders": {}}, separators=(",", ":"), ensure_ascii=False)
+    (built / SUITE).write_text(suite + "\n", encoding="utf-8")
     paths = Paths(built)
     papers = load_papers(paths.papers())
     write_report(

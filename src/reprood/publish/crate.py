@@ -70,7 +70,9 @@ def describe(
     Parameters
     ----------
     release, suite_name : str
+        Names of the release and of its suite.
     suite : Suite
+        The record of the suite.
     papers : sequence of Paper
         Papers to cite.
     files : mapping

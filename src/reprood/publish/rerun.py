@@ -74,6 +74,7 @@ def rerun(
     root : Path
         A checkout of this package with the benchmarks' data.
     jobs : sequence of (benchmark, method, seed)
+        The runs.
     log : callable
         Called with the text of each run when it is done.
 

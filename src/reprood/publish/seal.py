@@ -90,6 +90,7 @@ def check_signature(folder: Path, signers: Path | None) -> tuple[bool | None, st
     Parameters
     ----------
     folder : Path
+        The release.
     signers : Path or None
         An `allowed_signers` file (see ssh-keygen(1)). Without it, only the match of signature and checksums is checked.
 

@@ -168,7 +168,7 @@ def examples(results: BenchmarkResults) -> Figure:
     """What the methods do to the same training images."""
     path = results.examples
     if path is None or not path.is_file():
-        raise ReproodError(f"The file of examples ({path}) does not exist; run the rule `examples` first.")
+        raise ReproodError(f"{path or 'The file of examples'} does not exist; run the rule `examples` first.")
     with np.load(path, allow_pickle=False) as archive:
         shown = {name: archive[name] for name in archive.files}
     rows = ["original", *(m for m in results.methods if m in shown)]

@@ -34,9 +34,10 @@ def render(notebook: Path, out: Path, parameters: Mapping[str, str]) -> None:
     except (OSError, library.reader.NotJSONError, library.ValidationError) as error:
         raise ReproodError(f"{notebook} is not a readable notebook ({error}).") from error
     tagged = [cell for cell in content.cells if "parameters" in cell.metadata.get("tags", [])]
-    if len(tagged) != 1:
-        raise ReproodError(f"{notebook} must have one cell with the tag 'parameters'; it has {len(tagged)}.")
-    tagged[0].source = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
+    if parameters:
+        if len(tagged) != 1:
+            raise ReproodError(f"{notebook} must have one cell with the tag 'parameters'; it has {len(tagged)}.")
+        tagged[0].source = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
     # What one cell prints is one output, whenever the kernel happens to send it.
     runner = make_runner(timeout=600, kernel_name="python3", resources={}, coalesce_streams=True)
     try:
