@@ -46,7 +46,7 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m compileall -q src
 	touch $@
 
-# What `reprood verify` and `reprood compare` need, and nothing else: no torch, no Snakemake; 0.5 GB instead of 6.
+# What `reprood release verify` and `reprood release compare` need, and nothing else: no torch, no Snakemake; 0.5 GB instead of 6.
 verifier: .venv-verify/.ready
 
 .venv-verify/.ready: requirements-verify.lock pyproject.toml
@@ -62,7 +62,6 @@ hooks: $(READY)
 
 lint: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" pre-commit run --all-files --show-diff-on-failure
-	$(BIN)/snakemake --lint
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

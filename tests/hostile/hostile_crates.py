@@ -1,4 +1,4 @@
-"""Bad releases: archives and folders given to `reprood verify`."""
+"""Bad releases: archives and folders given to `reprood release verify`."""
 
 import functools
 import json

@@ -141,7 +141,7 @@ def names_of(lock: str) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_checking_needs_the_small_lock_only():
-    """What `reprood verify` imports is in requirements-verify.lock, which is a part of requirements.lock."""
+    """What `reprood release verify` imports is in requirements-verify.lock, which is a part of requirements.lock."""
     small, whole = (names_of((ROOT / name).read_text()) for name in ("requirements-verify.lock", "requirements.lock"))
     assert small.items() <= whole.items()
     assert not {"torch", "snakemake", "dvc"} & set(small)
@@ -165,7 +165,7 @@ def cli(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str
 @pytest.mark.parametrize("what", ["datasets", "benchmarks", "methods", "detectors", "suites", "claims"])
 @pytest.mark.slow
 def test_lists(what):
-    done = cli("list", what)
+    done = cli("list", what, "--tsv")
     assert done.returncode == 0, done.stderr
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert len(rows) > 2

@@ -21,4 +21,4 @@ rule publish:
         release=plan.settings.release,
         sign=plan.signing_option(),
     shell:
-        "reprood publish --suite {params.suite:q} --release {params.release:q} {params.sign} > {log} 2>&1"
+        "reprood release build --suite {params.suite:q} --release {params.release:q} {params.sign} > {log} 2>&1"

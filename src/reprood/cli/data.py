@@ -1,4 +1,4 @@
-"""Commands of the data stage; see `reprood.cli.main`."""
+"""Commands of the data stage."""
 
 import sys
 import time
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reprood.cli.options import Out, parse, parse_record, validated
+from reprood.cli.options import Out, parse, parse_record, unknown_name, validated
 from reprood.core.checksums import checked_job
-from reprood.core.errors import ReproodError
 from reprood.core.process import MIRRORS, OFFLINE, pin_threads
 from reprood.pipeline.outputs import SPLIT_FILES, of_splits, within
 
@@ -23,8 +22,8 @@ Mirrors = Annotated[str, typer.Option("--mirrors", envvar=MIRRORS, help="Folders
 
 def show_progress(name: str) -> "Progress":
     """Return a callback that prints a line for every tenth of a download, at most every two seconds."""
-    started = last = time.monotonic()
-    first = step = -1
+    start = last = time.monotonic()
+    first = step = -1  # bytes that were there at the start (a download may resume), last printed tenth
 
     def report(done: int, total: int | None) -> None:
         nonlocal first, step, last
@@ -33,7 +32,7 @@ def show_progress(name: str) -> "Progress":
         if done != total and (reached == step or now - last < 2):
             return
         step, last = reached, now
-        speed = (done - first) / max(now - started, 1e-3)
+        speed = (done - first) / max(now - start, 1e-3)
         line = f"{name}: {done / 1e6:,.1f} MB" + (f" of {total / 1e6:,.1f} MB" if total else "")
         if speed > 0:
             line += f", {speed / 1e6:.1f} MB/s" + (f", {(total - done) / speed:.0f} s left" if total else "")
@@ -44,12 +43,12 @@ def show_progress(name: str) -> "Progress":
 
 @data_app.command("dataset")
 def data_dataset(
-    name: str,
-    split: str,
+    name: Annotated[str, typer.Argument(help="The data set.")],
+    split: Annotated[str, typer.Argument(help="The split: train, test, ...")],
     entry: Annotated[str, typer.Option(help="The catalogue entry as JSON; default: config/datasets.yaml.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder; default: data/NAME/SPLIT.")] = None,
     mirrors: Mirrors = "",
-    offline: Annotated[bool, typer.Option(envvar=OFFLINE, help="Do not use official URLs.")] = False,
+    offline: Annotated[bool, typer.Option(envvar=OFFLINE, help="Do not use the official URLs.")] = False,
     downloads: Annotated[Path, typer.Option(help="Folder that keeps downloaded files.")] = Path("state/downloads"),
 ) -> None:
     """Fetch one split of a data set and write it as arrays.
@@ -65,7 +64,7 @@ def data_dataset(
     if entry:
         catalogue = {name: parse_entry(name, parse(entry, "--entry"))}
     elif name not in catalogue:
-        raise ReproodError(f"There is no data set '{name}'; known: {', '.join(sorted(catalogue))}.")
+        raise unknown_name("data set", name, sorted(catalogue))
     folder = out or Path("data") / name / split
     with checked_job([], within(folder, SPLIT_FILES)):
         files = fetch_split(
@@ -89,7 +88,10 @@ def data_split(
     source: Annotated[Path, typer.Option(help="Folder of the data set's split.")],
     out: Out,
 ) -> None:
-    """Select and prepare one split of a benchmark."""
+    """Select and prepare one split of a benchmark.
+
+    Example: snakemake -n -p --until split
+    """
     pin_threads(1)
     from reprood.config.names import check_style
     from reprood.config.records import LabelNoise, Preparation, Source
@@ -116,7 +118,10 @@ def data_lint(
     folder: Annotated[Path, typer.Option(help="Folder of the benchmark's splits.")],
     out: Out,
 ) -> None:
-    """Reject a benchmark whose splits overlap, contain duplicates or were prepared differently."""
+    """Reject a benchmark whose splits overlap, contain duplicates or were prepared differently.
+
+    Example: snakemake -n -p --until lint_benchmark
+    """
     pin_threads(1)
     from reprood.config.benchmark import Benchmark
     from reprood.core.files import write_json
@@ -137,7 +142,10 @@ def data_corrupt(
     test: Annotated[Path, typer.Option(help="Folder of the benchmark's test split.")],
     out: Out,
 ) -> None:
-    """Create the corrupted copies of a benchmark's test split (imports torch)."""
+    """Create the corrupted copies of a benchmark's test split (imports torch).
+
+    Example: snakemake -n -p --until corrupted
+    """
     pin_threads(1)
     from reprood.config.names import check_corruptions
     from reprood.config.perturbations import Corruptions

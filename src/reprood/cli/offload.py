@@ -41,7 +41,7 @@ def _options(suite: str, config: list[str] | None) -> list[str]:
 def _checkout() -> Path:
     root = Path.cwd()
     if not (root / "Snakefile").is_file():
-        raise ReproodError(f"There is no Snakefile in {root}; run this in the checkout.")
+        raise ReproodError(f"There is no Snakefile in {root}; run this command in a checkout of reprood.")
     return root
 
 
@@ -92,7 +92,7 @@ def merge(
     kinds = [one.job.kind for one in merged.new]
     print(f"{kinds.count('train')} trainings and {kinds.count('predict')} predictions were put in place")
     if merged.present:
-        print(f"{len(merged.present)} results were here already and are left as they are")
+        print(f"{len(merged.present)} results exist here already and are left as they are")
     for note in [*merged.notes, *merged.rejected]:
         print(f"note: {note}")
     print(f"Next: snakemake --cores all {' '.join(options)}")

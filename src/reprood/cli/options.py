@@ -1,4 +1,4 @@
-"""What all commands share: JSON options, thread pinning, the output option."""
+"""Options that several commands share, and their parsing."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from reprood.core.errors import ReproodError
+from reprood.core.process import DEVICE
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -14,11 +15,19 @@ if TYPE_CHECKING:
     from reprood.config.suite import Suite
 
 Form = TypeVar("Form", bound="BaseModel")
-Out = Annotated[Path, typer.Option("--out", help="What is written.")]
+Out = Annotated[Path, typer.Option("--out", help="File or folder to write.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
+Device = Annotated[str, typer.Option("--device", envvar=DEVICE, help="auto, cpu or cuda.")]
 
 
 def parse(text: str, option: str) -> Any:
-    """A JSON option; a mistake is one sentence."""
+    """Parse a JSON option.
+
+    Raises
+    ------
+    ReproodError
+        If it is not valid JSON.
+    """
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -26,18 +35,30 @@ def parse(text: str, option: str) -> Any:
 
 
 def parse_record(text: str, option: str, *keys: str) -> dict[str, Any]:
-    """A JSON option that is a mapping with certain keys."""
+    """Parse a JSON option that is a mapping with at least certain keys.
+
+    Raises
+    ------
+    ReproodError
+        If it is not valid JSON, not a mapping, or a key is missing.
+    """
     record = parse(text, option)
-    lacking = [key for key in keys if key not in record] if isinstance(record, dict) else list(keys)
-    if lacking or not isinstance(record, dict):
+    missing = [key for key in keys if key not in record] if isinstance(record, dict) else list(keys)
+    if missing or not isinstance(record, dict):
         raise ReproodError(
-            f"{option} is no mapping with {', '.join(lacking) or 'keys'}; copy it from `snakemake -n -p`."
+            f"{option} is no mapping with {', '.join(missing) or 'keys'}; copy it from `snakemake -n -p`."
         )
     return record
 
 
 def validated(form: type[Form], value: Any, option: str) -> Form:
-    """A record of an option; a mistake is one sentence."""
+    """Validate a value of an option as a record.
+
+    Raises
+    ------
+    ReproodError
+        If a key or value is wrong; names the key.
+    """
     from pydantic import ValidationError
 
     from reprood.core.messages import explain_validation
@@ -49,7 +70,22 @@ def validated(form: type[Form], value: Any, option: str) -> Form:
 
 
 def suite_of(text: str) -> "Suite":
-    """The suite of the option `--suite`."""
+    """Return the suite of the option `--suite`, which is JSON in the commands of the workflow."""
     from reprood.config.suite import Suite
 
     return validated(Suite, parse_record(text, "--suite", "name"), "--suite")
+
+
+def unknown_name(what: str, name: str, known: list[str]) -> ReproodError:
+    """Return the error for an unknown name: what it is, the closest known name, and the known ones.
+
+    Examples
+    --------
+    >>> str(unknown_name("list", "suite", ["suites", "claims"]))
+    "There is no list 'suite'; did you mean 'suites'? Choose one of suites, claims."
+    """
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=1)
+    guess = f" did you mean '{close[0]}'? Choose" if close else " choose"
+    return ReproodError(f"There is no {what} '{name[:100]}';{guess} one of {', '.join(known)}.")

@@ -1,6 +1,6 @@
 """A process that has imported torch, pandas and matplotlib, and forks for each job of a workflow on this machine.
 
-Importing these libraries takes 2 to 4 CPU-seconds per job, and most jobs of the suite `quick` compute for a few seconds.
+Importing these libraries takes 2 to 4 CPU-seconds per job, and most jobs of the suite `quick` compute for few seconds.
 The Snakefile starts one server; the command `reprood` sends it arguments, folder, environment and standard streams,
 and ends with the status of the fork. Without a server, with more than one thread, or outside Linux, the command runs in
 its own process. The results are the same bits either way.
@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from reprood.core.process import PRELOADED, THREAD_VARIABLES
 
+PROGRAM = "import sys; from reprood.cli import main, preload; preload.serve(sys.argv[1], main.run_command)"
 HEADER = 8  # bytes of a message's length, and of a status
 
 
@@ -27,7 +28,7 @@ def start(path: str) -> None:
     if sys.platform != "linux":
         return
     environment = {name: value for name, value in os.environ.items() if name != PRELOADED}
-    command = [sys.executable, "-c", f"from reprood.cli.preload import serve; serve({path!r})"]
+    command = [sys.executable, "-c", PROGRAM, path]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, env=environment | dict.fromkeys(THREAD_VARIABLES, "1"), start_new_session=True
     )
@@ -74,8 +75,8 @@ def run_preloaded() -> int | None:
 # --- the server
 
 
-def serve(path: str) -> None:
-    """Fork for each connection until standard input is closed."""
+def serve(path: str, run: Callable[[], None]) -> None:
+    """Fork for each connection and `run` its command line there, until standard input is closed."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).unlink(missing_ok=True)
@@ -83,7 +84,7 @@ def serve(path: str) -> None:
         listening.bind(path)
         listening.listen(64)  # requests wait here during the imports
         try:
-            run = _import_libraries()
+            _import_libraries()
             while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:
                 connection, _ = listening.accept()
                 if os.fork() == 0:
@@ -94,7 +95,7 @@ def serve(path: str) -> None:
             Path(path).unlink(missing_ok=True)
 
 
-def _import_libraries() -> Callable[[], None]:
+def _import_libraries() -> None:
     import gc
 
     import matplotlib
@@ -108,10 +109,8 @@ def _import_libraries() -> Callable[[], None]:
     import reprood.predict.run
     import reprood.report.draw
     import reprood.train.run  # noqa: F401
-    from reprood.cli.main import run_command
 
     gc.freeze()  # a collection in a fork would copy all memory
-    return run_command
 
 
 def _supervise(connection: socket.socket, run: Callable[[], None]) -> NoReturn:

@@ -1,16 +1,16 @@
-"""Progress of a prediction on standard error, for terminals and log files: what, how far, how fast, time left."""
+"""Progress of a prediction on standard error: step, images done, speed, time left."""
 
 import sys
 import time
 
 
 class ImageLog:
-    """Print a line from time to time; a callback of `reprood.predict.run.predict_run`.
+    """Print a line every few seconds; a callback of `reprood.predict.run.predict_run`.
 
     Parameters
     ----------
     name : str
-        Of the run.
+        Name of the run.
     every : float
         Seconds between two lines.
     """
@@ -20,7 +20,7 @@ class ImageLog:
         self.start = self.last = time.monotonic()
 
     def __call__(self, part: str, done: int, total: int | None) -> None:
-        """Log that `done` images (of `total`, when that is known) are done; `part` is what is being computed."""
+        """Log that `done` images (of `total`, if known) are done; `part` names what is being computed."""
         now = time.monotonic()
         if now - self.last < self.every and done != total:
             return

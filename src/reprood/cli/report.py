@@ -1,4 +1,4 @@
-"""The verbs of the report stage: `reprood report ...`."""
+"""Commands of the report stage."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,9 @@ from reprood.core.errors import ReproodError
 from reprood.core.process import pin_threads
 from reprood.pipeline.outputs import EVALUATED_FILES, SPLIT_FILES, STUDY_FILES, of_runs
 
-report_app = typer.Typer(no_args_is_help=True, help="Figures, tables, notebook and page from results (no torch).")
+report_app = typer.Typer(
+    no_args_is_help=True, help="Draw figures and write tables, notebooks and pages from results (no torch)."
+)
 
 
 def _results(suite: str, benchmark: str, runs: Path, examples: Path) -> Any:
@@ -30,14 +32,17 @@ Runs = Annotated[Path, typer.Option("--runs", help="Folder of the runs.")]
 
 @report_app.command("draw")
 def report_draw(
-    benchmark: str,
+    benchmark: Annotated[str, typer.Argument(help="The benchmark.")],
     suite: SuiteText,
     examples: Annotated[Path, typer.Option(help="Folder of augmented images: BENCHMARK.npz.")],
     out: Out,
     runs: Runs = Path("runs"),
-    data: Annotated[Path, typer.Option()] = Path("data"),
+    data: Annotated[Path, typer.Option(help="Folder of the data.")] = Path("data"),
 ) -> None:
-    """Draw all figures and write all tables of a benchmark: OUT/figures/BENCHMARK/ and OUT/tables/BENCHMARK/."""
+    """Draw all figures and write all tables of a benchmark: OUT/figures/BENCHMARK/ and OUT/tables/BENCHMARK/.
+
+    Example: snakemake -n -p | grep 'reprood report draw'
+    """
     pin_threads(1)
     from reprood.report.contents import figures_of, tables_of
     from reprood.report.draw import draw_benchmark
@@ -60,12 +65,15 @@ def report_draw(
 
 @report_app.command("study-figure")
 def report_study_figure(
-    use: str,
+    use: Annotated[str, typer.Argument(help="The kind of study.")],
     folder: Annotated[Path, typer.Option(help="Folder of the study's results.")],
-    svg: Annotated[Path, typer.Option()],
-    png: Annotated[Path, typer.Option()],
+    svg: Annotated[Path, typer.Option(help="SVG file to write.")],
+    png: Annotated[Path, typer.Option(help="PNG file to write.")],
 ) -> None:
-    """Draw the figure of a study."""
+    """Draw the figure of a study.
+
+    Example: reprood report study-figure cnc_toy --folder results/quick/studies/cnc_toy --svg toy.svg --png toy.png
+    """
     pin_threads(1)
     from reprood.report.study_figures import draw_study
 
@@ -78,7 +86,10 @@ def report_plots(
     metrics: Annotated[Path, typer.Option(help="metrics.csv of the suite.")],
     out: Out,
 ) -> None:
-    """Write the small table that `dvc plots` draws."""
+    """Write the small table that `dvc plots` draws.
+
+    Example: reprood report plots --metrics results/quick/metrics.csv --out plots.csv
+    """
     pin_threads(1)
     from reprood.report.plots import write_plots
 
@@ -88,11 +99,14 @@ def report_plots(
 
 @report_app.command("notebook")
 def report_notebook(
-    notebook: Path,
+    notebook: Annotated[Path, typer.Argument(help="The notebook.")],
     results: Annotated[Path, typer.Option(help="The suite's folder of results: the notebook's RESULTS.")],
     out: Out,
 ) -> None:
-    """Execute a notebook and render it as one HTML file without network links."""
+    """Execute a notebook and render it as one HTML file without network links.
+
+    Example: reprood report notebook notebooks/gallery.ipynb --results results/quick --out gallery.html
+    """
     pin_threads(1)
     from reprood.report.notebook import render
 
@@ -107,11 +121,14 @@ def report_pages(
     results: Annotated[Path, typer.Option(help="The suite's folder of results.")],
     out: Out,
     runs: Runs = Path("runs"),
-    data: Annotated[Path, typer.Option()] = Path("data"),
-    defects: Annotated[Path, typer.Option()] = Path("config/defects.yaml"),
+    data: Annotated[Path, typer.Option(help="Folder of the data.")] = Path("data"),
+    defects: Annotated[Path, typer.Option(help="File of known defects.")] = Path("config/defects.yaml"),
     notebook: Annotated[list[str] | None, typer.Option(help="Links to rendered notebooks.")] = None,
 ) -> None:
-    """Write OUT/index.html and the pages of papers, benchmarks, studies, data and environment."""
+    """Write OUT/index.html and the pages of papers, benchmarks, studies, data and environment.
+
+    Example: snakemake -n -p --until pages
+    """
     pin_threads(1)
     from reprood.audit.papers import load_papers
     from reprood.report.contents import page_names

@@ -1,4 +1,4 @@
-"""What jobs took, from the last lines of their logs: `reprood times`."""
+"""`reprood times`: how long jobs took, from the last lines of their logs."""
 
 import re
 from collections.abc import Iterator
@@ -8,16 +8,16 @@ TOOK = re.compile(r"^took ([0-9.]+) s, ([0-9.]+) CPU-s$")
 
 
 def read(folder: Path) -> Iterator[tuple[tuple[str, ...], float, float]]:
-    """(parts of the log's path, wall seconds, CPU-seconds) of every job that told what it took."""
+    """Yield (parts of the log's path, wall-clock seconds, CPU-seconds) of every finished job."""
     for path in sorted(folder.rglob("*.log")):
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        found = TOOK.match(lines[-1]) if lines else None
-        if found:
-            yield path.relative_to(folder).with_suffix("").parts, float(found[1]), float(found[2])
+        match = TOOK.match(lines[-1]) if lines else None
+        if match:
+            yield path.relative_to(folder).with_suffix("").parts, float(match[1]), float(match[2])
 
 
 def table(folder: Path) -> list[str]:
-    """Lines of two tables: by stage, and trainings and predictions by benchmark and method."""
+    """Return the lines of two tables: by stage, and trainings and predictions by benchmark and method."""
     stages: dict[str, list[float]] = {}
     runs: dict[tuple[str, str], dict[str, list[float]]] = {}
     for parts, wall, cpu in read(folder):
@@ -35,8 +35,8 @@ def table(folder: Path) -> list[str]:
         + "".join(f"{sum(v[i] for v in stages.values()):>10.1f}" for i in (1, 2))
     )
     lines += ["", f"{'benchmark':<28}{'method':<24}{'runs':>5}{'train CPU-s':>13}{'predict CPU-s':>15}"]
-    for (benchmark, method), found in runs.items():
-        count = max(len(found["train"]), len(found["predict"]))
-        sums = f"{sum(found['train']):>13.1f}{sum(found['predict']):>15.1f}"
-        lines.append(f"{benchmark:<28}{method:<24}{count:>5}{sums}")
+    for (benchmark, method), seconds in runs.items():
+        count = max(len(seconds["train"]), len(seconds["predict"]))
+        totals = f"{sum(seconds['train']):>13.1f}{sum(seconds['predict']):>15.1f}"
+        lines.append(f"{benchmark:<28}{method:<24}{count:>5}{totals}")
     return lines

@@ -1,7 +1,7 @@
-"""A short real training and scoring of every configuration of a suite, on random images of its shapes.
+"""`reprood check --trial`: a short real training and scoring of every configuration, on random images.
 
-Tells whether a network fits in memory, whether a method runs with the settings and the network that the suite gives it,
-and how long a step takes, before hours are spent. It says nothing about results.
+It shows whether a network fits in memory, whether a method runs with the suite's settings and network, and how long a
+step takes, before hours are spent. It says nothing about results.
 """
 
 import json
@@ -30,7 +30,7 @@ from reprood.train.run import network, parse_config
 
 
 def shortened(config: BaseModel, batch: int) -> Any:
-    """A method's settings with one epoch of small batches in every phase."""
+    """Return a method's settings with one epoch of small batches in every phase."""
     changes: dict[str, Any] = {}
     for name in type(config).model_fields:
         value = getattr(config, name)
@@ -43,7 +43,7 @@ def shortened(config: BaseModel, batch: int) -> Any:
 
 
 def random_problem(benchmark: Benchmark, record: dict[str, Any], classes: int, images: int) -> Problem:
-    """Random images of a benchmark's shape, with its auxiliary sets and, with noisy labels, some trusted rows."""
+    """Return random images of a benchmark's shape, with its auxiliary sets and, with noisy labels, trusted rows."""
     size, channels = benchmark.preparation.size, benchmark.preparation.channels
     generator = torch.Generator().manual_seed(0)
 
@@ -69,15 +69,15 @@ def random_problem(benchmark: Benchmark, record: dict[str, Any], classes: int, i
 
 
 def class_count(plan: Plan, name: str) -> int:
-    """Number of classes of a benchmark: its own list's, or the catalogue's; 10 where only the data tell."""
+    """Return the number of classes of a benchmark, from its own list or the catalogue; 10 if only the data show it."""
     source = plan.benchmark(name).train
     return len(source.classes if source.classes is not None else plan.catalogue[source.dataset].classes) or 10
 
 
-def said(
+def native_scores(
     method: Method[Any, Any], model: nn.Module, config: BaseModel, problem: Problem, shown: Tensor, device: torch.device
 ) -> list[str]:
-    """Names of what the method itself says about 4 images, computed once."""
+    """Compute the method's own scores and anomaly maps of a few images; return their names."""
     labels = problem.monitor["test"].labels[: len(shown)].to(device)
 
     def training() -> Iterator[tuple[Tensor, Tensor]]:
@@ -99,15 +99,15 @@ def trial(suite: str, root: Path, device: str = "auto", images: int = 16, batch:
     Yields
     ------
     str
-        One line each: network, parameters, seconds.
+        One line per configuration: network, parameters, seconds, names of scores.
 
     Raises
     ------
     ReproodError
-        For settings that a method or network refuses.
+        For settings that a method or network rejects.
     """
-    where = resolve_device(device)
-    make_repeatable(where, None)
+    target = resolve_device(device)
+    make_repeatable(target, None)
     plan = Plan({"suite": suite}, root)
     tried: set[str] = set()
     for name, method in dict.fromkeys((b, m) for b, m, _ in plan.jobs):
@@ -118,7 +118,7 @@ def trial(suite: str, root: Path, device: str = "auto", images: int = 16, batch:
         if key in tried:
             continue
         tried.add(key)
-        begun = time.monotonic()
+        start = time.monotonic()
         trained, config = registry.method(record["use"]), shortened(parse_config(record), batch)
         problem = random_problem(benchmark, record, classes, images)
         with tempfile.TemporaryDirectory() as state:
@@ -126,19 +126,19 @@ def trial(suite: str, root: Path, device: str = "auto", images: int = 16, batch:
                 name=f"{name}/{method}/0",
                 root_seed=0,
                 state=Path(state),
-                device=where,
-                precision=resolve_precision(record["precision"], where),
+                device=target,
+                precision=resolve_precision(record["precision"], target),
                 checkpoint_seconds=1e9,
             )
             model, _ = trained.train(problem, config, run)
-        model.to(where).eval()
-        shown: Tensor = normalise(problem.monitor["test"].images[:4].to(where), problem.mean, problem.std)
-        scored = said(trained, model, config, problem, shown, where)
+        model.to(target).eval()
+        shown: Tensor = normalise(problem.monitor["test"].images[:4].to(target), problem.mean, problem.std)
+        names = native_scores(trained, model, config, problem, shown, target)
         with torch.no_grad():
-            answers = model(shown)
-        if answers.shape != (4, classes):
-            raise AssertionError(f"{name}/{method}: logits of shape {tuple(answers.shape)}, not (4, {classes})")
+            logits = model(shown)
+        if logits.shape != (4, classes):
+            raise AssertionError(f"{name}/{method}: logits of shape {tuple(logits.shape)}, not (4, {classes})")
         count = sum(parameter.numel() for parameter in model.parameters())
-        own = f", scores {', '.join(scored)}" if scored else ""
-        seconds = time.monotonic() - begun
+        own = f", scores {', '.join(names)}" if names else ""
+        seconds = time.monotonic() - start
         yield f"{name}/{method}: {record['backbone']['name']}, {count:,} parameters, {seconds:.1f} s{own}"

@@ -1,0 +1,93 @@
+"""Commands that check a suite's configuration and stored results."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reprood.cli.options import Device, Threads
+from reprood.core.errors import ReproodError
+from reprood.core.process import pin_threads
+
+results_app = typer.Typer(no_args_is_help=True, help="Check stored results against their checksums.")
+
+
+def check(
+    suite: Annotated[str, typer.Option(help="Name or path of the suite.")] = "quick",
+    trial: Annotated[
+        bool, typer.Option("--trial", help="Also train each method for two steps on random images.")
+    ] = False,
+    threads: Threads = 1,
+    device: Device = "auto",
+) -> None:
+    """Validate a suite's configuration and build its networks, without training.
+
+    Example: reprood check --suite cifar10 --trial
+    """
+    pin_threads(threads)
+    for line in check_suite(suite, Path.cwd()):
+        print(line)
+    if trial:
+        from reprood.cli.trial import trial as try_suite
+
+        for line in try_suite(suite, Path.cwd(), device):
+            print(line, flush=True)
+
+
+def check_suite(suite: str, root: Path) -> list[str]:
+    """Validate every run's settings against its method and build every network once.
+
+    Returns
+    -------
+    list of str
+        One line per benchmark and method: the network and its number of parameters.
+
+    Raises
+    ------
+    ReproodError
+        For the first wrong setting; names the run and the key.
+    """
+    import json
+
+    from reprood.engine.settings import read_settings
+    from reprood.pipeline.plan import Plan
+    from reprood.studies.registry import study as find_study
+    from reprood.train.run import network, parse_config
+
+    plan = Plan({"suite": suite}, root)
+    lines = []
+    for benchmark, method in dict.fromkeys((b, m) for b, m, _ in plan.jobs):
+        settings = json.loads(plan.train_parameters(benchmark, method, 0))
+        config = parse_config(settings)
+        built = network(settings, plan.benchmark(benchmark).preparation.channels)
+        count = sum(parameter.numel() for parameter in built.parameters())
+        epochs = config.training.epochs
+        lines.append(f"{benchmark}/{method}: {settings['backbone']['name']}, {count:,} parameters, {epochs} epochs")
+    for name, study in plan.suite.studies.items():
+        read_settings(find_study(study.use).config, study.set, f"study {name}")
+    return lines
+
+
+@results_app.command("check")
+def check_results(
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove the damaged files; the next run creates them again.")
+    ] = False,
+) -> None:
+    """Compare every result in this checkout with its checksum (SHA256SUMS next to it) and list damaged files.
+
+    Example: reprood results check --remove
+    """
+    from reprood.core.checksums import damaged
+
+    names = damaged(Path())
+    for name in names:
+        print(name)
+        if remove:
+            Path(name).unlink()
+    if names and not remove:
+        raise ReproodError(
+            f"{len(names)} files are damaged or were edited; remove them with `reprood results check --remove` and run "
+            "the workflow again to recreate them."
+        )
+    print(f"{len(names)} files removed; run the workflow again." if names else "All results match their checksums.")

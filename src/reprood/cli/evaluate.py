@@ -1,0 +1,93 @@
+"""Commands of the stages evaluate and audit, which the workflow runs; they need no torch."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reprood.cli.options import Out, parse_record, suite_of, validated
+from reprood.core.checksums import checked_job
+from reprood.core.errors import ReproodError
+from reprood.core.files import atomic_path
+from reprood.core.process import pin_threads
+from reprood.pipeline.outputs import EVALUATED_FILES, PREDICTED_FILES, of_runs, within
+
+evaluate_app = typer.Typer(no_args_is_help=True, help="Compute metrics from stored predictions (no torch).")
+
+
+@evaluate_app.command("runs")
+def evaluate_runs(
+    spec: Annotated[str, typer.Option(help="The benchmark as JSON, with `runs`: folder -> (method, seed).")],
+    code: Annotated[str, typer.Option(help="Fingerprints of the code as JSON; without them nothing is reused.")] = "{}",
+    state: Annotated[Path, typer.Option(help="Where results are kept for reuse.")] = Path("state/evaluate"),
+) -> None:
+    """Compute detectors and metrics of a benchmark's runs from their predictions; reuse unchanged ones.
+
+    Example: snakemake -n -p | grep 'reprood evaluate runs'
+    """
+    pin_threads(1)
+    from reprood.config.benchmark import Benchmark
+    from reprood.evaluate.run import Code, evaluate_outputs
+
+    record, fingerprints = parse_record(spec, "--spec", "name", "runs"), parse_record(code, "--code")
+    name, runs = record.pop("name"), record.pop("runs")
+    benchmark = validated(Benchmark, record, "--spec")
+    known = Code(fingerprints.get("metrics", ""), fingerprints.get("detectors", {}))
+    for folder, (method, seed) in runs.items():
+        run, kept = Path(folder), state.joinpath(*Path(folder).parts[-3:])
+        with checked_job(within(run, PREDICTED_FILES), within(run, EVALUATED_FILES)):
+            done = evaluate_outputs(run, benchmark, name, method, seed, code=known, state=kept)
+        print(f"{name}/{method}/{seed}: {done}", file=sys.stderr, flush=True)
+
+
+@evaluate_app.command("collect")
+def evaluate_collect(
+    metrics: Annotated[list[Path], typer.Argument(help="metrics.csv of every run.")],
+    parquet: Annotated[Path, typer.Option(help="Table to write, as Parquet.")],
+    csv: Annotated[Path, typer.Option(help="The same table, as CSV.")],
+    summary: Annotated[Path, typer.Option(help="Summary to write, as JSON.")],
+    part: Annotated[list[Path] | None, typer.Option(help="<benchmark>.<method>.json to write as well.")] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="BENCHMARK=METHOD by which corruption errors are normalised.")
+    ] = None,
+) -> None:
+    """Write the metrics of all runs as one table, and summaries for `dvc metrics show`.
+
+    Example: snakemake -n -p --until collect_metrics
+    """
+    pin_threads(1)
+    from reprood.evaluate.collect import collect, write_summaries
+
+    pairs = [pair.partition("=") for pair in baseline or []]
+    if not all(name and equals and method for name, equals, method in pairs):
+        raise ReproodError(f"--baseline is {baseline}; expected BENCHMARK=METHOD.")
+    parts = part or []
+    with checked_job(metrics, [parquet, csv, summary, *parts]):
+        collect(metrics, parquet, csv, summary, {name: method for name, _, method in pairs})
+        write_summaries(summary, parts)
+
+
+def audit(
+    suite: Annotated[str, typer.Option(help="The suite as JSON.")],
+    papers: Annotated[Path, typer.Option(help="Folder of the papers' files.")],
+    runs: Annotated[Path, typer.Option(help="Folder of the runs.")],
+    studies: Annotated[Path, typer.Option(help="Folder of the studies.")],
+    record: Annotated[Path, typer.Option(help="File for the suite as JSON, next to its results.")],
+    out: Out,
+) -> None:
+    """Judge every claim of the papers on stored predictions; write one row per claim and benchmark.
+
+    Example: snakemake -n -p --until audit
+    """
+    pin_threads(1)
+    from reprood.audit.papers import load_papers
+    from reprood.audit.verdicts import audit as judge
+
+    chosen = suite_of(suite)
+    reads = of_runs(runs, chosen.folders, chosen.jobs(), "predictions.parquet", *EVALUATED_FILES, "model.json")
+    reads += [studies / study / "values.csv" for study in chosen.studies]
+    with checked_job(reads, [out, record]):
+        with atomic_path(record) as temporary:
+            temporary.write_text(suite + "\n", encoding="utf-8")  # in the suite's own order
+        judge(chosen, load_papers(sorted(papers.glob("*.yaml"))), runs, studies, out, print)

@@ -1,0 +1,71 @@
+"""Commands that show something: list, why, watch, times."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reprood.cli.options import unknown_name
+
+
+def list_names(
+    what: Annotated[str, typer.Argument(help="datasets, benchmarks, methods, detectors, suites or claims.")],
+    tsv: Annotated[bool, typer.Option("--tsv", help="Print tab-separated columns, for other programs.")] = False,
+) -> None:
+    """List data sets, benchmarks, methods, detectors, suites or claims.
+
+    Example: reprood list suites
+    """
+    from reprood.cli.listings import LISTS
+    from reprood.cli.tables import print_table
+
+    if what not in LISTS:
+        raise unknown_name("list", what, list(LISTS))
+    head, rows = LISTS[what](Path())
+    print_table(head, rows, [len(head) - 1] if what == "suites" else [], tsv=tsv)
+
+
+def why(
+    files: Annotated[list[Path] | None, typer.Argument(help="Source files that you edited, or want to.")] = None,
+    suite: Annotated[str, typer.Option(help="Name or path of the suite; default: that of config/config.yaml.")] = "",
+) -> None:
+    """List which jobs an edit of FILES re-runs and through which imports; without files, what would run now.
+
+    Example: reprood why src/reprood/methods/godin.py
+    """
+    from reprood.core.yaml import read_yaml
+    from reprood.pipeline.plan import Plan
+    from reprood.pipeline.why import explain_edit, explain_plan
+
+    root = Path()
+    if not files:
+        print("\n".join(explain_plan(suite, root)))
+        return
+    settings = {**(read_yaml(root / "config" / "config.yaml") or {}), **({"suite": suite} if suite else {})}
+    plan = Plan(settings, root)
+    for path in files:
+        print("\n".join(explain_edit(path, plan)))
+
+
+def watch(
+    once: Annotated[bool, typer.Option("--once", help="Print the table once and exit.")] = False,
+    folder: Annotated[Path, typer.Option(help="Folder of the heartbeats.")] = Path("logs/heartbeat"),
+) -> None:
+    """Show the running trainings: epoch, loss, speed, time left.
+
+    Example: reprood watch --once
+    """
+    from reprood.cli.watch import watch as show
+
+    show(folder, once=once)
+
+
+def times(folder: Annotated[Path, typer.Option(help="Folder of the jobs' logs.")] = Path("logs")) -> None:
+    """Show how long the finished jobs took, by stage and method: wall-clock seconds and CPU-seconds.
+
+    Example: reprood times
+    """
+    from reprood.cli.times import table
+
+    for line in table(folder):
+        print(line)

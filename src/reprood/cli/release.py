@@ -1,0 +1,190 @@
+"""Commands for published releases: `reprood release build|verify|compare|rerun`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reprood.core.errors import ReproodError
+from reprood.core.process import pin_threads
+
+if TYPE_CHECKING:
+    from reprood.publish.verify import Check
+
+OTHER_CODE = 3  # exit status of `verify` if a release was made with other code
+
+release_app = typer.Typer(no_args_is_help=True, help="Build, verify, compare and re-run published releases.")
+
+Release = Annotated[Path, typer.Argument(help="A release: folder or zip archive.")]
+Signers = Annotated[Path | None, typer.Option("--signers", help="allowed_signers file with the trusted keys.")]
+Compared = Annotated[Path, typer.Argument(help="A release (folder or zip archive), or a suite's folder results/SUITE.")]
+
+
+@release_app.command("build")
+def build(
+    release: Annotated[str, typer.Option(help="Name of the release.")] = "draft",
+    suite: Annotated[str, typer.Option(help="The suite; default: that of config/config.yaml.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder; default: published/RELEASE.")] = None,
+    date: Annotated[str, typer.Option(help="YYYY-MM-DD; default: that of CITATION.cff.")] = "",
+    revision: Annotated[str, typer.Option(help="Code revision to record; default: that of git.")] = "",
+    sign: Annotated[Path | None, typer.Option(help="SSH private key to sign the checksums with.")] = None,
+) -> None:
+    """Build a release of the results in this checkout: a Workflow Run RO-Crate with checksums.
+
+    `snakemake --cores all publish` runs this after all results are up to date.
+
+    Example: reprood release build --release quick-0.3 --sign ~/.ssh/id_ed25519
+    """
+    pin_threads(1)
+    import yaml
+
+    from reprood.config.load import suite_path
+    from reprood.core.checksums import verify_results
+    from reprood.core.yaml import read_yaml
+    from reprood.pipeline.plan import Plan
+    from reprood.publish.build import build_release, code_revision
+
+    root = Path.cwd()
+    config = read_yaml(root / "config" / "config.yaml") or {}
+    plan = Plan({**config, **({"suite": suite} if suite else {})}, root)
+    verify_results(Path(), plan.file_folders(), quick=False)
+    cited = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
+    build_release(
+        plan.suite_parameters(),
+        root,
+        out or root / "published" / release,
+        release=release,
+        date=date or str(cited["date-released"]),
+        revision=revision or code_revision(root),
+        source=suite_path(plan.settings.suite, root),
+        key=sign,
+        log=lambda line: print(line, file=sys.stderr),
+    )
+
+
+@release_app.command("verify")
+def verify(path: Release, signers: Signers = None) -> None:
+    """Check a release: checksums, signature, and every metric, verdict, table and page recomputed.
+
+    It needs neither torch nor a GPU nor the data.
+
+    Exit status: 0 if all checks hold; 1 if one does not;
+    3 if checksums and signature hold but the rest was not recomputed, because other code made the release.
+
+    Example: reprood release verify published/quick-0.2 --signers published/allowed_signers
+    """
+    check_release(path, signers)
+
+
+@release_app.command("rerun")
+def rerun(
+    path: Release,
+    runs: Annotated[int, typer.Option(min=1, help="Number of random runs.")] = 3,
+    seed: Annotated[int, typer.Option(help="Seed that selects the runs.")] = 0,
+) -> None:
+    """Train and predict random runs of a release again and compare the results.
+
+    It needs torch and the release's data in this checkout.
+    Exit status: 1 if a run comes out differently on the kind of machine that made it.
+
+    Example: reprood release rerun published/quick-0.2 --runs 3
+    """
+    pin_threads(1)
+    require(path)
+    result = rerun_check(path, runs, seed)
+    print(result)
+    if result.holds is False:
+        raise ReproodError(f"{path}: some of the {runs} runs do not come out as published.")
+
+
+@release_app.command("compare")
+def compare(
+    first: Compared,
+    second: Compared,
+    most: Annotated[int, typer.Option(min=0, help="Number of metrics beyond noise to print.")] = 10,
+    table: Annotated[Path | None, typer.Option(help="CSV file for every metric that differs.")] = None,
+) -> None:
+    """Compare two releases: which verdicts and numbers changed, and whether beyond noise.
+
+    Example: reprood release compare published/quick-0.2 published/draft
+    """
+    from reprood.core.files import atomic_path
+    from reprood.publish.compare import compare as compare_results
+
+    for path in (first, second):
+        if not path.exists():
+            raise ReproodError(f"{path} does not exist; give two published releases (or suites' folders of results).")
+    comparison = compare_results(first, second)
+    for change in comparison.changed:
+        print(change)
+    for name, alone in ((first, comparison.only_first), (second, comparison.only_second)):
+        for claim in alone:
+            print(f"{claim}: only in {name}")
+    print(f"{comparison.same} claims are equal, {len(comparison.changed)} differ.")
+    metrics = comparison.metrics
+    for row in metrics.beyond.head(most).itertuples():
+        print(
+            f"{row.benchmark}/{row.method}: {row.metric} of {row.score} on {row.split}: {row.first:.4g} -> "
+            f"{row.second:.4g} (beyond noise, p = {row.p_holm:.2g} after Holm's correction)"
+        )
+    print(
+        f"{metrics.same} metrics are equal, {len(metrics.table)} differ, {len(metrics.beyond)} beyond noise; "
+        f"{metrics.only_first} are only in {first}, {metrics.only_second} only in {second}."
+    )
+    if table is not None:
+        with atomic_path(table) as temporary:
+            metrics.table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.10g")
+
+
+def require(path: Path) -> None:
+    """Raise an error if a release does not exist."""
+    if not path.exists():
+        raise ReproodError(f"{path} does not exist; give the folder or the zip archive of a release.")
+
+
+def check_release(path: Path, signers: Path | None, runs: int = 0, seed: int = 0) -> None:
+    """Verify a release and print every check; with `runs`, also train and predict that many random runs again."""
+    pin_threads(1)
+    from reprood.publish.verify import verify as run_checks
+
+    require(path)
+    verification = run_checks(path, signers, print)
+    checks, failed = list(verification.checks), list(verification.failed)
+    if runs:
+        checks.append(rerun_check(path, runs, seed))
+        print(checks[-1])
+        failed += [checks[-1].name] if checks[-1].holds is False else []
+    if failed:
+        raise ReproodError(f"{path}: {len(failed)} of {len(checks)} checks do not hold: {'; '.join(failed)}.")
+    held = sum(one.holds is True for one in checks)
+    if verification.skipped:
+        revision = verification.revision or "REVISION"
+        stated = f"revision {verification.revision}" if verification.revision else "which it does not name"
+        print(
+            f"{held} checks hold; {verification.skipped} were not made, because the release was made with other code "
+            f"({stated}). To recompute its results: git worktree add ../recompute {revision} && "
+            f"make -C ../recompute verifier && ../recompute/.venv-verify/bin/reprood release verify {path} "
+            "(before version 0.3 the command is `reprood verify`)."
+        )
+        raise typer.Exit(OTHER_CODE)
+    print(f"All {held} checks hold.")
+
+
+def rerun_check(path: Path, count: int, seed: int) -> "Check":
+    """Train and predict random runs again, as one check."""
+    import numpy as np
+
+    from reprood.publish.rerun import rerun as rerun_jobs
+    from reprood.publish.rerun import sample_runs
+    from reprood.publish.unpack import opened
+    from reprood.publish.verify import Check
+
+    with opened(path) as folder:
+        jobs = sample_runs(folder, count, np.random.default_rng(seed))
+        names = ", ".join("/".join(map(str, job)) for job in jobs)
+        print(f"{'':>15}training and predicting again: {names}", flush=True)
+        reruns = rerun_jobs(folder, Path.cwd(), jobs)
+    states = [one.holds for one in reruns]
+    holds = False if False in states else None if None in states else True
+    return Check(f"{len(reruns)} random runs come out as published", holds, tuple(map(str, reruns)))
