@@ -125,7 +125,7 @@ def test_a_pattern_of_signs_over_sets(folder, tmp_path, signs, verdict, as_state
     claim = {**AUROC, "kind": "signs", "over": "sets", "signs": signs, "sides": sides(("good", "msp"), ("erm", "msp"))}
     found = row(folder, claim, tmp_path)
     assert found["verdict"] == f"{verdict} at reduced scale", found["reason"]
-    assert f"{as_stated} of {len(signs) if '*' not in signs else 2} sets are as stated" in found["reason"]
+    assert f"holds on {as_stated} of {len(signs) if '*' not in signs else 2} OOD sets" in found["reason"]
     assert found["split"] in ("near_set", "noise_set")
     equal = row(folder, {**claim, "sides": sides(("same", "msp"), ("erm", "msp"))}, tmp_path)
     assert equal["verdict"] == "inconclusive"
@@ -188,7 +188,7 @@ def test_published_percents_are_compared_with_metrics_in_the_unit_interval(folde
     [
         ([{"dataset": "cifar100"}], "trained on d, published for cifar100"),
         ([{"dataset": "d", "backbone": {"name": "wrn", "depth": 28}}], "published for the network wrn depth 28"),
-        ([{"dataset": "d", "ood": ["e", "isun"]}], "published with the OOD sets isun too"),
+        ([{"dataset": "d", "ood": ["e", "isun"]}], "published with the OOD sets isun as well"),
     ],
 )
 def test_another_setting_than_the_published_one_is_no_reproduction(folder, tmp_path, where, words):
@@ -224,7 +224,7 @@ def test_an_arm_may_have_another_name_in_a_suite(folder, tmp_path):
 def test_too_few_seeds(folder, tmp_path):
     claim = {**ERROR, "kind": "difference", "sides": sides(("good", ""), ("erm", ""))}
     found = row(folder, claim, tmp_path, seeds=[0, 1])
-    assert (found["verdict"], found["reason"]) == ("inconclusive", "too few seeds: 2, and 3 are needed")
+    assert (found["verdict"], found["reason"]) == ("inconclusive", "too few seeds: 2 here, the test needs 3")
 
 
 def test_a_failed_gate_stops_detection_claims_only(folder, tmp_path):
@@ -235,14 +235,14 @@ def test_a_failed_gate_stops_detection_claims_only(folder, tmp_path):
 
 def test_a_short_schedule_cannot_refute(folder, tmp_path):
     against = {**ERROR, "kind": "difference", "min_epochs": 61, "sides": sides(("erm", ""), ("good", ""))}
-    assert "not testable on this schedule: 60 epochs" in row(folder, against, tmp_path)["reason"]
+    assert "trained too briefly to test: 60 epochs" in row(folder, against, tmp_path)["reason"]
     favour = {**against, "sides": sides(("good", ""), ("erm", ""))}
     assert row(folder, favour, tmp_path)["verdict"] == "supported at reduced scale"
 
 
 def test_methods_that_did_not_run(folder, tmp_path):
     found = row(folder, {**ERROR, "kind": "difference", "sides": sides(("mixup", ""), ("erm", ""))}, tmp_path)
-    assert (found["verdict"], found["reason"]) == ("inconclusive", "not run in this suite: mixup")
+    assert (found["verdict"], found["reason"]) == ("inconclusive", "not tested: this suite does not run mixup")
 
 
 def test_best_of_several_scores_in_hindsight(folder, tmp_path):
@@ -252,7 +252,7 @@ def test_best_of_several_scores_in_hindsight(folder, tmp_path):
 
 def test_a_score_that_was_not_stored(folder, tmp_path):
     found = row(folder, {**AUROC, "kind": "difference", "sides": sides(("erm", "vim"), ("good", "msp"))}, tmp_path)
-    assert (found["verdict"], found["reason"]) == ("inconclusive", "the runs stored no such score: erm (vim)")
+    assert (found["verdict"], found["reason"]) == ("inconclusive", "the runs did not store the score of erm (vim)")
 
 
 def test_sets_that_the_benchmark_lacks(folder, tmp_path):
@@ -265,7 +265,7 @@ def test_sets_that_the_benchmark_lacks(folder, tmp_path):
     [
         ({**ERROR, "kind": "difference", "sides": sides(("good", ""), ("erm", ""))}, "lies below zero"),
         ({**ERROR, "kind": "difference", "sides": sides(("erm", ""), ("good", ""))}, "above zero, against the claim"),
-        ({**ERROR, "kind": "difference", "sides": sides(("same", ""), ("erm", ""))}, "includes zero: more seeds"),
+        ({**ERROR, "kind": "difference", "sides": sides(("same", ""), ("erm", ""))}, "includes zero; more seeds"),
         ({**ERROR, "kind": "non_inferior", "margin": 2, "sides": sides(("same", ""), ("erm", ""))}, "below +2 points"),
         ({**AUROC, "kind": "non_inferior", "margin": 0.03, "sides": sides(("same", "msp"), ("erm", "msp"))},
          "lies above −3 points"),
@@ -405,7 +405,7 @@ def test_every_claim_can_be_judged_where_it_is_published():
             for suite, name, benchmark in ((s, n, b) for s in suites for n, b in s.benchmarks.items()):
                 ran = dict.fromkeys(method for b, method, _ in suite.jobs() if b == name)
                 backbone = benchmark.settings.get("backbone", {})
-                lacking = [setting.lacks(benchmark, backbone) for setting in claim.where]
+                lacking = [setting.differs(benchmark, backbone) for setting in claim.where]
                 if parts_of(claim, paper, ran) and not (lacking and all(lacking)):
                     fitting.append(name)
             assert fitting, f"{paper.id}/{claim.id}"
@@ -457,7 +457,7 @@ def test_holm_against_its_definition():
     assert holm([]) == []
 
 
-def test_a_verdict_that_does_not_stand_the_correction_becomes_inconclusive():
+def test_a_verdict_that_is_not_significant_after_correction_becomes_inconclusive():
     def row(verdict, exploratory=False, **more):
         strict = {"p_strict": more["p"]} if "p" in more else {}
         return {"verdict": verdict, "reason": "r", "exploratory": exploratory, **strict, **more}
@@ -468,9 +468,9 @@ def test_a_verdict_that_does_not_stand_the_correction_becomes_inconclusive():
     rows = [row("reproduced", p=0.03), row("reproduced", p=0.2), row("contradicted", exploratory=True, p=0.04)]
     corrected(rows)
     assert rows[0]["verdict"] == "inconclusive"
-    assert "for 2 comparisons of the paper's main claims: p = 0.03 becomes 0.06" in rows[0]["reason"]
+    assert "after correction for 2 comparisons (Holm: p = 0.03 becomes 0.06" in rows[0]["reason"]
     assert rows[2]["verdict"] == "contradicted"
-    assert rows[2]["reason"].endswith("not corrected for the number of comparisons")
+    assert rows[2]["reason"].endswith("not corrected for multiple testing")
     alone = [row("reproduced", p=0.04, p_strict=0.2)]
     corrected(alone)
     assert alone[0]["verdict"] == "reproduced", "one comparison needs no correction"

@@ -225,14 +225,14 @@ def test_a_pattern_of_signs_over_members(folder, tmp_path):
     found = verdicts(folder, tmp_path, {**SIGNS, "min_seeds": 1}).iloc[0]
     assert (found["benchmark"], found["n_seeds"]) == ("one", 1)
     assert found["verdict"] == "supported at reduced scale"
-    assert found["reason"].startswith("3 of 3 members are as stated; the weakest, ")
+    assert found["reason"].startswith("holds on 3 of 3 members; weakest on ")
     mixed = {**SIGNS, "min_seeds": 1, "signs": {"*": "better", "dog": "worse"}}
     found = verdicts(folder, tmp_path, mixed).iloc[0]
     assert found["verdict"] == "contradicted at reduced scale"
-    assert "2 of 3 members are as stated, against it: dog; the weakest, dog, " in found["reason"]
+    assert "holds on 2 of 3 members, opposite on dog; weakest on dog " in found["reason"]
     assert found["effect"] > 0
     few = verdicts(folder, tmp_path, SIGNS).iloc[0]
-    assert few["reason"] == "too few seeds: 1, and 3 are needed"
+    assert few["reason"] == "too few seeds: 1 here, the test needs 3"
 
 
 def test_signs_of_named_members_are_about_these_alone(folder, tmp_path):
@@ -240,15 +240,15 @@ def test_signs_of_named_members_are_about_these_alone(folder, tmp_path):
     assert "2 of 2 members" in verdicts(folder, tmp_path, named).iloc[0]["reason"]
     absent = verdicts(folder, tmp_path, {**SIGNS, "min_seeds": 1, "signs": {"cat": "better", "cow": "better"}}).iloc[0]
     assert absent["verdict"] == "inconclusive"
-    assert absent["reason"] == "the pattern is about cow, too, which did not run here"
+    assert absent["reason"] == "the claim also names cow, which did not run here"
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"kind": "difference"}, "of the kind signs, and no other"),
-        ({"signs": {}}, "of the kind signs, and no other"),
-        ({"over": "sets", "metric": "top1_error", "split": "test"}, "is of a detection metric"),
+        ({"kind": "difference"}, "of the kind signs, and only those"),
+        ({"signs": {}}, "of the kind signs, and only those"),
+        ({"over": "sets", "metric": "top1_error", "split": "test"}, "needs a detection metric"),
         ({"signs": {"cat": "bigger"}}, "'better' or 'worse'"),
     ],
 )

@@ -54,7 +54,7 @@ def good_release() -> Path:
     arms = {"arms": {"good": {"means": "ours"}, "erm": {"means": "baseline"}}}
     (folder / "config/papers/toy.yaml").write_text(yaml.safe_dump({**paper, **arms}))
     results = folder / "results" / "toy"
-    results.mkdir()
+    results.mkdir(parents=True, exist_ok=True)
     metrics = [folder / "runs" / b / m / str(s) / "metrics.csv" for b, m, s in made.jobs()]
     collect(metrics, results / "metrics.parquet", results / "metrics.csv", results / "summary.json")
     papers = load_papers([folder / "config/papers/toy.yaml"])

@@ -489,6 +489,9 @@ def history(name: str, text: bytes, *words: str) -> None:
 
         results(inside, runs=[{"benchmark": "toy", "methods": ["erm"], "seeds": [0]}])
         write(inside / "runs/toy/erm/0/history.csv", text)
+        examples = inside / "results/toy/examples/toy.npz"
+        examples.parent.mkdir(parents=True)
+        np.savez(examples, original=np.zeros((8, 4, 4, 1), np.uint8))
         return drawn(inside)
 
     CASES.append(Case(METRICS, f"history: {name}", build, ("history.csv", *words)))
@@ -498,7 +501,20 @@ def drawn(inside: Path) -> Act:
     import fabricate
 
     record = {"name": "toy", **fabricate.SUITE, "runs": [{"benchmark": "toy", "methods": ["erm"], "seeds": [0]}]}
-    return Act(["report", "draw", "toy", "--suite", json.dumps(record), "--out", "reports"], inside)
+    return Act(
+        [
+            "report",
+            "draw",
+            "toy",
+            "--suite",
+            json.dumps(record),
+            "--examples",
+            "results/toy/examples",
+            "--out",
+            "reports",
+        ],
+        inside,
+    )
 
 
 history("0 bytes", b"")
@@ -556,7 +572,7 @@ def verdicts(name: str, text: bytes, *words: str) -> None:
 
 verdicts("0 bytes", b"")
 verdicts("no UTF-8", b"\xff\xfe\x00")
-verdicts("other columns", b"a,b\n1,2\n", "lacks the columns")
+verdicts("other columns", b"a,b\n1,2\n", "has no columns")
 verdicts("an effect of text", VERDICTS.replace("0.1", "large").encode(), "effect")
 verdicts("a claim twice", (VERDICTS + VERDICTS.split("\n")[1] + "\n").encode(), "twice")
 verdicts("a line that is too long", (VERDICTS + "a,b,c,d,1,2,3,4,5,6\n").encode())

@@ -79,7 +79,7 @@ TEXTS = (
 def _readers() -> dict[str, tuple[str, bytes, Callable[[Path], object]]]:
     """Return name -> (name of the file, good content, reader)."""
     from reprood.audit.papers import load_papers
-    from reprood.audit.replicated import read_study
+    from reprood.audit.studies import read_study
     from reprood.config.load import load_suite
     from reprood.core.errors import ReproodError
     from reprood.data import folders, formats

@@ -15,7 +15,7 @@ from reprood.config.records import FORMULA
 from reprood.config.suite import Suite
 from reprood.core.files import write_json
 from reprood.report.draw import draw_benchmark
-from reprood.report.forms import Cell, Table, latex, markdown
+from reprood.report.formats import Cell, Table, latex, markdown
 from reprood.report.pages import write_report
 from reprood.report.results import BenchmarkResults
 

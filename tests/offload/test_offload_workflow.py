@@ -72,7 +72,7 @@ def test_there_and_back(built, home, there):
     plan = home.plan()
     assert "train" not in plan
     assert "predict" not in plan
-    assert plan["evaluate"] == 1  # the other run's predictions have the bytes that its metrics were made of
+    assert plan["evaluate_smoke_letters"] == 1
 
     # the same versions and processor: the same bits as at home, and a record of where they were made
     names = [f"{TRAIN}/{name}" for name in ("model.safetensors", "model.json", "history.csv", "predictions.parquet")]
@@ -81,12 +81,12 @@ def test_there_and_back(built, home, there):
     record = read_json(home.folder / "runs" / TRAIN / "run.json")
     assert record["elsewhere"][0]["machine"]["processor"] == record["machine"]["processor"]
     assert "epoch 2/2" in (home.folder / "logs" / "train" / f"{TRAIN}.log").read_text()
-    home.run("reprood", "intact")
+    home.run("reprood", "results", "check")
 
     home.snakemake(f"runs/{TRAIN}/metrics.csv")
     metrics = [(folder / "runs" / TRAIN / "metrics.csv").read_bytes() for folder in (home.folder, built.folder)]
     assert metrics[0] == metrics[1]
-    assert "3 results were here already" in home.run(*MERGE, str(there / "out")).stdout
+    assert "3 results exist here already" in home.run(*MERGE, str(there / "out")).stdout
     assert home.run(*PACK, check=False).stderr.startswith("error: Every selected run of suite 'smoke' is trained")
 
 
@@ -121,7 +121,7 @@ def test_what_does_not_belong_here_is_rejected(home, there, tmp_path):
     (out / "runs" / TRAIN / "history.csv").write_text("phase\n")
     assert "history.csv is not the file that was made (checksum)" in rejected(home, out)
     text = home.run(*MERGE, str(out), "--skip-rejected").stdout
-    assert "0 trainings and 0 predictions were put in place\n2 results were here already" in text
+    assert "0 trainings and 0 predictions were put in place\n2 results exist here already" in text
     (out / "runs" / TRAIN / "history.csv").unlink()
     assert "history.csv is missing" in rejected(home, out)
 

@@ -23,7 +23,7 @@ BY_WILDCARD = {
     "split_code",
     "corrupted_code",
 }
-IN_A_LOOP = {"plan"}  # plan.evaluate_code(name)
+IN_A_LOOP = {"plan"}  # plan.evaluate_code(name), plan.drawing_code_of(name)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_every_rule_with_a_fingerprint_is_known(plan):
     assert len({job.rule for job in fixed}) == len(fixed)
     assert all(job.entries and all(map(fingerprint.source, job.entries)) for job in fixed)
     assert {job.rule for job in why.jobs(plan)} - {job.rule for job in fixed} == {
-        "split", "corrupted", "train", "predict", "examples", "study", "study_figure", "evaluate",
+        "split", "corrupted", "train", "predict", "examples", "study", "study_figure", "evaluate", "draw",
     }  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def test_the_entries_are_those_that_snakemake_recorded(built, plan):
         record = json.loads(path.read_text())
         hashes = {text for text in record["params"] if re.fullmatch(r"'[0-9a-f]{16}'", text)}
         assert base64.b64decode(path.name)
-        rule = re.sub(r"^draw_.*", "draw", record["rule"])
+        rule = re.sub(r"^(draw|evaluate)_.*", r"\1", record["rule"])
         recorded.setdefault(rule, set()).update(text.strip("'") for text in hashes)
     computed: dict[str, set[str]] = {}
     for job in why.jobs(plan):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from reprood.evaluate.bootstrap import contrast
 from reprood.evaluate.resample import Replicates, Scores, replicate_detection
-from reprood.report.groups import alike, grouped, letters_of, names_of, told_apart
+from reprood.report.groups import differing, grouped, groups_of, letters_of, names_of
 
 
 def pattern(n, pairs):
@@ -34,7 +34,7 @@ def pattern(n, pairs):
     ],
 )
 def test_letters_of_hand_worked_cases(n, pairs, letters):
-    found = letters_of(alike(pattern(n, pairs)), n)
+    found = letters_of(groups_of(pattern(n, pairs)), n)
     assert found == letters
 
 
@@ -43,7 +43,7 @@ def test_letters_of_hand_worked_cases(n, pairs, letters):
 def test_two_rows_share_a_letter_exactly_when_they_do_not_differ(case):
     n, pairs = case
     different = pattern(n, [(i, j) for i, j in pairs if i != j])
-    groups = alike(different)
+    groups = groups_of(different)
     letters = letters_of(groups, n)
     assert all(letters)
     for i in range(n):
@@ -107,8 +107,8 @@ def test_holm_is_over_all_pairs():
     """Ten rows of one truth and one further off, whose difference from each is significant alone but not among 55."""
     rows = [made(0.8, generator=np.random.default_rng(100 + i)) for i in range(10)]
     rows.append(made(0.8 + 2.6 * 0.01 * np.sqrt(2), generator=np.random.default_rng(99)))
-    assert told_apart([rows[0], rows[-1]])[0, 1]
-    assert not told_apart(rows)[0, -1]
+    assert differing([rows[0], rows[-1]])[0, 1]
+    assert not differing(rows)[0, -1]
 
 
 def test_family_wise_errors_stay_rare():
@@ -117,7 +117,7 @@ def test_family_wise_errors_stay_rare():
     for trial in range(120):
         rng = np.random.default_rng([11, trial])
         rows = [made(0.8, between=0.02, within=0.005, generator=rng) for _ in range(6)]
-        wrong += bool(told_apart(rows).any())
+        wrong += bool(differing(rows).any())
     assert wrong <= 14  # P < 0.002 at 5 %
 
 

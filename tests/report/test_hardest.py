@@ -28,7 +28,7 @@ def test_percentiles_count_what_is_lower_and_half_of_the_ties():
 
 
 def test_the_leading_method_is_the_first_of_the_leaderboard(results):
-    from reprood.report.boards import boards
+    from reprood.report.ranking import boards
 
     assert leading(results) == boards(results)[0].methods[0] == "good"
 

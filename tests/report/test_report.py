@@ -88,7 +88,7 @@ def test_notebook_is_stored_without_outputs():
 
 
 @pytest.mark.slow
-def test_notebook_is_run_and_its_errors_are_said(tmp_path):
+def test_notebook_is_run_and_its_errors_are_reported(tmp_path):
     from nbformat.v4 import new_code_cell, new_notebook
 
     slow = "import time\nfor word in ('six', 'seven'):\n    print(word, flush=True)\n    time.sleep(0.5)\nprint(6 * 7)"

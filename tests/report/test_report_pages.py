@@ -11,7 +11,7 @@ from toy_paper import CLAIMS, DEFECTS, KINDS, PAPER
 from reprood.report.hardest import hardest_table
 from reprood.report.leaderboard import leaderboard
 from reprood.report.pages import TEMPLATES, write_report
-from reprood.report.paper_page import beside, provenance
+from reprood.report.paper_page import comparable, provenance
 from reprood.report.provenance import runs_of
 from reprood.report.tables import classification, detection, matrix, published
 
@@ -135,7 +135,7 @@ def test_every_cell_of_the_pages_is_that_of_the_tables(results, pages):
         "toy-matrix": matrix(results),
         "toy-detection": detection(results),
         "published-toy": published(PAPER, [results]),
-        "beside-toy": beside(published(PAPER, [results])),
+        "comparable-toy": comparable(published(PAPER, [results])),
     }
     assert rows.keys() == tables.keys()
     for name, table in tables.items():
@@ -168,4 +168,4 @@ def test_verdicts_are_shown_with_their_reasons(pages):
     assert page.count("supported at reduced scale") >= 2
     assert ">reproduced<" not in "".join(pages.values())
     assert "95 % interval" in page
-    assert "This is a reduced scale" in pages["index.html"]
+    assert "This suite runs at reduced scale" in pages["index.html"]

@@ -6,12 +6,12 @@ import re
 import pytest
 from toy_paper import PAPER
 
-from reprood.audit.reasons import signed
+from reprood.audit.explanations import signed
 from reprood.core.errors import ReproodError
-from reprood.report import words
+from reprood.report import labels
 from reprood.report.figures import make_figure
-from reprood.report.forms import Cell, Table, frame, latex, markdown, write_forms
-from reprood.report.paper_page import beside
+from reprood.report.formats import Cell, Table, frame, latex, markdown, write_forms
+from reprood.report.paper_page import comparable
 from reprood.report.plots import write_plots
 from reprood.report.tables import classification, detection, matrix, published, write_table
 
@@ -103,7 +103,7 @@ def test_matrix_marks_the_highest_of_each_score(results):
             assert row[place].value == pytest.approx(100 * value)
 
 
-def test_published_numbers_stand_beside_what_corresponds(results, tmp_path):
+def test_published_numbers_stand_comparable_what_corresponds(results, tmp_path):
     table = published(PAPER, [results])
     measured = [row[5] for row in table.rows]
     assert measured[0].value == pytest.approx(results.values("good", "top1_error").mean())
@@ -111,8 +111,8 @@ def test_published_numbers_stand_beside_what_corresponds(results, tmp_path):
     false_positives = results.values("good", "fpr95_id_positive", "near_set", "msp").mean()
     assert measured[2].value == pytest.approx(100 - 100 * false_positives)
     assert [cell.text for cell in measured[3:]] == ["–", "–"]
-    assert beside(table).rows == table.rows[:3]
-    assert beside(published(PAPER, [])) is None
+    assert comparable(table).rows == table.rows[:3]
+    assert comparable(published(PAPER, [])) is None
     assert measured[1].interval.startswith("[")
     assert table.rows[1][-1].text == "unverified citation"
     write_forms(published(PAPER, [results]), tmp_path / "p")
@@ -131,7 +131,7 @@ def test_plots_table(folder, results, tmp_path):
     ("value", "text"), [(1.25, "1.2"), (-0.04, "0.0"), (-0.4, "−0.4"), (float("nan"), "–"), (12.0, "12.0")]
 )  # fmt: skip
 def test_numbers(value, text):
-    assert words.number(value) == text
+    assert labels.number(value) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.04, "0.0"), (-0.04, "0.0"), (0.4, "+0.4"), (-0.4, "−0.4")])

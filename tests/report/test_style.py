@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from reprood.report.style import new_figure, save, settled
+from reprood.report.style import new_figure, normalised, save
 
 
 def drawn(folder, shift):
@@ -34,9 +34,9 @@ def test_noise_of_the_layout_is_not_written(tmp_path, shift):
 def test_coordinates_are_cut_to_hundredths_and_stay_where_they_are():
     move = 'transform="translate(75.0390625 1.5) scale(0.00123)"'
     text = f'<path d="M 10.25 -3.1259 L 7.5000001 7.4999999" cx="1.23456" {move}/>'
-    assert settled(text) == (
+    assert normalised(text) == (
         '<path d="M 10.25 -3.13 L 7.50 7.50" cx="1.23456" transform="translate(75.04 1.5) scale(0.00123)"/>'
     )
     values = np.random.default_rng(0).uniform(-50, 50, 200)
-    found = re.findall(r"-?\d+\.\d+", settled(' d="' + " ".join(f"{value:.6f}" for value in values) + '"'))
+    found = re.findall(r"-?\d+\.\d+", normalised(' d="' + " ".join(f"{value:.6f}" for value in values) + '"'))
     assert np.abs(np.array(found, dtype=float) - values).max() < 0.0065

@@ -8,6 +8,7 @@ from reprood.core.errors import ReproodError
 from reprood.images.registry import STYLE_NAMES, style_module
 from reprood.pipeline.fingerprint import load_cache
 from reprood.core.checksums import verify_results
+from reprood.report.contents import FIGURE_TITLES, TABLE_TITLES
 from reprood.pipeline.plan import (
     EVALUATED_FILES,
     MODEL_FILES,

@@ -15,7 +15,7 @@ rule publish:
         mem_mb=2000,
         runtime=60,
     params:
-        code=code("reprood.publish.build"),
+        code=code("reprood.publish.build", *plan.table_modules()),
         settings=suite_parameters,
         suite=plan.settings.suite,
         release=plan.settings.release,

@@ -13,10 +13,13 @@ for name in plan.benchmarks:
             figures=[
                 report(
                     path,
-                    caption=f"../report/figure_{Path(path).stem}.rst",
+                    caption="../report/figure.rst",
                     category="Figures",
                     subcategory=name,
-                    labels={"benchmark": name, "figure": Path(path).stem},
+                    labels={
+                        "benchmark": name,
+                        "figure": FIGURE_TITLES[Path(path).stem],
+                    },
                 )
                 for path in plan.figure_files(name)
             ],
@@ -24,10 +27,10 @@ for name in plan.benchmarks:
             tables=[
                 report(
                     path,
-                    caption=f"../report/table_{Path(path).stem}.rst",
+                    caption="../report/table.rst",
                     category="Tables",
                     subcategory=name,
-                    labels={"benchmark": name, "table": Path(path).stem},
+                    labels={"benchmark": name, "table": TABLE_TITLES[Path(path).stem]},
                 )
                 for path in plan.table_files(name)
             ],
@@ -44,7 +47,7 @@ for name in plan.benchmarks:
             mem_mb=3000,
             runtime=30,
         params:
-            code=code("reprood.report.draw", *plan.detector_modules(name)),
+            code=plan.drawing_code_of(name),
             settings=plan.suite_parameters(),
             environment=environment("matplotlib", "numpy"),
             benchmark=name,
@@ -183,7 +186,9 @@ rule pages:
         mem_mb=4000,
         runtime=30,
     params:
-        code=code("reprood.report.pages", *plan.detector_modules()),
+        code=code(
+            "reprood.report.pages", *plan.table_modules(), *plan.detector_modules()
+        ),
         settings=suite_parameters,
         environment=environment("jinja2", "numpy"),
         results=results_folder,

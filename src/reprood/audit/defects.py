@@ -1,4 +1,4 @@
-"""Known defects in published code and libraries, as data, with checks that show them on small examples. No torch."""
+"""Known defects in published code and libraries, with checks that demonstrate them on small examples. No torch."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from reprood.evaluate.variants import arpl_metrics, arpl_oscr, oe_fpr, oscr, tra
 
 
 def sigmoid() -> tuple[float, float, str]:
-    """AUROC of perfectly separated scores after a float32 sigmoid, and without it."""
+    """Return the AUROC of perfectly separated scores after a float32 sigmoid, and without it."""
     known, unknown = np.linspace(60, 90, 50), np.linspace(20, 50, 50)
 
     def squeezed(scores: np.ndarray) -> np.ndarray:
@@ -26,41 +26,41 @@ def sigmoid() -> tuple[float, float, str]:
 
 
 def trapezoid() -> tuple[float, float, str]:
-    """AUPR (OOD positive) by the trapezoid rule, and average precision, of scores with many ties."""
+    """Return AUPR (OOD positive) by the trapezoid rule, and average precision, of scores with many ties."""
     known, unknown = np.array([0.9, 0.9, 0.5, 0.5, 0.5, 0.1]), np.array([0.9, 0.5, 0.1])
     right = detection_metrics(known, unknown)["aupr_out"]
     return trapezoid_aupr(known, unknown, ood_positive=True), right, "AUPR-out of nine scores of three values"
 
 
 def nearest() -> tuple[float, float, str]:
-    """FPR at the recall nearest to 95 %, and at the first that reaches it."""
+    """Return FPR at the recall nearest to 95 %, and at the first recall that reaches it."""
     known, unknown = np.array([0.05, 0.2, 0.55, 0.9]), np.append(np.linspace(0.0, 0.3, 18), 0.55)
     right = detection_metrics(known, unknown)["fpr95_ood_positive"]
     return oe_fpr(known, unknown), right, "FPR at 95 % recall of 19 OOD images (18 / 19 is 94.7 %)"
 
 
 def conventions() -> tuple[float, float, str]:
-    """The two numbers that are called FPR95."""
+    """Return the two numbers that are both called FPR95."""
     chance = np.random.default_rng(0)
     found = detection_metrics(chance.normal(1.5, 2.0, 2000), chance.normal(0, 1, 2000))
     return found["fpr95_ood_positive"], found["fpr95_id_positive"], "FPR95 with OOD and with ID images as positives"
 
 
 def one_short() -> tuple[float, float, str]:
-    """ARPL's OSCR of a perfect result on ten images, and the exact one."""
+    """Return ARPL's OSCR of a perfect result on ten images, and the exact value."""
     known, right, unknown = np.linspace(0.8, 0.9, 5), np.ones(5, bool), np.linspace(0.1, 0.2, 5)
     return arpl_oscr(known, right, unknown), oscr(known, right, unknown), "OSCR of a perfect result on ten images"
 
 
 def tied() -> tuple[float, float, str]:
-    """ARPL's AUROC when every image has the same score, and the exact one."""
+    """Return ARPL's AUROC when every image has the same score, and the exact value."""
     known, unknown = np.full(20, 0.7), np.full(20, 0.7)
     wrong = arpl_metrics(known, unknown)["AUROC"] / 100
     return wrong, float(auroc(rank(known, unknown).counts())), "AUROC when all scores are equal"
 
 
 def centre() -> tuple[float, float, str]:
-    """Largest distance from the clean image, in eps, of ten signed steps projected around the noised or clean image."""
+    """Return the largest distance (in eps) from the clean image of PGD projected around the noised or clean image."""
     clean, eps, step = np.full(1000, 0.5), 0.1, 0.03
     start = clean + np.random.default_rng(0).uniform(-eps, eps, clean.shape)
     ends = []
@@ -90,11 +90,11 @@ class Defect(Record):
     ----------
     id : str
     where, what, effect : str
-        Whose code; what it does; what that does to numbers.
+        Whose code; what it does; how that changes numbers.
     source : str
         Where it was read.
     check : str
-        A key of `CHECKS`; empty when it cannot be shown here.
+        A key of `CHECKS`; empty if there is no example.
     """
 
     id: str
@@ -111,7 +111,7 @@ class Defect(Record):
         return self
 
     def shown(self) -> tuple[float, float, str] | None:
-        """The number as the defective way gives it, the right one, and what it is; None without a check."""
+        """Return the defective number, the correct one, and what they are; None without a check."""
         return CHECKS[self.check]() if self.check else None
 
 
@@ -121,7 +121,7 @@ def load_defects(path: Path) -> tuple[Defect, ...]:
     Raises
     ------
     ReproodError
-        One sentence that names the file and the key, or the id that is used twice.
+        If the file is invalid; the message names the file and the key, or the id that is used twice.
     """
     try:
         found = TypeAdapter(tuple[Defect, ...]).validate_python(read_yaml(path) or ())

@@ -1,4 +1,4 @@
-"""What the papers publish, as data: bibliography, numbers with their source, claims made checkable."""
+"""Records of the papers: bibliography, published numbers with their sources, and testable claims."""
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -35,21 +35,22 @@ SOURCE_WORDS = {
 
 
 def unit(metric: str) -> float:
-    """What one point (one percent) is in a metric's own unit: detection metrics are stored in [0, 1], errors in
-    percent; a study's numbers are shown as they are.
+    """Return one point (one percent) in a metric's own unit.
+
+    Detection metrics are stored in [0, 1], errors in percent; numbers of studies have no unit.
     """
     return 0.01 if metric in (*METRICS, *SEGMENTATION, *OPEN_SET) else 1.0
 
 
 class Arm(Record):
-    """What a name in the paper's file stands for.
+    """A method as the paper's file names it.
 
     Attributes
     ----------
     means : str
         The paper's name for it.
     also : tuple of str
-        Names of the same thing in suites that need another one, for instance trained by this paper's recipe.
+        Other names of the method in suites, for instance trained with this paper's recipe.
     """
 
     means: Line
@@ -57,14 +58,14 @@ class Arm(Record):
 
 
 class Setting(Record):
-    """A setting for which a paper states something.
+    """A setting for which a paper makes a claim.
 
     Attributes
     ----------
     dataset : str
-        What is trained on.
+        Training data set.
     backbone : mapping
-        The network's name and the options that must agree.
+        The network's name and the options that must be equal.
     ood : tuple of str
         Data sets that must be among the OOD sets.
     """
@@ -73,16 +74,16 @@ class Setting(Record):
     backbone: dict[str, str | int | float] = {}
     ood: tuple[str, ...] = ()
 
-    def lacks(self, benchmark: Benchmark, backbone: Mapping[str, object]) -> str:
-        """What keeps a benchmark from being this setting, in words; empty when nothing does."""
+    def differs(self, benchmark: Benchmark, backbone: Mapping[str, object]) -> str:
+        """Return how a benchmark differs from this setting; empty if it does not."""
         if benchmark.train.dataset != self.dataset:
             return f"trained on {benchmark.train.dataset}, published for {self.dataset}"
         wrong = {key: value for key, value in self.backbone.items() if backbone.get(key) != value}
         if wrong:
             wanted = " ".join(f"{value}" if key == "name" else f"{key} {value}" for key, value in self.backbone.items())
             return f"published for the network {wanted}"
-        lacking = sorted(set(self.ood) - {outlier.dataset for outlier in benchmark.ood.values()})
-        return f"published with the OOD sets {', '.join(lacking)} too" if lacking else ""
+        missing = sorted(set(self.ood) - {outlier.dataset for outlier in benchmark.ood.values()})
+        return f"published with the OOD sets {', '.join(missing)} as well" if missing else ""
 
 
 class Published(Record):
@@ -93,14 +94,14 @@ class Published(Record):
     id : str
         Unique in the paper's file.
     where, setting, method, metric, unit : str
-        Table or figure; data, network; row; what is measured, in what unit.
+        Table or figure; data and network; row; metric and its unit.
     value : float
     source : {"paper", "repository", "issue", "recalled"}
-        Where it was read; "recalled" numbers are shown as unverified citations.
+        Where the number was read; "recalled" numbers are shown as unverified citations.
     measured_by : str
-        Name of the arm that corresponds; empty when there is none.
+        Name of the corresponding arm; empty if there is none.
     score, split : str
-        The score and the split (or mean over OOD sets) that correspond, for detection metrics.
+        The corresponding score and split (or mean over OOD sets), for detection metrics.
     """
 
     id: str
@@ -126,7 +127,7 @@ class Side(Record):
         "-" for classification metrics. A trailing "*" takes the best of the scores with this beginning, in hindsight
         (for judging a choice, never for making one).
     split : str
-        Where it is measured, when that differs between the sides; "" = the claim's split.
+        Split on which this side is measured; empty for the claim's split.
     """
 
     method: str
@@ -141,7 +142,7 @@ class Side(Record):
 
 
 class Claim(Record):
-    """A published statement made checkable.
+    """A published statement in testable form.
 
     Attributes
     ----------
@@ -158,25 +159,25 @@ class Claim(Record):
     study : str
         Name of the study's module, for a claim on a study's numbers; its sides' methods are the study's arms.
     label_noise : (float, float) or None
-        Range of the strength of label noise of the benchmarks it is about; None: benchmarks with clean labels.
+        Range of label-noise strengths of the benchmarks it applies to; None: benchmarks with clean labels.
     sides : tuple of Side
     better : {"higher", "lower"}
-        Which values of the metric the claim calls better.
+        Which values of the metric are better.
     over : {"", "members", "sets"}
-        What a pattern of signs runs over: the members of a family (classes, splits), or the OOD sets of `split`.
+        What a pattern of signs covers: the members of a family (classes, splits), or the OOD sets of `split`.
     signs : mapping
-        Member or OOD set -> "better" or "worse", for the kind signs; "*" stands for all that are not named.
+        "better" or "worse" for each member or OOD set, for the kind signs; "*" means all that are not named.
     margin : float
         In the metric's unit.
     min_seeds, min_epochs : int
-        Below these a result is inconclusive: too few seeds; a schedule on which the effect is not expected.
+        A result with fewer seeds or a shorter schedule is inconclusive.
     where : tuple of Setting
-        Settings for which the paper states it. Elsewhere a verdict is one at reduced scale, and a published value is
-        not compared. Empty: stated for any setting.
+        Settings for which the paper makes the claim. In others a verdict is at reduced scale, and published values are
+        not compared. Empty: any setting.
     published : tuple of str
         Ids of the published numbers of the sides, in their order.
     exploratory : bool
-        None of the paper's main claims (at most six): judged without Holm's correction, and marked so.
+        Not one of the paper's main claims (at most six): judged without Holm's correction, and marked as such.
     note : str
     """
 
@@ -208,7 +209,7 @@ class Claim(Record):
         if self.kind in ("equivalent", "non_inferior", "equals") and self.margin == 0:
             raise ValueError(f"a claim of the kind {self.kind} needs a margin above 0")
         if (self.kind == "signs") != bool(self.over and self.signs):
-            raise ValueError("a claim of the kind signs, and no other, says 'over' what it runs and which 'signs'")
+            raise ValueError("claims of the kind signs, and only those, need 'over' and 'signs'")
         if self.kind == "equals" and len(self.published) != 1:
             raise ValueError("a claim of the kind equals names the one published number it compares with")
         if self.kind == "equals" and not self.where:
@@ -218,7 +219,7 @@ class Claim(Record):
     @model_validator(mode="after")
     def _metric(self) -> "Claim":
         if self.over == "sets" and (self.study or self.metric not in METRICS):
-            raise ValueError("a pattern of signs over OOD sets is of a detection metric")
+            raise ValueError("a pattern of signs over OOD sets needs a detection metric")
         if self.study:
             if any(side.score != "-" or side.split for side in self.sides):
                 raise ValueError("the sides of a claim on a study are its arms, without score and split")
@@ -237,7 +238,7 @@ class Claim(Record):
         return self
 
     def split_of(self, side: Side) -> str:
-        """Where a side is measured."""
+        """Return the split on which a side is measured."""
         return side.split or self.split
 
 
@@ -261,7 +262,7 @@ class Paper(Record):
 
     @property
     def short(self) -> str:
-        """What the paper's method is called: `name`, or the title up to a colon."""
+        """Name of the paper's method: `name`, or the title up to a colon."""
         return self.name or self.title.split(":")[0]
 
     @model_validator(mode="after")
@@ -299,11 +300,11 @@ class Paper(Record):
         return self
 
     def method_of(self, arm: str, ran: Collection[str]) -> str | None:
-        """The method that stands for an arm among those that ran; None when there is none."""
+        """Return the method of an arm among those that ran; None if there is none."""
         return next((name for name in (arm, *self.arms[arm].also) if name in ran), None)
 
     def number(self, name: str) -> Published:
-        """A published number by its id."""
+        """Return the published number with an id."""
         return next(p for p in self.published if p.id == name)
 
 
@@ -313,7 +314,7 @@ def load_papers(paths: Iterable[Path]) -> list[Paper]:
     Raises
     ------
     ReproodError
-        One sentence that names the file and the key.
+        If a file is invalid; the message names the file and the key.
     """
     papers = []
     for path in paths:

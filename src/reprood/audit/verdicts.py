@@ -13,12 +13,13 @@ from typing import Any
 
 import pandas as pd
 
+from reprood.audit.comparisons import absent, find, pieces
 from reprood.audit.decide import LEVEL, holm
 from reprood.audit.evidence import BenchmarkEvidence, Evidence, Part, parts_of
-from reprood.audit.findings import absent, find, pieces
+from reprood.audit.explanations import explain, pattern
+from reprood.audit.families import FamilyEvidence
 from reprood.audit.papers import SOURCE_WORDS, Claim, Paper, unit
-from reprood.audit.reasons import explain, pattern
-from reprood.audit.replicated import FamilyEvidence, StudyEvidence
+from reprood.audit.studies import StudyEvidence
 from reprood.config.suite import Suite
 from reprood.core.files import atomic_path
 
@@ -32,13 +33,13 @@ COLUMNS = (
 
 
 def corrected(rows: list[dict[str, Any]]) -> None:
-    """Adjust the p values of a paper's main claims for their number; what does not stand it becomes inconclusive.
+    """Correct the p values of a paper's main claims; verdicts that are no longer significant become inconclusive.
 
-    A verdict on an exploratory claim stays, and its reason says that it was not corrected.
+    Verdicts on exploratory claims are kept; their reason says that they were not corrected.
     """
     for row in rows:
         if row["exploratory"] and row["verdict"] not in (INCONCLUSIVE, NOT_JUDGED):
-            row["reason"] += "; exploratory: not corrected for the number of comparisons"
+            row["reason"] += "; exploratory: not corrected for multiple testing"
     tested = [row for row in rows if "p" in row and not row["exploratory"]]
     # one comparison alone needs no correction
     chances = [row["p_strict"] for row in tested] if len(tested) > 1 else [row["p"] for row in tested]
@@ -47,15 +48,15 @@ def corrected(rows: list[dict[str, Any]]) -> None:
         if row["verdict"] not in (INCONCLUSIVE, NOT_JUDGED) and adjusted > 1 - LEVEL:
             row["verdict"] = INCONCLUSIVE
             row["reason"] += (
-                f"; but it does not stand Holm's correction for {len(tested)} comparisons of the paper's main claims: "
-                f"p = {row['p']:.2g} becomes {adjusted:.2g}, and {1 - LEVEL:.2g} is the limit"
+                f"; but it is not significant after correction for {len(tested)} comparisons "
+                f"(Holm: p = {row['p']:.2g} becomes {adjusted:.2g}, limit {1 - LEVEL:.2g})"
             )
 
 
 def published_effect(claim: Claim, paper: Paper) -> tuple[float, str]:
-    """The published difference of the claim's first two numbers (or the number itself), and where it was read.
+    """Return the published difference of the claim's first two numbers (or the number itself), and its source.
 
-    In the unit of the metric, like the measured effect.
+    The difference is in the unit of the metric, like the measured effect.
     """
     if not claim.published:
         return math.nan, ""
@@ -67,7 +68,7 @@ def published_effect(claim: Claim, paper: Paper) -> tuple[float, str]:
 
 
 def _begin(claim: Claim, paper: Paper, benchmark: str, labels: Sequence[str], scale: str) -> dict[str, Any]:
-    """What is known of a verdict before anything is measured."""
+    """Return the columns of a verdict that are known before anything is measured."""
     effect, source = published_effect(claim, paper)
     return {
         "paper": paper.id, "claim": claim.id, "statement": claim.statement,
@@ -79,7 +80,7 @@ def _begin(claim: Claim, paper: Paper, benchmark: str, labels: Sequence[str], sc
 
 
 def verdict(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part], scale: str) -> dict[str, Any]:
-    """One row of the verdicts."""
+    """Judge a claim on one benchmark, family or study; return a row of the verdicts."""
     elsewhere = evidence.elsewhere(claim, parts) if scale == PAPER else ""
     row = _begin(claim, paper, evidence.name, [part.label for part in parts], REDUCED if elsewhere else scale)
     methods = list(dict.fromkeys(part.method for part in parts))
@@ -89,7 +90,7 @@ def verdict(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
     if obstacle:
         return row | {"verdict": INCONCLUSIVE, "reason": obstacle}
     if claim.kind == "equals" and row["scale"] == REDUCED:
-        reason = elsewhere or "a published value is compared at the paper's scale only"
+        reason = elsewhere or "published values are compared only at the paper's scale"
         return row | {"verdict": NOT_JUDGED, "reason": reason}
     finding = find(claim, paper, evidence, parts)
     row |= {
@@ -106,12 +107,12 @@ def verdict(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
         "p_strict": finding.p_strict,
     }
     if row["n_seeds"] < claim.min_seeds:
-        reason = f"too few seeds: {row['n_seeds']}, and {claim.min_seeds} are needed"
+        reason = f"too few seeds: {row['n_seeds']} here, the test needs {claim.min_seeds}"
         return row | {"verdict": INCONCLUSIVE, "reason": reason}
     schedules = [epochs for epochs in map(evidence.epochs, methods) if epochs is not None]
     short = min(schedules, default=claim.min_epochs)
     if short < claim.min_epochs and finding.holds is not True:
-        reason = f"not testable on this schedule: {short} epochs, and the effect is expected from {claim.min_epochs} on"
+        reason = f"trained too briefly to test: {short} epochs here, at least {claim.min_epochs} are needed"
         return row | {"verdict": INCONCLUSIVE, "reason": reason}
     if claim.kind == "signs":
         row["split"] = finding.where if claim.over == "sets" else row["split"]
@@ -126,7 +127,7 @@ def verdict(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
 
 
 def name_of(holds: bool | None, scale: str) -> str:
-    """The verdict's name; "reproduced" is for the paper's scale alone."""
+    """Return the name of a verdict; "reproduced" is only used at the paper's scale."""
     if holds is None:
         return INCONCLUSIVE
     if scale == PAPER:
@@ -135,7 +136,7 @@ def name_of(holds: bool | None, scale: str) -> str:
 
 
 def gather(suite: Suite, runs: Path, studies: Path) -> list[Evidence]:
-    """Everything of a suite on which claims can be judged: benchmarks, families, studies."""
+    """Collect everything in a suite that claims can be judged on: benchmarks, families and studies."""
     found: dict[str, BenchmarkEvidence] = {}
     for name in dict.fromkeys(benchmark for benchmark, _, _ in suite.jobs()):
         seeds: dict[str, list[int]] = {}
@@ -167,13 +168,14 @@ def audit(
     suite : Suite
         What ran, at which scale.
     papers : sequence of Paper
+        The papers with their claims.
     runs, studies : Path
         Folders of the runs and of the studies.
     out : Path
         The CSV file. Effects, intervals, margins and published effects are in the unit of the metric: percent for
         errors, [0, 1] for detection metrics.
     progress : callable
-        Told one line a verdict.
+        Called with one line per verdict.
 
     Returns
     -------
@@ -208,7 +210,7 @@ def _not_run(claim: Claim, paper: Paper, suite: Suite) -> dict[str, Any]:
     if claim.study:
         what = f"the study {claim.study}"
     else:
-        lacking = sorted({side.method for side in claim.sides if paper.method_of(side.method, ran) is None})
-        what = ", ".join(lacking) or f"these methods on a benchmark that measures {claim.metric} on {claim.split}"
+        missing = sorted({side.method for side in claim.sides if paper.method_of(side.method, ran) is None})
+        what = ", ".join(missing) or f"these methods on a benchmark that measures {claim.metric} on {claim.split}"
     row = _begin(claim, paper, "", [side.label for side in claim.sides], suite.scale)
-    return row | {"verdict": INCONCLUSIVE, "reason": f"not run in this suite: {what}"}
+    return row | {"verdict": INCONCLUSIVE, "reason": f"not tested: this suite does not run {what}"}

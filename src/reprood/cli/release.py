@@ -1,6 +1,7 @@
 """Commands for published releases: `reprood release build|verify|compare|rerun`."""
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,7 +56,7 @@ def build(
         root,
         out or root / "published" / release,
         release=release,
-        date=date or str(cited["date-released"]),
+        date=date or str(cited.get("date-released") or datetime.now(UTC).date()),
         revision=revision or code_revision(root),
         source=suite_path(plan.settings.suite, root),
         key=sign,

@@ -44,7 +44,7 @@ def report_draw(
     Example: snakemake -n -p | grep 'reprood report draw'
     """
     pin_threads(1)
-    from reprood.report.contents import figures_of, tables_of
+    from reprood.report.contents import figure_types, figures_of, tables_of
     from reprood.report.draw import draw_benchmark
 
     results = _results(suite, benchmark, runs, examples / f"{benchmark}.npz")
@@ -53,7 +53,7 @@ def report_draw(
         *of_runs(runs, results.suite.folders, jobs, "predictions.parquet", *EVALUATED_FILES, "history.csv"),
         examples / f"{benchmark}.npz",
     ]
-    if "maps" in figures_of(record):
+    if any(one.images == "test" for one in figure_types(record)):
         reads += [results.data_path(data, split) / name for split in ("test", *record.ood) for name in SPLIT_FILES]
     writes = [out / "figures" / benchmark / f"{kind}.{form}" for kind in figures_of(record) for form in ("svg", "png")]
     writes += [

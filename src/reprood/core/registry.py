@@ -75,3 +75,9 @@ def load(folder: str, name: str, attribute: str) -> Any:
     if name not in known:
         raise ReproodError(f"There is no '{name}' in reprood.{folder.replace('/', '.')}; known: {', '.join(known)}.")
     return getattr(importlib.import_module(module_name(folder, name)), attribute)
+
+
+def load_function(path: str) -> Any:
+    """Import and return the object named by "package.module:name", such as the function that draws a figure."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -20,7 +20,7 @@ from reprood.nets.registry import backbones as list_backbones
 from reprood.pipeline.definitions import experiment_folders, run_settings
 from reprood.pipeline.fingerprint import PACKAGE
 from reprood.pipeline.outputs import EVALUATED_FILES, PREDICTED_FILES, SPLIT_FILES
-from reprood.report.contents import OF_DATA, figures_of, page_names, tables_of
+from reprood.report.contents import figure_types, figures_of, modules_of, page_names, table_types, tables_of
 from reprood.report.studies.registry import drawings as list_drawings
 from reprood.studies.registry import studies as list_studies
 
@@ -289,6 +289,16 @@ class Layout:
         """Return the kinds of tables of a benchmark."""
         return tables_of(self.benchmark(benchmark))
 
+    def figure_modules(self, *benchmarks: str) -> list[str]:
+        """Return the modules that draw the figures of some benchmarks (without names: of all), for a fingerprint."""
+        records = map(self.benchmark, benchmarks or self.benchmarks)
+        return modules_of([one.draw for record in records for one in figure_types(record)])
+
+    def table_modules(self, *benchmarks: str) -> list[str]:
+        """Return the modules that make the tables of some benchmarks (without names: of all), for a fingerprint."""
+        records = map(self.benchmark, benchmarks or self.benchmarks)
+        return modules_of([one.make for record in records for one in table_types(record)])
+
     def study_seeds(self, name: str) -> tuple[int, ...]:
         """Return a study's seeds."""
         return self.suite.study_seeds(name)
@@ -347,10 +357,10 @@ class Layout:
     def drawing_inputs(self, benchmark: str) -> list[str]:
         """Return the files that the figures and tables of a benchmark are drawn from."""
         files = self.runs("predictions.parquet", *EVALUATED_FILES, "history.csv", benchmark=benchmark)
-        kinds = self.figures(benchmark)
-        if any(kind in OF_DATA for kind in kinds):
+        shown = {one.images for one in figure_types(self.benchmark(benchmark))}
+        if "test" in shown:
             files += self.split_files(benchmark, ["test", *self.benchmark(benchmark).ood])
-        return files + ([self.example_file(benchmark)] if "examples" in kinds else [])
+        return files + ([self.example_file(benchmark)] if "augmented" in shown else [])
 
     def pages(self) -> list[str]:
         """Return the report's pages, relative to its folder."""

@@ -178,6 +178,15 @@ class Plan(Layout):
         """Return the fingerprint of a study."""
         return code_hash(*self.study_entries(name))
 
+    def drawing_entries_of(self, benchmark: str) -> tuple[str, ...]:
+        """Return the entries of the fingerprint of a benchmark's figures and tables."""
+        modules = *self.figure_modules(benchmark), *self.table_modules(benchmark), *self.detector_modules(benchmark)
+        return "reprood.report.draw", *modules
+
+    def drawing_code_of(self, benchmark: str) -> str:
+        """Return the fingerprint of a benchmark's figures and tables."""
+        return code_hash(*self.drawing_entries_of(benchmark))
+
     def drawing_entries(self, name: str) -> tuple[str, ...]:
         """Return the entries of the fingerprint of a study's figure."""
         return "reprood.report.study_figures", f"reprood.report.studies.{self.suite.studies[name].use}"

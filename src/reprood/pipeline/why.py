@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from reprood.core.errors import ReproodError
+from reprood.images.registry import STYLE_NAMES, style_module
 from reprood.pipeline.fingerprint import closure, import_chain, module_of
 from reprood.pipeline.plan import Plan
 
 RULES = Path("workflow/rules")
 LATER = ("data", "train", "predict", "evaluate", "audit", "report", "publish")  # the stages in order
-LABELLED = ("draw", "pages")  # rules whose output shows the labels of detectors
 SHOWN = 4  # names in a line
 
 # A rule's head (or the name of a rule in a loop), and the entries of its fingerprint.
@@ -71,23 +71,23 @@ def fixed_jobs(folder: Path) -> list[Job]:
 
 def jobs(plan: Plan) -> list[Job]:
     """Return all kinds of jobs of a suite with the entries of their fingerprints, in the order of the stages."""
-    labels = plan.detector_modules()
-    found = [
-        replace(job, entries=(*job.entries, *labels)) if job.rule in LABELLED else job
-        for job in fixed_jobs(plan.root / RULES)
-    ]
+    tables = tuple(plan.table_modules())  # modules that the rules name in addition
+    styles = tuple(map(style_module, STYLE_NAMES))
+    further = {"pages": (*tables, *plan.detector_modules()), "publish": tables, "notebook": styles}
+    found = [replace(job, entries=(*job.entries, *further.get(job.rule, ()))) for job in fixed_jobs(plan.root / RULES)]
     for benchmark in plan.benchmarks:
         for split in plan.benchmark(benchmark).splits():
             found.append(Job("data", "split", f"{benchmark}/{split}", plan.split_entries(benchmark, split)))
         if plan.made_splits(benchmark):
             found.append(Job("data", "corrupted", benchmark, plan.corrupted_entries(benchmark)))
         found.append(Job("evaluate", "evaluate", benchmark, plan.evaluate_entries(benchmark)))
+        found.append(Job("report", "draw", benchmark, plan.drawing_entries_of(benchmark)))
     for benchmark, method in plan.pairs:
         name = f"{benchmark}/{method}"
         found.append(Job("train", "train", name, plan.entries_of(benchmark, method, "reprood.train.run")))
         found.append(Job("predict", "predict", name, plan.entries_of(benchmark, method, "reprood.predict.run")))
-    shown = [name for name in plan.benchmarks if "examples" in plan.figures(name)]
-    found += [Job("predict", "examples", benchmark, plan.example_entries(benchmark)) for benchmark in shown]
+    augmented = [name for name in plan.benchmarks if "examples" in plan.figures(name)]
+    found += [Job("predict", "examples", benchmark, plan.example_entries(benchmark)) for benchmark in augmented]
     for study in plan.suite.studies:
         found.append(Job("predict", "study", study, plan.study_entries(study)))
         found.append(Job("report", "study_figure", study, plan.drawing_entries(study)))

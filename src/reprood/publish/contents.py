@@ -14,7 +14,7 @@ from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file
 from reprood.core.messages import explain_validation
 from reprood.pipeline.fingerprint import PACKAGE, code_hash
-from reprood.report.contents import TABLE_FORMS, figures_of, tables_of
+from reprood.report.contents import TABLE_FORMS, TABLES, figures_of, modules_of, tables_of
 
 METADATA = "ro-crate-metadata.json"
 SUMS = "SHA256SUMS"
@@ -159,12 +159,13 @@ def benchmarks_of(suite: Suite) -> list[str]:
 def fingerprints() -> dict[str, str]:
     """Return fingerprints of the code that reads the suite and computes the parts of a release."""
     templates = sorted((PACKAGE / "report" / "templates").iterdir())
+    makers = modules_of(one.make for one in TABLES)
     return {
         "suite": code_hash("reprood.config.suite"),
         "metrics": code_hash("reprood.evaluate.table", "reprood.evaluate.collect"),
         "verdicts": code_hash("reprood.audit.verdicts"),
-        "tables": code_hash("reprood.report.tables"),
-        "pages": code_hash("reprood.report.pages"),
+        "tables": code_hash("reprood.report.tables", *makers),
+        "pages": code_hash("reprood.report.pages", *makers),
         "templates": hashlib.sha256("".join(sha256_file(path) for path in templates).encode()).hexdigest()[:16],
     }
 

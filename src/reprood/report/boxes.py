@@ -1,4 +1,4 @@
-"""Where a model sees the object: the measured boxes on test images, next to the true ones."""
+"""Boxes of class activation maps on test images, next to the true ones."""
 
 from pathlib import Path
 
@@ -17,8 +17,8 @@ COUNT = 8
 TRUE, FOUND = "#56B4E9", "#E69F00"
 
 
-def boxes(results: BenchmarkResults, data: Path) -> Figure:
-    """A row a method, a column a test image: the true box, and that of the map of the predicted class (first seed)."""
+def draw_boxes(results: BenchmarkResults, data: Path) -> Figure:
+    """Draw a row per method, a column per test image: true box and box of the class activation map (first seed)."""
     stored = load_split(results.data_path(data, "test"))
     rows = shown_rows(np.asarray(stored.labels), COUNT)
     figure = new_figure(7.2, 0.92 * len(results.methods) + 0.1)
@@ -41,6 +41,6 @@ def boxes(results: BenchmarkResults, data: Path) -> Figure:
 
 
 def _outline(axis: Axes, box: np.ndarray, colour: str, dashes: str | tuple[int, tuple[int, ...]]) -> None:
-    """Ends are exclusive; pixels are centred on whole numbers."""
+    """Draw a box; its ends are exclusive and pixels are centred on integers."""
     x0, y0, x1, y1 = (float(end) - 0.5 for end in box)
     axis.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.2, linestyle=dashes))

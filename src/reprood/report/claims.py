@@ -1,31 +1,31 @@
-"""Verdicts as the page shows them: words, numbers in points, and where an interval lies."""
+"""Verdicts as the pages show them: text, numbers in points, and the drawing of the interval."""
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from reprood.audit.decide import STRICT
+from reprood.audit.explanations import points, signed
 from reprood.audit.papers import ANY, Claim, Paper, unit
-from reprood.audit.reasons import points, signed
 from reprood.audit.verdicts import INCONCLUSIVE, NOT_JUDGED
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
-from reprood.report import words
+from reprood.report import labels
 
 ORDER = (
     "reproduced", "supported at reduced scale", "contradicted", "contradicted at reduced scale", INCONCLUSIVE,
     NOT_JUDGED,
 )  # fmt: skip
-ASKED = {
+COMPARISONS = {
     "difference": "{first} has {better} {metric} than {second}",
-    "non_inferior": "{first} has {better} {metric} than {second}, or is worse by at most {margin}",
+    "non_inferior": "{first} is at most {margin} worse in {metric} than {second}",
     "equivalent": "{first} and {second} differ in {metric} by less than {margin}",
-    "ordering": "{better} {metric} at each step: {chain}",
-    "signs": "against {second}, {first} has {pattern}",
+    "ordering": "each has {better} {metric} than the next: {chain}",
+    "signs": "compared with {second}, {first} has {pattern}",
     "equals": "{first} has the published {metric} within {margin}",
 }
 
@@ -35,12 +35,13 @@ NUMBERS = ("effect", "low", "high")
 
 
 def read_verdicts(path: Path) -> pd.DataFrame:
-    """A file of verdicts.
+    """Read a file of verdicts.
 
     Raises
     ------
     ReproodError
-        When it is missing, no table, lacks a column, holds an unknown verdict or text for a number, or a claim twice.
+        If the file is missing or not a table, a column is missing, a verdict is unknown, a number is not a number, or a
+        claim occurs twice.
     """
     try:
         table = pd.read_csv(path, dtype={"published_source": str, **dict.fromkeys((*KEY, "verdict"), str)})
@@ -49,16 +50,16 @@ def read_verdicts(path: Path) -> pd.DataFrame:
             f"{path} does not exist; give two published releases (or checkouts with results)."
         ) from error
     except (ValueError, pd.errors.ParserError) as error:
-        raise ReproodError(f"{path} is no table of verdicts ({error}); run the audit again.") from error
-    lacking = [name for name in (*KEY, "verdict", *NUMBERS) if name not in table]
-    if lacking:
-        raise ReproodError(f"{path} lacks the columns {', '.join(lacking)}; it is no file of verdicts.")
+        raise ReproodError(f"{path} is not a table of verdicts ({error}); run the audit again.") from error
+    missing = [name for name in (*KEY, "verdict", *NUMBERS) if name not in table]
+    if missing:
+        raise ReproodError(f"{path} has no columns {', '.join(missing)}; give a file verdicts.csv.")
     for name in NUMBERS:
         try:
             table[name] = table[name].astype(float)
         except (ValueError, TypeError) as error:
             raise ReproodError(
-                f"{path}: {name} holds something that is no number ({error}); run the audit again."
+                f"{path}: the column {name} must hold numbers ({error}); run the audit again."
             ) from error
     unknown = sorted(set(table["verdict"].fillna("")) - set(ORDER))
     if unknown:
@@ -70,23 +71,13 @@ def read_verdicts(path: Path) -> pd.DataFrame:
 
 
 def overall(verdicts: pd.DataFrame) -> dict[str, int]:
-    """How many verdicts of each kind, in the order in which they are shown; kinds without any are left out."""
+    """Count the verdicts of each kind, in display order; kinds that do not occur are omitted."""
     counts = Counter(verdicts["verdict"])
     return {name: counts[name] for name in ORDER if counts[name]}
 
 
-def by_paper(verdicts: pd.DataFrame, papers: Sequence[Paper]) -> tuple[list[str], list[tuple[Paper, list[int]]]]:
-    """The kinds that occur, and for each paper how many verdicts of each."""
-    kinds = list(overall(verdicts))
-    rows = []
-    for paper in papers:
-        counts = Counter(verdicts.loc[verdicts["paper"] == paper.id, "verdict"])
-        rows.append((paper, [counts[kind] for kind in kinds]))
-    return kinds, rows
-
-
 def forest(row: Mapping[Any, Any]) -> dict[str, Any] | None:
-    """Where the interval lies, in percent of the width of a symmetric axis; None when nothing was measured.
+    """Return the positions of an interval in percent of the width of a symmetric axis; None if nothing was measured.
 
     Parameters
     ----------
@@ -96,8 +87,8 @@ def forest(row: Mapping[Any, Any]) -> dict[str, Any] | None:
     Returns
     -------
     dict
-        zero, low, high, effect, published (or None): places; claimed: (start, width) of where the claim puts the
-        difference; end: what the axis ends at, in points.
+        low, width, effect, published (or None): positions; claimed: (start, width) of the claimed range; end: end of
+        the axis in points.
     """
     if math.isnan(row["effect"]):
         return None
@@ -124,69 +115,69 @@ def forest(row: Mapping[Any, Any]) -> dict[str, Any] | None:
         "effect": place(effect),
         "published": None if published is None else place(published),
         "claimed": (start, round(stop - start, 2)),
-        "end": words.number(end),
+        "end": labels.number(end),
     }
 
 
 def stated(claim: Claim, metric: str) -> str:
-    """What a pattern of signs says: 'higher AUROC on each of the OOD sets', or 'higher AUROC on a; lower on b, c'."""
-    told: list[str] = []
+    """Describe a pattern of signs: 'higher AUROC on each of the OOD sets', or 'higher AUROC on a; lower on b, c'."""
+    clauses: list[str] = []
     for sign, direction in (("better", claim.better), ("worse", "higher" if claim.better == "lower" else "lower")):
-        names = [words.part(name) for name, given in claim.signs.items() if given == sign and name != ANY]
+        names = [labels.part(name) for name, given in claim.signs.items() if given == sign and name != ANY]
         if claim.signs.get(ANY) == sign:
             every = "OOD sets" if claim.over == "sets" else "members"
             names.append(f"all other {every}" if len(claim.signs) > 1 else f"each of the {every}")
         if names:
-            told.append(f"{direction}{'' if told else f' {metric}'} on {', '.join(names)}")
-    return "; ".join(told)
+            clauses.append(f"{direction}{'' if clauses else f' {metric}'} on {', '.join(names)}")
+    return "; ".join(clauses)
 
 
 def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> dict[str, Any]:
-    """One verdict for the page."""
+    """Return one verdict as the page shows it."""
     one = unit(row["metric"])
 
     def label(side: str) -> str:
         method, _, rest = side.partition(" (")
         named = paper.arms[method].means if method in paper.arms else method
         name = suite.methods[method].label if method in suite.methods else named
-        inner = ", ".join(words.part(part) for part in rest.rstrip(")").split(", ") if part)
+        inner = ", ".join(labels.part(part) for part in rest.rstrip(")").split(", ") if part)
         return f"{name} ({inner})" if inner else name
 
     percent = "" if claim.study else " %"
-    metric = words.METRICS.get(row["metric"], row["metric"].replace("_", " ")).removesuffix(", %")
-    where = "" if row["split"] == "test" else f" ({words.split(row['split'])})"
+    metric = labels.METRICS.get(row["metric"], row["metric"].replace("_", " ")).removesuffix(", %")
+    where = "" if row["split"] == "test" else f" ({labels.split(row['split'])})"
     margin = round(row["margin"] / one, 6)
     names = [label(side.label) for side in claim.sides]
-    asked = ASKED[row["kind"]].format(
+    tested = COMPARISONS[row["kind"]].format(
         first=label(row["first"]) if len(names) < 3 else names[0],
         second=label(row["second"]) if len(names) < 3 else "",
         better=row["better"],
         metric=metric + where,
         margin=points(margin, bool(claim.study)),
-        chain=" before ".join(names),
+        chain=", ".join(names),
         pattern=stated(claim, metric),
     )
     published = row["published_effect"] / one
-    effect, interval = row["effect"] / one, words.interval(row["low"] / one, row["high"] / one, 2)
-    value = words.number if row["kind"] == "equals" else signed
+    effect, interval = row["effect"] / one, labels.interval(row["low"] / one, row["high"] / one, 2)
+    value = labels.number if row["kind"] == "equals" else signed
     measured = ""
     if interval:
-        values = (words.number(row["value_first"] / one, 2), words.number(row["value_second"] / one, 2))
+        values = (labels.number(row["value_first"] / one, 2), labels.number(row["value_second"] / one, 2))
         measured = f"{label(row['first'])} {values[0]}{percent}"
         if row["kind"] != "equals":
             measured += f", {label(row['second'])} {values[1]}{percent}: difference {value(effect, 2)}"
         measured += f", 95 % interval {interval}"
     family = row["benchmark"] in suite.families()
     replicate, many = ("member and seed", "members and seeds") if family else ("seed", "seeds")
-    images = [words.count(row["n"], "ID test image"), words.count(row["n_ood"], "OOD image")]
+    images = [labels.count(row["n"], "ID test image"), labels.count(row["n_ood"], "OOD image")]
     return {
         "id": row["claim"],
         "statement": row["statement"],
         "note": claim.note,
         "exploratory": claim.exploratory,
-        "asked": asked[0].upper() + asked[1:],
+        "tested": tested[0].upper() + tested[1:],
         "measured": measured,
-        "based": ", ".join([words.plural(int(row["n_seeds"]), replicate, many), *(text for text in images if text)]),
+        "based": ", ".join([labels.plural(int(row["n_seeds"]), replicate, many), *(text for text in images if text)]),
         "benchmark": row["benchmark"] if isinstance(row["benchmark"], str) else "",
         "page": f"index.html#{row['benchmark']}-family"
         if family

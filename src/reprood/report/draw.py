@@ -1,4 +1,4 @@
-"""All figures and tables of a benchmark, drawn in one go: its results are read once."""
+"""Draw all figures and tables of a benchmark; its results are read once."""
 
 from pathlib import Path
 
@@ -14,9 +14,11 @@ def draw_benchmark(results: BenchmarkResults, data: Path, out: Path) -> None:
     Parameters
     ----------
     results : BenchmarkResults
+        Results of the benchmark.
     data : Path
         Folder of the data, for figures that show test images.
     out : Path
+        Folder of the report.
     """
     figures, tables = out / "figures" / results.name, out / "tables" / results.name
     for kind in figures_of(results.benchmark):

@@ -1,20 +1,20 @@
-"""The leaderboard of a family: benchmarks of one kind, one class or one split of classes each."""
+"""The table of a family: benchmarks with one class or one split of classes each."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from reprood.evaluate.resample import Replicates
-from reprood.report import words
-from reprood.report.forms import Cell, Table
+from reprood.report import labels
+from reprood.report.formats import Cell, Table
 from reprood.report.groups import Grouping, grouped
 from reprood.report.results import BenchmarkResults
 
 
 def family(title: str, members: Sequence[BenchmarkResults]) -> Table:
-    """AUROC of every method's own score on each member of a family, and their mean; for the page.
+    """Make the table of AUROC of every method's own score on each member of a family, and their mean.
 
-    Methods that failed the accuracy gate of a member have no numbers. The others are grouped, paired by member and
+    Methods that failed the accuracy gate on a member have no numbers. The others are grouped, paired by member and
     seed.
     """
     first = members[0]
@@ -26,23 +26,23 @@ def family(title: str, members: Sequence[BenchmarkResults]) -> Table:
     rows = []
     for method, group in zip(ranked, grouping.letters, strict=True):
         mean = float(np.mean(values[method]))
-        cells = [Cell(first.label(method)), Cell(words.score(first.headline(method)))]
-        cells.append(Cell(words.number(mean), "", mean, group=group))
-        rows.append((*cells, *(Cell(words.number(value), "", value) for value in values[method])))
+        cells = [Cell(first.label(method)), Cell(labels.score(first.headline(method)))]
+        cells.append(Cell(labels.number(mean), "", mean, group=group))
+        rows.append((*cells, *(Cell(labels.number(value), "", value) for value in values[method])))
     for method in (method for method in first.methods if method not in passed):
         rows.append((Cell(first.label(method)), Cell("accuracy gate failed"), *(Cell("–"),) * (1 + len(members))))
     names = [one.benchmark.member.replace("_", " ") for one in members]
     caption = f"{title}: AUROC, %, of each method's own score; mean over seeds, by member."
     if grouping.pairs:
         caption += (
-            " Methods that share a letter were not told apart at the 5 % level: t test of the mean difference, paired "
-            f"by member and seed, with the test images resampled; Holm's correction over all pairs ({grouping.pairs})."
+            " Methods that share a letter do not differ significantly (5 %, t tests paired by member and seed, test "
+            f"images resampled, Holm-corrected for {grouping.pairs} pairs)."
         )
     return Table("family", caption, ("method", "score", "mean of all members", *names), tuple(rows))
 
 
 def _grouping(found: Sequence[Sequence[Replicates]]) -> Grouping:
-    """Of methods whose pairs of member and seed lie side by side; with other numbers of seeds there are no partners."""
+    """Group methods paired by member and seed; without groups if their numbers of seeds differ."""
     if len({tuple(len(one.observed[0]) for one in each) for each in found}) != 1:
         return Grouping((), ("",) * len(found), 0)
     joined = [

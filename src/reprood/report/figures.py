@@ -1,6 +1,5 @@
-"""The figures of a benchmark; one function a kind, each gives a matplotlib figure."""
+"""Figures of a benchmark: training curves, ROC curves, score distributions, AUROC, augmented images."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,18 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from reprood.core.errors import ReproodError
 from reprood.evaluate.metrics import rank
-from reprood.report import words
-from reprood.report.boxes import boxes
-from reprood.report.hardest import hardest_images
-from reprood.report.heat_maps import heat_maps
-from reprood.report.leaderboard import standings
+from reprood.report import labels
+from reprood.report.contents import FIGURES, resolve
 from reprood.report.results import BenchmarkResults
-from reprood.report.robustness import robustness
 from reprood.report.style import ID_COLOUR, OOD_COLOURS, new_figure, notice, save
 
 GRID = np.linspace(0, 1, 121)
 NINES = (0.5, 0.9, 0.99, 0.999, 0.9999)  # ticks of an axis on which a softmax probability does not pile up at 1
-CLOSED = "Every run failed the accuracy gate: there are no detection results."
+CLOSED = "Every run failed the accuracy gate, so there are no detection results."
 
 
 def _panels(figure: Figure, count: int, columns: int, sharey: bool = True) -> list[Axes]:
-    """`count` axes in rows of `columns`."""
+    """Return `count` axes in rows of `columns`."""
     rows = -(-count // columns)
     axes = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=sharey, squeeze=False)).ravel()
     for unused in axes[count:]:
@@ -37,11 +32,11 @@ def _panels(figure: Figure, count: int, columns: int, sharey: bool = True) -> li
 
 
 def curves(results: BenchmarkResults) -> Figure:
-    """Training loss and validation error over epochs; mean over seeds, band from lowest to highest."""
+    """Draw training loss and validation error over epochs; mean over seeds, band from lowest to highest."""
     figure = new_figure(7.2, 3.1)
     left, right = figure.subplots(1, 2)
     for method in results.methods:
-        # epochs are counted on over the phases of a training
+        # epochs are numbered through all phases of a training
         histories = [h.set_axis(np.arange(1, len(h) + 1)) for h in results.history(method)]
         for axes, column in ((left, "train_loss"), (right, "validation_error")):
             if any(column not in h for h in histories):
@@ -52,17 +47,17 @@ def curves(results: BenchmarkResults) -> Figure:
             axes.plot(table.index, table.mean(axis=1), **results.line(method), label=results.label(method))
             low, high = table.min(axis=1), table.max(axis=1)
             axes.fill_between(table.index, low, high, color=results.colour(method), alpha=0.12, lw=0)
-    left.set(title="training loss (each method's own)", xlabel="epoch, over all phases", yscale="log")
+    left.set(title="training loss (of each method)", xlabel="epoch (all phases)", yscale="log")
     left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     left.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     left.yaxis.set_minor_formatter(NullFormatter())
-    right.set(title="validation error, %", xlabel="epoch, over all phases")
+    right.set(title="validation error, %", xlabel="epoch (all phases)")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
 
 def _roc(id_scores: np.ndarray, ood_scores: np.ndarray) -> np.ndarray:
-    """True positive rate (ID positive) on a grid of false positive rates."""
+    """Return the true positive rate (ID positive) on a grid of false positive rates."""
     counts = rank(id_scores, ood_scores).counts()
     fpr = np.concatenate([[0], counts.of_ood / counts.of_ood[-1]])
     tpr = np.concatenate([[0], counts.of_id / counts.of_id[-1]])
@@ -70,7 +65,7 @@ def _roc(id_scores: np.ndarray, ood_scores: np.ndarray) -> np.ndarray:
 
 
 def roc(results: BenchmarkResults) -> Figure:
-    """ROC of each method's headline score, a panel an OOD set; mean over seeds."""
+    """Draw the ROC curve of each method's headline score, one panel per OOD set; mean over seeds."""
     names = list(results.benchmark.ood)
     methods = results.detecting
     if not methods:
@@ -82,23 +77,25 @@ def roc(results: BenchmarkResults) -> Figure:
         column = f"score_{score}"
         predictions = results.predictions(method)
         for axis, name in zip(axes, names, strict=True):
-            found = [_roc(p.split("test")[column].to_numpy(), p.split(name)[column].to_numpy()) for p in predictions]
-            label = f"{results.label(method)} ({words.score(score)})"
-            axis.plot(GRID, np.mean(found, axis=0), **results.line(method), label=label)
+            curves_of_seeds = [
+                _roc(p.split("test")[column].to_numpy(), p.split(name)[column].to_numpy()) for p in predictions
+            ]
+            label = f"{results.label(method)} ({labels.score(score)})"
+            axis.plot(GRID, np.mean(curves_of_seeds, axis=0), **results.line(method), label=label)
     for axis, name in zip(axes, names, strict=True):
         axis.plot([0, 1], [0, 1], color="#bbbbbb", lw=0.6, ls=":")
-        axis.set(title=f"{words.split(name)} ({results.benchmark.ood[name].shift})", xlim=(0, 1), ylim=(0, 1.01))
+        axis.set(title=f"{labels.split(name)} ({results.benchmark.ood[name].shift})", xlim=(0, 1), ylim=(0, 1.01))
         axis.set_aspect("equal", adjustable="box")
     for axis in axes[-3:]:
-        axis.set_xlabel("OOD images accepted")
+        axis.set_xlabel("fraction of OOD images accepted")
     for axis in axes[::3]:
-        axis.set_ylabel("ID images accepted")
+        axis.set_ylabel("fraction of ID images accepted")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
 def histograms(results: BenchmarkResults) -> Figure:
-    """Each method's headline score on ID test images and on the kinds of OOD sets; first seed."""
+    """Draw histograms of each method's headline score on ID test images and on kinds of OOD sets; first seed."""
     methods = results.detecting
     if not methods:
         return notice(CLOSED)
@@ -127,7 +124,7 @@ def histograms(results: BenchmarkResults) -> Figure:
                 axis.hist(values, bins, weights=weights, color=colour, label=kind, histtype="stepfilled", alpha=0.35)
             else:
                 axis.hist(values, bins, weights=weights, color=colour, label=kind, histtype="step")
-        axis.set_title(f"{results.label(method)} ({words.score(score)})", fontsize=7)
+        axis.set_title(f"{results.label(method)} ({labels.score(score)})", fontsize=7)
         axis.set_yticks([])
         axis.tick_params(labelsize=6)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
@@ -135,7 +132,7 @@ def histograms(results: BenchmarkResults) -> Figure:
 
 
 def auroc(results: BenchmarkResults) -> Figure:
-    """AUROC of every score of every method, mean over natural OOD sets; a dot a seed, a bar at their mean."""
+    """Draw the AUROC of every score of every method, mean over natural OOD sets; dots are seeds, bars their means."""
     split = results.natural
     methods = results.detecting
     if not methods:
@@ -153,9 +150,9 @@ def auroc(results: BenchmarkResults) -> Figure:
             y = place + (j - (len(methods) - 1) / 2) * 0.8 / len(methods)
             axis.plot(values, [y] * len(values), ".", ms=4, mew=0, color=results.colour(method), alpha=0.6)
             axis.plot([values.mean()], [y], "|", ms=5, mew=1.6, color=results.colour(method))
-    axis.set_yticks(range(len(scores)), [words.score(s) for s in scores])
+    axis.set_yticks(range(len(scores)), [labels.score(s) for s in scores])
     axis.invert_yaxis()
-    axis.set(xlabel=f"AUROC, %, {words.split(split)}", ylim=(len(scores) - 0.5, -0.5))
+    axis.set(xlabel=f"AUROC, %, {labels.split(split)}", ylim=(len(scores) - 0.5, -0.5))
     axis.axvline(50, color="#bbbbbb", lw=0.6, ls=":")
     axis.grid(axis="y", visible=False)
     look: Any = {"marker": "|", "ls": "", "ms": 7, "mew": 1.8}
@@ -165,7 +162,7 @@ def auroc(results: BenchmarkResults) -> Figure:
 
 
 def examples(results: BenchmarkResults) -> Figure:
-    """What the methods do to the same training images."""
+    """Draw the same training images as each method augments them."""
     path = results.examples
     if path is None or not path.is_file():
         raise ReproodError(f"{path or 'The file of examples'} does not exist; run the rule `examples` first.")
@@ -189,33 +186,33 @@ def examples(results: BenchmarkResults) -> Figure:
     return figure
 
 
-KINDS: dict[str, Callable[[BenchmarkResults], Figure]] = {
-    "leaderboard": standings,
-    **{function.__name__: function for function in (examples, curves, auroc, roc, histograms, robustness)},
-}
-WITH_DATA: dict[str, Callable[[BenchmarkResults, Path], Figure]] = {
-    "maps": heat_maps,
-    "hardest": hardest_images,
-    "boxes": boxes,
-}
-DETECTION = ("auroc", "roc", "histograms", "hardest")
-
-
 def make_figure(kind: str, results: BenchmarkResults, svg: Path, png: Path, data: Path = Path("data")) -> None:
-    """Draw one figure of a benchmark and write it as SVG and PNG (the same results give the same bytes).
+    """Draw one figure of a benchmark and write it as SVG and PNG; the same results give the same bytes.
 
-    A detection figure of a benchmark without OOD sets says so.
+    The detection figures of a benchmark without OOD sets say that there are none.
+
+    Parameters
+    ----------
+    kind : str
+        Name of a type in `reprood.report.contents.FIGURES`.
+    results : BenchmarkResults
+        Results of the benchmark.
+    svg, png : Path
+        The files to write.
+    data : Path
+        Folder of the data, for figures that show test images.
 
     Raises
     ------
     ReproodError
-        For an unknown kind; the known ones are listed.
+        If there is no such type; the message lists the known ones.
     """
-    if kind not in KINDS and kind not in WITH_DATA:
-        raise ReproodError(f"There is no figure '{kind}'; known: {', '.join([*KINDS, *WITH_DATA])}.")
-    if kind in DETECTION and not results.detects:
+    types = {one.name: one for one in FIGURES}
+    if kind not in types:
+        raise ReproodError(f"There is no figure '{kind}'; known: {', '.join(types)}.")
+    chosen = types[kind]
+    if chosen.needs_ood_sets and not results.detects:
         save(notice("This benchmark has no OOD sets."), svg, png)
-    elif kind in WITH_DATA:
-        save(WITH_DATA[kind](results, data), svg, png)
-    else:
-        save(KINDS[kind](results), svg, png)
+        return
+    draw = resolve(chosen.draw)
+    save(draw(results, data) if chosen.images == "test" else draw(results), svg, png)

@@ -1,4 +1,4 @@
-"""Which rows of a leaderboard cannot be told apart: paired tests, Holm's correction, a compact letter display."""
+"""Groups of leaderboard rows that do not differ significantly: paired tests, Holm's correction, letter display."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ from reprood.audit.decide import LEVEL, holm
 from reprood.evaluate.bootstrap import contrast
 from reprood.evaluate.resample import Replicates
 
-LEAST_SEEDS = 3  # a method with fewer is not grouped: too little is known of how its trainings differ
+LEAST_SEEDS = 3  # methods with fewer are not grouped: too few to estimate the variance between seeds
 
 Booleans = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """Rows that cannot be told apart.
+    """Groups of rows that do not differ significantly.
 
     Attributes
     ----------
     groups : tuple of tuples of int
-        Rows of each group, ascending. Two rows are in a common group exactly when they were not told apart.
+        Rows of each group, ascending. Two rows share a group exactly when they do not differ significantly.
     letters : tuple of str
-        One text a row: a letter for each of its groups; empty for a row that was not compared.
+        One text per row: a letter for each of its groups; empty for a row that was not compared.
     pairs : int
-        Comparisons for which was corrected.
+        Number of comparisons that the correction covers.
     """
 
     groups: tuple[tuple[int, ...], ...]
@@ -36,15 +36,15 @@ class Grouping:
     pairs: int
 
 
-def told_apart(found: Sequence[Replicates], trainings: Sequence[Hashable] | None = None) -> Booleans:
-    """Which of several rows differ, over all pairs corrected by Holm's method at 5 %.
+def differing(found: Sequence[Replicates], trainings: Sequence[Hashable] | None = None) -> Booleans:
+    """Test which rows differ significantly, with all pairs corrected by Holm's method at 5 %.
 
     Parameters
     ----------
     found : sequence of Replicates
-        One a row, of a single method each, all on the same resampled test samples (from equal generators).
+        One per row and method, all on the same resampled test samples (from equal generators).
     trainings : sequence, optional
-        Rows with equal names are of the same trained models; see `evaluate.bootstrap.contrast`.
+        Rows with equal names have the same trained models; see `evaluate.bootstrap.contrast`.
 
     Returns
     -------
@@ -69,11 +69,11 @@ def told_apart(found: Sequence[Replicates], trainings: Sequence[Hashable] | None
     return different
 
 
-def alike(different: Booleans) -> list[tuple[int, ...]]:
-    """Groups of rows such that two rows are in a common group exactly when they do not differ.
+def groups_of(different: Booleans) -> list[tuple[int, ...]]:
+    """Group rows so that two rows share a group exactly when they do not differ.
 
-    Each group is one that no further row fits in, grown from the first pair that no group holds yet, in order of rows;
-    groups that the others make superfluous are left out. Differing need not be transitive: a row may be in several.
+    Each group is maximal, grown from the first pair that no group contains yet, in order of rows; redundant groups are
+    dropped. Differing is not transitive, so a row may be in several groups.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def alike(different: Booleans) -> list[tuple[int, ...]]:
     pending = [(i, j) for i in range(n) for j in range(i, n) if not different[i, j]]
     found: list[tuple[int, ...]] = []
     while pending:
-        # a row by itself comes last: it has a group of its own only when it differs from all others
+        # single rows come last: a row is a group of its own only if it differs from all others
         pair = next((pair for pair in pending if pair[0] < pair[1]), pending[0])
         group = set(pair)
         for row in range(n):
@@ -101,24 +101,24 @@ def alike(different: Booleans) -> list[tuple[int, ...]]:
 
 
 def names_of(count: int) -> list[str]:
-    """Letters for some groups; numbers when letters do not suffice."""
+    """Return letters for `count` groups; numbers if there are not enough letters."""
     return list(ascii_lowercase[:count]) if count <= len(ascii_lowercase) else [str(n + 1) for n in range(count)]
 
 
 def letters_of(groups: Sequence[Sequence[int]], n: int) -> list[str]:
-    """The letters of each of `n` rows, the first group's first; numbers have blanks between them."""
+    """Return the letters of each of `n` rows in the order of groups; numbers are separated by spaces."""
     names = names_of(len(groups))
     between = "" if len(groups) <= len(ascii_lowercase) else " "
     return [between.join(name for name, group in zip(names, groups, strict=True) if row in group) for row in range(n)]
 
 
 def grouped(found: Sequence[Replicates], trainings: Sequence[Hashable] | None = None) -> Grouping:
-    """Compare all rows that have at least three seeds; see `told_apart` and `alike`."""
+    """Compare all rows that have at least three seeds; see `differing` and `groups_of`."""
     chosen = [row for row, one in enumerate(found) if len(one.observed[0]) >= LEAST_SEEDS]
     if len(chosen) < 2:
         return Grouping((), ("",) * len(found), 0)
     names = None if trainings is None else [trainings[row] for row in chosen]
     groups = tuple(
-        tuple(chosen[row] for row in group) for group in alike(told_apart([found[row] for row in chosen], names))
+        tuple(chosen[row] for row in group) for group in groups_of(differing([found[row] for row in chosen], names))
     )
     return Grouping(groups, tuple(letters_of(groups, len(found))), len(chosen) * (len(chosen) - 1) // 2)

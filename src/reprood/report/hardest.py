@@ -1,4 +1,4 @@
-"""The hardest test images of a benchmark: those that its leading method gets most wrong, in every seed."""
+"""The hardest test images of a benchmark: those on which its leading method is most wrong in every seed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,33 +8,33 @@ from matplotlib.figure import Figure
 
 from reprood.data.arrays import load_split
 from reprood.evaluate.table import groups
-from reprood.report import words
-from reprood.report.forms import Cell, Table
+from reprood.report import labels
+from reprood.report.formats import Cell, Table
 from reprood.report.pictures import picture
 from reprood.report.results import BenchmarkResults
 from reprood.report.style import new_figure, notice
 
 COUNT = 8  # of each kind
-NOTHING = "Every run failed the accuracy gate: there are no hardest images."
+NOTHING = "Every run failed the accuracy gate, so there are no hardest images."
 REJECTED, ACCEPTED = "ID, rejected", "OOD, accepted"
 
 
 @dataclass(frozen=True)
 class Hard:
-    """A test image that is scored wrongly.
+    """A test image with a wrong score.
 
     Attributes
     ----------
     kind : str
         REJECTED or ACCEPTED.
     split : str
-        The set.
+        The data set.
     row : int
-        Place in the set's arrays.
+        Index in the set's arrays.
     label : int
-        Class number of an ID image, -1 of an OOD image.
+        Class of an ID image; -1 for an OOD image.
     percentiles : tuple of float
-        One a seed: percent of the ID test images that score lower (ties count one half).
+        For each seed, percent of the ID test images with a lower score (ties count one half).
     """
 
     kind: str
@@ -45,7 +45,7 @@ class Hard:
 
 
 def leading(results: BenchmarkResults) -> str | None:
-    """The method with the highest AUROC by its own score, the first of the leaderboard; None when all failed."""
+    """Return the method with the highest AUROC of its own score, the first of the leaderboard; None if all failed."""
 
     def value(method: str) -> float:
         found = results.detection_replicates(method, "auroc", results.natural, results.headline(method))
@@ -55,16 +55,17 @@ def leading(results: BenchmarkResults) -> str | None:
 
 
 def percentiles(in_distribution: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Percent of the ID scores [n] that are lower than each score [m]; ties count one half."""
+    """Return the percent of the ID scores [n] that are lower than each score [m]; ties count one half."""
     ordered = np.sort(in_distribution)
     below, upto = (np.searchsorted(ordered, scores, side=side) for side in ("left", "right"))
     return np.asarray(50.0 * (below + upto) / len(ordered))
 
 
 def hardest(results: BenchmarkResults, method: str) -> list[Hard]:
-    """ID images that score lowest and OOD images (of the sets in the leading mean) that score highest, in every seed.
+    """Return the ID images with the lowest and the OOD images with the highest scores in every seed.
 
-    An ID image counts by the highest of its percentiles over the seeds, an OOD image by the lowest; then by the mean.
+    OOD images come from the sets of the main mean. ID images are ranked by the highest of their percentiles over the
+    seeds, OOD images by the lowest; ties by the mean.
     """
     column = f"score_{results.headline(method)}"
     found: list[Hard] = []
@@ -89,35 +90,35 @@ def hardest(results: BenchmarkResults, method: str) -> list[Hard]:
 
 
 def hardest_table(results: BenchmarkResults) -> Table:
-    """The hardest images: set, place in its arrays, and the percentile of the score."""
-    head = ("images", "set", "place in the set", "class", "percentile of the score, %", "lowest seed", "highest seed")
+    """Make the table of the hardest images: data set, index and percentile of the score."""
+    head = ("images", "data set", "index", "class", "percentile of the score, %", "lowest seed", "highest seed")
     method = leading(results)
     if method is None:
         return Table("hardest", NOTHING, head, ())
     rows = tuple(
         (
             Cell(one.kind),
-            Cell(words.split(one.split)),
+            Cell(labels.split(one.split)),
             Cell(str(one.row), "", float(one.row)),
             Cell(str(one.label), "", float(one.label)) if one.label >= 0 else Cell("–"),
             *(
-                Cell(words.number(value, 2), "", value)
+                Cell(labels.number(value, 2), "", value)
                 for value in (float(np.mean(one.percentiles)), min(one.percentiles), max(one.percentiles))
             ),
         )
         for one in hardest(results, method)
     )
     caption = (
-        f"ID images that {results.label(method)} ({words.score(results.headline(method))}), first of the leaderboard, "
-        "rejects most confidently in every seed, and OOD images that it accepts so. Percentile: percent of the ID test "
-        "images that score lower, mean over seeds. An ID image is as hard as its highest percentile over the seeds, an "
-        f"OOD image as its lowest. OOD sets: {words.split(results.natural)}."
+        f"ID images that {results.label(method)} ({labels.score(results.headline(method))}), the first method of the "
+        "leaderboard, rejects most confidently in every seed, and OOD images that it accepts most confidently. "
+        "Percentile: share of the ID test images with a lower score, mean over seeds. Images are ranked by their "
+        f"least extreme percentile over the seeds. OOD sets: {labels.split(results.natural)}."
     )
     return Table("hardest", caption, head, rows)
 
 
-def hardest_images(results: BenchmarkResults, data: Path) -> Figure:
-    """The hardest ID images above, the hardest OOD images below."""
+def draw_hardest(results: BenchmarkResults, data: Path) -> Figure:
+    """Draw the hardest ID images (top) and the hardest OOD images (bottom)."""
     method = leading(results)
     if method is None:
         return notice(NOTHING)
@@ -134,7 +135,7 @@ def hardest_images(results: BenchmarkResults, data: Path) -> Figure:
             stored = splits[one.split]
             picture(axis, np.array(stored.images[one.row]))
             classes = stored.meta.get("classes") or []
-            name = classes[one.label] if 0 <= one.label < len(classes) else words.split(one.split)
+            name = classes[one.label] if 0 <= one.label < len(classes) else labels.split(one.split)
             axis.set_xlabel(f"{name}\n{np.mean(one.percentiles):.1f} %", fontsize=6, labelpad=2)
         axes[line, 0].set_ylabel(kind.replace(", ", "\n"), rotation=0, ha="right", va="center", fontsize=7)
     return figure

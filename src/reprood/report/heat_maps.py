@@ -1,4 +1,4 @@
-"""Where a model finds images anomalous: maps over test images, next to the masks."""
+"""Anomaly maps over test images, with the outlines of the masks."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from reprood.report.style import new_figure, notice
 GOOD, BAD = 2, 8  # images with and without a defect that are shown
 
 
-def heat_maps(results: BenchmarkResults, data: Path) -> Figure:
-    """A row a method: its map over some test images (first seed); the outline is the true defect.
+def draw_heat_maps(results: BenchmarkResults, data: Path) -> Figure:
+    """Draw one row per method: its map over some test images (first seed), with the true defect outlined.
 
-    Colours have one scale a method, from the median to the highest of all its test pixels.
+    Each method has one colour scale, from the median to the highest value of all its test pixels.
     """
     methods = results.mapping()
     if not methods:

@@ -1,21 +1,21 @@
-"""The leaderboard as a table and as a figure in the manner of critical-difference diagrams."""
+"""The leaderboard as a table and as a figure similar to critical-difference diagrams."""
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from reprood.report import words
-from reprood.report.boards import Board, boards, judged
-from reprood.report.forms import Cell, Table, measured
+from reprood.report import labels
+from reprood.report.formats import Cell, Table, measured
 from reprood.report.groups import names_of
+from reprood.report.ranking import Board, boards, judged
 from reprood.report.results import BenchmarkResults
 from reprood.report.style import new_figure, notice
 
-NOTHING = "No method passed the accuracy gate, and nothing else is measured here."
+NOTHING = "No method passed the accuracy gate, and nothing else was measured."
 ROW = 0.165  # inches
 
 
 def leaderboard(results: BenchmarkResults) -> Table:
-    """Every method by everything that is ranked: mean, interval, and the letters of its groups."""
+    """Make the table of all rankings: mean, interval and group letters of every method."""
     found = boards(results)
     scored = {m: s for one in found for m, s in zip(one.methods, one.scores, strict=True) if s != "-"}
     ranked = list(dict.fromkeys(method for one in found for method in one.methods))
@@ -23,16 +23,14 @@ def leaderboard(results: BenchmarkResults) -> Table:
     for method in ranked:
         cells = [Cell(results.label(method))]
         if scored:
-            cells.append(Cell(words.score(scored[method]) if method in scored else "–"))
+            cells.append(Cell(labels.score(scored[method]) if method in scored else "–"))
         rows.append((*cells, *(_cell(one, method) for one in found)))
     head = ("method", *(("score",) if scored else ()), *(one.title for one in found))
     if not found:
         return Table("leaderboard", NOTHING, head, ())
-    caption = (
-        f"Methods in the order of {found[0].title}: means over seeds with 95 % intervals over test samples and seeds. "
-    )
+    caption = f"Methods ordered by {found[0].title}: means over seeds with 95 % intervals over test samples and seeds. "
     if scored:
-        caption += "AUROC is that of a method's own score, or of MSP. "
+        caption += "AUROC uses each method's own score, or MSP if it has none. "
     return Table("leaderboard", caption + judged(found, results.label), head, tuple(rows))
 
 
@@ -43,10 +41,10 @@ def _cell(one: Board, method: str) -> Cell:
     return measured(one.metric, one.intervals[row], one.grouping.letters[row])
 
 
-def standings(results: BenchmarkResults) -> Figure:
-    """A panel for everything that is ranked: means with intervals, and a bar for each group of methods.
+def draw_leaderboard(results: BenchmarkResults) -> Figure:
+    """Draw one panel per ranking: means with intervals, and a bar for each group of methods.
 
-    A bar has a dot at each method of its group: others that it passes by are not in it.
+    A bar has a dot at each method of its group; methods without a dot are not in the group.
     """
     found = boards(results)
     if not found:
@@ -64,11 +62,11 @@ def _panel(part: Figure, one: Board, results: BenchmarkResults) -> None:
     wide = max(len(groups), 1)
     left, right = part.subplots(1, 2, sharey=True, width_ratios=[28, 1 + wide])
     for row, (method, found) in enumerate(zip(one.methods, one.intervals, strict=True)):
-        value, low, high = (words.percent(one.metric, v) for v in (found.estimate, found.low, found.high))
+        value, low, high = (labels.percent(one.metric, v) for v in (found.estimate, found.low, found.high))
         left.plot([max(low, 0.0), min(high, 100.0)], [row, row], color=results.colour(method), lw=1.1)
         left.plot([value], [row], "o", ms=3.6, mew=0, color=results.colour(method))
     names = [
-        results.label(method) + (f" ({words.score(score)})" if score != "-" else "")
+        results.label(method) + (f" ({labels.score(score)})" if score != "-" else "")
         for method, score in zip(one.methods, one.scores, strict=True)
     ]
     left.set_yticks(range(len(names)), names, fontsize=7)

@@ -1,4 +1,4 @@
-"""Execute a notebook and render it: one HTML file that needs no network."""
+"""Execute a notebook and render it as one HTML file that needs no network."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,13 +18,14 @@ def render(notebook: Path, out: Path, parameters: Mapping[str, str]) -> None:
     Parameters
     ----------
     notebook, out : Path
+        The notebook and the HTML file to write.
     parameters : mapping
         Replaces the assignments in the cell with the tag `parameters`.
 
     Raises
     ------
     ReproodError
-        When the file is not a notebook, has no such cell, or a cell fails; names the error.
+        If the file is not a notebook, has no such cell, or a cell fails.
     """
     library: Any = nbformat  # neither package is typed
     make_runner: Any = ExecutePreprocessor
@@ -38,14 +39,14 @@ def render(notebook: Path, out: Path, parameters: Mapping[str, str]) -> None:
         if len(tagged) != 1:
             raise ReproodError(f"{notebook} must have one cell with the tag 'parameters'; it has {len(tagged)}.")
         tagged[0].source = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
-    # What one cell prints is one output, whenever the kernel happens to send it.
+    # Join the pieces that a cell prints, so that timing does not change the output.
     runner = make_runner(timeout=600, kernel_name="python3", resources={}, coalesce_streams=True)
     try:
         runner.preprocess(content, {"metadata": {"path": str(notebook.parent.resolve())}})
     except CellExecutionError as error:
         what = f"{error.ename}: {error.evalue}"
         raise ReproodError(f"{notebook}: a cell failed: {what}; open it with Jupyter to see where.") from error
-    # no scripts from elsewhere: there are no formulas and no widgets
+    # no external scripts: there are no formulas and no widgets
     exporter = make_exporter(mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="", embed_images=True)
     body, _ = exporter.from_notebook_node(content, {"metadata": {"name": notebook.stem}})
     with atomic_path(out) as temporary:

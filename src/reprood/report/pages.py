@@ -1,4 +1,4 @@
-"""The report: static HTML pages that need no network and no framework."""
+"""Write the report: static HTML pages that need no network and no framework."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,36 +10,25 @@ import jinja2
 
 from reprood.audit.defects import load_defects
 from reprood.audit.papers import Paper
-from reprood.audit.replicated import read_study
+from reprood.audit.studies import read_study
 from reprood.config.suite import Suite
 from reprood.core.files import atomic_path
-from reprood.report import words
+from reprood.report import labels
 from reprood.report.claims import overall, read_verdicts
-from reprood.report.contents import ASSETS, TABLE_FORMS, figures_of, tables_of
-from reprood.report.evidence import write_evidence
+from reprood.report.contents import ASSETS, TABLE_FORMS, figure_types, table_types, tables_of
+from reprood.report.evidence_files import write_evidence
 from reprood.report.families import family
-from reprood.report.forms import Cell, Table, write_forms
-from reprood.report.hardest import hardest_table
-from reprood.report.leaderboard import leaderboard
+from reprood.report.formats import Cell, Table, write_forms
 from reprood.report.paper_page import paper_page
 from reprood.report.provenance import data_of, machines_of, runs_of, sources_of
 from reprood.report.records import LintRecord, checked
 from reprood.report.results import BenchmarkResults
-from reprood.report.robustness import robustness_table
-from reprood.report.tables import (
-    classification,
-    detection,
-    localisation,
-    matrix,
-    open_set,
-    segmentation,
-    study_table,
-)
+from reprood.report.tables import make_table, matrix, study_table
 
 
 @dataclass(frozen=True)
 class Links:
-    """Where the pages find the folders of results and of runs, relative to the report's folder."""
+    """The folders of results and runs, relative to the report's folder."""
 
     results: str
     runs: str
@@ -48,69 +37,18 @@ class Links:
 RELEASE_LINKS = Links("../results", "../runs")
 TEMPLATES = Path(__file__).parent / "templates"
 SIZE = re.compile(r'<svg[^>]*? width="([0-9.]+)pt" height="([0-9.]+)pt"')
-CAPTIONS = {
-    "leaderboard": (
-        "Who can be told apart",
-        "Means over seeds with 95 % intervals. A bar joins methods that were not told apart; it has a dot at each of "
-        "them, and those that it passes by are not in the group. The letters are those of the table.",
-    ),
-    "examples": ("What training sees", "The same training images as each method changes them."),
-    "curves": (
-        "Training curves",
-        "Mean over seeds; the band reaches from the lowest to the highest seed. Where labels are mixed, the training "
-        "loss is that of the mixed labels and not comparable.",
-    ),
-    "auroc": ("AUROC by score and method", "Mean over the named OOD sets; a dot a seed, a bar at their mean."),
-    "robustness": (
-        "Under changed conditions",
-        "Top-1 error on changed copies of the test set; a dot a seed, a bar at their mean.",
-    ),
-    "hardest": (
-        "Hardest images",
-        "Above: ID test images that the leading method rejects most confidently in every seed, with their class; "
-        "below: OOD images that it accepts so, with their set. Percent of the ID test images that score lower, mean "
-        "over seeds.",
-    ),
-    "boxes": (
-        "Where methods see the object",
-        "Test images, every class in turn; solid, blue: the true box; dashed, orange: the box of the class activation "
-        "map of the predicted class. First seed. Below each image: overlap (IoU) of the two.",
-    ),
-    "maps": (
-        "Where images are anomalous",
-        "Maps of the first seed over test images; outlined: the true defect. Colours from the median to the highest "
-        "value of a method.",
-    ),
-    "roc": ("ROC", "A panel an OOD set; each method with its own score, or MSP; mean over seeds."),
-    "histograms": (
-        "Scores",
-        "Higher means more in-distribution. First seed; each group has the same area. The axis of MSP spreads what "
-        "lies near 1; the last bin holds all above 0.99999.",
-    ),
-}
 
 
-TABLES = {
-    "leaderboard": leaderboard,
-    "classification": classification,
-    "robustness": robustness_table,
-    "localisation": localisation,
-    "segmentation": segmentation,
-    "open_set": open_set,
-    "hardest": hardest_table,
-}
-
-
-def _figure(path: str, title: str, text: str, about: str, folder: Path) -> dict[str, Any]:
-    """A drawn figure, `path` below `folder` without its ending, as the pages show it."""
+def _figure(path: str, title: str, caption: str, about: str, folder: Path) -> dict[str, Any]:
+    """Describe a drawn figure for the pages; `path` is relative to `folder` and has no ending."""
     with open(folder / f"{path}.svg", encoding="utf-8") as stream:
         size = SIZE.search(stream.read(1000))
     width, height = (round(float(size[i]) * 4 / 3) for i in (1, 2)) if size else (960, 540)
     return {
         "kind": Path(path).name,
         "title": title,
-        "text": text,
-        "alt": f"{title}: {about}. {text}",
+        "caption": caption,
+        "alt": f"{title}: {about}. {caption}",
         "svg": f"figures/{path}.svg",
         "png": f"figures/{path}.png" if (folder / f"{path}.png").is_file() else "",
         "width": width,
@@ -119,18 +57,19 @@ def _figure(path: str, title: str, text: str, about: str, folder: Path) -> dict[
 
 
 def _benchmark(results: BenchmarkResults, data: Path, figures: Path) -> dict[str, Any]:
-    drawn = [kind for kind in figures_of(results.benchmark) if (figures / results.name / f"{kind}.svg").is_file()]
-    asked = tables_of(results.benchmark)
+    """Collect what the page of a benchmark shows."""
+    drawn = [one for one in figure_types(results.benchmark) if (figures / results.name / f"{one.name}.svg").is_file()]
     return {
         "name": results.name,
         "record": results.benchmark,
         "methods": [results.label(method) for method in results.methods],
         "seeds": sorted({len(results.seeds(method)) for method in results.methods}),
-        **{name: make(results) if name in asked else None for name, make in TABLES.items()},
+        "titles": {one.name: one.title for one in table_types(results.benchmark)},
+        "tables": {kind: make_table(kind, results) for kind in tables_of(results.benchmark)},
         "matrix": matrix(results) if results.detects and results.detecting else None,
-        "detection": detection(results) if results.detects else None,
         "figures": [
-            _figure(f"{results.name}/{kind}", *CAPTIONS[kind], results.benchmark.title, figures) for kind in drawn
+            _figure(f"{results.name}/{one.name}", one.title, one.caption, results.benchmark.title, figures)
+            for one in drawn
         ],
         "runs": runs_of(results),
         "data": data_of(results, data),
@@ -151,7 +90,7 @@ def _study(name: str, suite: Suite, studies: Path, figures: Path) -> dict[str, A
 
 
 def _families(suite: Suite, results: Sequence[BenchmarkResults]) -> list[dict[str, Any]]:
-    """Families with the table over their members."""
+    """Return the families with the table over their members."""
     found = []
     for name, members in suite.families().items():
         chosen = [one for one in results if one.name in members]
@@ -162,7 +101,7 @@ def _families(suite: Suite, results: Sequence[BenchmarkResults]) -> list[dict[st
 
 
 def _times(benchmarks: Sequence[Mapping[str, Any]]) -> Table:
-    """Training time by benchmark and method."""
+    """Make the table of training time by benchmark and method."""
     rows = []
     for item in benchmarks:
         for label in dict.fromkeys(run["label"] for run in item["runs"]):
@@ -173,11 +112,11 @@ def _times(benchmarks: Sequence[Mapping[str, Any]]) -> Table:
                     Cell(label),
                     Cell(item["name"]),
                     Cell(str(len(runs)), "", float(len(runs))),
-                    Cell(words.number(total), "", float(total)),
+                    Cell(labels.number(total), "", float(total)),
                     Cell(f"{speed:,.0f}", "", float(speed)),
                 )
             )
-    caption = "Seconds of all trainings of a method on a benchmark, and images per second, mean over its runs."
+    caption = "Total training time of each method on each benchmark, and images per second (mean over runs)."
     return Table("times", caption, ("method", "benchmark", "trainings", "seconds", "images/s"), tuple(rows))
 
 
@@ -200,17 +139,17 @@ def write_report(
     Parameters
     ----------
     suite, papers
-        What ran and what is claimed.
+        What ran, and the papers with their claims.
     verdicts : Path
         verdicts.csv.
     runs, studies, data, figures : Path
-        Folders of the runs, of the studies, of the data and of the drawn figures.
+        Folders of the runs, the studies, the data and the figures.
     defects : Path
         defects.yaml.
     out : Path
         The report's folder.
     links : Links
-        From there to the results and runs.
+        Paths from there to results and runs.
     notebooks : sequence of str
         Links to rendered notebooks.
     """
@@ -228,7 +167,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(suite=suite, all_papers=papers, plural=words.plural, links=links)
+    environment.globals.update(suite=suite, all_papers=papers, plural=labels.plural, links=links)
     written: list[str] = []
 
     evidence = write_evidence(judged, benchmarks, results, suite, studies, out)

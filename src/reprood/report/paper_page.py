@@ -1,4 +1,4 @@
-"""What a paper's page shows: claims with verdicts, numbers, curves, samples, and where all of it comes from."""
+"""The content of a paper's page: claims with verdicts, published numbers, curves, samples and provenance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,13 +8,14 @@ import pandas as pd
 
 from reprood.audit.papers import Paper
 from reprood.config.suite import Suite
-from reprood.report import words
+from reprood.report import labels
 from reprood.report.claims import overall, shown
-from reprood.report.forms import Cell, Table
+from reprood.report.contents import FIGURES
+from reprood.report.formats import Cell, Table
 from reprood.report.results import BenchmarkResults
 from reprood.report.tables import published
 
-SAMPLES = ("examples", "boxes", "maps", "hardest")  # figures that show images
+SAMPLES = [one.name for one in FIGURES if one.images]
 
 
 def paper_page(
@@ -25,7 +26,7 @@ def paper_page(
     benchmarks: Sequence[Mapping[str, Any]],
     studies: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Everything that the template of a paper's page needs; `benchmarks` and `studies` are those of their pages."""
+    """Collect what the template of a paper's page needs; `benchmarks` and `studies` are the records of their pages."""
     claims = {claim.id: claim for claim in paper.claims}
     rows = verdicts[verdicts["paper"] == paper.id]
     used = {claim.study for claim in paper.claims if claim.study}
@@ -40,7 +41,7 @@ def paper_page(
         "counts": overall(rows),
         "claims": [shown(row, claims[row["claim"]], paper, suite) for row in rows.to_dict("records")],
         "published": numbers,
-        "beside": beside(numbers),
+        "comparable": comparable(numbers),
         "studies": [study for study in studies if study["record"].use in used],
         "benchmarks": [(one.name, one.benchmark.title) for one in where],
         "picture": pictures[0] if pictures else None,
@@ -50,14 +51,14 @@ def paper_page(
     }
 
 
-def beside(table: Table) -> Table | None:
-    """The published numbers beside which something was measured here; None when there are none."""
+def comparable(table: Table) -> Table | None:
+    """Keep the published numbers that were also measured here; None if there are none."""
     rows = tuple(row for row in table.rows if any(cell.text != "–" for cell in row[5:-1]))
     return replace(table, rows=rows) if rows else None
 
 
 def _first_of_families(results: Sequence[BenchmarkResults]) -> list[BenchmarkResults]:
-    """Benchmarks, and of each family its first member: the others look alike and have pages of their own."""
+    """Return the benchmarks, with only the first member of each family: the other members look similar."""
     first: dict[str, BenchmarkResults] = {}
     for one in results:
         first.setdefault(one.benchmark.family or one.name, one)
@@ -76,7 +77,7 @@ def _figures(benchmarks: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> l
 def provenance(
     paper: Paper, results: Sequence[BenchmarkResults], records: Mapping[str, Mapping[str, Any]]
 ) -> Table | None:
-    """The trainings behind a paper's claims, a row a benchmark and method; None when there are none."""
+    """Make the table of the trainings behind a paper's claims, one row per benchmark and method; None without any."""
     names = {name for arm, record in paper.arms.items() for name in (arm, *record.also)}
     rows = []
     for one in results:
@@ -92,7 +93,7 @@ def provenance(
                     Cell(f"{runs[0]['parameters']:,}", "", float(runs[0]["parameters"])),
                     Cell(runs[0]["epochs"] or "–"),
                     Cell(", ".join(dict.fromkeys(f"{run['device']}, {run['precision']}" for run in runs))),
-                    Cell(words.number(seconds), "", float(seconds)),
+                    Cell(labels.number(seconds), "", float(seconds)),
                     Cell(" ".join(run["data"] for run in runs[:1])),
                     Cell(" ".join(run["predictions"] for run in runs)),
                 )
@@ -102,8 +103,8 @@ def provenance(
         "training data", "predictions",
     )  # fmt: skip
     caption = (
-        "The trainings on which the verdicts rest: seconds of all seeds together; hashes (the first 12 digits of "
-        "SHA-256) of the training data and of each seed's predictions. Settings, versions and files of every run are "
-        "on the pages of the benchmarks."
+        "Trainings behind the verdicts. Seconds are summed over seeds. Hashes (the first 12 digits of SHA-256) are of "
+        "the training data and of each seed's predictions. Settings, versions and files of every run are on the pages "
+        "of the benchmarks."
     )
     return Table("provenance", caption, head, tuple(rows)) if rows else None

@@ -1,4 +1,4 @@
-"""Where the numbers of a benchmark come from: its runs, and the data they saw."""
+"""Provenance of the numbers of a benchmark: its runs and their data."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,13 +12,13 @@ LINKED = ("predictions.parquet", "metrics.csv", "run.json")  # files of a run th
 
 
 def runs_of(results: BenchmarkResults) -> list[dict[str, Any]]:
-    """One record a run: what was trained, on what, for how long, and where its files are."""
+    """Return one record per run: network, device, time, data and files."""
     found = []
     for method in results.methods:
         for seed in results.seeds(method):
             facts = results.facts(method, seed)
             model = checked(results.file(method, seed, "model.json"), ModelRecord)
-            told = results.predictions(method)[results.seeds(method).index(seed)].facts
+            stored = results.predictions(method)[results.seeds(method).index(seed)].facts
             phases = facts["phases"]
             found.append(
                 {
@@ -36,8 +36,8 @@ def runs_of(results: BenchmarkResults) -> list[dict[str, Any]]:
                     "speed": round(sum(p["images"] for p in phases) / max(sum(p["seconds"] for p in phases), 1e-9)),
                     "versions": ", ".join(f"{k} {v}" for k, v in sorted(facts["versions"].items())),
                     "data": facts["data"]["train"][:12],
-                    "skipped": "; ".join(f"{k}: {v}" for k, v in told.get("skipped", {}).items()),
-                    "steps": "; ".join(f"{k} {v['epsilon']:g}" for k, v in told["fitted"].items() if "epsilon" in v),
+                    "skipped": "; ".join(f"{k}: {v}" for k, v in stored.get("skipped", {}).items()),
+                    "steps": "; ".join(f"{k} {v['epsilon']:g}" for k, v in stored["fitted"].items() if "epsilon" in v),
                     "predictions": sha256_file(results.file(method, seed, "predictions.parquet"))[:12],
                     "files": {name: results.suite.folders.file(results.name, method, seed, name) for name in LINKED},
                 }
@@ -46,18 +46,18 @@ def runs_of(results: BenchmarkResults) -> list[dict[str, Any]]:
 
 
 def epochs_of(settings: dict[str, Any]) -> str:
-    """Epochs of every phase that the settings have."""
+    """Return the epochs of all phases of the settings, such as '10 + 5'."""
     found = [str(part["epochs"]) for part in settings.values() if isinstance(part, dict) and "epochs" in part]
     return " + ".join(found)
 
 
 def data_of(results: BenchmarkResults, data: Path) -> list[dict[str, Any]]:
-    """One record a split: data set, role, source, licence and content hash."""
+    """Return one record per split: data set, role, source, licence and content hash."""
     found = []
     for split in results.benchmark.splits():
         meta = checked(results.data_path(data, split) / "meta.json", SplitRecord)
         files = meta["source"]["files"]
-        kind = "drawn here" if not files else ", ".join(sorted({f["from"] for f in files}))
+        kind = "generated here" if not files else ", ".join(sorted({f["from"] for f in files}))
         status = ", ".join(sorted({f["digest_status"] for f in files})) or "generated"
         role = results.benchmark.role(split)
         if role == "ood":
@@ -67,7 +67,7 @@ def data_of(results: BenchmarkResults, data: Path) -> list[dict[str, Any]]:
 
 
 def machines_of(benchmarks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One record for each kind of device, machine, threads, precision and versions: how many trainings, how long."""
+    """Return the number and time of trainings by device, machine, threads, precision and versions."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     keys = ("device", "machine", "threads", "precision", "versions")
     for run in (run for benchmark in benchmarks for run in benchmark["runs"]):
@@ -79,7 +79,7 @@ def machines_of(benchmarks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
 
 
 def sources_of(benchmarks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One record a data set and split, with the benchmarks that use it."""
+    """Return one record per data set and split, with the benchmarks that use it."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for benchmark in benchmarks:
         for row in benchmark["data"]:

@@ -1,4 +1,4 @@
-"""What the report needs of the records that runs and data leave: checked, so that a damaged one is named."""
+"""The parts of run and data records that the report needs, validated so that errors name the damaged file."""
 
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class FileRecord(BaseModel):
 
 
 class Files(BaseModel):
-    """Where a split came from."""
+    """The source files of a split."""
 
     files: tuple[FileRecord, ...]
 
@@ -75,12 +75,12 @@ class LintRecord(BaseModel):
 
 
 def checked(path: Path, form: type[BaseModel]) -> dict[str, Any]:
-    """A JSON record as it is, when it has what `form` asks for; more may stand in it.
+    """Read a JSON record and validate it against `form`; additional keys are allowed.
 
     Raises
     ------
     ReproodError
-        When it is missing, is no JSON, or lacks something; names the file and the key.
+        If the file is missing, not JSON, or misses a key; the message names both.
     """
     record = read_json(path)
     try:

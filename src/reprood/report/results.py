@@ -1,4 +1,4 @@
-"""What a report is made of: a benchmark's runs, their histories, predictions and metrics, and the suite's record."""
+"""The stored results of a benchmark: runs with histories, predictions, metrics and resampled metrics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from reprood.config.benchmark import Benchmark
-from reprood.config.conditions import matching
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.evaluate.bootstrap import Interval, contrast
 from reprood.evaluate.localisation import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
-from reprood.evaluate.resample import Replicates, Scores, replicate_detection, replicate_errors
-from reprood.evaluate.table import GATE, Predictions, groups, load_predictions, read_metrics
+from reprood.evaluate.resample import Replicates, replicate_detection, replicate_errors
+from reprood.evaluate.results import StoredRuns, scores_of
+from reprood.evaluate.table import GATE, Predictions, groups
 from reprood.report.records import RunRecord, checked
 from reprood.report.style import colour_of, line_of, places
 
@@ -26,12 +26,12 @@ HISTORY = ("phase", "epoch", "lr", "train_loss")
 
 
 def read_history(path: Path) -> pd.DataFrame:
-    """A run's history.csv.
+    """Read a run's history.csv.
 
     Raises
     ------
     ReproodError
-        When it is missing, no table, lacks a column, or a measured column holds text.
+        If the file is missing or not a table, a column is missing, or a measured column is not numeric.
     """
     try:
         table = pd.read_csv(path, skipinitialspace=True)
@@ -39,9 +39,9 @@ def read_history(path: Path) -> pd.DataFrame:
         raise ReproodError(f"{path} does not exist; train the run again.") from error
     except (ValueError, pd.errors.ParserError) as error:
         raise ReproodError(f"{path} is not a table ({error}); train the run again.") from error
-    lacking = [name for name in HISTORY if name not in table]
-    if lacking:
-        raise ReproodError(f"{path} lacks the columns {', '.join(lacking)}; train the run again.")
+    missing = [name for name in HISTORY if name not in table]
+    if missing:
+        raise ReproodError(f"{path} has no columns {', '.join(missing)}; train the run again.")
     for name in table.columns.difference(["phase"]):
         if len(table) == 0:  # nothing was trained
             table[name] = table[name].astype(float)
@@ -76,18 +76,18 @@ class BenchmarkResults:
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
-        """Methods that ran on it, in the suite's order."""
+        """Methods that ran on the benchmark, in the suite's order."""
         ran = {method for benchmark, method, _ in self.suite.jobs() if benchmark == self.name}
         return tuple(method for method in self.suite.methods if method in ran)
 
     @property
     def detects(self) -> bool:
-        """The benchmark has OOD sets and asks for detection."""
+        """Whether the benchmark has OOD sets and evaluates detection."""
         return bool(self.benchmark.ood) and "detection" in self.benchmark.evaluations
 
     @property
     def natural(self) -> str:
-        """The mean that is shown first: of the OOD sets without noise, of all when there are only noise sets."""
+        """Name of the main mean: over the OOD sets without noise, or over all if there are only noise sets."""
         return "mean_natural" if "mean_natural" in groups(self.benchmark) else "mean_all"
 
     @cached_property
@@ -96,45 +96,42 @@ class BenchmarkResults:
         return [method for method in self.methods if self.passed(method)]
 
     def seeds(self, method: str) -> list[int]:
-        """Seeds of a method."""
+        """Return the seeds of a method."""
         return [s for b, m, s in self.suite.jobs() if (b, m) == (self.name, method)]
 
     def label(self, method: str) -> str:
-        """A method's name for readers."""
+        """Return a method's name for readers."""
         return self.suite.methods[method].label
+
+    @cached_property
+    def stored(self) -> StoredRuns:
+        """The stored predictions and metrics of the runs."""
+        seeds = {method: self.seeds(method) for method in self.methods}
+        return StoredRuns(self.runs, self.name, self.benchmark, seeds, self.suite.folders)
 
     def file(self, method: str, seed: int, name: str) -> Path:
         """Return the path of a run's file."""
-        return self.runs / self.suite.folders.file(self.name, method, seed, name)
+        return self.stored.file(method, seed, name)
 
     def data_path(self, data: Path, name: str) -> Path:
         """Return the path of a split or file of the benchmark's data, below the folder of all data."""
         return data / "benchmarks" / self.suite.folders.benchmark(self.name) / name
 
     def history(self, method: str) -> list[pd.DataFrame]:
-        """history.csv of each seed."""
+        """Return the training history of each seed."""
         return [read_history(self.file(method, seed, "history.csv")) for seed in self.seeds(method)]
 
-    @cached_property
-    def _loaded(self) -> dict[str, list[Predictions]]:
-        return {}
-
     def predictions(self, method: str) -> list[Predictions]:
-        """Predictions of each seed."""
-        if method not in self._loaded:
-            self._loaded[method] = [
-                load_predictions(self.file(method, seed, "predictions.parquet").parent) for seed in self.seeds(method)
-            ]
-        return self._loaded[method]
+        """Return the predictions of each seed."""
+        return self.stored.predictions(method)
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
         """The tidy metrics of all runs."""
-        paths = [self.file(m, s, "metrics.csv") for m in self.methods for s in self.seeds(m)]
-        return pd.concat([read_metrics(path) for path in paths], ignore_index=True)
+        return pd.concat([table for method in self.methods for table in self.stored.metrics(method)], ignore_index=True)
 
     def values(self, method: str, metric: str, split: str = "test", score: str = "-") -> np.ndarray:
-        """A metric of each seed; empty when there is none."""
+        """Return a metric for each seed; empty if it was not measured."""
         return np.array(self._values.get((method, metric, split, score), ()), dtype=np.float64)
 
     @cached_property
@@ -151,18 +148,18 @@ class BenchmarkResults:
         return {str(method): table for method, table in self.metrics.groupby("method", sort=False)}
 
     def passed(self, method: str) -> bool:
-        """No seed failed the accuracy gate."""
+        """Return whether no seed failed the accuracy gate."""
         gates = self.values(method, GATE)
         return bool((gates == 1).all())
 
     def scores(self, method: str) -> list[str]:
-        """Scores of a method that are shown: detectors, then its own; not the step sizes of a grid."""
+        """Return the scores of a method to show: detectors, then its own; without those of a grid of step sizes."""
         rows = self.metrics
         names = rows.loc[rows["method"] == method, "score"].unique()
         return [name for name in names if name != "-" and "_eps_" not in name]
 
     def headline(self, method: str) -> str:
-        """The first of a method's own scores when it has one, else the maximum softmax probability."""
+        """Return the first of a method's own scores if it has one, else the maximum softmax probability."""
         return next(iter(self.predictions(method)[0].facts["native"]), "msp")
 
     @cached_property
@@ -173,100 +170,90 @@ class BenchmarkResults:
         return places(list(self.suite.methods), groups.values())
 
     def colour(self, method: str) -> str:
-        """A method's colour, the same in all figures."""
+        """Return a method's colour, the same in all figures."""
         return colour_of(self._places[method])
 
     def line(self, method: str) -> dict[str, Any]:
-        """A method's colour and dashes."""
+        """Return a method's colour and line style."""
         return line_of(self._places[method])
 
     @cached_property
     def _replicates(self) -> dict[tuple[str, ...], Replicates]:
         return {}
 
-    def _kept(self, key: tuple[str, ...], make: Callable[[np.random.Generator], Replicates]) -> Replicates:
-        """Replicates are made once; equal generators draw the same test samples for all methods."""
+    def _cached(self, key: tuple[str, ...], make: Callable[[np.random.Generator], Replicates]) -> Replicates:
+        """Return cached replicates; equal generators draw the same test samples for all methods."""
         if key not in self._replicates:
             self._replicates[key] = make(np.random.default_rng(0))
         return self._replicates[key]
 
     def detection_replicates(self, method: str, metric: str, split: str, score: str) -> Replicates:
-        """Mean over the OOD sets that `split` means, of every seed, on the data and on resampled test samples."""
-        members = (split,) if split in self.benchmark.ood else groups(self.benchmark)[split]
+        """Return a metric of each seed, mean over the OOD sets of `split`, on the data and on resampled data."""
+        members = self.stored.members(split)
 
         def make(generator: np.random.Generator) -> Replicates:
-            arm = [
-                Scores(
-                    p.split("test")[f"score_{score}"].to_numpy(),
-                    {name: p.split(name)[f"score_{score}"].to_numpy() for name in members},
-                )
-                for p in self.predictions(method)
-            ]
+            arm = [scores_of(p, score, members) for p in self.predictions(method)]
             return replicate_detection([arm], metric, generator, REPLICATES)
 
-        return self._kept((method, metric, score, *members), make)
+        return self._cached((method, metric, score, *members), make)
 
     def error_replicates(self, method: str, split: str = "test") -> Replicates:
-        """Top-1 error in percent of every seed, mean over the conditions that `split` means."""
-        names = (split,) if split == "test" else matching(self.benchmark, split)
+        """Return the top-1 error in percent of every seed, mean over the conditions of `split`."""
 
         def make(generator: np.random.Generator) -> Replicates:
-            wrong = [
-                np.mean([(p.split(name)["label_rank"] > 0).to_numpy() for name in names], axis=0)
-                for p in self.predictions(method)
-            ]
-            return replicate_errors([100.0 * np.stack(wrong)], generator, REPLICATES)
+            errors = [self.stored.errors(p, split) for p in self.predictions(method)]
+            return replicate_errors([np.stack(errors)], generator, REPLICATES)
 
-        return self._kept((method, "top1_error", "-", *names), make)
+        return self._cached((method, "top1_error", split), make)
 
     def localisation_replicates(self, method: str, metric: str) -> Replicates:
-        """A localisation error in percent of every seed."""
+        """Return a localisation error in percent for every seed."""
 
         def make(generator: np.random.Generator) -> Replicates:
             wrong = [100.0 * localisation_outcomes(p.split("test"))[metric] for p in self.predictions(method)]
             return replicate_errors([np.stack(wrong)], generator, REPLICATES)
 
-        return self._kept((method, metric), make)
+        return self._cached((method, metric), make)
 
     def segmentation_replicates(self, method: str, metric: str) -> Replicates:
-        """A metric of the anomaly maps of every seed."""
+        """Return a metric of the anomaly maps for every seed."""
 
         def make(generator: np.random.Generator) -> Replicates:
             maps = [stored_maps(p, ("test", *self.benchmark.ood)) for p in self.predictions(method)]
             return replicate_segmentation([maps], metric, generator, REPLICATES)
 
-        return self._kept((method, metric), make)
+        return self._cached((method, metric), make)
 
     def detection_interval(self, method: str, metric: str, split: str, score: str) -> Interval:
-        """Mean over seeds and OOD sets with its bootstrap interval."""
+        """Return the mean over seeds and OOD sets with its bootstrap interval."""
         return interval_of(self.detection_replicates(method, metric, split, score))
 
     def error_interval(self, method: str, split: str = "test") -> Interval:
-        """Top-1 error in percent, mean over seeds (and over the conditions that `split` means), with its interval."""
+        """Return the top-1 error in percent, mean over seeds and the conditions of `split`, with its interval."""
         return interval_of(self.error_replicates(method, split))
 
     def localisation_interval(self, method: str, metric: str) -> Interval:
-        """A localisation error in percent, mean over seeds, with its interval."""
+        """Return a localisation error in percent, mean over seeds, with its interval."""
         return interval_of(self.localisation_replicates(method, metric))
 
     def segmentation_interval(self, method: str, metric: str) -> Interval:
-        """A metric of the anomaly maps, mean over seeds, with its interval."""
+        """Return a metric of the anomaly maps, mean over seeds, with its interval."""
         return interval_of(self.segmentation_replicates(method, metric))
 
     def mapping(self) -> list[str]:
-        """Methods whose runs have anomaly maps."""
+        """Return the methods whose runs have anomaly maps."""
         return [method for method in self.methods if has_maps(self.predictions(method)[0])]
 
     def best_error(self, method: str) -> float:
-        """Mean over seeds of the lowest recorded test error: the best-epoch convention, for comparison only."""
+        """Return the mean over seeds of the lowest recorded test error (best-epoch convention, for comparison only)."""
         best = [h["test_error"].min() for h in self.history(method) if "test_error" in h]
         return float(np.mean(best)) if best else float("nan")
 
     def facts(self, method: str, seed: int) -> dict[str, Any]:
-        """run.json of a run."""
+        """Read run.json of a run."""
         return checked(self.file(method, seed, "run.json"), RunRecord)
 
 
 def interval_of(found: Replicates) -> Interval:
-    """The interval of one method's mean over seeds."""
+    """Return the interval of one method's mean over seeds."""
     return contrast(found, [1.0], np.random.default_rng(0))

@@ -1,18 +1,18 @@
-"""How trained models stand changed test images: the figure and the table."""
+"""Figure and table of the error on corrupted, attacked and occluded test images."""
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reprood.config.conditions import summaries
-from reprood.report import words
-from reprood.report.forms import Cell, Table
+from reprood.report import labels
+from reprood.report.formats import Cell, Table
 from reprood.report.results import BenchmarkResults
 from reprood.report.style import new_figure
 
 
 def _columns(results: BenchmarkResults) -> list[str]:
-    """The conditions of the table: means over kinds, and every attack."""
+    """Return the conditions of the table: means over kinds of corruption and occlusion, and every attack."""
     record = results.benchmark
     names = [name for name in summaries(record) if name.count("/") == 0 and name == "corrupted"]
     names += [f"attacked/{attack}" for attack in record.attacks]
@@ -20,7 +20,7 @@ def _columns(results: BenchmarkResults) -> list[str]:
 
 
 def robustness_table(results: BenchmarkResults) -> Table:
-    """Error on the test set as it is and under every kind of condition, with intervals; mCE."""
+    """Make the table of the error on the unchanged test set and under every condition, with intervals; mCE."""
     columns = _columns(results)
     relative = any(len(results.values(method, "mce", "corrupted")) for method in results.methods)
     rows = []
@@ -28,30 +28,29 @@ def robustness_table(results: BenchmarkResults) -> Table:
         cells = [Cell(results.label(method))]
         for split in ("test", *columns):
             found = results.error_interval(method, split)
-            text = words.interval(max(found.low, 0.0), min(found.high, 100.0))
-            cells.append(Cell(words.number(found.estimate), text, found.estimate))
+            text = labels.interval(max(found.low, 0.0), min(found.high, 100.0))
+            cells.append(Cell(labels.number(found.estimate), text, found.estimate))
         if relative:
             values = results.values(method, "mce", "corrupted")
             mean = float(values.mean()) if len(values) else float("nan")
-            cells.append(Cell(words.number(mean), "", mean) if len(values) else Cell("–"))
+            cells.append(Cell(labels.number(mean), "", mean) if len(values) else Cell("–"))
         rows.append(tuple(cells))
-    head = ("method", "error, %, test as it is", *(f"error, %, {words.split(name)}" for name in columns))
+    head = ("method", "error, %, unchanged test set", *(f"error, %, {labels.split(name)}" for name in columns))
     baseline = results.benchmark.corruption.baseline if results.benchmark.corruption else ""
     caption = (
         "Top-1 error on changed copies of the test set, mean over seeds, 95 % intervals over test samples and seeds. "
-        "Conditions may use fewer test images than the first column. "
+        "Conditions may use fewer test images than the unchanged test set. "
     )
     if relative:
         head = (*head, "mCE, %")
         caption += (
-            "mCE: mean over corruptions of the error relative to that of "
-            f"{results.label(baseline)}, all severities taken together."
+            f"mCE: error relative to that of {results.label(baseline)}, summed over severities, mean over corruptions."
         )
     return Table("robustness", caption.strip(), head, tuple(rows))
 
 
-def robustness(results: BenchmarkResults) -> Figure:
-    """Error by corruption, under each attack, and by the side of the hole."""
+def draw_robustness(results: BenchmarkResults) -> Figure:
+    """Draw the error by corruption, by attack, and by size of the occluded square."""
     record = results.benchmark
     panels = [
         *([_corruptions] if record.corruption else []),
@@ -71,7 +70,7 @@ def _mean(results: BenchmarkResults, method: str, split: str) -> float:
 
 
 def _dots(axis: Axes, results: BenchmarkResults, names: list[str]) -> None:
-    """A group a name; in it a dot a seed and a bar at their mean for each method."""
+    """Draw one group per name, with dots for the seeds and a bar at the mean of each method."""
     for place, name in enumerate(names):
         if place % 2:
             axis.axvspan(place - 0.5, place + 0.5, color="#f4f5f7", lw=0)
@@ -87,11 +86,11 @@ def _dots(axis: Axes, results: BenchmarkResults, names: list[str]) -> None:
 
 def _corruptions(part: Figure, results: BenchmarkResults) -> Axes:
     axis = part.subplots()
-    made = results.benchmark.corruption
-    assert made is not None
-    _dots(axis, results, [f"corrupted/{name}" for name in made.names])
-    labels = [name.replace("_", "\n") for name in made.names]
-    axis.set_xticks(range(len(made.names)), labels, fontsize=6)
+    corruption = results.benchmark.corruption
+    assert corruption is not None
+    _dots(axis, results, [f"corrupted/{name}" for name in corruption.names])
+    ticks = [name.replace("_", "\n") for name in corruption.names]
+    axis.set_xticks(range(len(corruption.names)), ticks, fontsize=6)
     axis.set(title="error, %, by corruption; mean over severities", ylim=(0, None))
     return axis
 
@@ -112,8 +111,8 @@ def _holes(part: Figure, results: BenchmarkResults) -> Axes:
         for method in results.methods:
             errors = [_mean(results, method, f"occluded/{where}/{side}") for side in holes.sides]
             axis.plot(holes.sides, errors, marker=".", label=results.label(method), **results.line(method))
-        hidden = "hidden" if where == "center" else "left"
-        axis.set(title=f"error, %; a square in the middle is {hidden}", xlabel="side of the square, pixels")
+        part_shown = "central square hidden" if where == "center" else "only the central square visible"
+        axis.set(title=f"{part_shown}: error, %", xlabel="side of the square, pixels")
         axis.set_xticks(holes.sides)
     first: Axes = axes[0]
     return first

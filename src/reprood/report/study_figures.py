@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from reprood.audit.replicated import read_study
+from reprood.audit.studies import read_study
 from reprood.core.errors import ReproodError
 from reprood.data.arrays import read_npz
 from reprood.report.studies.registry import drawing

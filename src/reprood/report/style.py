@@ -1,4 +1,4 @@
-"""One restrained style for all figures; files are byte-identical from run to run."""
+"""Shared style of all figures; the same figure always gives the same bytes."""
 
 import io
 import math
@@ -51,10 +51,10 @@ RULES: Any = {
 
 
 def places(methods: Sequence[str], groups: Iterable[Collection[str]]) -> dict[str, int]:
-    """A place in the palette for each method, the same in all figures.
+    """Return a position in the palette for each method, the same in all figures.
 
-    Methods of one group (those that run on one benchmark) have different places as long as the palette lasts; others
-    may share one.
+    Methods of one group (those that run on one benchmark) have different positions as long as the palette suffices;
+    others may share one.
     """
     shared: dict[str, set[str]] = {method: set() for method in methods}
     for group in groups:
@@ -69,29 +69,29 @@ def places(methods: Sequence[str], groups: Iterable[Collection[str]]) -> dict[st
 
 
 def colour_of(place: int) -> str:
-    """The colour at a place of the palette."""
+    """Return the colour at a position of the palette."""
     return PALETTE[place % len(PALETTE)]
 
 
 def line_of(place: int) -> dict[str, Any]:
-    """Colour and dashes of a line; the palette's second half is dashed, to be told apart without colour."""
+    """Return colour and dashes of a line; the second half of the palette is dashed, to differ without colour."""
     return {"color": colour_of(place), "linestyle": "-" if place < len(PALETTE) // 2 else (0, (4, 1.2))}
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each of some names, in their order (for figures that have no methods of a suite)."""
+    """Return a colour for each name, in order (for figures without methods of a suite)."""
     return {name: colour_of(place) for place, name in enumerate(names)}
 
 
 def notice(text: str) -> Figure:
-    """A figure that says why there is nothing to draw."""
+    """Return a figure that says why there is nothing to draw."""
     figure = new_figure(7.2, 0.8)
     figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=9, color="#555555")
     return figure
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure in the style; sizes in inches."""
+    """Return an empty figure in the shared style; sizes in inches."""
     mpl.rcParams.update(RULES)
     return plt.figure(figsize=(width, height))
 
@@ -101,17 +101,17 @@ def save(figure: Figure, svg: Path, png: Path) -> None:
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     with atomic_path(svg) as temporary:
-        temporary.write_text(settled(text.getvalue()), encoding="utf-8")
+        temporary.write_text(normalised(text.getvalue()), encoding="utf-8")
     with atomic_path(png) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
     plt.close(figure)
 
 
-def settled(svg: str) -> str:
-    """An SVG text without what differs from run to run: the last bits of a layout, which its solver does not settle.
+def normalised(svg: str) -> str:
+    """Return an SVG text without what differs from run to run: the last digits of coordinates and hashed names.
 
-    Coordinates are cut to hundredths of a point (the files are a third smaller), in such a way that round
-    numbers do not lie on the edge; names of clipping rectangles, which are hashes of all bits, become numbers.
+    Coordinates are cut to hundredths of a point, with an offset so that round numbers do not lie on an edge; names of
+    clipping rectangles, which are hashes of all digits, become numbers.
     """
     names: dict[str, str] = {}
 

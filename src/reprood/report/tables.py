@@ -1,6 +1,6 @@
 """The tables of a benchmark and of a paper."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,25 +8,23 @@ import pandas as pd
 
 from reprood.audit.papers import SOURCE_WORDS, Paper, Published
 from reprood.core.errors import ReproodError
-from reprood.report import words
-from reprood.report.forms import Cell, Table, measured, plain, write_forms
+from reprood.report import labels
+from reprood.report.contents import TABLES, resolve
+from reprood.report.formats import Cell, Table, measured, plain, write_forms
 from reprood.report.groups import grouped
-from reprood.report.hardest import hardest_table
-from reprood.report.leaderboard import leaderboard
 from reprood.report.results import BenchmarkResults
-from reprood.report.robustness import robustness_table
 
-# published under these names; measured as the complement of ours
+# published metrics that are the complement (100 % minus) of a measured one
 COMPLEMENTS = {"tnr95": "fpr95_id_positive", "detection_accuracy": "detection_error"}
 
 GROUPED = (
-    "Letters: among the methods with one score, those that share a letter were not told apart (see the leaderboard; "
-    "Holm's correction over the pairs of one score); no letters where there are too few seeds."
+    "Letters: methods that share a letter do not differ significantly with that score (Holm-corrected over the pairs "
+    "of methods with the score, see the leaderboard); no letters if there are too few seeds."
 )
 
 
 def classification(results: BenchmarkResults) -> Table:
-    """Top-1 error with its interval (last epoch), the best-epoch convention beside it, top-5, calibration."""
+    """Make the table of top-1 error (last epoch, with interval), best-epoch error, top-5 error and calibration."""
     rows = []
     for method in results.methods:
         best = results.best_error(method)
@@ -34,26 +32,26 @@ def classification(results: BenchmarkResults) -> Table:
             (
                 Cell(results.label(method)),
                 measured("top1_error", results.error_interval(method)),
-                Cell(words.number(best), "", best),
+                Cell(labels.number(best), "", best),
                 plain("top5_error", results.values(method, "top5_error").tolist()),
                 plain("ece15", results.values(method, "ece15").tolist()),
                 Cell(str(len(results.seeds(method))), "", float(len(results.seeds(method)))),
             )
         )
     head = (
-        "method", words.METRICS["top1_error"], "top-1 error at the best recorded test epoch, %",
-        words.METRICS["top5_error"], words.METRICS["ece15"], "seeds",
+        "method", labels.METRICS["top1_error"], "top-1 error at the best recorded test epoch, %",
+        labels.METRICS["top5_error"], labels.METRICS["ece15"], "seeds",
     )  # fmt: skip
     caption = (
         "Classification of in-distribution test images, mean over seeds, 95 % intervals over test samples and seeds. "
-        "Results are of the last epoch; the best test epoch is a convention of some papers, shown for comparison and "
+        "Results are from the last epoch; the best test epoch, which some papers report, is shown for comparison and "
         "never used."
     )
     return Table("classification", caption, head, tuple(rows))
 
 
 def detection(results: BenchmarkResults) -> Table:
-    """Every method x score: AUROC on natural sets with interval, both FPR@95 conventions, each OOD set's AUROC."""
+    """Make the table of detection by method and score: AUROC with interval, both FPR@95 conventions, AUROC per set."""
     natural = results.natural
     groups = _groups(results)
     rows = []
@@ -67,7 +65,7 @@ def detection(results: BenchmarkResults) -> Table:
             rows.append(
                 (
                     Cell(results.label(method)),
-                    Cell(words.score(score)),
+                    Cell(labels.score(score)),
                     measured(
                         "auroc",
                         results.detection_interval(method, "auroc", natural, score),
@@ -83,11 +81,11 @@ def detection(results: BenchmarkResults) -> Table:
                     ),
                 )
             )
-    where = words.split(natural)
+    where = labels.split(natural)
     head = (
         "method", "score", f"AUROC, %, {where}", "AUROC, %, mean of all sets", f"FPR@95 (ID positive), %, {where}",
         f"FPR@95 (OOD positive), %, {where}", f"AUPR-out (OOD positive), %, {where}",
-        *(f"AUROC, %, {words.split(name)} ({outlier.shift})" for name, outlier in results.benchmark.ood.items()),
+        *(f"AUROC, %, {labels.split(name)} ({outlier.shift})" for name, outlier in results.benchmark.ood.items()),
     )  # fmt: skip
     caption = (
         "Detection of OOD images, mean over seeds, 95 % intervals over test samples and seeds. FPR@95 (ID positive): "
@@ -103,7 +101,7 @@ def _blanks(results: BenchmarkResults) -> tuple[Cell, ...]:
 
 
 def _groups(results: BenchmarkResults) -> dict[tuple[str, str], str]:
-    """The letters of each method and score: methods that one score does not tell apart share a letter."""
+    """Return group letters for each method and score: methods that do not differ significantly share a letter."""
     found: dict[tuple[str, str], str] = {}
     for score in dict.fromkeys(s for m in results.detecting for s in results.scores(m)):
         methods = [method for method in results.detecting if score in results.scores(method)]
@@ -115,7 +113,7 @@ def _groups(results: BenchmarkResults) -> dict[tuple[str, str], str]:
 
 
 def matrix(results: BenchmarkResults) -> Table:
-    """AUROC of every method (rows) by every score (columns), the best method of each score marked; for the page."""
+    """Make the matrix of AUROC by method (rows) and score (columns), with the best method of each score marked."""
     split = results.natural
     scores = list(dict.fromkeys(s for m in results.detecting for s in results.scores(m)))
     groups = _groups(results)
@@ -134,15 +132,15 @@ def matrix(results: BenchmarkResults) -> Table:
         for method in results.detecting
     )
     caption = (
-        f"AUROC, %, {words.split(split)}: every method by every score, mean over seeds, 95 % intervals over test "
+        f"AUROC, %, {labels.split(split)}: every method by every score, mean over seeds, 95 % intervals over test "
         "samples and seeds. Bold: the highest value of a score. A dash: the score does not apply to the network. "
         f"{GROUPED}"
     )
-    return Table("matrix", caption, ("method", *(words.score(score) for score in scores)), rows)
+    return Table("matrix", caption, ("method", *(labels.score(score) for score in scores)), rows)
 
 
-def _beside(number: Published, paper: Paper, results: BenchmarkResults) -> Cell:
-    """What a benchmark measured where a paper has a published number; a dash when there is none."""
+def _measured_for(number: Published, paper: Paper, results: BenchmarkResults) -> Cell:
+    """Return what a benchmark measured for a published number; a dash if nothing."""
     known = number.measured_by and (number.score == "-" or results.detects)
     method = paper.method_of(number.measured_by, results.methods) if known else None
     metric = COMPLEMENTS.get(number.metric, number.metric)
@@ -159,49 +157,49 @@ def _beside(number: Published, paper: Paper, results: BenchmarkResults) -> Cell:
         return measured(metric, results.detection_interval(method, metric, number.split, number.score))
     cell = plain(metric, values)
     if number.metric in COMPLEMENTS and cell.value is not None:
-        return Cell(words.number(100 - cell.value), "", 100 - cell.value)
+        return Cell(labels.number(100 - cell.value), "", 100 - cell.value)
     return cell
 
 
 def published(paper: Paper, results: Sequence[BenchmarkResults]) -> Table:
-    """A paper's numbers beside what each benchmark measured with the corresponding method and score.
+    """Make the table of a paper's numbers next to those measured with the corresponding method and score.
 
-    Benchmarks that measured none of them are left out.
+    Benchmarks that measured none of them are omitted.
     """
-    beside = {one.name: [_beside(number, paper, one) for number in paper.published] for one in results}
-    results = [one for one in results if any(cell.text != "–" for cell in beside[one.name])]
+    measurements = {one.name: [_measured_for(number, paper, one) for number in paper.published] for one in results}
+    results = [one for one in results if any(cell.text != "–" for cell in measurements[one.name])]
     rows = [
         (
             Cell(number.where),
             Cell(number.setting),
             Cell(number.method),
-            Cell(words.published_metric(number.metric)),
-            Cell(words.number(number.value, 2), "", number.value),
-            *(beside[one.name][place] for one in results),
+            Cell(labels.published_metric(number.metric)),
+            Cell(labels.number(number.value, 2), "", number.value),
+            *(measurements[one.name][place] for one in results),
             Cell(SOURCE_WORDS[number.source]),
         )
         for place, number in enumerate(paper.published)
     ]
     head = ("where", "setting", "method", "metric", "published", *(f"measured on {r.name}" for r in results), "source")
     caption = (
-        "Published numbers beside what was measured here with the corresponding method, score and split, with 95 % "
-        "intervals. Where the benchmark is not the published setting, compare directions, not values."
+        "Published numbers next to those measured here with the corresponding method, score and split, with 95 % "
+        "intervals. Where the benchmark differs from the published setting, compare directions, not values."
     )
     return Table(f"published_{paper.id}", caption, head, tuple(rows))
 
 
 def localisation(results: BenchmarkResults) -> Table:
-    """Localisation by class activation maps: both errors with intervals, mean overlap."""
+    """Make the table of localisation by class activation maps: both errors with intervals, mean overlap."""
     rows = []
     for method in results.methods:
         cells = [Cell(results.label(method))]
         for metric in ("localisation_error", "gt_localisation_error"):
             cells.append(measured(metric, results.localisation_interval(method, metric)))
         iou = 100 * float(results.values(method, "mean_iou").mean())
-        rows.append((*cells, Cell(words.number(iou), "", iou)))
-    head = ("method", words.METRICS["localisation_error"], words.METRICS["gt_localisation_error"], "mean IoU, %")
+        rows.append((*cells, Cell(labels.number(iou), "", iou)))
+    head = ("method", labels.METRICS["localisation_error"], labels.METRICS["gt_localisation_error"], "mean IoU, %")
     caption = (
-        "Weakly supervised localisation: the box of the class activation map against the object's box. Localisation "
+        "Weakly supervised localisation: the box of the class activation map against the true box. Localisation "
         "error: wrong class, or overlap (IoU) of at most 50 %; with known class: the map of the right class. "
         "Mean over seeds, 95 % intervals over test samples and seeds."
     )
@@ -209,7 +207,7 @@ def localisation(results: BenchmarkResults) -> Table:
 
 
 def segmentation(results: BenchmarkResults) -> Table:
-    """Pixel AUROC and AU-PRO of every method that gives anomaly maps, with intervals."""
+    """Make the table of pixel AUROC and AU-PRO of every method with anomaly maps, with intervals."""
     rows = [
         (
             Cell(results.label(method)),
@@ -218,16 +216,16 @@ def segmentation(results: BenchmarkResults) -> Table:
         for method in results.mapping()
     ]
     caption = (
-        "Where images are anomalous: anomaly maps against masks, all pixels of all test images pooled. AU-PRO: mean "
-        "share of a defect's pixels that is found, integrated over false positive rates up to 30 % and divided by "
-        "30 %. Mean over seeds, 95 % intervals over test images and seeds. Methods without maps are left out."
+        "Anomaly maps compared with masks, over all pixels of all test images. AU-PRO: mean fraction of each defect's "
+        "pixels that is detected, integrated over false positive rates up to 30 % and divided by 30 %. Mean over "
+        "seeds, 95 % intervals over test images and seeds. Methods without maps are omitted."
     )
-    head = ("method", words.METRICS["pixel_auroc"], words.METRICS["au_pro"])
+    head = ("method", labels.METRICS["pixel_auroc"], labels.METRICS["au_pro"])
     return Table("segmentation", caption, head, tuple(rows))
 
 
 def open_set(results: BenchmarkResults) -> Table:
-    """Closed-set accuracy, and by score the AUROC, OSCR and macro-F against each set of unknown classes."""
+    """Make the table of closed-set accuracy, AUROC, OSCR and macro-F by score and set of unknown classes."""
     rows = []
     for method in results.methods:
         accuracy = 100 - float(results.values(method, "top1_error").mean())
@@ -238,24 +236,24 @@ def open_set(results: BenchmarkResults) -> Table:
                 rows.append(
                     (
                         Cell(results.label(method)),
-                        Cell(words.score(score)),
-                        Cell(words.split(name)),
-                        Cell(words.number(accuracy), "", accuracy),
+                        Cell(labels.score(score)),
+                        Cell(labels.split(name)),
+                        Cell(labels.number(accuracy), "", accuracy),
                         *cells,
                     )
                 )
-    head = ("method", "score", "unknown classes", "closed-set accuracy, %", *(words.METRICS[m] for m in (
+    head = ("method", "score", "unknown classes", "closed-set accuracy, %", *(labels.METRICS[m] for m in (
         "auroc", "oscr", "macro_f")))  # fmt: skip
     caption = (
         "Open-set recognition, mean over seeds. OSCR: area under the rate of correctly classified known images over "
         "the rate of accepted unknown ones. Macro-F: mean F1 of the known classes and of 'unknown' at the threshold "
-        "that the benchmark states, for scores that are probabilities."
+        "set by the benchmark, for scores that are probabilities."
     )
     return Table("open_set", caption, head, tuple(rows))
 
 
 def study_table(values: pd.DataFrame, title: str) -> Table:
-    """The numbers of a study: a row an arm, a column a metric; mean over seeds, lowest to highest in brackets."""
+    """Make the table of a study: one row per arm, one column per metric; mean over seeds, lowest to highest."""
     metrics = list(values["metric"].unique())
     rows = []
     for arm in values["arm"].unique():
@@ -269,29 +267,31 @@ def study_table(values: pd.DataFrame, title: str) -> Table:
             cells.append(Cell(f"{found.mean():.3g}", span, float(found.mean())))
         rows.append(tuple(cells))
     head = ("arm", *(metric.replace("_", " ") for metric in metrics))
-    return Table("study", f"{title}: mean over seeds, and the lowest and highest.", head, tuple(rows))
+    return Table("study", f"{title}: mean over seeds, with the lowest and highest value.", head, tuple(rows))
 
 
-KINDS: dict[str, Callable[[BenchmarkResults], Table]] = {
-    "leaderboard": leaderboard,
-    "classification": classification,
-    "detection": detection,
-    "hardest": hardest_table,
-    "robustness": robustness_table,
-    "localisation": localisation,
-    "open_set": open_set,
-    "segmentation": segmentation,
-}
+def make_table(kind: str, results: BenchmarkResults) -> Table:
+    """Make one table of a benchmark.
 
-
-def write_table(kind: str, results: BenchmarkResults, stem: Path) -> None:
-    """Write `<stem>.csv`, `.md` and `.tex`.
+    Parameters
+    ----------
+    kind : str
+        Name of a type in `reprood.report.contents.TABLES`.
+    results : BenchmarkResults
+        Results of the benchmark.
 
     Raises
     ------
     ReproodError
-        For an unknown kind; the known ones are listed.
+        If there is no such type; the message lists the known ones.
     """
-    if kind not in KINDS:
-        raise ReproodError(f"There is no table '{kind}'; known: {', '.join(KINDS)}.")
-    write_forms(KINDS[kind](results), stem)
+    types = {one.name: one for one in TABLES}
+    if kind not in types:
+        raise ReproodError(f"There is no table '{kind}'; known: {', '.join(types)}.")
+    table: Table = resolve(types[kind].make)(results)
+    return table
+
+
+def write_table(kind: str, results: BenchmarkResults, stem: Path) -> None:
+    """Write one table of a benchmark as `<stem>.csv`, `.md` and `.tex`; see `make_table`."""
+    write_forms(make_table(kind, results), stem)

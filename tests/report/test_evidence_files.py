@@ -7,8 +7,8 @@ import pytest
 from reprood.audit.papers import Paper
 from reprood.audit.verdicts import audit
 from reprood.core.files import sha256_file
-from reprood.report.boards import boards
-from reprood.report.evidence import board_rows, file_of, parts_of_split, verdict_rows
+from reprood.report.evidence_files import board_rows, file_of, parts_of_split, verdict_rows
+from reprood.report.ranking import boards
 from reprood.report.results import BenchmarkResults
 
 SIDES = {"good": {"means": "ours"}, "erm": {"means": "baseline"}, "broken": {"means": "other"}}

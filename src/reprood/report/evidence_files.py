@@ -1,4 +1,4 @@
-"""The rows on which a verdict or a place in a leaderboard rests, as small CSV files beside the pages."""
+"""The raw numbers behind each verdict and each leaderboard entry, as small CSV files next to the pages."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,14 +9,14 @@ import pandas as pd
 
 from reprood.audit.evidence import Part, parts_of
 from reprood.audit.papers import Claim, Paper
-from reprood.audit.replicated import read_study
+from reprood.audit.studies import read_study
 from reprood.config.benchmark import Benchmark
 from reprood.config.conditions import matching
 from reprood.config.suite import Suite
 from reprood.core.files import atomic_path
 from reprood.evaluate.table import GATE, NO_SCORE, groups
-from reprood.report.boards import Board, boards
-from reprood.report.forms import linked
+from reprood.report.formats import linked
+from reprood.report.ranking import Board, boards
 from reprood.report.results import BenchmarkResults
 
 FOLDER = "evidence"
@@ -25,14 +25,14 @@ Hashes = Mapping[tuple[str, str, int], str]
 
 
 def hashes_of(benchmarks: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, int], str]:
-    """Beginning of the SHA-256 of the predictions of each (benchmark, method, seed), from the pages' records."""
+    """Return the abbreviated SHA-256 of the predictions of each (benchmark, method, seed), from the pages' records."""
     return {
         (item["name"], run["method"], run["seed"]): run["predictions"] for item in benchmarks for run in item["runs"]
     }
 
 
 def parts_of_split(benchmark: Benchmark, split: str) -> tuple[str, ...]:
-    """What a split's name means: itself, and the OOD sets or conditions over which it is a mean."""
+    """Return a split and, for a mean, the OOD sets or conditions that it averages."""
     if split == "test" or split in benchmark.ood:
         return (split,)
     return tuple(dict.fromkeys((split, *groups(benchmark).get(split, ()), *matching(benchmark, split))))
@@ -41,14 +41,18 @@ def parts_of_split(benchmark: Benchmark, split: str) -> tuple[str, ...]:
 def metric_rows(
     results: BenchmarkResults, side: str, method: str, metric: str, split: str, score: str, hashes: Hashes
 ) -> pd.DataFrame:
-    """The rows of metrics of one side: its metric in every seed, on the split and on what the split is a mean of.
+    """Return the metrics of one side in every seed, on the split and on the sets that it averages.
 
     Parameters
     ----------
+    results : BenchmarkResults
+        Results of the benchmark.
     side : str
-        Stands in the first column.
+        Label for the first column.
+    method, metric, split : str
+        Which rows to select.
     score : str
-        A trailing "*" takes all scores with this beginning.
+        A trailing "*" selects all scores with this prefix.
     hashes : mapping
         See `hashes_of`.
     """
@@ -76,14 +80,20 @@ def verdict_rows(
     studies: Mapping[str, pd.DataFrame],
     hashes: Hashes,
 ) -> pd.DataFrame | None:
-    """The rows of a verdict: of a benchmark, of all members of a family, or of a study; None when nothing was run.
+    """Return the rows behind a verdict: of a benchmark, a family or a study; None if nothing was run.
 
     Parameters
     ----------
+    claim, paper : Claim, Paper
+        The claim and its paper.
     benchmark : str
-        The name in the verdict.
+        Name of the benchmark, family or study in the verdict.
+    results : sequence of BenchmarkResults
+        Results of all benchmarks.
     studies : mapping
         The values of each study.
+    hashes : mapping
+        See `hashes_of`.
     """
     if claim.study:
         values = studies.get(benchmark)
@@ -103,7 +113,7 @@ def verdict_rows(
 
 
 def board_rows(results: BenchmarkResults, boards: Iterable[Board], method: str, hashes: Hashes) -> pd.DataFrame:
-    """The rows of a method's places in the leaderboards of a benchmark."""
+    """Return the rows behind a method's entries in the leaderboards of a benchmark."""
     tables = [
         metric_rows(
             results, one.title, method, one.metric, one.split, one.scores[one.methods.index(method)] or NO_SCORE, hashes
@@ -115,12 +125,12 @@ def board_rows(results: BenchmarkResults, boards: Iterable[Board], method: str, 
 
 
 def file_of(*names: str) -> str:
-    """A path below the report's folder for a file about these names; no name leads out of it."""
+    """Return a path relative to the report's folder; no name can lead outside it."""
     return "/".join([FOLDER, *(re.sub(r"[^A-Za-z0-9_-]+", "_", name) or "_" for name in names)]) + ".csv"
 
 
 def write_rows(rows: pd.DataFrame, path: Path) -> None:
-    """Write rows as CSV; numbers as they are stored."""
+    """Write rows as CSV with unrounded numbers."""
     with atomic_path(path) as temporary:
         rows.to_csv(temporary, index=False, lineterminator="\n")
 
@@ -133,14 +143,16 @@ def write_evidence(
     studies: Path,
     out: Path,
 ) -> list[str]:
-    """Write the rows of every verdict and of every place in a leaderboard, and put links to them into the records.
+    """Write the rows behind every verdict and leaderboard entry, and add links to them to the records.
 
     Parameters
     ----------
     papers, benchmarks : sequence of dict
-        What their pages show; a claim gets `evidence`, a leaderboard its links.
+        Records of their pages; claims get `evidence`, leaderboards get links.
     results : sequence of BenchmarkResults
         In the order of `benchmarks`.
+    suite : Suite
+        The suite.
     studies, out : Path
         Folders of the studies and of the report.
 
@@ -155,7 +167,7 @@ def write_evidence(
         if rows is None or rows.empty:
             return ""
         name = file_of(*names)
-        if name in written:  # of two names that differ in what a file's name cannot hold
+        if name in written:  # two names that differ only in characters that file names cannot have
             name = file_of(*names[:-1], f"{names[-1]}-{len(written)}")
         write_rows(rows, out / name)
         written.append(name)
@@ -174,5 +186,5 @@ def write_evidence(
         found = boards(one)
         methods = dict.fromkeys(method for board in found for method in board.methods)
         links = [keep(board_rows(one, found, method, hashes), "benchmarks", one.name, method) for method in methods]
-        record["leaderboard"] = linked(record["leaderboard"], links)
+        record["tables"]["leaderboard"] = linked(record["tables"]["leaderboard"], links)
     return written

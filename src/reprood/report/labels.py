@@ -1,4 +1,4 @@
-"""Names and numbers as readers see them. Differences are formatted like those in the reasons of verdicts."""
+"""Names and numbers as readers see them."""
 
 import math
 
@@ -41,28 +41,29 @@ SPLITS = {
     "mean_noise": "mean of noise sets",
     "test": "test",
 }
-CONDITIONS = {"corrupted": "corrupted", "attacked": "under attack", "occluded": "occluded"}
+CONDITIONS = {"corrupted": "corrupted", "attacked": "attacked", "occluded": "occluded"}
 SCORES = {  # of methods; those of detectors are in their records
     "godin_h": "h", "godin_h_star": "h*", "godin_g": "g",
-    "godin_h_eps_*": "best step for h, in hindsight", "hood_cor": "COR", "cnc": "p(K+1)", "ss": "KL + rotation",
+    "godin_h_eps_*": "h, best step size in hindsight", "hood_cor": "COR", "cnc": "p(K+1)", "ss": "KL + rotation",
     "ss_rotation": "rotation", "ss_kl": "KL", "transformations": "transformations", "csi": "CSI",
-    "con_si": "contrast, all shifts", "cls_si": "shifts told", "con": "contrast", "cosine": "cosine", "norm": "norm",
+    "con_si": "contrastive, all shifts", "cls_si": "shift classifier", "con": "contrastive", "cosine": "cosine",
+    "norm": "norm",
     "csi_ens": "CSI-ens", "gaussian": "Gaussian", "kde": "kernel density", "proxy": "proxy task",
 }  # fmt: skip
 
 
 def published_metric(name: str) -> str:
-    """A published metric's name for readers, ours or not."""
+    """Return a published metric's name for readers."""
     return METRICS.get(name) or PUBLISHED_METRICS.get(name) or f"{name.replace('_', ' ')}, %"
 
 
 def percent(metric: str, value: float) -> float:
-    """A metric's value in percent or points: errors are stored so, detection metrics are stored in [0, 1]."""
+    """Return a metric's value in percent; errors are stored in percent, detection metrics in [0, 1]."""
     return value if metric in IN_PERCENT else 100 * value
 
 
 def number(value: float, digits: int = 1) -> str:
-    """A value with fixed digits, never a negative zero; a dash when there is none."""
+    """Format a value with fixed digits, never as a negative zero; a dash for NaN."""
     if math.isnan(value):
         return "–"
     text = f"{abs(value):.{digits}f}"
@@ -70,7 +71,7 @@ def number(value: float, digits: int = 1) -> str:
 
 
 def interval(low: float, high: float, digits: int = 1) -> str:
-    """An interval in brackets; empty when there is none."""
+    """Format an interval in brackets; empty for NaN."""
     if math.isnan(low):
         return ""
     return f"[{number(low, digits)}, {number(high, digits)}]"
@@ -82,12 +83,12 @@ def _label(name: str) -> str:
 
 
 def score(name: str) -> str:
-    """A score's name for readers; of several in hindsight, the best."""
+    """Return a score's name for readers; for a prefix with "*", that of the best in hindsight."""
     return _label(name) or (f"best of {name.rstrip('_*')}" if name.endswith("*") else name)
 
 
 def split(name: str) -> str:
-    """A split's name for readers."""
+    """Return a split's name for readers."""
     kind, _, rest = name.partition("/")
     if kind in CONDITIONS:
         return CONDITIONS[kind] + (f": {rest.replace('/', ', ').replace('_', ' ')}" if rest else "")
@@ -95,15 +96,15 @@ def split(name: str) -> str:
 
 
 def part(name: str) -> str:
-    """A score's or a split's name for readers, whichever it is."""
+    """Return the name of a score or a split for readers."""
     return _label(name) or (score(name) if name.endswith("*") else split(name))
 
 
 def plural(count: int, one: str, many: str = "") -> str:
-    """'1 run', '2 runs'."""
+    """Format a count with its noun: '1 run', '2 runs'."""
     return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def count(value: float, one: str) -> str:
-    """'2,400 test images'; empty for none and for nothing."""
+    """Format a large count with its noun: '2,400 test images'; empty for 0 and NaN."""
     return "" if math.isnan(value) or value == 0 else f"{int(value):,} {one}{'' if value == 1 else 's'}"

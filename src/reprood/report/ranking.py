@@ -1,4 +1,4 @@
-"""The leaderboard of a benchmark: what methods are ranked by, in which order, and who cannot be told apart."""
+"""The leaderboards of a benchmark: metrics, order of the methods, and groups that do not differ significantly."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 
 from reprood.evaluate.bootstrap import Interval
 from reprood.evaluate.resample import Replicates
-from reprood.report import words
+from reprood.report import labels
 from reprood.report.groups import LEAST_SEEDS, Grouping, grouped
 from reprood.report.results import REPLICATES, BenchmarkResults, interval_of
 
@@ -22,13 +22,13 @@ class Board:
     ----------
     metric, split : str
     methods : tuple of str
-        The best first.
+        Best first.
     scores : tuple of str
-        The score of each method; "-" for metrics of none.
+        The score of each method; "-" for metrics without a score.
     intervals : tuple of Interval
-        Of each method's mean over seeds, in the metric's unit.
+        Interval of each method's mean over seeds, in the metric's unit.
     grouping : Grouping
-        Rows are methods in this order.
+        Groups of methods; rows are methods in this order.
     """
 
     metric: str
@@ -40,9 +40,9 @@ class Board:
 
     @property
     def title(self) -> str:
-        """What is ranked by, for readers: metric, and where it is measured."""
-        where = "" if self.split == "test" else f", {words.split(self.split)}"
-        return f"{words.METRICS[self.metric]}{where}"
+        """Metric and split, for readers."""
+        where = "" if self.split == "test" else f", {labels.split(self.split)}"
+        return f"{labels.METRICS[self.metric]}{where}"
 
     @property
     def uncompared(self) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ def board(
     scores: Sequence[str],
     replicates: Callable[[str, str], Replicates],
 ) -> Board:
-    """Rank methods by their mean over seeds and group them; `replicates` is given a method and its score."""
+    """Rank methods by their mean over seeds and group them; `replicates` is called with a method and its score."""
     found = [replicates(method, score) for method, score in zip(methods, scores, strict=True)]
     sign = -1 if metric in HIGHER else 1
     order = sorted(range(len(methods)), key=lambda row: (sign * float(np.mean(found[row].observed[0])), row))
@@ -72,53 +72,52 @@ def board(
 
 
 def boards(results: BenchmarkResults) -> list[Board]:
-    """The leaderboards of a benchmark, the one that its page is about first."""
-    record, made = results.benchmark, []
-    asked = record.evaluations
+    """Return the leaderboards of a benchmark, the main one first."""
+    record, rankings = results.benchmark, []
+    evaluations = record.evaluations
     every = list(results.methods)
     none = ["-"] * len(every)
     if results.detects and results.detecting:
         chosen = results.detecting
         own = [results.headline(method) for method in chosen]
         natural = results.natural
-        made.append(
+        rankings.append(
             board("auroc", natural, chosen, own, lambda m, s: results.detection_replicates(m, "auroc", natural, s))
         )
-    if "segmentation" in asked and results.mapping():
+    if "segmentation" in evaluations and results.mapping():
         mapping = results.mapping()
         of_maps = board(
             "pixel_auroc", "test", mapping, none[: len(mapping)],
             lambda m, s: results.segmentation_replicates(m, "pixel_auroc"),
         )  # fmt: skip
-        made.append(of_maps)
-    if "localisation" in asked:
-        made.append(
+        rankings.append(of_maps)
+    if "localisation" in evaluations:
+        rankings.append(
             board(
                 "localisation_error", "test", every, none,
                 lambda m, s: results.localisation_replicates(m, "localisation_error"),
             )
         )  # fmt: skip
     conditions = [*(["corrupted"] if record.corruption else []), *(f"attacked/{name}" for name in record.attacks)]
-    for split in [*(["test"] if "classification" in asked else []), *conditions]:
-        made.append(board("top1_error", split, every, none, lambda m, s, at=split: results.error_replicates(m, at)))  # type: ignore[misc]
-    return made
+    for split in [*(["test"] if "classification" in evaluations else []), *conditions]:
+        rankings.append(board("top1_error", split, every, none, lambda m, s, at=split: results.error_replicates(m, at)))  # type: ignore[misc]
+    return rankings
 
 
 def judged(found: Sequence[Board], label: Callable[[str], str]) -> str:
-    """How the grouping was made, in words; what could not be grouped and why."""
+    """Describe how the methods were grouped, and which could not be grouped and why."""
     compared = sorted({one.grouping.pairs for one in found if one.grouping.pairs})
     without = list(dict.fromkeys(method for one in found for method in one.uncompared))
-    lacking = f"fewer than {LEAST_SEEDS} seeds, too few to tell how trainings differ"
+    too_few = f"fewer than {LEAST_SEEDS} seeds"
     if not compared:
         alone = all(len(one.methods) < 2 for one in found)
-        return "Not grouped: there is no second method." if alone else f"Not grouped: the methods have {lacking}."
+        return "Not grouped: only one method." if alone else f"Not grouped: the methods have {too_few}."
     pairs = " or ".join(map(str, compared))
     text = (
-        "Methods that share a letter were not told apart at the 5 % level; those that share none were. Each pair: t "
-        "test of the difference of means over seeds, its variance that between seeds plus that of "
-        f"{REPLICATES} resamplings of the test images, the same for both; Holm's correction over all pairs of the "
-        f"column ({pairs}). Sharing a letter is no evidence of being equal."
+        "Methods that share a letter do not differ significantly (5 %, t tests over seeds and "
+        f"{REPLICATES} resamplings of the test images, Holm-corrected for {pairs} pairs). That does not mean they are "
+        "equal."
     )
     if without:
-        text += f" Without a letter: {', '.join(map(label, without))} ({lacking})."
+        text += f" Without a letter: {', '.join(map(label, without))} ({too_few})."
     return text

@@ -1,4 +1,4 @@
-"""A table's four forms: records for the page, CSV, Markdown and LaTeX (booktabs)."""
+"""Tables as records for the pages, and as CSV, Markdown and LaTeX (booktabs)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ import pandas as pd
 
 from reprood.core.files import atomic_path
 from reprood.evaluate.bootstrap import Interval
-from reprood.report import words
+from reprood.report import labels
 
 LATEX = str.maketrans(
     {
@@ -26,17 +26,17 @@ class Cell:
     Attributes
     ----------
     text : str
-        What is shown.
+        Displayed text.
     interval : str
-        In brackets, smaller; may be empty.
+        Interval in brackets; may be empty.
     value : float or None
-        What sorting uses.
+        Value for sorting.
     best : bool
-        Best of its column.
+        Whether it is the best of its column.
     group : str
-        Letters of the groups of rows that it was not told apart from; may be empty.
+        Letters of its groups: rows that share a letter do not differ significantly; may be empty.
     link : str
-        Where the rows of metrics behind it are, below the report's folder; may be empty.
+        File with the raw numbers behind it, relative to the report's folder; may be empty.
     """
 
     text: str
@@ -58,35 +58,35 @@ class Table:
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """Heads of the columns that hold a number: these stand at the right in every form, texts at the left."""
+        """Heads of the columns with numbers, which are right-aligned in every format; text is left-aligned."""
         return tuple(
             head for place, head in enumerate(self.head) if any(row[place].value is not None for row in self.rows)
         )
 
 
 def measured(metric: str, found: Interval, group: str = "") -> Cell:
-    """A metric's mean with its interval, in percent."""
-    value, low, high = (words.percent(metric, v) for v in (found.estimate, found.low, found.high))
+    """Return a cell with a metric's mean and interval, in percent."""
+    value, low, high = (labels.percent(metric, v) for v in (found.estimate, found.low, found.high))
     low, high = max(low, 0.0), min(high, 100.0)  # a t interval may reach beyond the metric's range
-    return Cell(words.number(value), words.interval(low, high), value, group=group)
+    return Cell(labels.number(value), labels.interval(low, high), value, group=group)
 
 
 def plain(metric: str, values: Sequence[float]) -> Cell:
-    """A metric's mean over seeds in percent; a dash when there is none."""
+    """Return a cell with a metric's mean over seeds in percent; a dash if there are no values."""
     if not len(values):
         return Cell("–")
-    value = words.percent(metric, float(sum(values) / len(values)))
-    return Cell(words.number(value), "", value)
+    value = labels.percent(metric, float(sum(values) / len(values)))
+    return Cell(labels.number(value), "", value)
 
 
 def linked(table: Table, links: Sequence[str]) -> Table:
-    """The table with a link in the first cell of each row."""
+    """Return the table with a link in the first cell of each row."""
     rows = tuple((replace(row[0], link=link), *row[1:]) for row, link in zip(table.rows, links, strict=True))
     return replace(table, rows=rows)
 
 
 def frame(table: Table) -> pd.DataFrame:
-    """The table as text, intervals and groups in columns of their own."""
+    """Return the table as text, with intervals and groups in separate columns."""
     columns: dict[str, list[str]] = {}
     for place, head in enumerate(table.head):
         columns[head] = [row[place].text.replace("−", "-").replace("–", "") for row in table.rows]
@@ -107,12 +107,12 @@ def _latex_cell(cell: Cell) -> str:
 
 
 def _no_markup(text: str) -> str:
-    """Markdown may hold HTML; a '<' of a name stays a '<'."""
+    """Escape '<', because Markdown may contain HTML."""
     return text.replace("<", "&lt;")
 
 
 def markdown(table: Table) -> str:
-    """A pipe table with its caption below."""
+    """Return a pipe table with its caption below."""
     rule = ["---:" if head in table.numbers else "---" for head in table.head]
     rows = [list(table.head), rule, *([_joined(cell) for cell in row] for row in table.rows)]
     lines = ["| " + " | ".join(_no_markup(text).replace("|", r"\|") for text in row) + " |" for row in rows]
@@ -120,7 +120,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A booktabs table in a table environment."""
+    """Return a booktabs table in a table environment."""
     rows = [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in table.rows]
     return "\n".join(
         [

@@ -1,4 +1,4 @@
-"""Why a verdict is what it is, in one clause; numbers in points (percent), whatever the metric's own unit."""
+"""Explain verdicts in one clause; numbers are in points (percent), whatever the metric's own unit."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from reprood.evaluate.bootstrap import Interval
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """A difference with its sign; no sign when it rounds to zero; a dash when there is none."""
+    """Format a difference with its sign; without sign if it rounds to zero; a dash for NaN."""
     if math.isnan(value):
         return "–"
     text = f"{abs(value):.{digits}f}"
@@ -16,18 +16,19 @@ def signed(value: float, digits: int = 1) -> str:
 
 
 def points(value: float, study: bool = False) -> str:
-    """'1 point', '2.5 points'; a study's numbers have no such unit."""
+    """Format a number of points: '1 point', '2.5 points'; numbers of studies have no unit."""
     return f"{value:g}" if study else f"{value:g} point{'' if value == 1 else 's'}"
 
 
 def explain(claim: Claim, holds: bool | None, interval: Interval, published: float) -> str:
-    """The reason of a verdict that rests on an interval.
+    """Return the reason of a verdict that is based on an interval.
 
     Parameters
     ----------
     claim : Claim
+        The claim.
     holds : bool or None
-        What the interval says of the claim.
+        Whether the interval supports (True) or contradicts (False) the claim.
     interval : Interval
         In the metric's unit.
     published : float
@@ -38,13 +39,13 @@ def explain(claim: Claim, holds: bool | None, interval: Interval, published: flo
     if claim.kind == "equals":
         where = f"the 95 % interval, {low:.2f} to {high:.2f} %"
         band = f"the margin of {points(margin)} around the published {published / one:.2f} %"
-        says = {True: "lies within", False: "lies wholly outside", None: "is partly outside"}[holds]
+        says = {True: "lies within", False: "lies entirely outside", None: "is partly outside"}[holds]
         return f"{where}, {says} {band}" + (MORE if holds is None else "")
     of = "the weakest step" if claim.kind == "ordering" else "the difference"
     study = bool(claim.study)
     where = f"the 95 % interval of {of}, {signed(low, 2)} to {signed(high, 2)}" + ("" if study else " points")
     if claim.kind == "equivalent":
-        says = {True: "lies within", False: "lies wholly outside", None: "is partly outside"}[holds]
+        says = {True: "lies within", False: "lies entirely outside", None: "is partly outside"}[holds]
         return f"{where}, {says} ±{points(margin, study)}" + (MORE if holds is None else "")
     # the bound in the direction of first minus second
     side = 1 if claim.better == "higher" else -1
@@ -59,29 +60,33 @@ def explain(claim: Claim, holds: bool | None, interval: Interval, published: flo
 def pattern(
     claim: Claim, holds: bool | None, interval: Interval, where: str, each: Sequence[tuple[str, bool | None]]
 ) -> str:
-    """The reason of a verdict on a pattern of signs.
+    """Return the reason of a verdict on a pattern of signs.
 
     Parameters
     ----------
     claim : Claim
+        The claim.
     holds : bool or None
+        Whether the data support (True) or contradict (False) the claim.
     interval : Interval
-        Of the weakest member or OOD set, named `where`.
+        Of the weakest member or OOD set.
+    where : str
+        Name of the weakest member or OOD set.
     each : sequence of (str, bool or None)
-        What was found for every one of them.
+        Result for each member or OOD set.
     """
     one = unit(claim.metric)
-    as_stated = sum(found is True for _, found in each)
-    against = [name for name, found in each if found is False]
-    told = f"{as_stated} of {len(each)} {'sets' if claim.over == 'sets' else 'members'} are as stated"
+    as_stated = sum(result is True for _, result in each)
+    against = [name for name, result in each if result is False]
+    summary = f"holds on {as_stated} of {len(each)} {'OOD sets' if claim.over == 'sets' else 'members'}"
     if against:
-        told += f", against it: {', '.join(against)}"
+        summary += f", opposite on {', '.join(against)}"
     ends = f"{signed(interval.low / one, 2)} to {signed(interval.high / one, 2)}"
     return (
-        f"{told}; the weakest, {where}, has the 95 % interval {ends}"
-        + ("" if claim.study else " points")
+        f"{summary}; weakest on {where} (95 % interval {ends}"
+        + (")" if claim.study else " points)")
         + (MORE if holds is None else "")
     )
 
 
-MORE = ": more seeds or test images are needed"
+MORE = "; more seeds or test images are needed to decide"

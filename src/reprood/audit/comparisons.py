@@ -1,4 +1,4 @@
-"""What a claim's data say: effect, interval and p value of one claim on one benchmark, family or study."""
+"""Compare the sides of a claim: effect, interval and p value on one benchmark, family or study."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,22 +8,22 @@ import numpy as np
 
 from reprood.audit.decide import LEVEL, judge, p_values, two_sided
 from reprood.audit.evidence import BenchmarkEvidence, Evidence, Part
+from reprood.audit.families import FamilyEvidence
 from reprood.audit.papers import ANY, Claim, Paper, unit
-from reprood.audit.replicated import FamilyEvidence
 from reprood.evaluate.bootstrap import Interval, contrast
 from reprood.evaluate.resample import Replicates
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a claim's data say.
+    """Result of comparing the sides of a claim.
 
     Attributes
     ----------
     holds : bool or None
-        True: the interval lies where the claim says; False: it lies where the claim denies it; None: neither.
+        True: the interval supports the claim; False: it contradicts the claim; None: neither.
     interval : Interval
-        Of first minus second (of the value itself for `equals`).
+        Interval of first minus second (of the value itself for `equals`).
     sides : (str, str)
         Labels of the two sides.
     values : (float, float)
@@ -31,13 +31,13 @@ class Finding:
     p : float
         Two-sided p value: below 1 - level exactly when `holds` is True or False.
     p_strict : float
-        The same for corrections for many comparisons.
+        The p value used for corrections for many comparisons.
     where : str
-        The member or OOD set that is shown, for a pattern of signs.
+        The weakest member or OOD set, for a pattern of signs.
     better : str
-        The direction that is stated there.
+        The claimed direction there.
     each : tuple of (str, bool or None)
-        What was found for every one of them.
+        Result for each member or OOD set.
     """
 
     holds: bool | None
@@ -52,12 +52,12 @@ class Finding:
 
 
 def generator_of(*names: str) -> np.random.Generator:
-    """A generator that depends on the names only, so that a verdict does not depend on what else is judged."""
+    """Return a generator seeded by names, so that a verdict does not depend on which other claims are judged."""
     return np.random.default_rng(int.from_bytes(hashlib.sha256("/".join(names).encode()).digest()[:8], "big"))
 
 
 def compare(names: Sequence[str], found: Replicates, pair: tuple[int, int], generator: np.random.Generator) -> Interval:
-    """Interval of the difference of two sides; sides with equal names are paired replicate by replicate."""
+    """Return the interval of the difference of two sides; sides with equal names are paired by replicate."""
     weights = [0.0] * len(found.observed)
     weights[pair[0]], weights[pair[1]] = 1.0, -1.0
     return contrast(found, weights, generator, LEVEL, trainings=names)
@@ -65,18 +65,18 @@ def compare(names: Sequence[str], found: Replicates, pair: tuple[int, int], gene
 
 @dataclass(frozen=True)
 class Step:
-    """One comparison of a claim that makes several.
+    """One comparison of a claim that has several.
 
     Attributes
     ----------
     holds : bool or None
     interval : Interval
     p, p_strict : (float, float)
-        Against what denies the step, and against the step.
+        One-sided p values against the negation of the step, and against the step.
     sides : (str, str)
     values : (float, float)
     better : str
-        The direction that is stated.
+        The claimed direction.
     where : str
         The member or OOD set, for a pattern of signs.
     """
@@ -92,7 +92,7 @@ class Step:
 
 
 def pieces(claim: Claim, evidence: Evidence, parts: Sequence[Part]) -> list[tuple[str, Evidence, list[Part]]]:
-    """What a pattern of signs is judged on, one by one: members of a family, or OOD sets of a mean; none elsewhere."""
+    """Return the members or OOD sets that a pattern of signs is judged on; empty for other claims."""
     if claim.over == "members" and isinstance(evidence, FamilyEvidence):
         prefix = f"{evidence.name}_"
         return [(member.name.removeprefix(prefix), member, list(parts)) for member in evidence.parts]
@@ -103,12 +103,12 @@ def pieces(claim: Claim, evidence: Evidence, parts: Sequence[Part]) -> list[tupl
 
 
 def absent(claim: Claim, evidence: Evidence, parts: Sequence[Part]) -> str:
-    """Members or OOD sets that a pattern names and that are not here, in words; empty when there are none."""
+    """Describe the members or OOD sets that a pattern of signs names but that did not run; empty if all ran."""
     if claim.kind != "signs":
         return ""
     here = {name for name, _, _ in pieces(claim, evidence, parts)}
-    lacking = [name for name in claim.signs if name not in here and name != ANY]
-    return f"the pattern is about {', '.join(lacking)}, too, which did not run here" if lacking else ""
+    missing = [name for name in claim.signs if name not in here and name != ANY]
+    return f"the claim also names {', '.join(missing)}, which did not run here" if missing else ""
 
 
 def find(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part]) -> Finding:
@@ -136,7 +136,7 @@ def find(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part]) 
 
 
 def _signs(claim: Claim, evidence: Evidence, parts: Sequence[Part], generator: np.random.Generator) -> list[Step]:
-    """One step a member or OOD set for which a sign is stated."""
+    """Compare the sides on each member or OOD set that has a claimed sign."""
     steps = []
     for name, one, sides in pieces(claim, evidence, parts):
         sign = claim.signs.get(name, claim.signs.get(ANY))
@@ -145,8 +145,8 @@ def _signs(claim: Claim, evidence: Evidence, parts: Sequence[Part], generator: n
         found = one.replicates(claim, sides, generator)
         means = [float(values.mean()) for values in found.observed]
         interval = compare([one.training(part) for part in sides], found, (0, 1), generator)
-        turned = {"better": claim.better, "worse": "lower" if claim.better == "higher" else "higher"}[sign]
-        steps.append(_step(claim.model_copy(update={"better": turned}), interval, parts, means, name))
+        direction = {"better": claim.better, "worse": "lower" if claim.better == "higher" else "higher"}[sign]
+        steps.append(_step(claim.model_copy(update={"better": direction}), interval, parts, means, name))
     return steps
 
 
@@ -164,7 +164,7 @@ def _step(claim: Claim, interval: Interval, parts: Sequence[Part], means: Sequen
 
 
 def _together(steps: Sequence[Step]) -> Finding:
-    """All must hold, or any may deny the claim, corrected for their number; the weakest is shown."""
+    """Combine steps: all must hold, or any may contradict the claim after correction; report the weakest."""
     p = two_sided([step.p for step in steps])
     if all(step.holds is True for step in steps):
         holds: bool | None = True
@@ -172,10 +172,10 @@ def _together(steps: Sequence[Step]) -> Finding:
         denied = any(step.holds is False for step in steps)
         holds = False if denied and p < 1 - LEVEL else None
     weakest = max(steps, key=lambda step: step.p[0])
-    told = tuple((step.where, step.holds) for step in steps if step.where)
+    each = tuple((step.where, step.holds) for step in steps if step.where)
     strict = two_sided([step.p_strict for step in steps])
     return Finding(
-        holds, weakest.interval, weakest.sides, weakest.values, p, strict, weakest.where, weakest.better, told
+        holds, weakest.interval, weakest.sides, weakest.values, p, strict, weakest.where, weakest.better, each
     )
 
 

@@ -1,0 +1,82 @@
+"""The stored results of one benchmark's runs, as the audit and the report read them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from reprood.config.benchmark import Benchmark
+from reprood.config.conditions import matching
+from reprood.config.folders import Folders
+from reprood.evaluate.resample import Scores
+from reprood.evaluate.table import Predictions, groups, load_predictions, read_metrics
+
+
+class StoredRuns:
+    """Predictions and metrics of one benchmark's runs, read once when they are first requested.
+
+    Parameters
+    ----------
+    runs : Path
+        Folder of all runs.
+    name : str
+        Name of the benchmark.
+    benchmark : Benchmark
+        Its record.
+    seeds : mapping
+        Seeds of each method.
+    folders : Folders
+        Where the suite's runs are, relative to `runs`.
+    """
+
+    def __init__(
+        self,
+        runs: Path,
+        name: str,
+        benchmark: Benchmark,
+        seeds: Mapping[str, Sequence[int]],
+        folders: Folders,
+    ) -> None:
+        self.runs, self.name, self.benchmark, self.folders = runs, name, benchmark, folders
+        self.seeds = {method: tuple(values) for method, values in seeds.items()}
+        self._predictions: dict[tuple[str, int], Predictions] = {}
+        self._metrics: dict[tuple[str, int], pd.DataFrame] = {}
+
+    def file(self, method: str, seed: int, name: str) -> Path:
+        """Return the path of a run's file."""
+        return self.runs / self.folders.file(self.name, method, seed, name)
+
+    def predictions(self, method: str) -> list[Predictions]:
+        """Return the predictions of each seed."""
+        for seed in self.seeds[method]:
+            if (method, seed) not in self._predictions:
+                folder = self.file(method, seed, "predictions.parquet").parent
+                self._predictions[method, seed] = load_predictions(folder)
+        return [self._predictions[method, seed] for seed in self.seeds[method]]
+
+    def metrics(self, method: str) -> list[pd.DataFrame]:
+        """Return the metrics of each seed."""
+        for seed in self.seeds[method]:
+            if (method, seed) not in self._metrics:
+                self._metrics[method, seed] = read_metrics(self.file(method, seed, "metrics.csv"))
+        return [self._metrics[method, seed] for seed in self.seeds[method]]
+
+    def members(self, split: str) -> tuple[str, ...]:
+        """Return the OOD sets of a split name: one set, or the members of a mean; empty for other names."""
+        return (split,) if split in self.benchmark.ood else groups(self.benchmark).get(split, ())
+
+    def errors(self, predictions: Predictions, split: str) -> np.ndarray:
+        """Return the top-1 error of each test image in percent, mean over the conditions of `split`."""
+        names = (split,) if split == "test" else matching(self.benchmark, split)
+        wrong = [(predictions.split(name)["label_rank"] > 0).to_numpy() for name in names]
+        return np.asarray(100.0 * np.mean(wrong, axis=0))
+
+
+def scores_of(predictions: Predictions, score: str, members: Sequence[str]) -> Scores:
+    """Return a score on the ID test images and on some OOD sets."""
+    column = f"score_{score}"
+    return Scores(
+        predictions.split("test")[column].to_numpy(),
+        {name: predictions.split(name)[column].to_numpy() for name in members},
+    )
