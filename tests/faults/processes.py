@@ -65,7 +65,7 @@ def survivors(processes: Iterable[int], seconds: float) -> list[str]:
 
 
 def jobs_in(folder: Path) -> list[int]:
-    """Return the jobs that run in a folder, whoever started them."""
+    """Return the jobs that run in a folder, started by any process."""
     found = []
     for process in jobs(parents()):
         try:

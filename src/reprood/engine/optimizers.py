@@ -5,6 +5,7 @@ the import of the compiler (2 to 3 seconds) that every `torch.optim.Optimizer` c
 of each step, because schedules are functions of the epoch and the step.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from reprood.engine.training import Training
 Group = dict[str, Any]
 
 
-class Optimizer:
+class Optimizer(ABC):
     """Base class: parameters in groups, and buffers that hold one tensor per parameter.
 
     Parameters
@@ -59,6 +60,7 @@ class Optimizer:
                     for i, value in zip(rows, values, strict=True):
                         self.buffers[name][i] = value
 
+    @abstractmethod
     def update(
         self,
         parameters: list[Tensor],
@@ -67,8 +69,7 @@ class Optimizer:
         rate: float,
         decay: float,
     ) -> None:
-        """Update parameters of one weight decay in place; entries of `buffers` that are None are to be filled."""
-        raise NotImplementedError
+        """Update parameters of one weight decay in place, and fill the entries of `buffers` that are None."""
 
     def state_dict(self) -> dict[str, list[Tensor | None]]:
         """Return the buffers, which is all that is needed to resume."""

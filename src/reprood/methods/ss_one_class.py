@@ -6,8 +6,9 @@ predict by how much an image was moved right and down and how often it was rotat
 classes. With the rotation head alone this is RotNet (Gidaris et al. 2018); with the backbone `cbam_resnet` it is the
 paper's variant with self-attention.
 
-The paper's "resize" head follows the authors' description in issue 5 of their repository: the image as it is, or zoomed
-by 300 / 224. "+ OE" (heads towards the uniform distribution on outliers) has no published code: the form is ours.
+The paper's "resize" head follows the authors' description in issue 5 of their repository: the unchanged image, or the
+image zoomed by 300 / 224. "+ OE" (heads towards the uniform distribution on outliers) has no published code: the form
+is ours.
 """
 
 from collections.abc import Mapping

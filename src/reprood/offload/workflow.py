@@ -47,7 +47,7 @@ def outdated(root: Path, options: Sequence[str], targets: Sequence[str]) -> set[
 def record(root: Path, options: Sequence[str], rule: str, targets: Sequence[str]) -> None:
     """Let Snakemake record files of one rule as written by their jobs, without running these.
 
-    The record holds the code, settings and input checksums of the checkout as it is, so these must be the ones that the
+    The record holds the code, settings and input checksums of the current checkout, so these must be the ones that the
     files were made with. No job of another rule is touched, even when one would have to run before.
 
     Raises

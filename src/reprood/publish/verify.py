@@ -35,7 +35,7 @@ from reprood.report.pages import write_report
 from reprood.report.results import BenchmarkResults
 from reprood.report.tables import write_table
 
-# What reading a release may raise, whatever it holds; such a check does not hold.
+# Exceptions that reading a damaged or hostile release may raise; the check then fails.
 UNREADABLE = (
     ReproodError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
     MemoryError, AssertionError, pa.ArrowException, jinja2.TemplateError,

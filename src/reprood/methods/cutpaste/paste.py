@@ -110,7 +110,7 @@ def paste(
     boxes : Boxes
         What is cut, inside `source`.
     degrees : Tensor [B]
-        Rotation of the patch, counter-clockwise; 0: as it is.
+        Rotation of the patch, counter-clockwise; 0: not rotated.
     top, left : int64 Tensor [B]
         Position of the upper left corner of the rotated patch's canvas.
     canvas : (int, int), optional
