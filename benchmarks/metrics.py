@@ -22,6 +22,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from reprood.audit.papers import load_papers
 from reprood.audit.verdicts import audit
+from reprood.config.folders import Folders
 from reprood.config.load import load_suite
 from reprood.evaluate.metrics import METRICS, detection_metrics
 from reprood.evaluate.resample import Scores as RunScores
@@ -150,18 +151,22 @@ def suite(tree: Path) -> dict[str, float]:
     papers = load_papers(sorted((tree / "config" / "papers").glob("*.yaml")))
     spent: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
-        runs = Path(name) / "runs"
+        root = Path(name)
+        (root / "runs").symlink_to((tree / "runs").resolve())
+        chosen = chosen.model_copy(update={"folders": Folders(evaluated="results/again/runs")})
+        stored = tree / "results" / Path(settings["suite"]).stem
         started = time.process_time()
         for number, (benchmark, method, seed) in enumerate(chosen.jobs(), 1):
             place = f"{benchmark}/{method}/{seed}"
-            out = runs / place / "metrics.csv"
-            evaluate_run(tree / "runs" / place, chosen.benchmarks[benchmark], benchmark, method, seed, out)
-            for file in ("predictions.parquet", "scores.parquet", "model.json"):
-                (out.parent / file).symlink_to((tree / "runs" / place / file).resolve())
+            out, scores = root / "results" / "again" / "runs" / place, stored / "runs" / place
+            out.mkdir(parents=True)
+            (out / "scores.parquet").symlink_to((scores / "scores.parquet").resolve())
+            record = chosen.benchmarks[benchmark]
+            evaluate_run(tree / "runs" / place, record, benchmark, method, seed, out / "metrics.csv", scores)
             spent["runs"] = number
         spent["evaluate"] = time.process_time() - started
         started = time.process_time()
-        table = audit(chosen, papers, runs, tree / "results" / "studies", Path(name) / "verdicts.csv")
+        table = audit(chosen, papers, root, stored / "studies", root / "verdicts.csv")
         spent["audit"] = time.process_time() - started
         spent["verdicts"] = len(table)
     return spent

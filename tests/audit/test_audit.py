@@ -76,7 +76,7 @@ def _few_replicates(monkeypatch):
 
 def row(folder, claim, tmp_path, **changes):
     record = Paper.model_validate(fabricated(claim, published=PUBLISHED))
-    table = audit(fabricate.suite(**changes), [record], folder / "runs", folder / "studies", tmp_path / "verdicts.csv")
+    table = audit(fabricate.suite(**changes), [record], folder, folder / "studies", tmp_path / "verdicts.csv")
     return table.iloc[0]
 
 
@@ -216,7 +216,7 @@ def test_an_arm_may_have_another_name_in_a_suite(folder, tmp_path):
     record = fabricated(claim)
     record["arms"]["plain"] = {"means": "baseline", "also": ["absent", "erm"]}
     paper = Paper.model_validate(record)
-    table = audit(fabricate.suite(), [paper], folder / "runs", folder / "studies", tmp_path / "verdicts.csv")
+    table = audit(fabricate.suite(), [paper], folder, folder / "studies", tmp_path / "verdicts.csv")
     assert table.iloc[0]["second"] == "erm"
     assert table.iloc[0]["verdict"] == "supported at reduced scale"
 
@@ -283,7 +283,7 @@ def test_the_same_predictions_give_the_same_bytes(folder, tmp_path):
     claims = [{**AUROC, "kind": "difference", "sides": sides(("good", "msp"), ("erm", "msp"))}] * 2
     for name in ("a", "b"):
         paper = Paper.model_validate(fabricated(*claims))
-        audit(fabricate.suite(), [paper], folder / "runs", folder / "studies", tmp_path / name)
+        audit(fabricate.suite(), [paper], folder, folder / "studies", tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 

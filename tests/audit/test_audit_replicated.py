@@ -112,7 +112,7 @@ def verdicts(folder, tmp_path, claim) -> pd.DataFrame:
     return audit(
         Suite.model_validate(SUITE),
         [Paper.model_validate(record)],
-        folder / "runs",
+        folder,
         folder / "studies",
         tmp_path / "verdicts.csv",
     )
@@ -172,7 +172,7 @@ def test_a_study_that_is_missing_or_has_no_such_metric(folder, tmp_path):
     assert "the study toy" in verdicts(folder, tmp_path, claim).iloc[0]["reason"]
     suite = Suite.model_validate(SUITE)
     with pytest.raises(ReproodError, match="run the study first"):
-        audit(suite, [], folder / "runs", tmp_path / "none", tmp_path / "verdicts.csv")
+        audit(suite, [], folder, tmp_path / "none", tmp_path / "verdicts.csv")
 
 
 def test_a_study_with_a_number_that_is_not_finite_is_refused(tmp_path):

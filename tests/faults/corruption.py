@@ -11,6 +11,7 @@ from processes import descendants, jobs
 from workspace import Reference, Tally, Workspace, summary
 
 RUN = "runs/smoke_letters/erm/0"
+METRICS = f"results/smoke/{RUN}/metrics.csv"
 RESULTS = (
     "data/letters/train/images.npy",
     "data/benchmarks/smoke_letters/train/images.npy",
@@ -22,8 +23,8 @@ RESULTS = (
     f"{RUN}/model.json",
     f"{RUN}/history.csv",
     f"{RUN}/predictions.parquet",
-    f"{RUN}/metrics.csv",
-    "runs/smoke_letters/examples.npz",
+    METRICS,
+    "results/smoke/examples/smoke_letters.npz",
     "results/**/metrics.parquet",
     "results/**/verdicts.csv",
     "results/**/cnc_toy/values.csv",
@@ -38,8 +39,8 @@ INPUTS = (  # a file that a job writes, a file that the job reads
     ("results/**/verdicts.csv", f"{RUN}/predictions.parquet"),
     (f"{RUN}/model.safetensors", "data/benchmarks/smoke_letters/validation/labels.npy"),
     (f"{RUN}/predictions.parquet", "data/benchmarks/smoke_letters/uniform/images.npy"),
-    (f"{RUN}/metrics.csv", f"{RUN}/predictions.parquet"),
-    ("results/**/metrics.csv", f"{RUN}/metrics.csv"),
+    (METRICS, f"{RUN}/predictions.parquet"),
+    ("results/smoke/metrics.csv", METRICS),
     ("reports/**/figures/smoke_letters/roc.svg", f"{RUN}/predictions.parquet"),
     ("reports/**/index.html", "results/**/verdicts.csv"),
     ("results/**/biamat_gate/values.csv", "runs/smoke_robust/biamat/0/model.safetensors"),

@@ -58,9 +58,9 @@ def good_release() -> Path:
     metrics = [folder / "runs" / b / m / str(s) / "metrics.csv" for b, m, s in made.jobs()]
     collect(metrics, results / "metrics.parquet", results / "metrics.csv", results / "summary.json")
     papers = load_papers([folder / "config/papers/toy.yaml"])
-    audit(made, papers, folder / "runs", folder / "studies", results / "verdicts.csv")
+    audit(made, papers, folder, folder / "studies", results / "verdicts.csv")
     write_plots(results / "metrics.csv", results / "plots.csv")
-    shown = BenchmarkResults("toy", made, folder / "runs", folder / "examples.npz")
+    shown = BenchmarkResults("toy", made, folder, folder / "examples.npz")
     draw_benchmark(shown, folder / "data", folder / "reports" / "toy")
     record = json.dumps({**made.model_dump(mode="json", exclude={"settings"}), "name": "toy"})
     return build_release(record, folder, out, release="draft", date="2026-01-02")

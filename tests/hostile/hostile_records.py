@@ -378,7 +378,7 @@ def predictions(name: str, make: Callable[[Path], object], *words: str) -> None:
     def build(inside: Path) -> Act:
         (inside / "run").mkdir()
         make(inside / "run/predictions.parquet")
-        spec = json.dumps({"name": "toy", "runs": {"run": ["erm", 0]}, **SUITE["benchmarks"]["toy"]})
+        spec = json.dumps({"name": "toy", "runs": [["erm", 0, "run", "run"]], **SUITE["benchmarks"]["toy"]})
         return Act(["evaluate", "runs", "--spec", spec], inside, inside / "run/metrics.csv")
 
     CASES.append(Case(PREDICTIONS, name, build, ("run", *words)))

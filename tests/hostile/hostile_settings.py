@@ -341,7 +341,7 @@ def paper(name: str, text: bytes, *words: str, file: str = "bad.yaml") -> None:
     def build(inside: Path) -> Act:
         (inside / "papers").mkdir()
         (inside / "papers" / file).write_bytes(text)
-        command = ["audit", "--suite", SUITE_TEXT, "--papers", "papers", "--runs", "runs"]
+        command = ["audit", "--suite", SUITE_TEXT, "--papers", "papers"]
         command += ["--studies", "studies", "--record", "suite.json", "--out", "verdicts.csv"]
         return Act(command, inside, inside / "verdicts.csv")
 

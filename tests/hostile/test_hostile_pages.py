@@ -94,13 +94,13 @@ def shown(tmp_path_factory):
     (folder / "papers").mkdir()
     (folder / "papers/toy.yaml").write_text(json.dumps({**paper, **texts, "arms": arms}))
     papers = load_papers([folder / "papers/toy.yaml"])
-    audit(suite, papers, folder / "runs", folder / "studies", folder / "verdicts.csv")
-    shown = BenchmarkResults("toy", suite, folder / "runs", folder / "examples.npz")
+    audit(suite, papers, folder, folder / "studies", folder / "verdicts.csv")
+    shown = BenchmarkResults("toy", suite, folder, folder / "examples.npz")
     draw_benchmark(shown, folder / "data", folder / "reports")
     defects = [{"id": "d", **dict.fromkeys(("where", "what", "effect", "source"), EVERY)}]
     (folder / "defects.yaml").write_text(json.dumps(defects))
     write_report(
-        suite, papers, folder / "verdicts.csv", runs=folder / "runs", studies=folder / "studies", data=folder / "data",
+        suite, papers, folder / "verdicts.csv", root=folder, studies=folder / "studies", data=folder / "data",
         figures=folder / "reports/figures", defects=folder / "defects.yaml", out=folder / "reports",
     )  # fmt: skip
     return folder

@@ -83,8 +83,9 @@ def test_there_and_back(built, home, there):
     assert "epoch 2/2" in (home.folder / "logs" / "train" / f"{TRAIN}.log").read_text()
     home.run("reprood", "results", "check")
 
-    home.snakemake(f"runs/{TRAIN}/metrics.csv")
-    metrics = [(folder / "runs" / TRAIN / "metrics.csv").read_bytes() for folder in (home.folder, built.folder)]
+    path = f"results/smoke/runs/{TRAIN}/metrics.csv"
+    home.snakemake(path)
+    metrics = [(folder / path).read_bytes() for folder in (home.folder, built.folder)]
     assert metrics[0] == metrics[1]
     assert "3 results exist here already" in home.run(*MERGE, str(there / "out")).stdout
     assert home.run(*PACK, check=False).stderr.startswith("error: Every selected run of suite 'smoke' is trained")

@@ -2,7 +2,6 @@
 
 import copy
 import itertools
-import json
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,14 @@ import yaml
 
 from reprood.config.folders import Folders, plain_name
 from reprood.config.load import load_suite
+from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import canonical_json
-from reprood.core.names import MODEL_FILES
-from reprood.pipeline.definitions import benchmark_definition, run_settings, training_definition
+from reprood.core.names import EVALUATED_FILES, MODEL_FILES
+from reprood.pipeline.definitions import prediction_definition, run_settings, training_definition
 from reprood.pipeline.layout import committed_suites
 from reprood.pipeline.plan import Plan
+from reprood.report.palette import PALETTE
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = yaml.safe_load((ROOT / "config" / "suites" / "smoke.yaml").read_text())
@@ -47,7 +48,7 @@ def outputs(plan: Plan) -> set[str]:
 def definitions(suite) -> dict[str, str]:
     """What decides the content of each folder, by its name."""
     found = {f"{name} trained": training_definition(record) for name, record in suite.benchmarks.items()}
-    found |= {name: benchmark_definition(record) for name, record in suite.benchmarks.items()}
+    found |= {name: prediction_definition(record) for name, record in suite.benchmarks.items()}
     pairs = {(benchmark, method) for benchmark, method, _ in suite.jobs()}
     return found | {"/".join(pair): canonical_json(run_settings(suite, *pair)) for pair in pairs}
 
@@ -67,7 +68,7 @@ def test_committed_suites_agree_wherever_they_share_a_folder():
 def test_a_committed_suite_has_plain_folders(suite, monkeypatch):
     monkeypatch.chdir(ROOT)
     plan = Plan({"suite": suite}, ROOT)
-    assert plan.folders == Folders()
+    assert plan.folders == Folders(evaluated="results/smoke/runs")
     assert plan.results == "results/smoke"
     assert plan.reports == "reports/smoke"
 
@@ -143,6 +144,18 @@ CHANGES = {
     "the precision": (set_at("precision", value="bf16"), lambda b, m: True, lambda b, m: True),
     "a seed": (set_at("seeds", value=[0, 1, 2]), lambda b, m: False, lambda b, m: False),
     "an arm": (new_arm, lambda b, m: False, lambda b, m: False),
+    "a detector of logits": (
+        set_at("benchmarks", BENCHMARK, "detectors", "oe_cross_entropy", value={}),
+        lambda b, m: False,
+        lambda b, m: False,
+    ),
+    "a detector of features": (
+        set_at("benchmarks", "smoke_robust", "detectors", "knn", value={}),
+        lambda b, m: False,
+        lambda b, m: b == "smoke_robust",
+    ),
+    "a title": (set_at("benchmarks", BENCHMARK, "title", value="Another"), lambda b, m: False, lambda b, m: False),
+    "a note": (set_at("benchmarks", BENCHMARK, "note", value="Another"), lambda b, m: False, lambda b, m: False),
     "a label": (set_at("methods", "erm", "label", value="Another"), lambda b, m: False, lambda b, m: False),
 }
 
@@ -175,9 +188,24 @@ def test_what_an_experiment_shares_has_the_same_parameters(tmp_path, name):
                 assert plan.split_parameters(benchmark, split) == smoke.split_parameters(benchmark, split)
         if plan.run_file(*job, "predictions.parquet") == smoke.run_file(*job, "predictions.parquet"):
             assert plan.predict_parameters(benchmark, method) == smoke.predict_parameters(benchmark, method)
-            own, committed = (json.loads(one.evaluate_parameters(benchmark)) for one in (plan, smoke))
-            assert {**own, "runs": {}} == {**committed, "runs": {}}
             assert plan.lint_parameters(benchmark) == smoke.lint_parameters(benchmark)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_an_experiment_has_its_own_scores_and_metrics(tmp_path, name):
+    plan, smoke = experiment(tmp_path, CHANGES[name][0]), Plan({"suite": "smoke"}, ROOT)
+    assert not set(plan.runs(*EVALUATED_FILES)) & set(smoke.runs(*EVALUATED_FILES))
+
+
+def test_a_change_redraws_only_the_benchmarks_that_show_it(tmp_path):
+    before, after = (experiment(tmp_path, change) for change in (lambda suite: None, new_arm))
+    others = [name for name in before.benchmarks if name != BENCHMARK]
+    assert others
+    assert before.drawing_suite(BENCHMARK) != after.drawing_suite(BENCHMARK)
+    assert [before.drawing_suite(name) for name in others] == [after.drawing_suite(name) for name in others]
+    suite = Suite.model_validate_json(before.drawing_suite(BENCHMARK))
+    assert list(suite.jobs()) == [job for job in before.jobs if job[0] == BENCHMARK]
+    assert {suite.palette[method] for method in suite.methods} <= set(range(len(PALETTE)))
 
 
 def test_two_experiments_do_not_share_what_differs(tmp_path):
@@ -199,11 +227,11 @@ def test_the_readers_get_the_folders_with_the_suite(tmp_path):
     assert suite.name == "experiment"
     for job in plan.jobs:
         for file in ("model.json", "predictions.parquet"):
-            assert f"runs/{suite.folders.file(*job, file)}" == plan.run_file(*job, file)
+            assert suite.folders.file(*job, file) == plan.run_file(*job, file)
 
 
 def test_a_suite_cannot_set_its_folders(tmp_path):
-    for key, value in (("name", "x"), ("folders", {"methods": {"a/b": "../x"}})):
+    for key, value in (("name", "x"), ("palette", {"a": 0}), ("folders", {"methods": {"a/b": "../x"}})):
         with pytest.raises(ReproodError, match=f"{key}: this key is set by the workflow"):
             experiment(tmp_path, set_at(key, value=value))
 

@@ -64,9 +64,9 @@ def checkout(tmp_path_factory):
     metrics = [folder / "runs" / b / m / str(s) / "metrics.csv" for b, m, s in suite.jobs()]
     collect(metrics, results / "metrics.parquet", results / "metrics.csv", results / "summary.json")
     papers = load_papers([folder / "config" / "papers" / "toy.yaml"])
-    audit(suite, papers, folder / "runs", folder / "studies", results / "verdicts.csv")
+    audit(suite, papers, folder, folder / "studies", results / "verdicts.csv")
     write_plots(results / "metrics.csv", results / "plots.csv")
-    shown = BenchmarkResults("toy", suite, folder / "runs", folder / "examples.npz")
+    shown = BenchmarkResults("toy", suite, folder, folder / "examples.npz")
     draw_benchmark(shown, folder / "data", folder / "reports" / "toy")
     return folder
 

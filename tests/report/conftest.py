@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def results(folder):
-    return BenchmarkResults("toy", fabricate.suite(), folder / "runs", folder / "examples.npz")
+    return BenchmarkResults("toy", fabricate.suite(), folder, folder / "examples.npz")
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +29,12 @@ def pages(folder, results):
     for kind in KINDS:
         toy = figures / "toy"
         make_figure(kind, results, toy / f"{kind}.svg", toy / f"{kind}.png", folder / "data")
-    audit(fabricate.suite(), [PAPER], folder / "runs", folder / "studies", folder / "verdicts.csv")
+    audit(fabricate.suite(), [PAPER], folder, folder / "studies", folder / "verdicts.csv")
     written = write_report(
         fabricate.suite(),
         [PAPER],
         folder / "verdicts.csv",
-        runs=folder / "runs",
+        root=folder,
         studies=folder / "studies",
         data=folder / "data",
         figures=figures,

@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(folder):
-    return BenchmarkResults("toy", fabricate.suite(), folder / "runs", folder / "examples.npz")
+    return BenchmarkResults("toy", fabricate.suite(), folder, folder / "examples.npz")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def hashes(results):
 
 @pytest.fixture(scope="module")
 def verdicts(folder):
-    audit(fabricate.suite(), [PAPER], folder / "runs", folder / "studies", folder / "verdicts.csv")
+    audit(fabricate.suite(), [PAPER], folder, folder / "studies", folder / "verdicts.csv")
     return pd.read_csv(folder / "verdicts.csv").set_index("claim")
 
 

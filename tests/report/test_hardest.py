@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def results(folder):
-    return BenchmarkResults("toy", fabricate.suite(), folder / "runs", folder / "examples.npz")
+    return BenchmarkResults("toy", fabricate.suite(), folder, folder / "examples.npz")
 
 
 def test_percentiles_count_what_is_lower_and_half_of_the_ties():
@@ -75,7 +75,7 @@ def test_the_table_names_the_images_of_the_predictions(results):
 
 def test_nothing_is_hardest_when_all_failed(folder, tmp_path):
     broken = fabricate.suite(runs=[{"benchmark": "toy", "methods": ["broken"]}])
-    results = BenchmarkResults("toy", broken, folder / "runs", folder / "examples.npz")
+    results = BenchmarkResults("toy", broken, folder, folder / "examples.npz")
     assert hardest_table(results).rows == ()
     make_figure("hardest", results, tmp_path / "a.svg", tmp_path / "a.png", folder / "data")
     assert "<image" not in (tmp_path / "a.svg").read_text()

@@ -36,10 +36,10 @@ def test_figures_are_the_same_bytes_twice(folder, results, tmp_path, kind):
 
 def test_a_figure_says_when_there_is_nothing_to_draw(folder, tmp_path):
     runs = [{"benchmark": "toy", "methods": ["broken"]}]
-    broken = BenchmarkResults("toy", fabricate.suite(runs=runs), folder / "runs")
+    broken = BenchmarkResults("toy", fabricate.suite(runs=runs), folder)
     record = fabricate.SUITE["benchmarks"]["toy"]
     closed_set = {"toy": {**record, "ood": {}, "evaluations": ["classification"]}}
-    without = BenchmarkResults("toy", fabricate.suite(benchmarks=closed_set), folder / "runs")
+    without = BenchmarkResults("toy", fabricate.suite(benchmarks=closed_set), folder)
     assert not without.detects
     for kind in ("auroc", "roc", "histograms"):
         for name, results in (("broken", broken), ("without", without)):

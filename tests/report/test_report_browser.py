@@ -55,14 +55,14 @@ def report(tmp_path_factory):
     paper = Paper.model_validate(
         {**fabricate.paper(CLAIM), "arms": {"good": {"means": "ours"}, "erm": {"means": "baseline"}}}
     )
-    shown = BenchmarkResults("toy", suite, folder / "runs", folder / "examples.npz")
+    shown = BenchmarkResults("toy", suite, folder, folder / "examples.npz")
     draw_benchmark(shown, folder / "data", folder / "reports")
-    audit(suite, [paper], folder / "runs", folder / "studies", folder / "verdicts.csv")
+    audit(suite, [paper], folder, folder / "studies", folder / "verdicts.csv")
     names = write_report(
         suite,
         [paper],
         folder / "verdicts.csv",
-        runs=folder / "runs",
+        root=folder,
         studies=folder / "studies",
         data=folder / "data",
         figures=folder / "reports" / "figures",

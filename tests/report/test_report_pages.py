@@ -24,7 +24,7 @@ def test_a_benchmark_without_ood_sets_has_a_page(folder, results, tmp_path, page
         suite,
         [PAPER],
         folder / "verdicts.csv",
-        runs=folder / "runs",
+        root=folder,
         studies=folder / "studies",
         data=folder / "data",
         figures=figures,

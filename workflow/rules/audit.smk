@@ -27,5 +27,5 @@ rule audit:
         environment=environment("numpy", "scipy"),
         studies=studies_folder,
     shell:
-        "reprood audit --suite {params.settings:q} --papers config/papers --runs runs"
+        "reprood audit --suite {params.settings:q} --papers config/papers"
         " --studies {params.studies} --record {output.suite} --out {output.verdicts} > {log} 2>&1"

@@ -48,7 +48,7 @@ for name in plan.benchmarks:
             runtime=30,
         params:
             code=plan.drawing_code_of(name),
-            settings=plan.suite_parameters(),
+            settings=plan.drawing_suite(name),
             environment=environment("matplotlib", "numpy"),
             benchmark=name,
             examples=examples_folder,

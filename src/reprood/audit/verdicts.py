@@ -135,14 +135,14 @@ def name_of(holds: bool | None, scale: str) -> str:
     return f"{'supported' if holds else 'contradicted'} at reduced scale"
 
 
-def gather(suite: Suite, runs: Path, studies: Path) -> list[Evidence]:
+def gather(suite: Suite, root: Path, studies: Path) -> list[Evidence]:
     """Collect everything in a suite that claims can be judged on: benchmarks, families and studies."""
     found: dict[str, BenchmarkEvidence] = {}
     for name in dict.fromkeys(benchmark for benchmark, _, _ in suite.jobs()):
         seeds: dict[str, list[int]] = {}
         for _, method, seed in (job for job in suite.jobs() if job[0] == name):
             seeds.setdefault(method, []).append(seed)
-        found[name] = BenchmarkEvidence(runs, name, suite.benchmarks[name], seeds, suite.folders)
+        found[name] = BenchmarkEvidence(root, name, suite.benchmarks[name], seeds, suite.folders)
     families = [
         FamilyEvidence(family, [found[name] for name in names if name in found])
         for family, names in suite.families().items()
@@ -156,7 +156,7 @@ def gather(suite: Suite, runs: Path, studies: Path) -> list[Evidence]:
 def audit(
     suite: Suite,
     papers: Sequence[Paper],
-    runs: Path,
+    root: Path,
     studies: Path,
     out: Path,
     progress: Callable[[str], None] = lambda line: None,
@@ -169,8 +169,10 @@ def audit(
         What ran, at which scale.
     papers : sequence of Paper
         The papers with their claims.
-    runs, studies : Path
-        Folders of the runs and of the studies.
+    root : Path
+        The checkout or the release, with the runs.
+    studies : Path
+        Folder of the studies.
     out : Path
         The CSV file. Effects, intervals, margins and published effects are in the unit of the metric: percent for
         errors, [0, 1] for detection metrics.
@@ -183,7 +185,7 @@ def audit(
         The rows as written. The same predictions give the same bytes.
     """
     rows: list[dict[str, Any]] = []
-    evidence = gather(suite, runs, studies)
+    evidence = gather(suite, root, studies)
     for paper in papers:
         begin = len(rows)
         for claim in paper.claims:

@@ -18,7 +18,9 @@ evaluate_app = typer.Typer(no_args_is_help=True, help="Compute metrics from stor
 
 @evaluate_app.command("runs")
 def evaluate_runs(
-    spec: Annotated[str, typer.Option(help="The benchmark as JSON, with `runs`: folder -> (method, seed).")],
+    spec: Annotated[
+        str, typer.Option(help="The benchmark as JSON, with `runs`: [method, seed, run, folder to write].")
+    ],
     code: Annotated[str, typer.Option(help="Fingerprints of the code as JSON; without them nothing is reused.")] = "{}",
     state: Annotated[Path, typer.Option(help="Where results are kept for reuse.")] = Path("state/evaluate"),
 ) -> None:
@@ -34,10 +36,10 @@ def evaluate_runs(
     name, runs = record.pop("name"), record.pop("runs")
     benchmark = validated(Benchmark, record, "--spec")
     known = Code(fingerprints.get("metrics", ""), fingerprints.get("detectors", {}))
-    for folder, (method, seed) in runs.items():
-        run, kept = Path(folder), state.joinpath(*Path(folder).parts[-3:])
-        with checked_job(within(run, PREDICTED_FILES), within(run, EVALUATED_FILES)):
-            done = evaluate_outputs(run, benchmark, name, method, seed, code=known, state=kept)
+    for method, seed, folder, written in runs:
+        run, out = Path(folder), Path(written)
+        with checked_job(within(run, PREDICTED_FILES), within(out, EVALUATED_FILES)):
+            done = evaluate_outputs(run, benchmark, name, method, seed, out=out, code=known, state=state / out)
         print(f"{name}/{method}/{seed}: {done}", file=sys.stderr, flush=True)
 
 
@@ -71,10 +73,10 @@ def evaluate_collect(
 def audit(
     suite: Annotated[str, typer.Option(help="The suite as JSON.")],
     papers: Annotated[Path, typer.Option(help="Folder of the papers' files.")],
-    runs: Annotated[Path, typer.Option(help="Folder of the runs.")],
     studies: Annotated[Path, typer.Option(help="Folder of the studies.")],
     record: Annotated[Path, typer.Option(help="File for the suite as JSON, next to its results.")],
     out: Out,
+    root: Annotated[Path, typer.Option(help="The checkout, with the runs.")] = Path(),
 ) -> None:
     """Judge every claim of the papers on stored predictions; write one row per claim and benchmark.
 
@@ -85,9 +87,9 @@ def audit(
     from reprood.audit.verdicts import audit as judge
 
     chosen = suite_of(suite)
-    reads = of_runs(runs, chosen.folders, chosen.jobs(), "predictions.parquet", *EVALUATED_FILES, "model.json")
+    reads = of_runs(root, chosen.folders, chosen.jobs(), "predictions.parquet", *EVALUATED_FILES, "model.json")
     reads += [studies / study / "values.csv" for study in chosen.studies]
     with checked_job(reads, [out, record]):
         with atomic_path(record) as temporary:
             temporary.write_text(suite + "\n", encoding="utf-8")  # in the suite's own order
-        judge(chosen, load_papers(sorted(papers.glob("*.yaml"))), runs, studies, out, print)
+        judge(chosen, load_papers(sorted(papers.glob("*.yaml"))), root, studies, out, print)

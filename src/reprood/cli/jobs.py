@@ -138,7 +138,7 @@ def study(
     out: Out,
     code: Annotated[str, typer.Option(help="Fingerprint of the code; keys the resume state.")] = "",
     data: Annotated[Path, typer.Option(help="Folder of the benchmarks' splits.")] = Path("data/benchmarks"),
-    runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    root: Annotated[Path, typer.Option(help="The checkout, with the runs.")] = Path(),
     threads: Threads = 1,
     device: Device = "auto",
 ) -> None:
@@ -153,7 +153,7 @@ def study(
     record = parse_record(settings, "--settings", *keys)
     jobs = [(record["benchmark"], method, seed) for method in record["methods"] for seed in record["seeds"]]
     folders = validated(Folders, record["folders"], "--settings: folders")
-    reads = of_runs(runs, folders, jobs, *MODEL_FILES[:2])
+    reads = of_runs(root, folders, jobs, *MODEL_FILES[:2])
     if record["benchmark"]:
         splits = ("train", "validation", "test", *record["auxiliary"])
         reads += of_splits(data / folders.trained(record["benchmark"]), splits)
@@ -161,7 +161,7 @@ def study(
         from reprood.studies.run import run_study
 
         state = Path("state/study") / record["name"] / resume_key(settings, code)
-        run_study(record, data=data, runs=runs, out=out, state=state, device=device, threads=threads)
+        run_study(record, data=data, root=root, out=out, state=state, device=device, threads=threads)
 
 
 def examples(

@@ -17,17 +17,17 @@ report_app = typer.Typer(
 )
 
 
-def _results(suite: str, benchmark: str, runs: Path, examples: Path) -> Any:
+def _results(suite: str, benchmark: str, root: Path, examples: Path) -> Any:
     from reprood.report.results import BenchmarkResults
 
     record = suite_of(suite)
     if benchmark not in record.benchmarks:
         raise ReproodError(f"There is no benchmark '{benchmark}' in --suite; known: {', '.join(record.benchmarks)}.")
-    return BenchmarkResults(benchmark, record, runs, examples)
+    return BenchmarkResults(benchmark, record, root, examples)
 
 
 SuiteText = Annotated[str, typer.Option("--suite", help="The suite as JSON.")]
-Runs = Annotated[Path, typer.Option("--runs", help="Folder of the runs.")]
+Root = Annotated[Path, typer.Option("--root", help="The checkout, with the runs.")]
 
 
 @report_app.command("draw")
@@ -36,7 +36,7 @@ def report_draw(
     suite: SuiteText,
     examples: Annotated[Path, typer.Option(help="Folder of augmented images: BENCHMARK.npz.")],
     out: Out,
-    runs: Runs = Path("runs"),
+    root: Root = Path(),
     data: Annotated[Path, typer.Option(help="Folder of the data.")] = Path("data"),
 ) -> None:
     """Draw all figures and write all tables of a benchmark: OUT/figures/BENCHMARK/ and OUT/tables/BENCHMARK/.
@@ -47,10 +47,10 @@ def report_draw(
     from reprood.report.contents import figure_types, figures_of, tables_of
     from reprood.report.draw import draw_benchmark
 
-    results = _results(suite, benchmark, runs, examples / f"{benchmark}.npz")
+    results = _results(suite, benchmark, root, examples / f"{benchmark}.npz")
     record, jobs = results.benchmark, [job for job in results.suite.jobs() if job[0] == benchmark]
     reads = [
-        *of_runs(runs, results.suite.folders, jobs, "predictions.parquet", *EVALUATED_FILES, "history.csv"),
+        *of_runs(root, results.suite.folders, jobs, "predictions.parquet", *EVALUATED_FILES, "history.csv"),
         examples / f"{benchmark}.npz",
     ]
     if any(one.images == "test" for one in figure_types(record)):
@@ -120,7 +120,7 @@ def report_pages(
     papers: Annotated[Path, typer.Option(help="Folder of the papers' files.")],
     results: Annotated[Path, typer.Option(help="The suite's folder of results.")],
     out: Out,
-    runs: Runs = Path("runs"),
+    root: Root = Path(),
     data: Annotated[Path, typer.Option(help="Folder of the data.")] = Path("data"),
     defects: Annotated[Path, typer.Option(help="File of known defects.")] = Path("config/defects.yaml"),
     notebook: Annotated[list[str] | None, typer.Option(help="Links to rendered notebooks.")] = None,
@@ -139,7 +139,7 @@ def report_pages(
     benchmarks = list(dict.fromkeys(benchmark for benchmark, _, _ in jobs))
     verdicts, studies, figures = results / "verdicts.csv", results / "studies", out / "figures"
     files = ("predictions.parquet", *EVALUATED_FILES, "history.csv", "run.json", "model.json")
-    reads = of_runs(runs, record.folders, jobs, *files)
+    reads = of_runs(root, record.folders, jobs, *files)
     reads += [verdicts, *(studies / name / "values.csv" for name in record.studies), *sorted(figures.rglob("*.svg"))]
     for name in benchmarks:
         folder = data / "benchmarks" / record.folders.benchmark(name)
@@ -150,12 +150,12 @@ def report_pages(
             record,
             published,
             verdicts,
-            runs=runs,
+            root=root,
             studies=studies,
             data=data,
             figures=figures,
             defects=defects,
             out=out,
-            links=Links(os.path.relpath(results, out), os.path.relpath(runs, out)),
+            links=Links(os.path.relpath(results, out), os.path.relpath(root, out)),
             notebooks=notebook or [],
         )

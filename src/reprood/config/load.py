@@ -82,7 +82,7 @@ def load_suite(name: str, root: Path) -> Suite:
     """
     path = suite_path(name, root)
     record = read_yaml(path)
-    if isinstance(record, Mapping) and (reserved := {"name", "folders"} & record.keys()):
+    if isinstance(record, Mapping) and (reserved := {"name", "folders", "palette"} & record.keys()):
         raise ReproodError(f"{path}: {min(reserved)}: this key is set by the workflow; remove it.")
     try:
         suite = Suite.model_validate({**record, "name": path.stem} if isinstance(record, Mapping) else record)

@@ -76,7 +76,8 @@ class Suite(Record):
     methods: dict[str, Arm] = Field(min_length=1)
     runs: tuple[RunGroup, ...] = Field(min_length=1)
     studies: dict[str, Study] = {}
-    name: SkipJsonSchema[str] = ""  # this and the next are set by the workflow, not in a suite's file
+    name: SkipJsonSchema[str] = ""  # this and the next two are set by the workflow, not in a suite's file
+    palette: SkipJsonSchema[dict[str, int]] = {}  # each method's position in the palette of the figures
     folders: SkipJsonSchema[Folders] = Folders()
 
     @model_validator(mode="before")

@@ -50,20 +50,22 @@ class Predictions:
         return rows
 
 
-def load_predictions(folder: Path) -> Predictions:
+def load_predictions(folder: Path, evaluated: Path | None = None) -> Predictions:
     """Read a run's `predictions.parquet` and the detectors' `scores.parquet` as one table.
 
     Parameters
     ----------
     folder : Path
         The run's folder.
+    evaluated : Path, optional
+        The folder of its scores, when it is another one.
 
     Raises
     ------
     ReproodError
         When a file is missing or damaged, or the two are not of the same run.
     """
-    predictions, scores = Path(folder) / PREDICTIONS, Path(folder) / SCORES
+    predictions, scores = Path(folder) / PREDICTIONS, Path(evaluated or folder) / SCORES
     facts, table = read_table(predictions, "predict", KEYS)
     score_facts, detectors = read_table(scores, "evaluate", KEYS[:2])
     _check_columns(table, KEYS[1:], predictions)

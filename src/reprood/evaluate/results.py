@@ -9,8 +9,9 @@ import pandas as pd
 from reprood.config.benchmark import Benchmark
 from reprood.config.conditions import matching
 from reprood.config.folders import Folders
+from reprood.evaluate.predictions import PREDICTIONS, SCORES, Predictions, load_predictions
 from reprood.evaluate.resample import Scores
-from reprood.evaluate.table import Predictions, groups, load_predictions, read_metrics
+from reprood.evaluate.table import METRICS_FILE, groups, read_metrics
 
 
 class StoredRuns:
@@ -18,8 +19,8 @@ class StoredRuns:
 
     Parameters
     ----------
-    runs : Path
-        Folder of all runs.
+    root : Path
+        The checkout, or the release.
     name : str
         Name of the benchmark.
     benchmark : Benchmark
@@ -27,39 +28,39 @@ class StoredRuns:
     seeds : mapping
         Seeds of each method.
     folders : Folders
-        Where the suite's runs are, relative to `runs`.
+        Where the suite's files are, relative to `root`.
     """
 
     def __init__(
         self,
-        runs: Path,
+        root: Path,
         name: str,
         benchmark: Benchmark,
         seeds: Mapping[str, Sequence[int]],
         folders: Folders,
     ) -> None:
-        self.runs, self.name, self.benchmark, self.folders = runs, name, benchmark, folders
+        self.root, self.name, self.benchmark, self.folders = root, name, benchmark, folders
         self.seeds = {method: tuple(values) for method, values in seeds.items()}
         self._predictions: dict[tuple[str, int], Predictions] = {}
         self._metrics: dict[tuple[str, int], pd.DataFrame] = {}
 
     def file(self, method: str, seed: int, name: str) -> Path:
         """Return the path of a run's file."""
-        return self.runs / self.folders.file(self.name, method, seed, name)
+        return self.root / self.folders.file(self.name, method, seed, name)
 
     def predictions(self, method: str) -> list[Predictions]:
         """Return the predictions of each seed."""
         for seed in self.seeds[method]:
             if (method, seed) not in self._predictions:
-                folder = self.file(method, seed, "predictions.parquet").parent
-                self._predictions[method, seed] = load_predictions(folder)
+                folder, evaluated = (self.file(method, seed, name).parent for name in (PREDICTIONS, SCORES))
+                self._predictions[method, seed] = load_predictions(folder, evaluated)
         return [self._predictions[method, seed] for seed in self.seeds[method]]
 
     def metrics(self, method: str) -> list[pd.DataFrame]:
         """Return the metrics of each seed."""
         for seed in self.seeds[method]:
             if (method, seed) not in self._metrics:
-                self._metrics[method, seed] = read_metrics(self.file(method, seed, "metrics.csv"))
+                self._metrics[method, seed] = read_metrics(self.file(method, seed, METRICS_FILE))
         return [self._metrics[method, seed] for seed in self.seeds[method]]
 
     def members(self, split: str) -> tuple[str, ...]:

@@ -62,10 +62,11 @@ def evaluate_outputs(
     method: str,
     seed: int,
     *,
+    out: Path | None = None,
     code: Code | None = None,
     state: Path | None = None,
 ) -> Done:
-    """Compute the detectors and metrics of a run and write `scores.parquet` and `metrics.csv` into its folder.
+    """Compute the detectors and metrics of a run and write `scores.parquet` and `metrics.csv`.
 
     Parameters
     ----------
@@ -75,6 +76,8 @@ def evaluate_outputs(
         With its detectors.
     benchmark_name, method, seed
         Name of the run.
+    out : Path, optional
+        Folder to write to; default: the run's folder.
     code : Code, optional
         Fingerprints; what has none is not reused.
     state : Path, optional
@@ -85,7 +88,7 @@ def evaluate_outputs(
     ReproodError
         When predictions are missing, damaged or of another run, or when a detector or a metric cannot be computed.
     """
-    code = code or Code()
+    code, out = code or Code(), out or folder
     run = {"benchmark": benchmark_name, "method": method, "seed": seed}
     options = requested(benchmark.detectors, _classes(folder / PREDICTIONS, run))
     features = bool(registry.inputs_of(options) & registry.FEATURES)
@@ -103,19 +106,19 @@ def evaluate_outputs(
         except ReproodError as error:
             raise ReproodError(f"{folder}: {error}") from error
         rows = {split: len(outputs.logits) for split, outputs in raw.splits.items()}
-    _write(folder / SCORES, rows, {name: results[name] for name in options}, options, {**run, **inputs}, fingerprints)
+    _write(out / SCORES, rows, {name: results[name] for name in options}, options, {**run, **inputs}, fingerprints)
 
     specification = benchmark.model_dump(mode="json", exclude={"settings", "detectors"})
     complete = bool(code.metrics) and len(keys) == len(options)
     metrics_key = _key(code.metrics, version("numpy"), specification, run, keys, inputs) if complete else ""
     reuse = bool(metrics_key) and kept.metrics_key == metrics_key
     if reuse:
-        with atomic_path(folder / METRICS_FILE) as temporary:
+        with atomic_path(out / METRICS_FILE) as temporary:
             temporary.write_bytes(kept.metrics)
     else:
-        evaluate_run(folder, benchmark, benchmark_name, method, seed, folder / METRICS_FILE)
+        evaluate_run(folder, benchmark, benchmark_name, method, seed, out / METRICS_FILE, out)
     if state is not None:
-        _keep(state, folder, {"inputs": inputs, "rows": list(rows.items()), "metrics": metrics_key}, keys, results)
+        _keep(state, out, {"inputs": inputs, "rows": list(rows.items()), "metrics": metrics_key}, keys, results)
     return Done(tuple(missing), tuple(name for name in options if name not in missing), reuse)
 
 
@@ -180,13 +183,13 @@ class _Kept:
 
 
 def _keep(
-    state: Path, folder: Path, record: Mapping[str, Any], keys: Mapping[str, str], results: Mapping[str, Computed]
+    state: Path, out: Path, record: Mapping[str, Any], keys: Mapping[str, str], results: Mapping[str, Computed]
 ) -> None:
     """Keep the results of a run; the file of keys is written last and holds the checksums of the others."""
     files = {}
     for name in (SCORES, METRICS_FILE):
         with atomic_path(state / name) as temporary:
-            temporary.write_bytes((folder / name).read_bytes())
+            temporary.write_bytes((out / name).read_bytes())
         files[name] = sha256_file(state / name)
     detectors = {
         name: {"key": key, "fitted": dict(results[name].fitted), "skipped": results[name].skipped}

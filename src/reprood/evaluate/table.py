@@ -177,19 +177,22 @@ def evaluate_run(
     method: str,
     seed: int,
     out: Path,
+    evaluated: Path | None = None,
 ) -> None:
     """Compute a run's metrics from its stored predictions and scores and write them as CSV.
 
     Parameters
     ----------
     folder : Path
-        The run's folder, with predictions.parquet and scores.parquet.
+        The run's folder, with predictions.parquet.
     benchmark : Benchmark or mapping
         The benchmark's record.
     benchmark_name, method, seed
         Name of the run.
     out : Path
         The CSV file: one row per (split, score, metric).
+    evaluated : Path, optional
+        The folder of scores.parquet, when it is not the run's folder.
 
     Raises
     ------
@@ -197,7 +200,7 @@ def evaluate_run(
         When the predictions are missing, of another run, without a split, or hold scores that are not finite.
     """
     record = benchmark if isinstance(benchmark, Benchmark) else Benchmark.model_validate(dict(benchmark))
-    predictions = load_predictions(folder)
+    predictions = load_predictions(folder, evaluated)
     stored = tuple(str(predictions.facts.get(key)) for key in ("benchmark", "method", "seed"))
     if stored != (benchmark_name, method, str(seed)):
         raise ReproodError(

@@ -1,12 +1,13 @@
-"""What decides the results of a benchmark and of a run: definitions that can be compared between suites.
+"""What decides the models and predictions of a benchmark: definitions that can be compared between suites.
 
 A benchmark has two definitions. The training definition covers what a model is trained and monitored on: the training,
-validation, test and auxiliary splits, their preparation and the label noise. The full definition is the whole record
-except its training settings, so it also covers OOD sets, attacks, corruptions, detectors and the texts of the report. A
-run's definition is everything else that a training depends on: method, settings, backbone, precision and root seed.
+validation, test and auxiliary splits, their preparation and the label noise. The prediction definition also covers the
+OOD sets, attacks, corruptions and occlusions, and which outputs are stored. A run's definition is everything else that
+a training depends on: method, settings, backbone, precision and root seed.
 
-An experiment that changes only the evaluation of a benchmark (an additional OOD set, say) therefore uses the models of
-the reproduction and has predictions of its own; one that only adds methods or seeds shares all that exists.
+An experiment that predicts more (an additional OOD set, say) therefore uses the models of the reproduction and has
+predictions of its own. One that only adds methods, seeds, or detectors of logits shares all that exists; its scores and
+metrics are its own, because those of every suite are below the suite's results.
 """
 
 import hashlib
@@ -14,11 +15,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reprood.config.benchmark import Benchmark
-from reprood.config.folders import SUFFIX, Folders
+from reprood.config.folders import RUNS, SUFFIX, Folders
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import canonical_json
 from reprood.core.mappings import merged
+from reprood.detectors import registry as detectors
+
+PREDICTED_EVALUATIONS = ("localisation", "segmentation")  # evaluations for which predictions hold columns of their own
 
 
 def layered(*settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,9 +49,45 @@ def training_definition(benchmark: Benchmark) -> str:
     return canonical_json({"splits": splits, "auxiliary": list(benchmark.auxiliary), **record})
 
 
-def benchmark_definition(benchmark: Benchmark) -> str:
-    """Return everything of a benchmark but its training settings, as canonical JSON."""
-    return canonical_json(benchmark.model_dump(mode="json", exclude={"settings"}))
+def stored_outputs(benchmark: Benchmark) -> dict[str, Any]:
+    """Return what predictions of a benchmark hold besides the logits of its test splits.
+
+    Returns
+    -------
+    dict
+        `train`: whether a detector is fitted on the training split; `features`: whether features are stored;
+        `passes`: further forward passes; `evaluations`: those with columns or maps of their own.
+    """
+    inputs = detectors.inputs_of(benchmark.detectors)
+    return {
+        "train": bool(inputs & detectors.TRAIN),
+        "features": benchmark.features or bool(inputs & detectors.FEATURES),
+        "passes": detectors.passes_of(benchmark.detectors),
+        "evaluations": [name for name in PREDICTED_EVALUATIONS if name in benchmark.evaluations],
+    }
+
+
+def conditions(benchmark: Benchmark) -> dict[str, Any]:
+    """Return the attacks, occlusions and corruptions of a benchmark as JSON values."""
+    record = benchmark.model_dump(mode="json", include={"attacks", "occlusion"})
+    corruption = benchmark.corruption
+    if corruption is not None:
+        record["corruption"] = corruption.model_dump(mode="json", exclude={"baseline"})
+    return record
+
+
+def prediction_definition(benchmark: Benchmark) -> str:
+    """Return what the predictions of a benchmark are computed from, and what they hold, as canonical JSON."""
+    splits = {name: source.model_dump(mode="json") for name, source in benchmark.splits().items()}
+    return canonical_json(
+        {
+            "training": training_definition(benchmark),
+            "splits": splits,
+            "detection": "detection" in benchmark.evaluations,  # else OOD sets are not predicted
+            **stored_outputs(benchmark),
+            **conditions(benchmark),
+        }
+    )
 
 
 def run_settings(suite: Suite, benchmark: str, method: str) -> dict[str, Any]:
@@ -69,7 +109,7 @@ def _digest(definition: str) -> str:
     return hashlib.sha256(definition.encode()).hexdigest()[:8]
 
 
-def experiment_folders(suite: Suite, reproductions: Iterable[Suite]) -> Folders:
+def experiment_folders(suite: Suite, reproductions: Iterable[Suite], evaluated: str = RUNS) -> Folders:
     """Return the folders of a suite that is no reproduction: with a suffix wherever a definition differs.
 
     Parameters
@@ -78,6 +118,8 @@ def experiment_folders(suite: Suite, reproductions: Iterable[Suite]) -> Folders:
         The experiment.
     reproductions : iterable of Suite
         The committed suites; they agree wherever they share a name.
+    evaluated : str
+        Folder of the runs' scores and metrics.
     """
     training: dict[str, str] = {}
     benchmarks: dict[str, str] = {}
@@ -86,7 +128,7 @@ def experiment_folders(suite: Suite, reproductions: Iterable[Suite]) -> Folders:
     for other in reproductions:
         for name in suite.benchmarks.keys() & other.benchmarks.keys():
             own, committed = suite.benchmarks[name], other.benchmarks[name]
-            for define, folders in ((training_definition, training), (benchmark_definition, benchmarks)):
+            for define, folders in ((training_definition, training), (prediction_definition, benchmarks)):
                 definition = define(own)
                 if definition != define(committed):
                     folders[name] = f"{name}{SUFFIX}{_digest(definition)}"
@@ -98,4 +140,5 @@ def experiment_folders(suite: Suite, reproductions: Iterable[Suite]) -> Folders:
         benchmarks=dict(sorted(benchmarks.items())),
         training=dict(sorted(training.items())),
         methods=dict(sorted(methods.items())),
+        evaluated=evaluated,
     )

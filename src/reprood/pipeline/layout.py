@@ -17,7 +17,7 @@ from reprood.data.entries import DatasetEntry
 from reprood.detectors import registry as detectors
 from reprood.methods import registry
 from reprood.nets.registry import backbones as list_backbones
-from reprood.pipeline.definitions import experiment_folders, run_settings
+from reprood.pipeline.definitions import experiment_folders, run_settings, stored_outputs
 from reprood.pipeline.fingerprint import PACKAGE
 from reprood.pipeline.outputs import EVALUATED_FILES, PREDICTED_FILES, SPLIT_FILES
 from reprood.report.contents import figure_types, figures_of, modules_of, page_names, table_types, tables_of
@@ -121,10 +121,11 @@ class Layout:
             )
         committed = committed_suites(self.root)
         if path.resolve() in [other.resolve() for other in committed]:
-            return path.stem, Folders()
+            return path.stem, Folders(evaluated=f"results/{path.stem}/runs")
         others = [_reproduction(other, other.stat().st_mtime_ns) for other in committed]
         same_name = any(other.stem == path.stem for other in committed)
-        return path.stem + (OWN if same_name else ""), experiment_folders(self.suite, others)
+        name = path.stem + (OWN if same_name else "")
+        return name, experiment_folders(self.suite, others, evaluated=f"results/{name}/runs")
 
     def _check(self) -> None:
         """Check that every name in the suite is known."""
@@ -223,15 +224,13 @@ class Layout:
         The training split is among them if a detector or the method's own scores are fitted on it.
         """
         record = self.benchmark(benchmark)
-        fitted = bool(detectors.inputs_of(record.detectors) & detectors.TRAIN)
-        fitted = fitted or fits_on_train(self.arm(method).use)
+        fitted = stored_outputs(record)["train"] or fits_on_train(self.arm(method).use)
         outliers = record.ood if "detection" in record.evaluations else ()
         return [*(["train"] if fitted else []), "validation", "test", *outliers, *self.made_splits(benchmark)]
 
     def stores_features(self, benchmark: str) -> bool:
         """Whether predictions of a benchmark include features: a detector needs them, or the benchmark says so."""
-        record = self.benchmark(benchmark)
-        return record.features or bool(detectors.inputs_of(record.detectors) & detectors.FEATURES)
+        return bool(stored_outputs(self.benchmark(benchmark))["features"])
 
     def detector_modules(self, *benchmarks: str) -> list[str]:
         """Return the modules of the detectors of some benchmarks (without names: of all), for a fingerprint."""
@@ -254,7 +253,7 @@ class Layout:
 
     def run_file(self, benchmark: str, method: str, seed: int, name: str) -> str:
         """Return the path of a run's file."""
-        return f"runs/{self.folders.file(benchmark, method, seed, name)}"
+        return self.folders.file(benchmark, method, seed, name)
 
     def runs(self, *names: str, benchmark: str | None = None) -> list[str]:
         """Return the named files of every run (of one benchmark)."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reprood.core.names import EVALUATED_FILES as EVALUATED_FILES
 from reprood.core.names import MODEL_FILES as MODEL_FILES
 
 if TYPE_CHECKING:
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 
 SPLIT_FILES = ("images.npy", "labels.npy", "extras.npz", "meta.json")
 PREDICTED_FILES = ("predictions.parquet", "features.safetensors")
-EVALUATED_FILES = ("scores.parquet", "metrics.csv")
 STUDY_FILES = ("values.csv", "arrays.npz")
 
 
@@ -26,9 +26,9 @@ def of_splits(folder: Path, splits: Iterable[str]) -> list[Path]:
     return [folder / split / name for split in splits for name in SPLIT_FILES]
 
 
-def of_runs(runs: Path, folders: "Folders", jobs: Iterable[tuple[str, str, int]], *names: str) -> list[Path]:
-    """Return the named files of some runs (benchmark, method, seed)."""
-    return [runs / folders.file(benchmark, method, seed, name) for benchmark, method, seed in jobs for name in names]
+def of_runs(root: Path, folders: "Folders", jobs: Iterable[tuple[str, str, int]], *names: str) -> list[Path]:
+    """Return the named files of some runs (benchmark, method, seed) of a checkout or a release."""
+    return [root / folders.file(benchmark, method, seed, name) for benchmark, method, seed in jobs for name in names]
 
 
 def resume_key(settings: str, code: str) -> str:

@@ -10,13 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from reprood.config.suite import RunGroup
 from reprood.core.files import canonical_json
 from reprood.core.gpus import usable_gpus
 from reprood.core.process import CHECKPOINT_SECONDS, DEVICE, MIRRORS, OFFLINE, PRELOADED
 from reprood.core.registry import module_name
 from reprood.detectors import registry as detectors
 from reprood.images.registry import corruption_module, style_module
-from reprood.pipeline.definitions import layered
+from reprood.pipeline.definitions import conditions, layered, stored_outputs
 from reprood.pipeline.fingerprint import code_hash
 from reprood.pipeline.layout import Layout, once
 from reprood.pipeline.outputs import EVALUATED_FILES as EVALUATED_FILES
@@ -24,9 +25,7 @@ from reprood.pipeline.outputs import MODEL_FILES as MODEL_FILES
 from reprood.pipeline.outputs import PREDICTED_FILES as PREDICTED_FILES
 from reprood.pipeline.outputs import SPLIT_FILES as SPLIT_FILES
 from reprood.pipeline.outputs import STUDY_FILES as STUDY_FILES
-
-PREDICTED_EVALUATIONS = ("localisation", "segmentation")  # evaluations for which predictions hold columns of their own
-
+from reprood.report.palette import palette_of
 
 EVALUATION = "reprood.evaluate.run"
 
@@ -79,16 +78,17 @@ class Plan(Layout):
 
     def lint_parameters(self, benchmark: str) -> str:
         """Return what the linter checks."""
-        keys = {"title", "note", "preparation", "train", "validation", "test", "ood", "auxiliary", "allow"}
+        keys = {"preparation", "train", "validation", "test", "ood", "auxiliary", "allow"}
         record = self.benchmark(benchmark).model_dump(mode="json", include=keys)
-        return canonical_json({"name": benchmark, **record, "evaluations": ["classification"]})
+        return canonical_json({"name": benchmark, "title": benchmark, **record, "evaluations": ["classification"]})
 
     @once
     def evaluate_parameters(self, benchmark: str) -> str:
-        """Return the benchmark's record, without what only training uses, and its runs: folder -> (method, seed)."""
+        """Return the benchmark's record, without what only training uses, and its runs with their folders."""
         record = self.benchmark(benchmark).model_dump(mode="json", exclude={"settings", "features"})
         jobs = [(method, seed) for name, method, seed in self.jobs if name == benchmark]
-        runs = {self.run_folder(benchmark, method, seed): [method, seed] for method, seed in jobs}
+        files = PREDICTED_FILES[0], EVALUATED_FILES[0]
+        runs = [[*job, *(str(Path(self.run_file(benchmark, *job, name)).parent) for name in files)] for job in jobs]
         return canonical_json({"name": benchmark, "runs": runs, **record})
 
     @once
@@ -133,19 +133,8 @@ class Plan(Layout):
     def predict_parameters(self, benchmark: str, method: str) -> str:
         """Return the splits in order, the outputs that are stored besides logits, and the conditions."""
         record = self.benchmark(benchmark)
-        requests = record.model_dump(mode="json", include={"attacks", "occlusion"})
-        corruption = record.corruption
-        if corruption is not None:
-            requests["corruption"] = corruption.model_dump(mode="json", exclude={"baseline"})
-        return canonical_json(
-            {
-                "splits": self.predicted_splits(benchmark, method),
-                "features": self.stores_features(benchmark),
-                "passes": detectors.passes_of(record.detectors),
-                "evaluations": [name for name in PREDICTED_EVALUATIONS if name in record.evaluations],
-                **requests,
-            }
-        )
+        stored = {name: value for name, value in stored_outputs(record).items() if name != "train"}
+        return canonical_json({"splits": self.predicted_splits(benchmark, method), **stored, **conditions(record)})
 
     def study_parameters(self, name: str) -> str:
         """Return all settings of a study."""
@@ -163,7 +152,9 @@ class Plan(Layout):
                 "methods": list(study.methods),
                 "backbone": dict(layers.get("backbone") or {}),
                 "auxiliary": list(self.benchmark(study.benchmark).auxiliary) if named else [],
-                "folders": self.folders.model_dump(mode="json", exclude_defaults=True) if named else {},
+                "folders": self.folders.model_dump(mode="json", exclude_defaults=True, exclude={"evaluated"})
+                if named
+                else {},
             }
         )
 
@@ -200,6 +191,26 @@ class Plan(Layout):
         return self.suite.studies[name].use
 
     @once
+    @once
+    def drawing_suite(self, benchmark: str) -> str:
+        """Return the part of the suite that the figures and tables of a benchmark show, and the methods' colours."""
+        methods = {name: self.arm(name) for name in self.suite.methods if name in self.methods_of(benchmark)}
+        seeds = {method: tuple(s for b, m, s in self.jobs if (b, m) == (benchmark, method)) for method in methods}
+        colours = palette_of(self.suite)
+        changes = {
+            "title": self.name,
+            "note": "",
+            "benchmarks": {benchmark: self.benchmark(benchmark)},
+            "methods": methods,
+            "runs": tuple(RunGroup(benchmark=benchmark, methods=(m,), seeds=s) for m, s in seeds.items()),
+            "studies": {},
+            "palette": {method: colours[method] for method in methods},
+            "name": self.name,
+            "folders": self.folders.only(benchmark),
+        }
+        record = self.suite.model_copy(update=changes).model_dump(mode="json", exclude={"settings"})
+        return json.dumps(record, separators=(",", ":"), ensure_ascii=False)
+
     def suite_parameters(self) -> str:
         """Return what the audit and the report need to know of the suite (not its runs' settings)."""
         suite = self.suite.model_dump(mode="json", exclude={"settings", "name", "folders"})

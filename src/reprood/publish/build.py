@@ -103,7 +103,7 @@ def build_release(
         record,
         papers,
         paths.verdicts,
-        runs=paths.runs,
+        root=paths.root,
         studies=paths.studies,
         data=built / "data",
         figures=paths.reports / "figures",

@@ -132,7 +132,7 @@ def in_checkout(path: str, name: str, folders: Folders) -> str:
         return "/".join((top, name, *parts))
     if top == "runs":
         benchmark, method, seed, file = parts
-        return f"runs/{folders.file(benchmark, method, seed, file)}"
+        return folders.file(benchmark, method, seed, file)
     if top == "data":
         _, benchmark, *rest = parts
         return "/".join(("data/benchmarks", folders.benchmark(benchmark), *rest))

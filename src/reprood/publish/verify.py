@@ -245,7 +245,7 @@ def _metrics(paths: Paths) -> list[str]:
         for benchmark, method, seed, run in paths.all_runs(suite):
             out = Path(temporary) / "metrics.csv"
             try:
-                evaluate_run(run, suite.benchmarks[benchmark], benchmark, method, seed, out)
+                evaluate_run(run, suite.benchmarks[benchmark], benchmark, method, seed, out, run)
                 computed, stated = (_ordered(read_metrics(path)) for path in (out, run / "metrics.csv"))
                 if not same_numbers(computed, stated):
                     wrong.append(_first_difference(computed, stated, paths.name_of(run / "metrics.csv")))
@@ -296,7 +296,7 @@ def _verdicts(paths: Paths) -> list[str]:
     _, suite = paths.suite()
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "verdicts.csv"
-        audit(suite, load_papers(paths.papers()), paths.runs, paths.studies, out)
+        audit(suite, load_papers(paths.papers()), paths.root, paths.studies, out)
         computed, stated = pd.read_csv(out), pd.read_csv(paths.verdicts)
     key = ["paper", "claim", "benchmark"]
     if len(computed) != len(stated) or not computed[key].astype(str).equals(stated[key].astype(str)):
@@ -321,7 +321,7 @@ def _tables(paths: Paths) -> list[str]:
     wrong = []
     with tempfile.TemporaryDirectory() as temporary:
         for name in benchmarks_of(suite):
-            results = BenchmarkResults(name, suite, paths.runs)
+            results = BenchmarkResults(name, suite, paths.root)
             for kind in tables_of(suite.benchmarks[name]):
                 write_table(kind, results, Path(temporary) / kind)
                 for form in TABLE_FORMS:
@@ -339,7 +339,7 @@ def _pages(paths: Paths) -> list[str]:
             suite,
             load_papers(paths.papers()),
             paths.verdicts,
-            runs=paths.runs,
+            root=paths.root,
             studies=paths.studies,
             data=paths.root / "data",
             figures=paths.reports / "figures",

@@ -66,7 +66,7 @@ def metric_rows(
     seeds = [int(seed) for seed in rows["seed"]]
     files = [results.suite.folders.file(results.name, method, seed, "predictions.parquet") for seed in seeds]
     rows = rows.assign(
-        predictions=[f"runs/{file}" for file in files],
+        predictions=files,
         sha256=[hashes[results.name, method, seed] for seed in seeds],
     )
     return rows[["side", *(name for name in rows.columns if name != "side")]]

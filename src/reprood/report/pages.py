@@ -28,13 +28,13 @@ from reprood.report.tables import make_table, matrix, study_table
 
 @dataclass(frozen=True)
 class Links:
-    """The folders of results and runs, relative to the report's folder."""
+    """The folder of results, and the checkout or release, relative to the report's folder."""
 
     results: str
-    runs: str
+    root: str
 
 
-RELEASE_LINKS = Links("../results", "../runs")
+RELEASE_LINKS = Links("../results", "..")
 TEMPLATES = Path(__file__).parent / "templates"
 SIZE = re.compile(r'<svg[^>]*? width="([0-9.]+)pt" height="([0-9.]+)pt"')
 
@@ -125,7 +125,7 @@ def write_report(
     papers: Sequence[Paper],
     verdicts: Path,
     *,
-    runs: Path,
+    root: Path,
     studies: Path,
     data: Path,
     figures: Path,
@@ -142,20 +142,22 @@ def write_report(
         What ran, and the papers with their claims.
     verdicts : Path
         verdicts.csv.
-    runs, studies, data, figures : Path
-        Folders of the runs, the studies, the data and the figures.
+    root : Path
+        The checkout or the release, with the runs.
+    studies, data, figures : Path
+        Folders of the studies, the data and the figures.
     defects : Path
         defects.yaml.
     out : Path
         The report's folder.
     links : Links
-        Paths from there to results and runs.
+        Paths from there to the results and to `root`.
     notebooks : sequence of str
         Links to rendered notebooks.
     """
     table = read_verdicts(verdicts)
     names = list(dict.fromkeys(benchmark for benchmark, _, _ in suite.jobs()))
-    results = [BenchmarkResults(name, suite, runs) for name in names]
+    results = [BenchmarkResults(name, suite, root) for name in names]
     benchmarks = [_benchmark(one, data, figures) for one in results]
     analysed = [_study(name, suite, studies, figures) for name in suite.studies]
     judged = [paper_page(paper, table, suite, results, benchmarks, analysed) for paper in papers]

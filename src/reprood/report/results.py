@@ -18,8 +18,9 @@ from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.resample import Replicates, replicate_detection, replicate_errors
 from reprood.evaluate.results import StoredRuns, scores_of
 from reprood.evaluate.table import GATE, Predictions, groups
+from reprood.report.palette import palette_of
 from reprood.report.records import RunRecord, checked
-from reprood.report.style import colour_of, line_of, places
+from reprood.report.style import colour_of, line_of
 
 REPLICATES = 200
 HISTORY = ("phase", "epoch", "lr", "train_loss")
@@ -58,15 +59,15 @@ class BenchmarkResults:
     ----------
     name : str
     suite : Suite
-    runs : Path
-        Folder of all runs.
+    root : Path
+        The checkout, or the release.
     examples : Path or None
         File of augmented images, for the figure that shows them.
     """
 
     name: str
     suite: Suite
-    runs: Path
+    root: Path
     examples: Path | None = None
 
     @property
@@ -107,7 +108,7 @@ class BenchmarkResults:
     def stored(self) -> StoredRuns:
         """The stored predictions and metrics of the runs."""
         seeds = {method: self.seeds(method) for method in self.methods}
-        return StoredRuns(self.runs, self.name, self.benchmark, seeds, self.suite.folders)
+        return StoredRuns(self.root, self.name, self.benchmark, seeds, self.suite.folders)
 
     def file(self, method: str, seed: int, name: str) -> Path:
         """Return the path of a run's file."""
@@ -164,10 +165,7 @@ class BenchmarkResults:
 
     @cached_property
     def _places(self) -> dict[str, int]:
-        groups: dict[str, set[str]] = {}
-        for benchmark, method, _ in self.suite.jobs():
-            groups.setdefault(benchmark, set()).add(method)
-        return places(list(self.suite.methods), groups.values())
+        return self.suite.palette or palette_of(self.suite)
 
     def colour(self, method: str) -> str:
         """Return a method's colour, the same in all figures."""

@@ -3,7 +3,7 @@
 import io
 import math
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,8 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from reprood.core.files import atomic_path
+from reprood.report.palette import PALETTE as PALETTE
 
-# Colour-blind safe: Okabe and Ito's eight, then Tol's muted ones. See `places`.
-PALETTE = (
-    "#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#882255", "#44AA99", "#999933",
-    "#332288", "#AA4499", "#88CCEE", "#DDCC77",
-)  # fmt: skip
 ID_COLOUR, OOD_COLOURS = "#0072B2", {"near": "#D55E00", "far": "#E69F00", "noise": "#999999", "style": "#009E73"}
 
 PLACE = re.compile(r' (?:d|x|y|width|height)="[^"]*"|translate\([^)]*\)')
@@ -48,24 +44,6 @@ RULES: Any = {
     "savefig.dpi": 160,
     "figure.constrained_layout.use": True,
 }
-
-
-def places(methods: Sequence[str], groups: Iterable[Collection[str]]) -> dict[str, int]:
-    """Return a position in the palette for each method, the same in all figures.
-
-    Methods of one group (those that run on one benchmark) have different positions as long as the palette suffices;
-    others may share one.
-    """
-    shared: dict[str, set[str]] = {method: set() for method in methods}
-    for group in groups:
-        for method in group:
-            shared[method].update(group)
-    found: dict[str, int] = {}
-    for method in methods:
-        taken = {found[other] for other in shared[method] if other in found}
-        free = [place for place in range(len(PALETTE)) if place not in taken]
-        found[method] = free[0] if free else len(found) % len(PALETTE)
-    return found
 
 
 def colour_of(place: int) -> str:

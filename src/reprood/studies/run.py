@@ -25,7 +25,7 @@ def run_study(
     settings: Mapping[str, Any],
     *,
     data: Path,
-    runs: Path,
+    root: Path,
     out: Path,
     state: Path,
     device: str = "auto",
@@ -39,8 +39,8 @@ def run_study(
         name, use, set, seeds, suite_seed, benchmark ("" for none), methods (rows whose models are loaded), auxiliary.
     data : Path
         Folder of the benchmarks' splits.
-    runs : Path
-        Folder of the runs.
+    root : Path
+        The checkout, with the runs.
     out : Path
         Folder of the study's results.
     state : Path
@@ -69,7 +69,7 @@ def run_study(
         task = {"benchmark": benchmark, "method": name, "backbone": settings["backbone"]}
         problem = load_problem(splits, lambda channels: network(task, channels), where, auxiliary=auxiliary)
         for method in settings["methods"]:
-            paths = {seed: runs / folders.file(benchmark, method, seed, "model.json") for seed in seeds}
+            paths = {seed: root / folders.file(benchmark, method, seed, "model.json") for seed in seeds}
             loaded = {seed: load_model(path.parent, where) for seed, path in paths.items()}
             models[method] = {seed: model for seed, (model, *_) in loaded.items()}
             configs[method] = next(iter(loaded.values()))[3]
