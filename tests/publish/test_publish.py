@@ -98,11 +98,11 @@ def wrong(folder, **options) -> dict[str, tuple[str, ...]]:
 
 def test_a_release_holds_and_says_so(release):
     verification = verify(release)
-    assert [check.holds for check in verification.checks] == [True, None, *[True] * 8]
+    assert [check.holds for check in verification.checks] == [True, None, *[True] * 9]
     assert (verification.skipped, verification.failed) == (0, [])
     done = CliRunner().invoke(app, ["verify", str(release)])
     assert done.exit_code == 0
-    assert "All 9 checks hold." in done.stdout
+    assert "All 10 checks hold." in done.stdout
 
 
 def test_the_same_results_give_the_same_bytes(checkout, release, tmp_path):
@@ -165,6 +165,27 @@ def one_prediction(folder):
         columns["label_rank"][row] = 1 - min(columns["label_rank"][row], 1)
 
     rewrite(folder / "runs/toy/good/1/predictions.parquet", change)
+
+
+def one_score(folder):
+    def change(columns, facts):
+        row = columns["split"].index("near_set")
+        columns["score_msp"][row] = 0.999
+
+    rewrite(folder / "runs/toy/good/1/scores.parquet", change)
+
+
+def one_logit(folder):
+    def change(columns, facts):
+        columns["logits"][columns["split"].index("near_set")] = [9.0, 0.0]
+
+    rewrite(folder / "runs/toy/good/1/predictions.parquet", change)
+
+
+def a_score_left_out(folder):
+    path = folder / "runs/toy/good/1/scores.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["score_msp"]), path)
 
 
 def one_number_of_a_table(folder):
@@ -233,8 +254,12 @@ def a_page(folder):
 
 
 FILES = "files are those that were listed"
+SCORES = "scores of detectors follow from the logits"
 TAMPERINGS = [  # the change, the checks that fail even when the checksums are rewritten, and the message
     (one_prediction, {"metrics follow from the predictions"}, "runs/toy/good/1/metrics.csv: "),
+    (one_score, {SCORES, "metrics follow from the predictions"}, "scores.parquet: msp of row"),
+    (one_logit, {SCORES}, "runs/toy/good/1/scores.parquet: msp of row"),
+    (a_score_left_out, {SCORES}, "scores.parquet: the score msp is not there"),
     (one_number_of_a_table, {"tables follow from the results"}, "reports/tables/toy/classification.csv"),
     (one_metric, {"metrics follow from the predictions"}, "runs/toy/good/0/metrics.csv"),
     (one_verdict, {"verdicts follow from the predictions"}, "toy/c0 on toy: verdict is stated as reproduced"),
@@ -266,7 +291,7 @@ def test_a_changed_checksum_is_found(copy):
     assert any("was changed" in text for text in wrong(copy)[FILES])
     done = CliRunner().invoke(app, ["verify", str(copy)])
     assert done.exit_code != 0
-    assert "1 of 10 checks do not hold" in str(done.exception)
+    assert "1 of 11 checks do not hold" in str(done.exception)
 
 
 @needs_ssh
@@ -360,7 +385,7 @@ def test_what_is_missing_is_named_before_anything_is_written(checkout, tmp_path)
 
 
 PARTS = {  # a part of the code, and how many checks are made by other code when it has changed
-    "suite": 7, "metrics": 2, "verdicts": 1, "tables": 1, "pages": 1, "templates": 1,
+    "suite": 8, "scores": 1, "metrics": 2, "verdicts": 1, "tables": 1, "pages": 1, "templates": 1,
 }  # fmt: skip
 
 
@@ -393,7 +418,7 @@ def test_a_release_of_other_code_is_neither_accepted_nor_rejected(copy):
     of_other_code(copy, "suite")
     done = CliRunner().invoke(app, ["verify", str(copy)])
     assert done.exit_code == 3
-    assert "7 were not made, because the release was made with other code (revision abc1234)" in done.stdout
+    assert "8 were not made, because the release was made with other code (revision abc1234)" in done.stdout
     assert "git worktree add ../recompute abc1234" in done.stdout
 
 
@@ -402,7 +427,7 @@ def test_a_stated_revision_is_never_a_command(copy):
     (copy / CODE).write_text(json.dumps({**record, "suite": "", "revision": "main; rm -rf /"}))
     assert verify(copy).revision == ""
     (copy / CODE).write_text("[]")
-    assert verify(copy).skipped == 7
+    assert verify(copy).skipped == 8
 
 
 def test_two_releases_are_compared(release, copy):

@@ -8,6 +8,7 @@ from stored_run import write_run
 from reprood.config.suite import Suite
 from reprood.core.files import write_json
 from reprood.data.arrays import save_split
+from reprood.detectors.msp import msp
 from reprood.evaluate.table import evaluate_run
 
 SUITE = {
@@ -58,7 +59,7 @@ def predictions(folder: Path, method: str, seed: int) -> None:
         "label_rank": [],
         "score_msp": [],
     }
-    columns["score_own"] = []
+    columns["score_own"], columns["logits"] = [], []
     for split, label in (("validation", 0), ("test", 0), ("near_set", -1), ("noise_set", -1)):
         difficulty = hard.random(COUNT)
         wrong = difficulty < error / 100 + own.normal(0, 0.002)
@@ -68,7 +69,12 @@ def predictions(folder: Path, method: str, seed: int) -> None:
         columns["label"] += [label] * COUNT
         columns["prediction"] += wrong.astype(int).tolist() if label == 0 else [0] * COUNT
         columns["label_rank"] += np.where(wrong, 1, 0).tolist() if label == 0 else [-1] * COUNT
-        columns["score_msp"] += (1 / (1 + np.exp(-score))).tolist()
+        # Two classes, so the maximum softmax probability is at least one half; the order of the scores is what counts.
+        probability = 0.5 + 0.5 / (1 + np.exp(-score))
+        logits = np.stack([np.log(probability / (1 - probability)), np.zeros(COUNT)], axis=1).astype(np.float32)
+        logits[wrong] = logits[wrong, ::-1]
+        columns["score_msp"] += msp(logits).tolist()
+        columns["logits"] += logits.tolist()
         columns["score_own"] += (score + (0.5 if label == 0 else 0)).tolist()
     facts = {"benchmark": "toy", "method": method, "seed": seed, "fitted": {"godin": {"epsilon": 0.01}}}
     write_run(folder, columns, {**facts, "native": []})

@@ -22,6 +22,9 @@ def write_run(folder: Path, columns: Mapping[str, Any], facts: Mapping[str, Any]
     folder.mkdir(parents=True, exist_ok=True)
     scores = {name[6:]: values for name, values in columns.items() if name.removeprefix("score_") in registry.names()}
     own = {name: values for name, values in columns.items() if name.removeprefix("score_") not in scores}
+    if "logits" in own:
+        logits = np.asarray(own["logits"], np.float32)
+        own["logits"] = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1])
     table = pa.table(own).replace_schema_metadata({"reprood": canonical_json(facts)})
     pq.write_table(table, folder / "predictions.parquet")
     rows: dict[str, int] = {}

@@ -58,7 +58,8 @@ def keywords(folder: str, name: str, attribute: str) -> frozenset[str]:
     attribute : str
         Top-level name, as `METHOD` in `METHOD = Method(name="csi", ...)`.
     """
-    node = _definition(_files(folder)[name], attribute)
+    path = _files(folder).get(name)
+    node = None if path is None else _definition(path, attribute)
     call = node.value if isinstance(node, ast.Assign) else None
     return frozenset(keyword.arg or "" for keyword in call.keywords) if isinstance(call, ast.Call) else frozenset()
 

@@ -13,6 +13,7 @@ from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file
 from reprood.core.messages import explain_validation
+from reprood.detectors import registry as detectors
 from reprood.pipeline.fingerprint import PACKAGE, code_hash
 from reprood.report.contents import TABLE_FORMS, TABLES, figures_of, modules_of, tables_of
 
@@ -162,6 +163,7 @@ def fingerprints() -> dict[str, str]:
     makers = modules_of(one.make for one in TABLES)
     return {
         "suite": code_hash("reprood.config.suite"),
+        "scores": code_hash("reprood.evaluate.scores", *map(detectors.module_name, detectors.names())),
         "metrics": code_hash("reprood.evaluate.table", "reprood.evaluate.collect"),
         "verdicts": code_hash("reprood.audit.verdicts"),
         "tables": code_hash("reprood.report.tables", *makers),

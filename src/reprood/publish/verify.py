@@ -1,8 +1,9 @@
 """Check a published release without trusting who made it: no torch, no GPU, no network, no data.
 
-Checksums and signature are checked first. Then every metric is recomputed from the stored predictions, every verdict
-from these, and every table and page from those, and compared with what the release states. A part is recomputed only
-by the code that computed it, known by its fingerprint: other code may round, order or word things differently.
+Checksums and signature are checked first. Then the scores of detectors are recomputed from the stored logits, every
+metric from predictions and scores, every verdict from these, and every table and page from those; the results are
+compared with what the release states. A part is recomputed only by the code that computed it, known by its fingerprint:
+other code may round, order or word things differently.
 """
 
 import json
@@ -26,8 +27,10 @@ from reprood.core.files import read_json, sha256_file
 from reprood.core.messages import printable
 from reprood.core.yaml import read_yaml
 from reprood.evaluate.collect import collect
+from reprood.evaluate.predictions import SCORES
 from reprood.evaluate.table import evaluate_run, read_metrics
 from reprood.publish.contents import CODE, METADATA, SUITE, Paths, benchmarks_of, fingerprints
+from reprood.publish.rescore import wrong_scores
 from reprood.publish.seal import check_signature, differences, read_sums, sums_of
 from reprood.publish.unpack import opened
 from reprood.report.contents import TABLE_FORMS, tables_of
@@ -119,6 +122,7 @@ def verify(path: Path, signers: Path | None = None, log: Callable[[str], None] =
         recomputed: tuple[tuple[str, tuple[str, ...], Callable[[], list[str]]], ...] = (
             ("configuration is the one of the suite's file", ("suite",), lambda: _configuration(paths)),
             ("every run is there, and is the run that it says", ("suite",), lambda: _runs(paths)),
+            ("scores of detectors follow from the logits", ("suite", "scores"), lambda: _scores(paths)),
             ("metrics follow from the predictions", ("suite", "metrics"), lambda: _metrics(paths)),
             ("the table of all metrics follows from the runs'", ("suite", "metrics"), lambda: _collected(paths)),
             ("verdicts follow from the predictions", ("suite", "verdicts"), lambda: _verdicts(paths)),
@@ -236,6 +240,18 @@ def same_numbers(first: pd.DataFrame, second: pd.DataFrame) -> bool:
         elif not a.astype(str).equals(b.astype(str)):
             return False
     return True
+
+
+def _scores(paths: Paths) -> list[str]:
+    _, suite = paths.suite()
+    wrong = []
+    for benchmark, _, _, run in paths.all_runs(suite):
+        try:
+            found = wrong_scores(run, suite.benchmarks[benchmark])
+            wrong += [f"{paths.name_of(run / SCORES)}: {text}" for text in found]
+        except ReproodError as error:
+            wrong.append(str(error).replace(f"{paths.root}/", ""))
+    return wrong
 
 
 def _metrics(paths: Paths) -> list[str]:
