@@ -5,7 +5,7 @@ import torch
 from tiny_problem import Net
 from torch import Tensor, nn
 
-from reprood.attacks.losses import cross_entropy, margin
+from reprood.attacks.losses import cross_entropy, kl_divergence, margin
 from reprood.attacks.projected import attack_labels, fgsm, gradient, pgd, project, start_noise
 from reprood.core.errors import ReproodError
 
@@ -330,3 +330,29 @@ def test_restarts_need_a_random_start() -> None:
         attack_labels(
             network(), pictures(), LABELS, eps=0.1, step=0.1, steps=1, generator=seeded(), start="none", restarts=2
         )
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_attacks_do_not_depend_on_the_precision_of_the_training(norm: str) -> None:
+    """Under autocast the network runs in bf16, but an attack on it has the bits of one without autocast."""
+    model, images = network(), pictures()
+    noise = start_noise(images, 0.1, norm, seeded(2), "gaussian")
+    with torch.no_grad():
+        clean = model(images)
+
+    def objective(changed: Tensor) -> Tensor:
+        return kl_divergence(model(changed), clean).sum()
+
+    def attacks() -> list[Tensor]:
+        return [
+            pgd(objective, images, eps=0.1, step=0.03, steps=3, norm=norm, noise=noise),
+            fgsm(lambda changed: cross_entropy(model(changed), LABELS).sum(), images, eps=0.1, norm=norm),
+            attack_labels(model, images, LABELS, eps=0.1, step=0.03, steps=3, norm=norm, generator=seeded(), restarts=2),
+        ]
+
+    expected = attacks()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model(images).dtype == torch.bfloat16
+        found = attacks()
+        assert model(images).dtype == torch.bfloat16
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

@@ -50,6 +50,11 @@ def test_a_good_suite(tmp_path):
     assert suite.benchmarks["toy"].role("noise") == "ood"
 
 
+def test_the_papers_scale_is_single_precision(tmp_path):
+    change = {"scale": "paper", "precision": "fp32"}
+    assert load_suite("toy", write(tmp_path, lambda suite: suite.update(change))).precision == "fp32"
+
+
 def set_in(*path, value):
     def change(suite):
         target = suite
@@ -74,6 +79,8 @@ def corrupted(names):
     [
         (set_in("colour", value="red"), ["colour", "not known"]),
         (set_in("scale", value="huge"), ["scale", "reduced", "huge"]),
+        (set_in("scale", value="paper"), ["precision is 'auto'", "set precision: fp32"]),
+        (lambda s: s.update(scale="paper", precision="bf16"), ["precision is 'bf16'", "set precision: fp32"]),
         (set_in("seeds", value=[]), ["seeds"]),
         (lambda s: s.pop("title"), ["title", "missing"]),
         (set_in("benchmarks", "toy", "train", "limit", value=0), ["benchmarks.toy.train.limit", "greater"]),

@@ -210,6 +210,23 @@ def test_penalty_shrinks_the_spread_of_both_sets() -> None:
     assert after[1] < 0.9 * before[1]
 
 
+def test_kernels_are_computed_in_fp32_in_a_bf16_training(tmp_path, monkeypatch) -> None:
+    """The penalty of a step is that of the network's features in fp32 arithmetic, and it is in fp32 itself."""
+    seen = []
+    inner = hood.penalty
+
+    def watched(first: Tensor, outliers: Tensor, tau: float, factor: float) -> Tensor:
+        value = inner(first, outliers, tau, factor)
+        with torch.autocast("cpu", enabled=False):
+            expected = inner(first.float(), outliers.float(), tau, factor)
+        seen.append((first.dtype, outliers.dtype, value.dtype, torch.equal(value, expected)))
+        return value
+
+    monkeypatch.setattr(hood, "penalty", watched)
+    hood.train(with_outliers(), Config(training=SHORT, scale=None), run(tmp_path, precision="bf16"))
+    assert set(seen) == {(torch.float32, torch.float32, torch.float32, True)}
+
+
 # --- settings ---
 
 

@@ -1,7 +1,8 @@
 """Projected gradient attacks on images in [0, 1]: FGSM and PGD in the L-infinity and the L2 norm.
 
 Goodfellow et al. (2015) and Madry et al. (2018). Only the gradient of the images is computed: parameters get none, and
-a network in evaluation mode keeps its statistics. Results have the images' dtype and memory format.
+a network in evaluation mode keeps its statistics. Results have the images' dtype and memory format. Autocast is switched
+off for gradients, so that an attack is the same whatever the precision of the training.
 """
 
 from collections.abc import Callable
@@ -22,9 +23,13 @@ GAUSSIAN = 0.001  # standard deviation of TRADES' start
 
 
 def gradient(objective: Objective, images: Tensor) -> Tensor:
-    """Return the gradient of a scalar objective with respect to the images [B, ...], also inside `torch.no_grad`."""
+    """Return the gradient of a scalar objective with respect to the images [B, ...].
+
+    It is computed even inside `torch.no_grad`, and never in bf16: near a start like that of TRADES the change of the
+    logits is below bf16's resolution, and the sign of the gradient would be random.
+    """
     leaf = images.detach().requires_grad_()
-    with torch.enable_grad():
+    with torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
         (slope,) = torch.autograd.grad(objective(leaf), leaf)
     return slope
 
@@ -189,8 +194,9 @@ def attack_labels(
 
     @torch.no_grad()
     def judge(changed: Tensor) -> tuple[Tensor, Tensor]:
-        logits = classify(changed)
-        return logits.argmax(dim=1) != labels, function(logits, labels)
+        with torch.autocast(images.device.type, enabled=False):
+            logits = classify(changed)
+            return logits.argmax(dim=1) != labels, function(logits, labels)
 
     worst = ascend()
     if restarts == 1:

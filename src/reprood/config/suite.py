@@ -62,7 +62,7 @@ class Suite(Record):
     """The set of runs that a configuration requests.
 
     A benchmark with `members:` is a family: one benchmark `<name>_<member>` per member, each with its own changes.
-    `runs` may name the family.
+    `runs` may name the family. `scale: paper` needs `precision: fp32`, in which all papers' networks were trained.
     """
 
     title: Line
@@ -84,6 +84,15 @@ class Suite(Record):
     @classmethod
     def _expand(cls, values: Any) -> Any:
         return _with_members(values) if isinstance(values, Mapping) else values
+
+    @model_validator(mode="after")
+    def _paper_precision(self) -> "Suite":
+        if self.scale == "paper" and self.precision != "fp32":
+            raise ValueError(
+                f"precision is '{self.precision}', but the papers' networks were trained in single precision; set "
+                "precision: fp32, or scale: reduced"
+            )
+        return self
 
     @model_validator(mode="after")
     def _references(self) -> "Suite":

@@ -199,6 +199,31 @@ def test_a_step_against_a_plain_loop(step, monkeypatch: pytest.MonkeyPatch) -> N
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("step", [at_step, trades_step])
+def test_the_attack_of_a_step_does_not_depend_on_the_precision(step, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under autocast the attacked images have the bits of fp32; the loss is computed in bf16 and differs."""
+    images = torch.rand(9, 1, 8, 8, generator=generator())
+    noise = 0.001 * torch.randn(images.shape, generator=generator(1))
+    attacked: list[Tensor] = []
+    inner = biamat_step.pgd
+
+    def watched(*arguments: object, **options: object) -> Tensor:
+        attacked.append(inner(*arguments, **options))
+        return attacked[-1]
+
+    monkeypatch.setattr(biamat_step, "pgd", watched)
+    losses = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            parts = step(
+                network(), images, torch.tensor([0, 1, 2]), torch.tensor([3, 0]), noise, 0.5, Ascent(0.1, 0.03, 4)
+            )
+        losses.append(float(parts.primary.detach() + parts.auxiliary.detach()))
+    assert torch.equal(*attacked)
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
 # --- the network ---
 
 
