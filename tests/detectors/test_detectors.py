@@ -137,6 +137,25 @@ def test_mahalanobis_ignores_directions_without_variance(half: bool) -> None:
     np.testing.assert_allclose(mahalanobis.score(both, fitted), plain, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_mahalanobis_keeps_small_variances_of_collapsed_features(dtype: type) -> None:
+    """The covariance is cut at float64 precision, whatever the features' dtype, as by scikit-learn's estimator."""
+    width, count = 32, 400
+    scales = np.geomspace(1.0, 1e-4, width)  # variances down to 1e-8 of the largest
+    rotation = np.linalg.qr(normal(width, width, seed=3).astype(np.float64))[0]
+    labels = np.arange(count) % CLASSES
+    centres = normal(CLASSES, width, seed=4).astype(np.float64)
+    features = ((normal(count, width) * scales) @ rotation + centres[labels]).astype(dtype)
+    test = ((normal(50, width, seed=5) * scales) @ rotation + centres[np.arange(50) % CLASSES]).astype(dtype)
+    fitted = mahalanobis.fit(features, labels, CLASSES)
+    assert fitted.rank == width
+    means = np.array([features[labels == c].astype(np.float64).mean(axis=0) for c in range(CLASSES)])
+    oracle = EmpiricalCovariance(assume_centered=False).fit((features - means[labels]).astype(dtype))
+    assert oracle.precision_.dtype == np.float64
+    expected = -np.min([oracle.mahalanobis(test - mean) for mean in means], axis=0)
+    np.testing.assert_allclose(mahalanobis.score(test, fitted), expected, rtol=1e-3)
+
+
 def test_mahalanobis_rejects_unfit_data() -> None:
     with pytest.raises(ReproodError, match="class 2 of 3 has no training sample"):
         mahalanobis.fit(normal(4, 2), np.array([0, 1, 0, 1]), 3)

@@ -39,9 +39,10 @@ class Gaussians:
 def fit(features: Floats, labels: NDArray[np.integer[Any]], classes: int) -> Gaussians:
     """Fit means and shared covariance (1/n) sum (z - mu_y)(z - mu_y)' to ID training features.
 
-    Eigenvalues below d * eps * largest count as zero, with eps the precision of the array that is given (float32:
-    1.2e-7): the rule of the pseudo-inverse that the published code applies to its float32 features. Without it,
-    directions that hold nothing but rounding errors (dead units) would dominate the distance.
+    Eigenvalues below d * eps * largest count as zero, with eps = 2.2e-16, the precision of float64: the rule of the
+    pseudo-inverse that the published code (Lee et al., OpenOOD) applies to the covariance, which numpy computes in
+    float64 whatever the dtype of the features. It removes dead units and keeps the small variances of collapsed
+    features.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ def fit(features: Floats, labels: NDArray[np.integer[Any]], classes: int) -> Gau
         centred = features[rows].astype(np.float64) - means[labels[rows]]
         covariance += centred.T @ centred
     values, vectors = np.linalg.eigh(covariance / len(features))
-    kept = values > max(values[-1], 0.0) * width * np.finfo(features.dtype).eps
+    kept = values > max(values[-1], 0.0) * width * np.finfo(np.float64).eps
     if not kept.any():
         raise ReproodError("Mahalanobis: the training features are constant within each class; is the network trained?")
     whitening = vectors[:, kept] / np.sqrt(values[kept])
