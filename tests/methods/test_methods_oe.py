@@ -26,6 +26,7 @@ def test_defaults_are_the_codes() -> None:
     training = Config().training
     assert (training.epochs, training.batch_size, training.lr, training.weight_decay) == (100, 128, 0.1, 5e-4)
     assert (training.nesterov, training.schedule, training.final_lr) == (True, "cosine_step", 1e-6)
+    assert training.steps(50000) == 391  # the last batch, of 80 images, is kept
     assert (Config().weight, Config().pretrain) == (0.5, None)
 
 
@@ -63,6 +64,20 @@ def test_first_step_is_one_joint_forward(tmp_path) -> None:
     expected = functional.cross_entropy(logits[:16], task.train.labels[order])
     expected = expected + 0.5 * uniform_cross_entropy(logits[16:]).mean()
     assert rows[0]["train_loss"] == pytest.approx(float(expected.detach()), rel=1e-4)
+
+
+def test_a_short_last_batch_has_as_many_outliers_as_the_others(tmp_path, monkeypatch) -> None:
+    sizes = []
+    inner = oe.oe_loss
+
+    def watched(logits, labels, outlier_logits, weight) -> Tensor:
+        sizes.append((len(logits), len(labels), len(outlier_logits)))
+        return inner(logits, labels, outlier_logits, weight)
+
+    monkeypatch.setattr(oe, "oe_loss", watched)
+    training = Config().training.model_copy(update={"epochs": 2, "batch_size": 16, "crop_padding": 1})
+    oe.train(with_outliers(50), Config(training=training), run(tmp_path))
+    assert sizes == 2 * [(16, 16, 32), (16, 16, 32), (16, 16, 32), (2, 2, 32)]
 
 
 def test_fine_tuning_starts_from_the_plain_classifier(tmp_path) -> None:

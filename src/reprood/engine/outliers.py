@@ -14,7 +14,7 @@ from reprood.engine.run import Run
 from reprood.engine.training import Training
 
 Order = Literal["sequential", "random"]
-PER_IMAGE = 2  # outliers for each ID image, in Outlier Exposure and in HOOD
+PER_IMAGE = 2  # outliers per ID image of a full batch, in Outlier Exposure and in HOOD
 
 
 def outlier_set(problem: Problem, name: str, where: str) -> ImageSet:
@@ -61,7 +61,9 @@ def first_row(count: int, epochs: int, epoch: int) -> int:
 def outlier_batches(
     problem: Problem, training: Training, run: Run, *, name: str, order: Order
 ) -> Callable[[Batch], Tensor]:
-    """Return a function from a batch of B ID images to uint8 outliers [2B, C, H, W], two per image.
+    """Return a function from a batch of ID images to uint8 outliers [2B, C, H, W], B the size of a full batch.
+
+    A last batch with fewer ID images has the same number of outliers, as in the code of Outlier Exposure.
 
     Parameters
     ----------
@@ -95,7 +97,7 @@ def outlier_batches(
 
     def outliers(batch: Batch) -> Tensor:
         start = batch.step * PER_IMAGE * training.batch_size
-        positions = torch.arange(start, start + PER_IMAGE * len(batch.images), device=run.device) % count
+        positions = torch.arange(start, start + PER_IMAGE * training.batch_size, device=run.device) % count
         return images.index_select(0, reading_order(batch.epoch)[positions])
 
     return outliers

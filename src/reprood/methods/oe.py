@@ -44,8 +44,10 @@ class Config(BaseModel):
 
     Notes
     -----
-    Outliers are cropped and flipped like ID images. The authors' code steps its schedule before the optimiser; here the
-    first step has the full rate.
+    Outliers are cropped and flipped like ID images. The last batch of an epoch is kept, with as many outliers as the
+    others (HOOD's code drops it). The authors' code steps its schedule before the optimiser; here the first step has
+    the full rate. It also normalises CIFAR-100 with the statistics of CIFAR-10; here they are those of the training
+    set.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,7 +60,6 @@ class Config(BaseModel):
         weight_decay=5e-4,
         schedule="cosine_step",
         final_lr=1e-6,
-        drop_last=True,
     )
     pretrain: Training | None = None
     weight: float = Field(default=0.5, ge=0)
@@ -121,7 +122,7 @@ def build(config: Config, backbone: nn.Module, classes: int) -> nn.Module:
 
 
 def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
-    """Train on ID images and twice as many outliers in one forward pass, which shares the batch statistics."""
+    """Train on ID images and twice as many outliers in one forward pass, so that they share the batch statistics."""
     outliers = outlier_batches(problem, config.training, run, name=config.outliers, order=config.order)
     prepare = make_inputs(problem, config.training, run)
     with seeded(run.seed("initialisation")):
