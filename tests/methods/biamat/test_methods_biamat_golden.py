@@ -253,7 +253,7 @@ def test_learning_rates() -> None:
         epochs, lr, wanted = int(case["epochs"]), float(case["base_lr"]), case["lr_per_epoch_from_1"].tolist()
         tricks = int(case["schedule"]) == 0
         for epoch, rate in enumerate(wanted, start=1):
-            found = bag_of_tricks_rate(lr, epoch) if tricks else trades_rate(lr, epoch, epochs)
+            found = (bag_of_tricks_rate if tricks else trades_rate)(lr, epoch, epochs)
             assert found == pytest.approx(rate, abs=1e-7)
         recipe = Recipe(epochs=epochs, lr=lr, drops="bag_of_tricks" if tricks else "trades")
         np.testing.assert_allclose([recipe.rate(epoch, 5, 7) for epoch in range(epochs)], wanted, atol=1e-7)

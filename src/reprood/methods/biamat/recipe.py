@@ -7,7 +7,7 @@ from pydantic import model_validator
 from reprood.engine.schedules import warmup
 from reprood.engine.training import Training
 
-BAG_OF_TRICKS = (100, 105)  # epochs, counted from 1, of the code's 110
+BAG_OF_TRICKS = (100 / 110, 105 / 110)  # shares of all epochs
 
 
 def at_rate(lr: float, step: int, steps: int) -> float:
@@ -24,13 +24,30 @@ def at_rate(lr: float, step: int, steps: int) -> float:
     return lr * 0.1 ** ((5 * step > 3 * steps) + (10 * step > 9 * steps))
 
 
-def bag_of_tricks_rate(lr: float, epoch: int) -> float:
-    """Return the rate of the TRADES program in epoch `epoch` (counted from 1): drops at 100 and 105."""
-    return lr * 0.1 ** sum(epoch >= first for first in BAG_OF_TRICKS)
+def bag_of_tricks_rate(lr: float, epoch: int, epochs: int) -> float:
+    """Return the rate of the TRADES program in epoch `epoch` (counted from 1) of `epochs`.
+
+    It drops by ten at int(E * 100 / 110) and again at int(E * 105 / 110), which may be the same epoch; for the code's
+    110 epochs these are 100 and 105.
+
+    Examples
+    --------
+    >>> [round(bag_of_tricks_rate(0.05, epoch, 11), 5) for epoch in (9, 10, 11)]
+    [0.05, 0.0005, 0.0005]
+    """
+    return lr * 0.1 ** sum(epoch >= int(epochs * share) for share in BAG_OF_TRICKS)
 
 
 def trades_rate(lr: float, epoch: int, epochs: int) -> float:
-    """Return the TRADES program's other schedule, epoch counted from 1: drops at int(0.75 E) and at 0.9 E."""
+    """Return the rate of the TRADES program's other schedule, epoch counted from 1.
+
+    It drops by ten at int(0.75 E) and again at 0.9 E.
+
+    Examples
+    --------
+    >>> [round(trades_rate(0.1, epoch, 10), 4) for epoch in (6, 7, 8, 9)]
+    [0.1, 0.01, 0.01, 0.001]
+    """
     return lr * 0.1 ** ((epoch >= 3 * epochs // 4) + (10 * epoch >= 9 * epochs))
 
 
@@ -59,7 +76,7 @@ class Recipe(Training):
             case "at":
                 rate = at_rate(self.lr, epoch * steps + step, self.epochs * steps)
             case "bag_of_tricks":
-                rate = bag_of_tricks_rate(self.lr, epoch + 1)
+                rate = bag_of_tricks_rate(self.lr, epoch + 1, self.epochs)
             case "trades":
                 rate = trades_rate(self.lr, epoch + 1, self.epochs)
         if self.warmup_epochs:
