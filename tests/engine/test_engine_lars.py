@@ -112,6 +112,23 @@ def test_gradual_rates() -> None:
     assert schedules.gradual(0.1, 0.0, 10, 0, 10) == pytest.approx(1.0)  # no warm-up: the peak at once
 
 
+@pytest.mark.parametrize("warm", [0, 1, 3, 10])
+@pytest.mark.parametrize("epochs", [1, 2, 7, 11, 30, 37, 101])
+def test_gradual_multistep_is_torchs_multistep_after_the_warm_up(epochs: int, warm: int) -> None:
+    """For any length: the rates of MultiStepLR with the milestones int(f * epochs), stepped with position - warm."""
+    shares, steps, optimizer = (0.5, 0.75), 4, torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.MultiStepLR(optimizer, [int(f * epochs) for f in shares], gamma=0.1)
+    rates = [optimizer.param_groups[0]["lr"]]  # after this number of whole epochs
+    for _ in range(epochs):
+        optimizer.step()
+        theirs.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    for place in range(warm * steps + 1, (warm + epochs) * steps):
+        behind = (place - warm * steps) / steps
+        rate = schedules.gradual(0.1, place / steps, epochs, warm, 10, shares)
+        assert rate == pytest.approx(rates[int(behind)], rel=1e-12), behind
+
+
 def test_the_history_has_the_rates(tmp_path: Path) -> None:
     training = Training(
         epochs=3, batch_size=25, lr=0.01, schedule="gradual_cosine", warmup_epochs=1, warmup_factor=4, augment="none"

@@ -84,19 +84,21 @@ def gradual(
 
     At the fractional epoch `position` up to `warm` it is lr * (1 + (factor - 1) * position / warm). After that, with
     x = position - warm and without milestones, factor * lr * (1 + cos(pi * x / epochs)) / 2; with milestones (shares
-    of all epochs) factor * lr times `gamma` for every share f with x >= f * epochs. The warm-up does not shorten the
-    cosine, which therefore does not reach 0.
+    of all epochs) factor * lr times `gamma` for every share f with x >= int(f * epochs), as the code passes whole
+    epochs to torch's MultiStepLR. The warm-up does not shorten the cosine, which therefore does not reach 0.
 
     Examples
     --------
     >>> [gradual(0.1, position, 100, warm=10, factor=10) for position in (0, 5, 10)]
     [0.1, 0.55, 1.0]
+    >>> [round(gradual(1.0, position, 30, 3, 1, (0.5, 0.75)), 3) for position in (17.9, 18, 24.9, 25)]
+    [1.0, 0.1, 0.1, 0.01]
     """
     if position <= warm:
         return lr * (1 + (factor - 1) * (position / warm if warm else 1.0))
     behind = position - warm
     if milestones:
-        return float(factor * lr * gamma ** sum(behind >= share * epochs for share in milestones))
+        return float(factor * lr * gamma ** sum(behind >= int(share * epochs) for share in milestones))
     return factor * lr * (1 + math.cos(math.pi * behind / epochs)) / 2
 
 
