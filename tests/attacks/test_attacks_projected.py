@@ -347,7 +347,9 @@ def test_attacks_do_not_depend_on_the_precision_of_the_training(norm: str) -> No
         return [
             pgd(objective, images, eps=0.1, step=0.03, steps=3, norm=norm, noise=noise),
             fgsm(lambda changed: cross_entropy(model(changed), LABELS).sum(), images, eps=0.1, norm=norm),
-            attack_labels(model, images, LABELS, eps=0.1, step=0.03, steps=3, norm=norm, generator=seeded(), restarts=2),
+            attack_labels(
+                model, images, LABELS, eps=0.1, step=0.03, steps=3, norm=norm, generator=seeded(), restarts=2
+            ),
         ]
 
     expected = attacks()

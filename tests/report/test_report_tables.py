@@ -3,6 +3,7 @@
 import csv
 import re
 
+import fabricate
 import pytest
 from toy_paper import PAPER
 
@@ -13,6 +14,8 @@ from reprood.report.figures import make_figure
 from reprood.report.formats import Cell, Table, frame, latex, markdown, write_forms
 from reprood.report.paper_page import comparable
 from reprood.report.plots import write_plots
+from reprood.report.results import BenchmarkResults
+from reprood.report.robustness import robustness_table
 from reprood.report.tables import classification, detection, matrix, published, write_table
 
 
@@ -47,6 +50,26 @@ def test_detection_table_matches_the_metrics_and_names_the_convention(results):
     )
     assert row[7].value == pytest.approx(100 * results.values("good", "auroc", "near_set", "msp").mean())
     assert by_key["Broken", "accuracy gate failed"][2].text == "–"
+
+
+def test_robustness_table_has_the_last_and_the_best_robust_error_of_adversarial_trainings(tmp_path):
+    made = fabricate.results(tmp_path)
+    for seed in made.seeds:
+        path = tmp_path / "runs" / "toy" / "good" / str(seed) / "history.csv"
+        head, *rows = path.read_text().splitlines()
+        errors = ["", 50 + seed, "", 40 + seed, "", "", 45 + seed]
+        lines = [f"{row},{error}" for row, error in zip(rows, errors, strict=True)]
+        path.write_text("\n".join([f"{head},test_robust_error", *lines]) + "\n")
+    table = robustness_table(BenchmarkResults("toy", made, tmp_path / "runs"))
+    by_method = {row[0].text: row[-2:] for row in table.rows}
+    assert [cell.value for cell in by_method["Good & better"]] == [46.0, 41.0]
+    assert [cell.text for cell in by_method["Cross-entropy"]] == ["–", "–"]
+    assert ["last epoch" in table.head[-2], "best epoch" in table.head[-1]] == [True, True]
+    assert "never used" in table.caption
+
+
+def test_robustness_table_of_other_trainings_has_no_such_columns(results):
+    assert not any("while training" in head for head in robustness_table(results).head)
 
 
 @pytest.mark.parametrize("make", [classification, detection])

@@ -1,8 +1,8 @@
 """Projected gradient attacks on images in [0, 1]: FGSM and PGD in the L-infinity and the L2 norm.
 
 Goodfellow et al. (2015) and Madry et al. (2018). Only the gradient of the images is computed: parameters get none, and
-a network in evaluation mode keeps its statistics. Results have the images' dtype and memory format. Autocast is switched
-off for gradients, so that an attack is the same whatever the precision of the training.
+a network in evaluation mode keeps its statistics. Results have the images' dtype and memory format. Autocast is
+switched off for gradients, so that an attack is the same whatever the precision of the training.
 """
 
 from collections.abc import Callable

@@ -242,10 +242,16 @@ class BenchmarkResults:
         """Return the methods whose runs have anomaly maps."""
         return [method for method in self.methods if has_maps(self.predictions(method)[0])]
 
-    def best_error(self, method: str) -> float:
-        """Return the mean over seeds of the lowest recorded test error (best-epoch convention, for comparison only)."""
-        best = [h["test_error"].min() for h in self.history(method) if "test_error" in h]
-        return float(np.mean(best)) if best else float("nan")
+    def recorded_error(self, method: str, column: str) -> tuple[float, float]:
+        """Return the last and the lowest recorded value of an error in the histories, means over seeds; NaN if none.
+
+        The lowest is the best-epoch convention of some papers: for comparison only.
+        """
+        recorded = [h[column].dropna() for h in self.history(method) if column in h]
+        recorded = [values for values in recorded if len(values)]
+        if not recorded:
+            return float("nan"), float("nan")
+        return float(np.mean([v.iloc[-1] for v in recorded])), float(np.mean([v.min() for v in recorded]))
 
     def facts(self, method: str, seed: int) -> dict[str, Any]:
         """Read run.json of a run."""

@@ -19,10 +19,23 @@ def _columns(results: BenchmarkResults) -> list[str]:
     return names + [name for name in summaries(record) if name.startswith("occluded/")]
 
 
+ROBUST = "test_robust_error"  # in the history of an adversarial training
+
+
+def _recorded(results: BenchmarkResults, method: str) -> list[Cell]:
+    """Return the robust test error recorded in the last epoch and in the best one."""
+    values = results.recorded_error(method, ROBUST)
+    return [Cell("–") if np.isnan(value) else Cell(labels.number(value), "", value) for value in values]
+
+
 def robustness_table(results: BenchmarkResults) -> Table:
-    """Make the table of the error on the unchanged test set and under every condition, with intervals; mCE."""
+    """Make the table of the error on the unchanged test set and under every condition, with intervals; mCE.
+
+    For adversarial trainings it also has the robust error recorded during training, of the last and the best epoch.
+    """
     columns = _columns(results)
     relative = any(len(results.values(method, "mce", "corrupted")) for method in results.methods)
+    recorded = any(ROBUST in history for method in results.methods for history in results.history(method))
     rows = []
     for method in results.methods:
         cells = [Cell(results.label(method))]
@@ -34,6 +47,8 @@ def robustness_table(results: BenchmarkResults) -> Table:
             values = results.values(method, "mce", "corrupted")
             mean = float(values.mean()) if len(values) else float("nan")
             cells.append(Cell(labels.number(mean), "", mean) if len(values) else Cell("–"))
+        if recorded:
+            cells += _recorded(results, method)
         rows.append(tuple(cells))
     head = ("method", "error, %, unchanged test set", *(f"error, %, {labels.split(name)}" for name in columns))
     baseline = results.benchmark.corruption.baseline if results.benchmark.corruption else ""
@@ -44,7 +59,13 @@ def robustness_table(results: BenchmarkResults) -> Table:
     if relative:
         head = (*head, "mCE, %")
         caption += (
-            f"mCE: error relative to that of {results.label(baseline)}, summed over severities, mean over corruptions."
+            f"mCE: error relative to that of {results.label(baseline)}, summed over severities, mean over corruptions. "
+        )
+    if recorded:
+        head = (*head, "robust error while training, %, last epoch", "robust error while training, %, best epoch")
+        caption += (
+            "Robust error while training: on test images, or the first of them, under the attack of the training; the "
+            "best recorded epoch, which some papers report, is shown for comparison and never used."
         )
     return Table("robustness", caption.strip(), head, tuple(rows))
 

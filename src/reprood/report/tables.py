@@ -27,7 +27,7 @@ def classification(results: BenchmarkResults) -> Table:
     """Make the table of top-1 error (last epoch, with interval), best-epoch error, top-5 error and calibration."""
     rows = []
     for method in results.methods:
-        best = results.best_error(method)
+        _, best = results.recorded_error(method, "test_error")
         rows.append(
             (
                 Cell(results.label(method)),

@@ -11,8 +11,10 @@ from tiny_problem import Net, image_set, problem, run
 from torch import Tensor
 from torch.nn import functional
 
+from reprood.attacks.projected import attack_labels
 from reprood.core.errors import ReproodError
 from reprood.engine.problem import ImageSet, Problem
+from reprood.engine.robust_error import robust_error_percent
 from reprood.images.augment import normalise
 from reprood.methods.biamat import method
 from reprood.methods.biamat import step as biamat_step
@@ -278,6 +280,33 @@ def test_the_task_is_learnt(tmp_path: Path) -> None:
         task(96), config("gated", training=long, gate_warmup_epochs=3, input_step="none"), run(tmp_path)
     )
     assert rows[-1]["test_error"] < 20 < rows[0]["test_error"]
+
+
+def test_the_history_has_the_robust_error_and_the_training_does_not_depend_on_it(tmp_path: Path) -> None:
+    settings = config("trades gated", monitor_steps=4, eps=0.1, step=0.03)
+    model, rows = method.train(task(), settings, run(tmp_path / "a"))
+    other, plain = method.train(task(), settings.model_copy(update={"monitor_steps": 0}), run(tmp_path / "b"))
+    assert all(torch.equal(one, two) for one, two in zip(model.state_dict().values(), other.state_dict().values()))
+    names = ("validation_robust_error", "test_robust_error")
+    assert all(name in row for row in rows for name in names)
+    assert not any(name in row for row in plain for name in names)
+    assert [{key: value for key, value in row.items() if key not in names} for row in rows] == plain
+    data, first = task().monitor["test"], task().monitor["test"].labels[:7]
+    attack = {"eps": 0.1, "step": 0.03, "steps": 4}
+    images = data.images.float() / 255
+    attacked = attack_labels(
+        model.pixel_logits, images, data.labels, generator=run(tmp_path).generator("robust error"), **attack
+    )
+    wrong = (model.pixel_logits(attacked).argmax(1) != data.labels).double()
+    assert rows[-1]["test_robust_error"] == pytest.approx(100 * float(wrong.mean()))
+    assert rows[-1]["test_robust_error"] >= rows[-1]["test_error"]
+    model.train()
+    limited = robust_error_percent(model, model.pixel_logits, data, run(tmp_path), limit=7, **attack)
+    attacked = attack_labels(
+        model.eval().pixel_logits, images[:7], first, generator=run(tmp_path).generator("robust error"), **attack
+    )
+    wrong = (model.pixel_logits(attacked).argmax(1) != first).double()
+    assert limited == pytest.approx(100 * float(wrong.mean()))
 
 
 def trained(arm: str, folder: Path, given: Problem | None = None, **changes: object) -> dict[str, Tensor]:

@@ -5,14 +5,14 @@ S. Lee, H. Lee: Inducing Data Amplification Using Auxiliary Datasets in Adversar
 (adversarial training and TRADES), and the abstract. Gate and losses are in `loss`, learning rates in `recipe`.
 
 Departures from the code: the network of the last epoch is kept, whereas the adversarial training program keeps the step
-with the best robust accuracy on the test set; an auxiliary batch without OUT or without IN images, with which the
-TRADES program fails, has the loss of the other group; and the gate's threshold is stored with the network, so that a
-resumed training does not estimate it again.
+with the best robust accuracy on the test set (the history has the robust error, so that both can be shown); an
+auxiliary batch without OUT or without IN images, with which the TRADES program fails, has the loss of the other group;
+and the gate's threshold is stored with the network, so that a resumed training does not estimate it again.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -25,6 +25,7 @@ from reprood.engine.fit import fit
 from reprood.engine.optimizers import decay_groups
 from reprood.engine.outliers import outlier_set
 from reprood.engine.problem import ImageSet, Problem
+from reprood.engine.robust_error import robust_error_percent
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
@@ -79,6 +80,12 @@ class Config(BaseModel):
         Radius and step of the attack in units of [0, 1] images.
     steps : int
         Of the attack.
+    monitor_steps : int
+        Steps of the attack under which the history records the robust error of the monitored sets, 0 for none. Radius
+        and step are those of training; the adversarial training program chooses its step with 10 steps. Nothing is
+        chosen here.
+    monitor_limit : int or None
+        Number of images of each set for the robust error, from the first on; None: all.
     beta : float
         Weight of TRADES' divergence.
     plain_auxiliary : bool
@@ -102,6 +109,8 @@ class Config(BaseModel):
     eps: float | None = Field(default=None, ge=0, le=1)
     step: float | None = Field(default=None, gt=0)
     steps: int = Field(default=10, ge=1)
+    monitor_steps: int = Field(default=10, ge=0)
+    monitor_limit: int | None = Field(default=None, ge=1)
     beta: float = Field(default=6.0, ge=0)
     plain_auxiliary: bool = False
     input_step: InputStep | None = None
@@ -200,8 +209,8 @@ def auxiliary_set(problem: Problem, config: Config, run: Run) -> ImageSet:
 def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
     """Train one phase on batches of both sets; the returned network has the primary head alone.
 
-    With the gate, the history also has its threshold and the fraction of auxiliary images that were IN since the row
-    before.
+    The history has the error of the monitored sets on clean and on attacked images; with the gate, also its threshold
+    and the fraction of auxiliary images that were IN since the previous row.
 
     Raises
     ------
@@ -229,9 +238,16 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, Histor
         parts = step(both, images, batch.labels, labels_in, noise, alpha, config.ascent)
         return parts.primary + parts.auxiliary
 
+    attack: dict[str, Any] = {**config.ascent._asdict(), "steps": config.monitor_steps}
+
     def monitor(network: nn.Module) -> dict[str, float]:
         both = cast(TwoHeads, network)
         row = {f"{name}_error": error_percent(both, part, problem, run) for name, part in problem.monitor.items()}
+        if config.monitor_steps:
+            for name, part in problem.monitor.items():
+                row[f"{name}_robust_error"] = robust_error_percent(
+                    both, both.primary.pixel_logits, part, run, limit=config.monitor_limit, **attack
+                )
         judged, inside = both.counted.tolist()
         if judged:
             row |= {"auxiliary_in": inside / judged, "gate_threshold": float(both.primary.threshold)}

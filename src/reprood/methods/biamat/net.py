@@ -41,6 +41,11 @@ class RobustNet(Classifier):
         features: Tensor = self.backbone(pixels)
         return features
 
+    def pixel_logits(self, pixels: Tensor) -> Tensor:
+        """Return logits [B, K] of images [B, C, H, W] in [0, 1]."""
+        logits: Tensor = self.head(self.pixel_features(pixels))
+        return logits
+
     def features(self, images: Tensor) -> Tensor:
         """Return pooled features [B, d] of normalised images [B, C, H, W]."""
         return self.pixel_features(images * self.std + self.mean)
