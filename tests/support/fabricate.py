@@ -16,6 +16,7 @@ SUITE = {
     "note": "No model was trained.",
     "scale": "reduced",
     "seeds": [0, 1, 2],
+    "precision": "fp32",
     "benchmarks": {
         "toy": {
             "title": "Toy",

@@ -1,0 +1,49 @@
+"""The suites and papers of this repository: complete sentences in the notes, and no benchmark twice in a suite."""
+
+from pathlib import Path
+
+import pytest
+
+from reprood.audit.papers import load_papers
+from reprood.config.load import load_suite
+from reprood.core.yaml import read_yaml
+
+ROOT = Path(__file__).parents[2]
+SUITES = sorted(path.stem for path in (ROOT / "config" / "suites").glob("*.yaml"))
+DATA = ("preparation", "train", "validation", "test", "ood", "auxiliary", "label_noise", "evaluations", "settings")
+
+
+def incomplete(texts: dict[str, str]) -> list[str]:
+    """Names of texts that end in the middle of a sentence."""
+    return [name for name, text in texts.items() if text and not text.rstrip().endswith((".", "!", "?", ".)"))]
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_notes_of_a_suite_are_complete_sentences(name: str) -> None:
+    suite = load_suite(name, ROOT)
+    parts = {**suite.benchmarks, **suite.studies}
+    assert incomplete({"suite": suite.note, **{key: part.note for key, part in parts.items()}}) == []
+
+
+def test_notes_of_papers_and_data_sets_are_complete_sentences() -> None:
+    for paper in load_papers(sorted((ROOT / "config" / "papers").glob("*.yaml"))):
+        texts = {"summary": paper.summary, "method": paper.method}
+        texts |= {f"{claim.id}.statement": claim.statement for claim in paper.claims}
+        texts |= {f"{claim.id}.note": claim.note for claim in paper.claims}
+        assert incomplete(texts) == [], paper.id
+    catalogue = read_yaml(ROOT / "config" / "datasets.yaml")
+    assert incomplete({name: str(record.get("note", "")) for name, record in catalogue.items()}) == []
+
+
+def test_a_note_without_its_end_is_noticed() -> None:
+    assert incomplete({"a": "SVHN is the far one. The", "b": "It is.", "c": ""}) == ["a"]
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_no_benchmark_repeats_another(name: str) -> None:
+    """Two benchmarks with the same data, settings and evaluations would be the same trainings twice."""
+    seen: dict[str, str] = {}
+    for benchmark, record in load_suite(name, ROOT).benchmarks.items():
+        key = record.model_dump_json(include=set(DATA))
+        assert key not in seen, f"{benchmark} repeats {seen.get(key)}"
+        seen[key] = benchmark
