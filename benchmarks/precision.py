@@ -1,13 +1,16 @@
 """Audit of the speed options: does each agree with fp32 eager on a pilot, and does a run's record say which were on?
 
-The pilot: scikit-learn's real handwritten digits, 0 to 7 known, 8 and 9 outliers; a WRN-10-1; some seeds. Asked is:
+The pilot: scikit-learn's real handwritten digits, 0 to 7 known, 8 and 9 outliers; a WRN-10-1; some seeds. Measured are:
 
-- The same weights: how far are logits and OOD scores from those of fp32 eager?
-- Whole trainings: means over seeds of loss, test accuracy and AUROC against fp32 eager, with the spread over seeds.
+- The same weights: how far logits and OOD scores are from those of fp32 eager.
+- Complete trainings: means over seeds of loss, test accuracy and AUROC against fp32 eager, with the spread over seeds.
   (Seed by seed they differ as two seeds do: a training amplifies the last digit.)
+- Single steps of the methods that are sensitive to the precision (`precision_steps`): an attack, adversarial training,
+  TRADES, a GAN, HSIC and a contrastive loss.
 
 It ends with status 1 when something is outside of its stated tolerance. Compilation is for CUDA only; it is audited
-where there is one. `reprood predict` always runs in fp32, whatever the training was.
+where there is one. `reprood predict` always runs in fp32, whatever the training was, and suites at the papers' scale
+train in fp32.
 
 Run: python benchmarks/precision.py [--repeats SEEDS] [--epochs N] [--json FILE]
 """
@@ -22,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from measure import machine, options_of, parser_of
+from precision_steps import Row, audit
 from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
@@ -86,16 +90,17 @@ OPTIONS = [
     Option("prediction in batches of 7", {}, 1e-4, 0.9999, batch=7),
 ]
 COMPILED = Option("compiled", {"compile": True}, 1e-3, 0.999)
-# Of whole trainings: how far the means over seeds may be from those of fp32 eager; accuracy and AUROC in points.
+# Of complete trainings: how far the means over seeds may be from those of fp32 eager; accuracy and AUROC in points.
 LOSS, ACCURACY, AUROC = 0.02, 1.0, 2.0
+BATCHES = 5  # of single steps; the worst counts
 
 
 def digits() -> tuple[ImageSet, ImageSet, Tensor]:
     """Return training and test images of the known digits and the outliers, uint8 [N, 1, 28, 28]."""
-    found = load_digits()
-    large = np.kron(found.images, np.ones((3, 3))) * (255 / 16)
+    data = load_digits()
+    large = np.kron(data.images, np.ones((3, 3))) * (255 / 16)
     images = torch.from_numpy(np.pad(large, ((0, 0), (2, 2), (2, 2))).astype(np.uint8))[:, None]
-    labels = torch.from_numpy(found.target).long()
+    labels = torch.from_numpy(data.target).long()
     known = (labels < KNOWN).nonzero().squeeze(1)
     train, test = known[: 2 * len(known) // 3], known[2 * len(known) // 3 :]
     return ImageSet(images[train], labels[train]), ImageSet(images[test], labels[test]), images[labels >= KNOWN]
@@ -209,11 +214,22 @@ def recorded(train: ImageSet, test: ImageSet) -> dict[str, object]:
             out = folder / precision
             train_run(settings, data=folder / "data", out=out, state=folder / "state", device=DEVICE.type, threads=1)
             record = json.loads((out / "run.json").read_text(encoding="utf-8"))
-            lacking = [key for key in RECORDED if key not in record]
-            if lacking or record["precision"] != precision or record["threads"] != 1:
-                raise RuntimeError(f"run.json of a {precision} training lacks {lacking} or is wrong: {record}")
+            missing = [key for key in RECORDED if key not in record]
+            if missing or record["precision"] != precision or record["threads"] != 1:
+                raise RuntimeError(f"run.json of a {precision} training has no {missing}, or is wrong: {record}")
             records[precision] = {key: record[key] for key in RECORDED if key != "versions"}
     return records
+
+
+def show_steps(rows: list[Row]) -> list[str]:
+    """Print the rows of single steps, and return the names of those outside of their tolerance."""
+    print("\n| step in bf16 | loss, relative | direction of the gradient, cosine | attacked pixels equal | within |")
+    print("|---|---:|---:|---:|---|")
+    for row in rows:
+        cosine = "" if row.cosine is None else f"{row.cosine:.4f}"
+        pixels = "" if row.pixels is None else f"{100 * row.pixels:.1f} %"
+        print(f"| {row.step} | {row.loss:.1e} | {cosine} | {pixels} | {'yes' if row.within else 'NO'} |")
+    return [row.step for row in rows if not row.within]
 
 
 def main() -> None:
@@ -238,9 +254,9 @@ def main() -> None:
     print("|---|---:|---:|---:|---:|---:|---|")
     rows, failed = [], []
     for option in [*OPTIONS, *([COMPILED] if DEVICE.type == "cuda" else [])]:
-        found = answers(eager[0][0], images, problem, option)
-        far = float((found - exact).abs().max() / exact.std())
-        order = float(spearmanr(*(energy(part.float().cpu().numpy()) for part in (found, exact))).statistic)
+        logits = answers(eager[0][0], images, problem, option)
+        far = float((logits - exact).abs().max() / exact.std())
+        order = float(spearmanr(*(energy(part.float().cpu().numpy()) for part in (logits, exact))).statistic)
         row: dict[str, object] = {"option": option.name, "logits": far, "order": order}
         good = far <= option.logits and order >= option.order
         if option.batch == EAGER.batch:  # otherwise nothing of the training changes
@@ -253,10 +269,13 @@ def main() -> None:
         failed += [] if good else [option.name]
         tail = " | ".join(f"{row[key]:+.3f}" if key in row else "" for key in spread)
         print(f"| {option.name} | {far:.1e} | {order:.5f} | {tail} | {'yes' if good else 'NO'} |", flush=True)
+    steps = list(audit(problem, eager[0][0], BATCHES))
+    failed += show_steps(steps)
     records = recorded(train, test)
     print(f"\nrun.json says: {json.dumps(records)}")
     if options.json is not None:
         content = {"machine": machine(), "eager": mean, "spread": spread, "rows": rows, "recorded": records}
+        content["steps"] = [asdict(row) for row in steps]
         options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     if failed:
         sys.exit(f"outside of the tolerance: {', '.join(failed)}")

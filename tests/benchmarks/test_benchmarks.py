@@ -68,6 +68,10 @@ def test_precision(benchmark):
     model, losses = precision.trained(problem, training, 0, precision.EAGER)
     assert precision.outcome(model, losses, test, outliers, problem).loss == losses[-1]
     assert precision.recorded(train, test)["bf16"]["precision"] == "bf16"
+    rows = list(precision.audit(problem, model, 1))
+    assert [row.step for row in rows if not row.within] == []
+    assert rows[0].pixels == 1.0
+    assert all(row.loss > 0 for row in rows[1:]), "bf16 was not used"
 
 
 def test_workflow(benchmark):
