@@ -358,3 +358,24 @@ def test_attacks_do_not_depend_on_the_precision_of_the_training(norm: str) -> No
         found = attacks()
         assert model(images).dtype == torch.bfloat16
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_the_start_is_clipped_on_request() -> None:
+    """The objective sees the start in its first step: outside of [0, 1] unless it is clipped; the result is inside."""
+    images = pictures().round()  # black and white: half of the noise leads outside
+    lowest: dict[bool, float] = {}
+    for clip in (False, True):
+        seen: list[float] = []
+
+        def classify(changed: Tensor, seen: list[float] = seen) -> Tensor:
+            seen.append(float(changed.detach().min()))
+            return changed.flatten(1)[:, :3]
+
+        found = attack_labels(
+            classify, images, LABELS, eps=0.1, step=0.02, steps=2, generator=seeded(), clip_start=clip
+        )
+        lowest[clip] = seen[0]
+        assert min(seen[1:]) >= 0
+        assert float(found.min()) >= 0
+    assert lowest[True] == 0
+    assert lowest[False] < -0.05

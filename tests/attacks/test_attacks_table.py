@@ -64,6 +64,8 @@ def test_every_kind_is_what_it_says() -> None:
     pgd = attack_labels(model, IMAGES, labels, generator=seeded(), restarts=2, norm="l2", **given)
     options = Attack(kind="pgd", norm="l2", restarts=2, **given)
     assert torch.equal(run_attack(options, model, IMAGES, labels, seeded()), pgd)
+    clipped = attack_labels(model, IMAGES, labels, generator=seeded(), clip_start=True, **given)
+    assert torch.equal(run_attack(Attack(clip_start=True, **given), model, IMAGES, labels, seeded()), clipped)
     cw = attack_labels(model, IMAGES, labels, generator=seeded(), loss="margin", **given)
     assert torch.equal(run_attack(Attack(kind="cw", **given), model, IMAGES, labels, seeded()), cw)
 

@@ -23,6 +23,9 @@ class Attack(BaseModel):
         Radius and step in units of [0, 1] images (8/255 is 0.0313725); the default step is 2/255.
     steps, restarts : int
         Numbers of steps and of random restarts of pgd and cw.
+    clip_start : bool
+        Clip the random start of pgd and cw to [0, 1], as the program of BiaMAT's adversarial training does; that of
+        TRADES and others clip after each step only.
     loss : {"ce", "margin"}
         Loss to maximise: the cross-entropy, or the margin of Carlini and Wagner.
     limit : int or None
@@ -37,6 +40,7 @@ class Attack(BaseModel):
     step: float = Field(default=2 / 255, gt=0, allow_inf_nan=False)
     steps: int = Field(default=20, ge=1)
     restarts: int = Field(default=1, ge=1)
+    clip_start: bool = False
     loss: Loss = "ce"
     limit: int | None = Field(default=None, ge=1)
 

@@ -153,6 +153,7 @@ def attack_labels(
     loss: Loss = "ce",
     start: Start = "uniform",
     restarts: int = 1,
+    clip_start: bool = False,
 ) -> Tensor:
     """Run PGD against labels, and keep the worst of several restarts for each image.
 
@@ -174,6 +175,8 @@ def attack_labels(
         As in `start_noise`.
     restarts : int
         Number of starts. A misclassified image is worse than a correctly classified one; else the higher loss decides.
+    clip_start : bool
+        As in `pgd`.
 
     Returns
     -------
@@ -190,7 +193,7 @@ def attack_labels(
 
     def ascend() -> Tensor:
         noise = start_noise(images, eps, norm, generator, start)
-        return pgd(objective, images, eps=eps, step=step, steps=steps, norm=norm, noise=noise)
+        return pgd(objective, images, eps=eps, step=step, steps=steps, norm=norm, noise=noise, clip_start=clip_start)
 
     @torch.no_grad()
     def judge(changed: Tensor) -> tuple[Tensor, Tensor]:

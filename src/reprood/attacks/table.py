@@ -54,6 +54,7 @@ def run_attack(options: Attack, classify: Classify, images: Tensor, labels: Tens
             norm=options.norm,
             loss=options.loss,
             restarts=options.restarts,
+            clip_start=options.clip_start,
         )
     # NaN images would be classified arbitrarily, and the result would not measure robustness.
     if not bool(torch.isfinite(attacked).all()):

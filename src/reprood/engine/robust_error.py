@@ -27,6 +27,7 @@ def robust_error_percent(
     eps: float,
     step: float,
     steps: int,
+    clip_start: bool = False,
     limit: int | None = None,
 ) -> float:
     """Return the share of images in percent that are misclassified after projected gradient descent (L-infinity).
@@ -48,6 +49,8 @@ def robust_error_percent(
         Radius and step in units of [0, 1] images.
     steps : int
         Number of steps.
+    clip_start : bool
+        As in `reprood.attacks.projected.pgd`.
     limit : int, optional
         Number of images, from the first on; default: all.
     """
@@ -58,7 +61,9 @@ def robust_error_percent(
     with evaluating(model):
         for rows in torch.split(torch.arange(count, device=run.device), MONITOR_BATCH):
             images, labels = to_float(data.images[rows]).contiguous(memory_format=layout), data.labels[rows]
-            attacked = attack_labels(classify, images, labels, eps=eps, step=step, steps=steps, generator=generator)
+            attacked = attack_labels(
+                classify, images, labels, eps=eps, step=step, steps=steps, generator=generator, clip_start=clip_start
+            )
             with torch.no_grad():
                 wrong += (classify(attacked).argmax(dim=1) != labels).sum()
     return 100 * int(wrong) / count

@@ -197,6 +197,45 @@ def test_the_generator_looks_for_images_of_which_the_classifier_is_sure() -> Non
     assert values[-1] > values[0]
 
 
+def test_the_norms_of_generated_images_keep_moving_in_the_copycat_pass() -> None:
+    """As with a gradient of zeros: momentum and weight decay go on, in both kinds of step without generated images."""
+    images, labels = batch()
+    rate, momentum, decay = 0.05, 0.9, 0.01
+    for plain in (False, True):
+        net, copycat = classifier(), classifier(1)
+        optimizer = SGD([{"params": list(net.parameters()), "weight_decay": decay}], momentum, False)
+        weight = net.backbone.stages[1].units[0].norms[GENERATED].weight
+        before = weight.detach().clone()
+        gan_step(net, optimizer, adversaries(), images, labels, noise(), rate, Weights(), nullcontext)
+        between = weight.detach().clone()
+        velocity = momentum * (before - between) / rate + decay * between
+        if plain:
+            dias.plain_step(net, optimizer, images, labels, rate, nullcontext, all_norms=True)
+        else:
+            copycat_step(
+                net, optimizer, copycat, sgd(copycat), images, labels, rate, Weights(), nullcontext, all_norms=True
+            )
+        torch.testing.assert_close(weight.detach(), between - rate * velocity)
+        assert not torch.equal(weight, between)
+
+
+@pytest.mark.parametrize(
+    ("levels", "learn", "moves"),
+    [
+        (("easy", "moderate", "hard"), True, True),
+        (("moderate",), True, True),
+        (("easy", "hard"), True, False),
+        (("easy", "moderate", "hard"), False, False),
+    ],
+)
+def test_norms_of_generated_images_move_only_if_they_are_trained(tmp_path, levels, learn, moves) -> None:
+    config = TINY.model_copy(update={"levels": levels, "learn": learn})
+    _, networks, _ = train_networks(task(), config, run(tmp_path))
+    first = initial_networks(task(), config, run(tmp_path)).classifier.backbone.stages[1].units[0].norms[GENERATED]
+    last = networks.classifier.backbone.stages[1].units[0].norms[GENERATED]
+    assert torch.equal(first.weight, last.weight) != moves
+
+
 def test_without_learning_the_fakes_leave_no_trace() -> None:
     """Parameters and statistics are those of cross-entropy alone, dropout or not."""
     images, labels = batch()

@@ -239,6 +239,7 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, Histor
         return parts.primary + parts.auxiliary
 
     attack: dict[str, Any] = {**config.ascent._asdict(), "steps": config.monitor_steps}
+    attack["clip_start"] = config.loss == "at"
 
     def monitor(network: nn.Module) -> dict[str, float]:
         both = cast(TwoHeads, network)

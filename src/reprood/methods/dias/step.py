@@ -88,16 +88,44 @@ def real_loss(log_odds: Tensor, real: bool) -> Tensor:
     return functional.softplus(-at_least_fp32(log_odds) if real else at_least_fp32(log_odds)).mean()
 
 
+def update_classifier(
+    classifier: StagedClassifier, optimizer: Optimizer, loss: Tensor, rate: float, *, all_norms: bool
+) -> None:
+    """Compute the gradients of the classifier's loss and update it.
+
+    Parameters
+    ----------
+    classifier, optimizer, loss, rate
+        The network, its optimiser, its loss, and the learning rate.
+    all_norms : bool
+        Whether the batch normalisation of generated images, which the loss does not use, is still moved by momentum
+        and weight decay: its gradient is then zero instead of missing. So it is in the authors' code, written for
+        PyTorch 1.2 to 1.7, whose `zero_grad` fills gradients with zeros.
+    """
+    loss.backward()  # type: ignore[no-untyped-call]
+    if all_norms:
+        for parameter in classifier.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+    optimizer.step(rate)
+
+
 def plain_step(
-    classifier: StagedClassifier, optimizer: Optimizer, images: Tensor, labels: Tensor, rate: float, precise: Precise
+    classifier: StagedClassifier,
+    optimizer: Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    rate: float,
+    precise: Precise,
+    *,
+    all_norms: bool = False,
 ) -> dict[str, Tensor]:
-    """Take a step of cross-entropy alone: either kind of step without fakes."""
+    """Take a step of cross-entropy alone: either kind of step without fakes; see `update_classifier`."""
     classifier.train()
     optimizer.zero_grad()
     with precise():
         loss = smoothed_cross_entropy(classifier(images), labels)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step(rate)
+    update_classifier(classifier, optimizer, loss, rate, all_norms=all_norms)
     return {"loss": loss}
 
 
@@ -194,8 +222,7 @@ def gan_step(
         own = smoothed_cross_entropy(classifier(images), labels)
         moderate = smoothed_cross_entropy(classifier(again, GENERATED), labels, weights.fake_smoothing)
         loss = own + weights.beta * moderate
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step(rate)
+    update_classifier(classifier, optimizer, loss, rate, all_norms=False)  # both sets have a gradient here
     return {"loss": loss, **losses, "gan_cross_entropy": own, "moderate": moderate}
 
 
@@ -213,6 +240,7 @@ def copycat_step(
     easy: bool = True,
     hard: bool = True,
     learn: bool = True,
+    all_norms: bool = False,
 ) -> dict[str, Tensor]:
     """Take a step of the copycat, which imitates the classifier's maps, then one of the classifier on its fakes.
 
@@ -242,6 +270,8 @@ def copycat_step(
         Which fakes the classifier learns from: the copycat's features; its maps of the first and the second stage.
     learn : bool
         False: from none.
+    all_norms : bool
+        As in `update_classifier`; True once the classifier has learnt from generated images.
 
     Returns
     -------
@@ -281,6 +311,5 @@ def copycat_step(
         if easy:
             fakes["easy"] = smoothed_cross_entropy(classifier.head(features), labels, weights.fake_smoothing)
         loss = own + weights.fake_ratio * torch.stack(list(fakes.values())).sum() / FAKES
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step(rate)
+    update_classifier(classifier, optimizer, loss, rate, all_norms=all_norms)
     return {"loss": loss, **losses, "cross_entropy": own, **fakes}
