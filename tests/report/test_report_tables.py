@@ -60,7 +60,7 @@ def test_robustness_table_has_the_last_and_the_best_robust_error_of_adversarial_
         errors = ["", 50 + seed, "", 40 + seed, "", "", 45 + seed]
         lines = [f"{row},{error}" for row, error in zip(rows, errors, strict=True)]
         path.write_text("\n".join([f"{head},test_robust_error", *lines]) + "\n")
-    table = robustness_table(BenchmarkResults("toy", made, tmp_path / "runs"))
+    table = robustness_table(BenchmarkResults("toy", made, tmp_path))
     by_method = {row[0].text: row[-2:] for row in table.rows}
     assert [cell.value for cell in by_method["Good & better"]] == [46.0, 41.0]
     assert [cell.text for cell in by_method["Cross-entropy"]] == ["–", "–"]
