@@ -204,11 +204,11 @@ def test_restarts_are_never_weaker(norm: str, loss: str) -> None:
 def test_a_misclassified_image_is_worse_than_a_higher_loss() -> None:
     """With three classes the cross-entropy may be lower where the wrong class wins: 0.83 against 0.92 here."""
     answers = {0: torch.tensor([[1.0, 0.8, 0.7]]).repeat(2, 1), 1: torch.tensor([[1.0, 1.1, -0.9]]).repeat(2, 1)}
-    asked: list[int] = []
+    calls: list[int] = []
 
     def classify(images: Tensor) -> Tensor:
-        asked.append(0)
-        restart = (len(asked) - 1) // 2  # one step and one look a restart
+        calls.append(0)
+        restart = (len(calls) - 1) // 2  # one step and one evaluation per restart
         return answers[restart % 2] + 0 * images.flatten(1).sum(1, keepdim=True)
 
     labels = torch.zeros(2, dtype=torch.int64)

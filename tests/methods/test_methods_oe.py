@@ -104,7 +104,7 @@ class Killed(Exception):
     [({}, (2, 3)), ({"order": "random"}, (2, 3)), ({"pretrain": SHORT.model_copy(update={"epochs": 1})}, (2, 3, 2))],
 )
 def test_killed_training_ends_in_the_same_bits(tmp_path, monkeypatch, change, kills) -> None:
-    """Each kill comes after so many more steps; with pre-training (3 steps) one in it and two after it."""
+    """Each kill comes after the stated number of steps; with pre-training (3 steps) one during it and two after it."""
     task, config = with_outliers(dropout=0.2), Config(training=SHORT, **change)
     whole, expected = oe.train(task, config, run(tmp_path / "whole"))
 

@@ -27,7 +27,7 @@ class Net(nn.Module):
 
 
 def arrays(count: int, size: int, channels: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images whose brightness tells the class, uint8 [N, H, W, C], and labels."""
+    """Return images whose brightness depends on the class, uint8 [N, H, W, C], and labels."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count, dtype=np.int64) % classes
     images = rng.normal(60 + 120 * labels[:, None, None, None] / classes, 40, (count, size, size, channels))

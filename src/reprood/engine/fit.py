@@ -7,7 +7,7 @@ One step::
     uint8 images              [B, C, H, W]
       | inputs                augment, normalise      stream (phase, epoch, step)
     Batch                     images, labels, ...
-      | loss(network, batch)  the method's own        in fp32 or bf16; draws go on in the same stream
+      | loss(network, batch)  the method's own        in fp32 or bf16; draws continue in the same stream
     scalar
       | backward, clip_norm, optimizer.step(rate), moving average
     Phase.after_step          history, divergence check, progress, checkpoint, stop

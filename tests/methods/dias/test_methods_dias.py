@@ -1,4 +1,4 @@
-"""DIAS: its steps beside slow references, its ablations, trainings, and one that is killed."""
+"""DIAS: its steps against slow references, its ablations, trainings, and one that is killed."""
 
 import json
 import os
@@ -198,7 +198,7 @@ def test_the_generator_looks_for_images_of_which_the_classifier_is_sure() -> Non
 
 
 def test_the_norms_of_generated_images_keep_moving_in_the_copycat_pass() -> None:
-    """As with a gradient of zeros: momentum and weight decay go on, in both kinds of step without generated images."""
+    """Momentum and weight decay continue in both kinds of step without generated images, as with zero gradients."""
     images, labels = batch()
     rate, momentum, decay = 0.05, 0.9, 0.01
     for plain in (False, True):

@@ -40,7 +40,7 @@ def tiny(arrays: Arrays, prefix: str) -> StagedClassifier:
 
 
 def values(net: StagedClassifier, arrays: Arrays, prefix: str) -> Iterator[tuple[Tensor, np.ndarray]]:
-    """Every parameter and statistic beside its golden array."""
+    """Yield every parameter and statistic with its golden array."""
     for i, stage in enumerate(net.backbone.stages, start=1):
         yield stage.units[0].conv.weight, arrays[f"{prefix}_conv{i}_weight"]
         for number, norm in enumerate(stage.units[0].norms):

@@ -59,8 +59,8 @@ class Config(BaseModel):
     gan_width, noise : int
         Channels of the discriminator's first maps and of the generator's last; length of the noise.
     learn : bool
-        False: all fakes of `levels` are made and the classifier learns from none of them, to see how hard they are for
-        it.
+        False: all fakes of `levels` are generated and the classifier learns from none of them, to measure how hard they
+        are for it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
