@@ -218,7 +218,7 @@ class Audit:
         return [
             Step("attack (PGD-10)", self.attack, 0.0, 1.0),
             Step("adversarial training", lambda n, p: self.adversarial(n, p, trades=False), 0.02, 0.98),
-            Step("TRADES", lambda n, p: self.adversarial(n, p, trades=True), 0.02, 0.98),
+            Step("TRADES", lambda n, p: self.adversarial(n, p, trades=True), 0.03, 0.98),
             Step("GAN (DIAS)", self.gan, 0.02, 0.98),
             Step("HSIC (HOOD)", self.hsic, 0.02, 0.98),
             Step("contrastive (NT-Xent)", self.contrastive, 0.02, 0.98),
