@@ -11,6 +11,7 @@ from reprood.nets.registry import backbone, backbones
 SMALL = {
     "cbam_resnet": {"base": 4},
     "densenet": {"depth": 10, "growth": 4},
+    "efficientnet": {"variant": "b0", "stochastic_depth": 0},
     "imagenet_resnet": {"base": 4},
     "pyramidnet": {"depth": 11, "widening": 6},
     "resnet": {"depth": 10, "base": 4},

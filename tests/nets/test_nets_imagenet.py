@@ -9,7 +9,8 @@ from torch import nn
 
 from reprood.core.errors import ReproodError
 from reprood.nets import imagenet_resnet, wrn
-from reprood.nets.imagenet_resnet import build, load_imagenet, load_torchvision, torchvision_name
+from reprood.nets.imagenet_resnet import build, torchvision_name
+from reprood.nets.imagenet_weights import load_imagenet
 
 
 def images(channels: int = 3, size: int = 64) -> torch.Tensor:
@@ -25,7 +26,7 @@ def test_same_as_torchvision(depth: int) -> None:
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     ours = build(3, depth=depth)
-    load_torchvision(ours, theirs.state_dict())
+    ours.load_torchvision(theirs.state_dict())
     theirs.fc = nn.Identity()
     assert set(map(torchvision_name, ours.state_dict())) == set(theirs.state_dict())
     with torch.no_grad():
@@ -49,7 +50,7 @@ def test_weights_that_do_not_fit() -> None:
     state = torchvision.models.resnet18(weights=None).state_dict()
     for network in (build(1), build(3, depth=34), build(3, base=8)):
         with pytest.raises(ReproodError, match="do not fit the network imagenet_resnet"):
-            load_torchvision(network, state)
+            network.load_torchvision(state)
 
 
 def test_published_weights(monkeypatch) -> None:

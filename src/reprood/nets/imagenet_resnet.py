@@ -1,10 +1,8 @@
 """ResNets for large images in their usual form: 7 x 7 stem with stride 2, max-pooling, four stages (He et al. 2016).
 
-The network of CutPaste at 256 x 256. Weights trained on ImageNet, as torchvision publishes them, can be loaded.
+The network of CutPaste at 256 x 256. torchvision's ImageNet weights fit (`reprood.nets.imagenet_weights`).
 """
 
-import pickle
-import urllib.error
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -49,6 +47,7 @@ class ImageNetResNet(nn.Module):
         kind, counts = FOUR_STAGES[options.depth]
         block: type[Basic] | type[Bottleneck] = Bottleneck if kind == "bottleneck" else Basic
         self.depth, self.channels = options.depth, channels
+        self.torchvision_model = f"resnet{options.depth}"
         self.stem = nn.Conv2d(channels, options.base, 7, stride=2, padding=3, bias=False)
         self.norm = nn.BatchNorm2d(options.base)
         stages = []
@@ -72,6 +71,23 @@ class ImageNetResNet(nn.Module):
         """Return features [B, width] of normalised images."""
         return global_pool(self.maps(images))
 
+    def load_torchvision(self, state: Mapping[str, Tensor]) -> None:
+        """Copy the state of torchvision's ResNet of the same depth.
+
+        Raises
+        ------
+        ReproodError
+            If it does not fit.
+        """
+        try:
+            self.load_state_dict({name: state[torchvision_name(name)] for name in self.state_dict()})
+        except (KeyError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ReproodError(
+                f"The weights do not fit the network imagenet_resnet of depth {self.depth} with {self.channels} "
+                f"channels ({reason}); ImageNet's weights need base: 64 and images of 3 channels."
+            ) from None
+
 
 def torchvision_name(name: str) -> str:
     """Return the name in torchvision's ResNets of a parameter or buffer of ours.
@@ -85,52 +101,6 @@ def torchvision_name(name: str) -> str:
     if parts[0] == "stages":
         parts[:2] = [f"layer{int(parts[1]) + 1}"]
     return ".".join(NAMES.get(part, part) for part in parts)
-
-
-def load_torchvision(network: ImageNetResNet, state: Mapping[str, Tensor]) -> None:
-    """Copy the state of a torchvision ResNet of the same depth into `network`.
-
-    Raises
-    ------
-    ReproodError
-        If they do not fit together.
-    """
-    try:
-        network.load_state_dict({name: state[torchvision_name(name)] for name in network.state_dict()})
-    except (KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ReproodError(
-            f"The weights do not fit the network imagenet_resnet of depth {network.depth} with {network.channels} "
-            f"channels ({reason}); ImageNet's weights need base: 64 and images of 3 channels."
-        ) from None
-
-
-def load_imagenet(network: nn.Module) -> None:
-    """Load the weights that torchvision publishes (ImageNet-1k, version 1), from its cache or its address.
-
-    Raises
-    ------
-    ReproodError
-        If it is another network, or the weights are not available; says where to put them by hand.
-    """
-    if not isinstance(network, ImageNetResNet):
-        raise ReproodError(
-            f"There are no ImageNet weights for the network {type(network).__name__}; set backbone.name to "
-            "imagenet_resnet, or pretrained to false."
-        )
-    from torchvision.models import get_model_weights
-
-    name = f"resnet{network.depth}"
-    weights = get_model_weights(name)["IMAGENET1K_V1"]
-    try:
-        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (urllib.error.URLError, OSError, RuntimeError, pickle.UnpicklingError) as error:
-        file = weights.url.rsplit("/", 1)[1]
-        raise ReproodError(
-            f"The ImageNet weights of {name} cannot be loaded ({error}); fetch {weights.url} and save it as "
-            f"{torch.hub.get_dir()}/checkpoints/{file}, or set pretrained to false."
-        ) from error
-    load_torchvision(network, state)
 
 
 def build(channels: int, **options: Any) -> ImageNetResNet:

@@ -22,7 +22,7 @@ from reprood.methods.cutpaste import density, method, patches
 from reprood.methods.cutpaste.net import CutPaste, projection_head
 from reprood.methods.cutpaste.scores import grad_cam, log_odds_normal, proxy_score, windows_features
 from reprood.methods.cutpaste.settings import OUTPUTS, Config
-from reprood.nets import imagenet_resnet
+from reprood.nets import efficientnet, imagenet_resnet
 from reprood.nets.wrn import build as wrn
 
 SHORT = {"epochs": 2, "batch_size": 8, "monitor_every": 2}
@@ -42,9 +42,8 @@ def cases(name: str) -> Iterator[dict[str, np.ndarray]]:
 
 
 def settings(proxy: str = "3way", training: dict[str, Any] | None = None, **changes: Any) -> Config:
-    cam = "density" if proxy in ("rotation", "none") else "classifier"
     training = {**Config().training.model_dump(), **SHORT, **(training or {})}
-    return Config.model_validate({"proxy": proxy, "cam": cam, "training": training, **SMALL, **changes})
+    return Config.model_validate({"proxy": proxy, "training": training, **SMALL, **changes})
 
 
 def stripes(count: int, size: int = 16, seed: int = 0) -> ImageSet:
@@ -220,6 +219,39 @@ def test_densities_by_loops_and_their_invariance(kind: str) -> None:
     torch.testing.assert_close(turned, found, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["gaussian", "gaussian_ml", "kde"])
+@pytest.mark.parametrize("together", [1, 3, 7, 50])
+def test_positions_are_fitted_a_few_at_a_time(monkeypatch, kind: str, together: int) -> None:
+    """Densities do not depend on how many positions are fitted together, and temporary tensors stay small."""
+    places, count, width = 23, 9, 6
+    features = torch.randn(places, count, width, generator=generator())
+    apart = [density.fit_density(kind, one) for one in features]
+    sizes: list[int] = []
+    original = density.unit_length
+
+    def spy(part: Tensor) -> Tensor:
+        sizes.append(part.numel() // (count * width))
+        return original(part)
+
+    monkeypatch.setattr(density, "unit_length", spy)
+    monkeypatch.setattr(density, "CHUNK", 8 * together * width * max(width, count))
+    fitted = density.fit_density(kind, features)
+    assert sum(sizes) == places
+    assert max(sizes) == min(together, places)
+    for part, values in fitted.items():
+        torch.testing.assert_close(values, torch.stack([one[part] for one in apart]), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("side", [32, 64])
+@pytest.mark.parametrize("count", [54, 381])  # toothbrush, hazelnut
+def test_one_density_a_position_is_allowed_at_the_papers_size(side: int, count: int) -> None:
+    places = patches.window_places(256, side, 4) ** 2
+    assert places == {32: 57, 64: 49}[side] ** 2
+    assert density.fitted_bytes("gaussian", places, count, 512) < density.LARGEST
+    assert density.fitted_bytes("gaussian", places, count, 512) == 8 * places * 512**2
+    assert density.fitted_bytes("kde", places, count, 512) == 8 * places * count * 512
+
+
 def test_features_without_a_density(monkeypatch) -> None:
     same = torch.ones(5, 3)
     with pytest.raises(ReproodError, match="the same features"):
@@ -278,7 +310,24 @@ def test_windows_features_and_maps_by_hand() -> None:
     torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
     scores = method.scores(model, test, config, fitted)
     assert list(scores) == ["gaussian", "kde"]
-    torch.testing.assert_close(scores["gaussian"], -whole.amax((1, 2)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(scores["gaussian"], -far.amax((1, 2)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (0, 8), (8, 8)])
+@pytest.mark.parametrize("positions", ["shared", "each"])
+def test_one_strange_window_decides_the_score(corner: tuple[int, int], positions: str) -> None:
+    """Wherever it is: the map has less mass at borders, the image's score is the window's distance."""
+    config = settings(crop=8, stride=8, windows=0, densities=("gaussian",), positions=positions)
+    model = network(config)
+    image = seen(stripes(1, seed=3).images)
+    fitted = fitted_to(model, seen(stripes(9).images), config)
+    y, x = corner
+    image[:, :, y : y + 8, x : x + 8] = 30.0
+    top, left = patches.all_corners(16, 8, 8, torch.device("cpu"))
+    features = windows_features(model, image, top[None], left[None], 8).detach()
+    far = density.distance("gaussian", features, fitted)[0]
+    assert float(method.scores(model, image, config, fitted)["gaussian"]) == pytest.approx(-float(far.max()))
+    assert (int(top[far.argmax()]), int(left[far.argmax()])) == corner
 
 
 def test_groups_of_windows_do_not_matter(monkeypatch) -> None:
@@ -311,6 +360,8 @@ def test_windows_of_the_density() -> None:
     own = density.fit_density("gaussian", windows_features(model, images, top, left, 8)[:, 0].detach())
     torch.testing.assert_close(fitted["gaussian_mean"][5], own["gaussian_mean"])
     assert method.scores(model, images, each, fitted)["gaussian"].shape == (7,)
+    alone = settings(positions="each")  # whole images have one position
+    assert fitted_to(model, images, alone)["gaussian_mean"].shape == (8,)
 
 
 # --- views ---
@@ -383,7 +434,7 @@ def test_scores(proxy: str) -> None:
     train, test = seen(stripes(9).images), seen(stripes(4, seed=3).images)
     fitted = fitted_to(model, train, config)
     found = method.scores(model, test, config, fitted)
-    assert list(found) == ["gaussian", "kde", *(["proxy"] if proxy != "none" else [])]
+    assert list(found) == ["gaussian", "gaussian_ml", "kde", *(["proxy"] if proxy != "none" else [])]
     assert all(values.dtype == torch.float64 and values.shape == (4,) for values in found.values())
     features = model.features(test).detach()
     torch.testing.assert_close(found["gaussian"], -density.distance("gaussian", features, fitted))
@@ -431,7 +482,8 @@ def test_grad_cam_by_differences() -> None:
 
 def test_maps_of_either_kind() -> None:
     images = seen(stripes(5).images)
-    for config in (settings(), settings(cam="density")):
+    assert Config().cam == "density"
+    for config in (settings(), settings(cam="classifier")):
         torch.manual_seed(0)
         model = CutPaste(wrn(1, depth=10, width=0.25), 1, config).eval().requires_grad_(False)
         fitted = fitted_to(model, images, config)
@@ -522,7 +574,7 @@ def test_without_a_proxy_task_nothing_is_trained(tmp_path: Path) -> None:
 
 
 def test_pretrained(tmp_path: Path, monkeypatch) -> None:
-    """Weights are loaded, images renormalised inside the network, the backbone frozen at first."""
+    """Weights are loaded, and images renormalised inside the network."""
     torch.manual_seed(3)
     published = imagenet_resnet.build(3, base=4)
     monkeypatch.setattr(method, "load_imagenet", lambda network: network.load_state_dict(published.state_dict()))
@@ -549,11 +601,87 @@ def test_pretrained(tmp_path: Path, monkeypatch) -> None:
     torch.testing.assert_close(model.features(ours), published.eval()(theirs), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(model.maps(ours).mean((2, 3)), model.features(ours))
     method.build(config, imagenet_resnet.build(3, base=4), 1).load_state_dict(model.state_dict())
-    for updates, frozen in ((4, True), (3, False)):
-        changed = settings("normal", pretrained=True, freeze_updates=updates)  # of four updates
-        model, _ = method.train(task, changed, run(tmp_path / str(updates)))
-        assert torch.equal(model.backbone.stem.weight, published.stem.weight) == frozen
-        assert not torch.equal(model.backbone.norm.running_mean, published.norm.running_mean)
+
+
+def pretrained_problem(backbone, size: int = 32) -> Problem:
+    colour = ImageSet(stripes(8, size).images.repeat(1, 3, 1, 1), torch.zeros(8, dtype=torch.int64))
+    sets = {"train": colour, "validation": colour, "monitor": {}, "size": size, "backbone": backbone}
+    return replace(problem(8, classes=1, channels=3), **sets)
+
+
+def parts(model: CutPaste, state: dict[str, Tensor]) -> dict[str, bool]:
+    """Whether convolutions, and parameters and statistics of batch norms of the backbone, have their first values."""
+    kinds: dict[str, list[bool]] = {"convolutions": [], "norms": [], "statistics": []}
+    for name, values in model.backbone.state_dict().items():
+        kind = "convolutions" if values.dim() > 1 else "statistics" if "running" in name else "norms"
+        if "num_batches" not in name:
+            kinds[kind].append(torch.equal(values, state[name]))
+    return {kind: all(equal) if all(equal) == any(equal) else "some" for kind, equal in kinds.items()}
+
+
+@pytest.mark.parametrize("frozen_norm", [True, False])
+def test_the_head_is_trained_first_then_all_layers(tmp_path: Path, monkeypatch, frozen_norm: bool) -> None:
+    """Two stages with a recipe each; batch norms of the backbone stay as published if frozen."""
+    torch.manual_seed(3)
+    published = imagenet_resnet.build(3, base=4).state_dict()
+    monkeypatch.setattr(method, "load_imagenet", lambda network: network.load_state_dict(published))
+    task = pretrained_problem(lambda: imagenet_resnet.build(3, base=4))
+    first = {**Config().head_training.model_dump(), "epochs": 3, "batch_size": 4, "lr": 0.02}
+    config = settings("3way", training={"epochs": 2, "lr": 0.001}, head_training=first, pretrained=True,
+                      frozen_norm=frozen_norm)  # fmt: skip
+    seen_states, original = [], method.fit
+
+    def spy(model: CutPaste, *args: Any, **options: Any) -> list[dict[str, Any]]:
+        rows = original(model, *args, **options)
+        state = {name: values.clone() for name, values in model.head.state_dict().items()}
+        seen_states.append((parts(model, published), state, args[2]))
+        return rows
+
+    monkeypatch.setattr(method, "fit", spy)
+    model, rows = method.train(task, config, run(tmp_path))
+    (after_head, head, head_recipe), (after_all, last, recipe) = seen_states
+    assert (head_recipe, recipe) == (config.head_training, config.training)
+    assert after_head == {"convolutions": True, "norms": True, "statistics": frozen_norm}
+    assert after_all == {"convolutions": False, "norms": frozen_norm, "statistics": frozen_norm}
+    moved = [name for name in head if not torch.equal(head[name], last[name])]
+    assert any("running" in name for name in moved)  # the head's own batch norm is trained
+    assert [(row["phase"], row["lr"]) for row in rows if row["epoch"] == 1] == [("head", 0.02), ("train", 0.001)]
+    assert [sum(row["phase"] == name for row in rows) for name in ("head", "train")] == [3, 2]
+    again, _ = method.train(task, config, run(tmp_path / "again"))
+    assert bits(model) == bits(again)
+
+
+def test_default_recipe_of_the_transfer() -> None:
+    """A.4: the head for 2,560 updates of 24 views at 0.03, then all layers for 16,384 at 1e-4."""
+    first, views = Config().head_training, 3
+    assert (first.lr, first.momentum, first.weight_decay, first.batch_size * views) == (0.03, 0.9, 3e-5, 24)
+    assert first.epochs * first.steps(2048) == 2560
+    assert first.model_copy(update={"epochs": 64}).steps(2048) * 64 == 16384
+    assert Config().frozen_norm
+    assert not CutPaste(Mapped(1), 1, settings()).frozen_norm  # of a network from scratch nothing is frozen
+
+
+def test_features_of_a_level() -> None:
+    """The densities and Grad-CAM use the level, the proxy task the pooled output."""
+    torch.manual_seed(0)
+    backbone = efficientnet.build(3, variant="b0")
+    for parameter in backbone.parameters():
+        parameter.requires_grad_(False)
+    images = torch.randn(3, 3, 64, 64, generator=generator())
+    last, inner = (CutPaste(backbone, 1, settings(level=level)).eval() for level in (None, 7))
+    inner.head = last.head
+    torch.testing.assert_close(inner.features(images), backbone.levels[:7](images).mean((2, 3)))
+    torch.testing.assert_close(last.features(images), backbone(images))
+    torch.testing.assert_close(inner.proxy_logits(images), last.proxy_logits(images))
+    for model in (last, inner):
+        assert model.features(images).shape == (3, model.width)
+        torch.testing.assert_close(model.maps(images).mean((2, 3)), model.features(images))
+    fitted = fitted_to(inner, images, settings(level=7))
+    assert fitted["gaussian_mean"].shape == (192,)
+    assert method.anomaly_maps(inner, images, settings(level=7), fitted).shape == (3, 64, 64)
+    for other, level in ((Mapped(1), 1), (backbone, 10)):
+        with pytest.raises(ReproodError, match=f"no level {level} of features; use the backbone efficientnet"):
+            CutPaste(other, 1, settings(level=level))
 
 
 def test_errors(tmp_path: Path) -> None:
@@ -565,8 +693,8 @@ def test_errors(tmp_path: Path) -> None:
         method.train(one_class(), settings(pretrained=True), run(tmp_path))
     wrong = (
         ({"training": Training(augment="flip")}, "its own augmentations"),
-        ({"proxy": "none"}, "set cam to density"),
-        ({"positions": "each"}, "set crop"),
+        ({"head_training": Training(augment="flip")}, "its own augmentations"),
+        ({"proxy": "none", "cam": "classifier"}, "set cam to density"),
         ({"densities": ()}, "one or more"),
         ({"densities": ("kde", "kde")}, "none twice"),
         ({"area": (0.5, 0.2)}, "smaller first"),

@@ -1,14 +1,18 @@
 """One-class densities on features: how far a feature is from those of normal images (CutPaste, second stage).
 
-Features are normalised to unit length before they are fitted and before they are scored; all is float64. Distances are
-at least 0, with 0 for a feature like the fitted ones, and order images like the negative log-densities:
+Features are divided by their length before fitting and scoring; all computations are in float64. Distances are at least
+0, are 0 for the most typical feature, and rank images like the negative log-densities:
 
-- Gaussian: the Mahalanobis distance q, of which -log p is q^2 / 2 plus a constant;
-- kernel density with kernel exp(-gamma |x - y|^2): -log(mean kernel) / gamma, of which -log p is gamma times plus a
-  constant. On the unit sphere it also is -log(sum exp(2 gamma <x, y>)) / gamma plus a constant.
+- Gaussian: the Mahalanobis distance q; -log p is q^2 / 2 plus a constant;
+- kernel density with kernel exp(-gamma |x - y|^2): -log(mean kernel) / gamma; -log p is gamma times this plus a
+  constant. On the unit sphere it equals -log(sum exp(2 gamma <x, y>)) / gamma up to a constant.
 
-The covariance is that of O. Ledoit, M. Wolf: A well-conditioned estimator for large-dimensional covariance matrices,
-Journal of Multivariate Analysis 88(2), 2004, as scikit-learn computes it; or maximum likelihood with a small ridge.
+The paper fits a Gaussian with scikit-learn (A.1) and does not say whether the covariance is regularised. "gaussian_ml"
+is maximum likelihood with a ridge of 1e-6: scikit-learn's `GaussianMixture` with one component on features of unit
+length, as in the code of the authors' preceding paper (Sohn et al. 2021). "gaussian" has the shrinkage of O. Ledoit,
+M. Wolf: A well-conditioned estimator for large-dimensional covariance matrices, Journal of Multivariate Analysis 88(2),
+2004, as scikit-learn computes it; a re-implementation by Runinho uses it. They differ if there are fewer images than
+features.
 """
 
 import math
@@ -26,11 +30,12 @@ Density = Literal["gaussian", "gaussian_ml", "kde", "kde_unit"]
 RIDGE = 1e-6
 UNIT_GAMMA = 0.5  # a Gaussian kernel of bandwidth 1
 SHARPNESS = 10.0
-LARGEST = 4 * 2**30  # bytes of one fitted tensor
+LARGEST = 16 * 2**30  # bytes of one fitted tensor
+CHUNK = 2**28  # bytes of a temporary tensor when many positions are fitted
 
 
 def unit_length(features: Tensor) -> Tensor:
-    """Return rows of features [..., d] divided by their length, float64; a row of zeros stays."""
+    """Return rows of features [..., d] divided by their length, float64; a row of zeros is not changed."""
     return functional.normalize(features.double(), dim=-1)
 
 
@@ -47,7 +52,7 @@ def ledoit_wolf(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Parameters
     ----------
     features : float64 Tensor [..., N, d]
-        Rows of centred or uncentred features.
+        Centred or not.
 
     Returns
     -------
@@ -85,8 +90,8 @@ def precision(covariance: Tensor) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(covariance)
     if bool(failed.any()):
         raise ReproodError(
-            "The covariance of the training features is singular: the network gives (nearly) the same features for all "
-            "training images; train it again with other settings."
+            "The covariance of the training features is singular: the network computes (nearly) the same features for "
+            "all training images; train it again with other settings."
         )
     inverse: Tensor = torch.cholesky_inverse(factor)
     return (inverse + inverse.transpose(-1, -2)) / 2
@@ -135,7 +140,7 @@ def kernel_distance(features: Tensor, bank: Tensor, gamma: Tensor | float) -> Te
     Examples
     --------
     >>> one = torch.tensor([[1.0, 0.0]])
-    >>> kernel_distance(-one, one, gamma=0.5)  # the squared distance to the only one
+    >>> kernel_distance(-one, one, gamma=0.5)  # the squared distance to the only row
     tensor([4.])
     """
     cosine = features @ bank.T if bank.dim() == 2 else torch.einsum("bld,lnd->bln", features, bank)
@@ -149,8 +154,24 @@ def kernel_gamma(bank: Tensor) -> Tensor:
     return SHARPNESS / (bank.var((-1, -2), correction=0) * bank.shape[-1])
 
 
+def fitted_bytes(kind: Density, places: int, count: int, width: int) -> int:
+    """Return the size of the largest fitted tensor: a precision matrix or a bank for each of `places` positions.
+
+    Examples
+    --------
+    >>> sides = {64: 49**2, 32: 57**2}  # windows of the paper in images of 256 pixels, with stride 4
+    >>> {side: round(fitted_bytes("gaussian", places, 200, 512) / 2**30, 1) for side, places in sides.items()}
+    {64: 4.7, 32: 6.3}
+    """
+    return 8 * places * width * (width if kind.startswith("gaussian") else count)
+
+
 def fit_density(kind: Density, features: Tensor) -> dict[str, Tensor]:
     """Fit a density to normal features and return what `distance` needs.
+
+    The positions are fitted a few at a time, so that memory is that of the features and of the result (`fitted_bytes`),
+    plus less than 2 GiB. For the paper's 64-pixel windows (2,401 positions, 512 features, 200 images) these are 0.9 and
+    4.7 GiB, for its 32-pixel windows (3,249 positions) 1.2 and 6.3 GiB.
 
     Parameters
     ----------
@@ -158,7 +179,7 @@ def fit_density(kind: Density, features: Tensor) -> dict[str, Tensor]:
         Gaussian with Ledoit-Wolf shrinkage or maximum likelihood; kernel density with gamma from the variance of the
         features, or bandwidth 1.
     features : Tensor [N, d]; or [L, N, d] for one density per position
-        As the network gives them.
+        As the network computes them.
 
     Returns
     -------
@@ -169,31 +190,46 @@ def fit_density(kind: Density, features: Tensor) -> dict[str, Tensor]:
     ------
     ReproodError
         For fewer than two features, features that are not finite or (for a Gaussian) all the same, and densities that
-        do not fit into memory.
+        take more than 16 GiB.
     """
     count, width = features.shape[-2:]
     places = features.shape[0] if features.dim() == 3 else 1
-    size = 8 * places * width * (width if kind.startswith("gaussian") else count)
+    size = fitted_bytes(kind, places, count, width)
     if size > LARGEST:
         raise ReproodError(
             f"The density '{kind}' would take {size / 2**30:.0f} GiB; use one for all positions, a larger stride or "
             "fewer windows of each image."
         )
-    if count < 2 or not bool(torch.isfinite(features).all()):
+    if count < 2:
         raise ReproodError(f"A density needs two or more finite features; there are {count}.")
+    if features.dim() == 2:
+        fitted = _fitted(kind, features)
+    else:
+        together = max(1, CHUNK // (8 * width * max(width, count)))
+        fitted = {}
+        for start in range(0, places, together):
+            for part, values in _fitted(kind, features[start : start + together]).items():
+                if start == 0:
+                    fitted[part] = values.new_empty(places, *values.shape[1:])
+                fitted[part][start : start + together] = values
+    return {f"{kind}_{part}": values.contiguous() for part, values in fitted.items()}
+
+
+def _fitted(kind: Density, features: Tensor) -> dict[str, Tensor]:
+    """Return the parts of a density fitted to features [..., N, d]."""
+    if not bool(torch.isfinite(features).all()):
+        raise ReproodError("A density needs two or more finite features; some are not finite numbers.")
     unit = unit_length(features)
     if kind == "gaussian":
         mean, covariance, shrinkage = ledoit_wolf(unit)
-        fitted = {"mean": mean, "precision": precision(covariance), "shrinkage": shrinkage}
-    elif kind == "gaussian_ml":
+        return {"mean": mean, "precision": precision(covariance), "shrinkage": shrinkage}
+    if kind == "gaussian_ml":
         mean, covariance = maximum_likelihood(unit)
-        fitted = {"mean": mean, "precision": precision(covariance)}
-    else:
-        gamma = kernel_gamma(unit) if kind == "kde" else unit.new_full(unit.shape[:-2], UNIT_GAMMA)
-        if not bool(torch.isfinite(gamma).all()):
-            raise ReproodError("The training features have no variance; train the network again with other settings.")
-        fitted = {"bank": unit, "gamma": gamma}
-    return {f"{kind}_{part}": values.contiguous() for part, values in fitted.items()}
+        return {"mean": mean, "precision": precision(covariance)}
+    gamma = kernel_gamma(unit) if kind == "kde" else unit.new_full(unit.shape[:-2], UNIT_GAMMA)
+    if not bool(torch.isfinite(gamma).all()):
+        raise ReproodError("The training features have no variance; train the network again with other settings.")
+    return {"bank": unit, "gamma": gamma}
 
 
 def distance(kind: Density, features: Tensor, fitted: Mapping[str, Tensor]) -> Tensor:
@@ -204,7 +240,7 @@ def distance(kind: Density, features: Tensor, fitted: Mapping[str, Tensor]) -> T
     kind : str
         As in `fit_density`.
     features : Tensor [..., d]
-        As the network gives them; [B, L, d] if `fitted` has one density per position.
+        As the network computes them; [B, L, d] if `fitted` has one density per position.
     fitted : mapping
         From `fit_density`.
     """

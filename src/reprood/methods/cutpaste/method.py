@@ -1,17 +1,20 @@
 """CutPaste: tell images from copies with a pasted patch; a density on the learnt features finds defects.
 
 C.-L. Li, K. Sohn, J. Yoon, T. Pfister: CutPaste: Self-Supervised Learning for Anomaly Detection and Localization,
-CVPR 2021, arXiv 2104.04015. There is no code of the authors and the paper's body was not available: what is not in its
-abstract follows the re-implementation by Runinho and the code of the authors' preceding paper (Sohn et al. 2021,
-"Learning and Evaluating Representations for Deep One-class Classification"). Where both are silent, it is ours.
+CVPR 2021, arXiv 2104.04015. There is no code of the authors. What the text does not state (depth of the head, size of
+the translation, normalisation of the features, width of the smoothing kernel) follows the re-implementation by Runinho
+and the code of the authors' preceding paper (Sohn et al. 2021, "Learning and Evaluating Representations for Deep
+One-class Classification").
 
-First a network learns a proxy task on normal images of one class. Then its head is dropped, and a Gaussian is fitted
-to the features of the training images, normalised to unit length; an image far from it is anomalous. With `crop` the
-network sees small windows, and the windows of an image give a map of where it is anomalous. Other proxy tasks, an
-untrained network and one trained on ImageNet are settings of the same module.
+First a network learns a proxy task on normal images of one class (section 2.1). Then its head is dropped and a Gaussian
+is fitted to the features of the training images; an image far from it is anomalous (section 2.3). With `crop` the
+network sees windows (section 2.4): the largest distance of a window is the image's score, and the distances smoothed
+and enlarged to the image's size are its map (figure 1). Other proxy tasks, an untrained network and one trained on
+ImageNet are settings of the same module.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,10 +35,10 @@ from reprood.methods.cutpaste.density import distance, fit_density
 from reprood.methods.cutpaste.jitter import random_jitter
 from reprood.methods.cutpaste.net import CutPaste
 from reprood.methods.cutpaste.paste import random_cutpaste, random_scar
-from reprood.methods.cutpaste.patches import random_windows
-from reprood.methods.cutpaste.scores import grad_cam, log_odds_normal, proxy_score, training_features, window_maps
+from reprood.methods.cutpaste.patches import random_windows, spread_scores
+from reprood.methods.cutpaste.scores import grad_cam, log_odds_normal, proxy_score, training_features, window_distances
 from reprood.methods.cutpaste.settings import Config as Config
-from reprood.nets.imagenet_resnet import load_imagenet
+from reprood.nets.imagenet_weights import load_imagenet
 
 MONITOR_BATCH = 250
 
@@ -49,7 +52,7 @@ def build(config: Config, backbone: nn.Module, classes: int) -> CutPaste:
 
 
 def base_images(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """Return normal training images uint8 [B, C, H, H]: moved, jittered, and cropped at random for a patch model."""
+    """Return normal training images uint8 [B, C, H, H], shifted and jittered; of a patch model a random window each."""
     reach = round(config.translation * images.shape[2])
     if reach:
         moves = torch.randint(-reach, reach + 1, (2, len(images)), generator=generator)
@@ -60,7 +63,7 @@ def base_images(images: Tensor, config: Config, generator: Generator) -> Tensor:
 
 
 def pasted(images: Tensor, config: Config, generator: Generator, jitter: float) -> list[Tensor]:
-    """Return the copies with a patch that the proxy task knows, each [B, C, H, W]; patches jittered by `jitter`."""
+    """Return the copies with a patch that the proxy task needs, each [B, C, H, W]; patches jittered by `jitter`."""
     copies = []
     if config.proxy in ("normal", "union", "3way"):
         copies.append(random_cutpaste(images, generator, config.area, config.aspect, config.aspect_law, jitter))
@@ -76,8 +79,8 @@ def views(images: Tensor, config: Config, generator: Generator) -> tuple[Tensor,
     """Return views of images uint8 [B, C, H, W], view by view [n B, ...], and their classes int64 [n B]."""
     if config.proxy == "rotation":
         return rotated_batch(images)
-    every = [images, *pasted(images, config, generator, config.jitter)]
-    return torch.cat(every), torch.arange(len(every), device=images.device).repeat_interleave(len(images))
+    shown = [images, *pasted(images, config, generator, config.jitter)]
+    return torch.cat(shown), torch.arange(len(shown), device=images.device).repeat_interleave(len(images))
 
 
 def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
@@ -97,8 +100,8 @@ def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
 def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
     """Train the proxy task by cross-entropy; all views of a batch go through the network together.
 
-    The history has the proxy task's error in percent on views of the validation and test images, always the same ones.
-    Without a proxy task it is empty.
+    A network with ImageNet weights trains its head alone first. The history has the proxy task's error in percent on
+    views of the validation and test images, always the same ones. Without a proxy task it is empty.
 
     Raises
     ------
@@ -122,22 +125,27 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, Histor
     # Row indices represent the images, so that a small set repeated forty times per epoch is in memory once.
     rows = torch.arange(count, device=run.device).repeat(-(-length // count))[:length]
     data = ImageSet(rows, torch.zeros_like(rows))
-    steps = config.training.steps(length)
 
     def inputs(chosen: Tensor, generator: Generator) -> Tensor:
         return base_images(problem.train.images.index_select(0, chosen), config, generator)
 
     def loss(network: nn.Module, batch: Batch) -> Tensor:
         shown, classes = views(batch.images, config, batch.generator)
-        frozen = config.pretrained and batch.epoch * steps + batch.step < config.freeze_updates
-        logits: Tensor = network.proxy_logits(normalised(shown), frozen)  # type: ignore[operator]
+        logits: Tensor = network.proxy_logits(normalised(shown))  # type: ignore[operator]
         return functional.cross_entropy(logits.float(), classes)
 
     def errors(network: nn.Module) -> dict[str, float]:
         parts = problem.monitor.items()
         return {f"{name}_proxy_error": proxy_error(network, part, problem, config, run) for name, part in parts}
 
-    return model, fit(model, loss, data, config.training, run, problem=problem, inputs=inputs, monitor=errors)
+    train_phase = partial(fit, model, loss, data, run=run, problem=problem, inputs=inputs, monitor=errors)
+    history: History = []
+    if config.pretrained:
+        model.train_backbone(False)
+        history += train_phase(config.head_training, phase="head")
+        model.train_backbone(True)
+    history += train_phase(config.training)
+    return model, history
 
 
 @torch.no_grad()
@@ -216,12 +224,12 @@ def scores(model: CutPaste, images: Tensor, config: Config, fitted: Mapping[str,
     Returns
     -------
     dict of float64 Tensor [B]
-        Higher = more normal. One for each of `config.densities`: minus the distance, of whole images, or the largest
-        value of a patch model's map. "proxy", for whole images: the output of the proxy classifier.
+        Higher = more normal. One for each of `config.densities`: minus the distance of the image, or of a patch model
+        minus the largest distance of its windows (figure 1). "proxy", for whole images: that of the proxy classifier.
     """
     if config.crop:
-        maps = window_maps(model, images, config, fitted, config.densities)
-        return {kind: -values.flatten(1).amax(1) for kind, values in maps.items()}
+        distances = window_distances(model, images, config, fitted, config.densities)
+        return {kind: -values.flatten(1).amax(1) for kind, values in distances.items()}
     features = model.features(images)
     by_name: dict[str, Tensor] = {kind: -distance(kind, features, fitted) for kind in config.densities}
     if config.proxy != "none":
@@ -233,11 +241,12 @@ def scores(model: CutPaste, images: Tensor, config: Config, fitted: Mapping[str,
 def anomaly_maps(model: CutPaste, images: Tensor, config: Config, fitted: Mapping[str, Any]) -> Tensor:
     """Return maps of where images are anomalous: [B, C, H, H], normalised, to [B, H, H], higher = more anomalous.
 
-    A patch model's distances are spread over its windows; otherwise Grad-CAM, as set by `config.cam`.
+    The distances of a patch model's windows, smoothed and enlarged (A.5); otherwise Grad-CAM, as set by `config.cam`.
     """
     kind = config.densities[0]
     if config.crop:
-        return window_maps(model, images, config, fitted, (kind,))[kind]
+        distances = window_distances(model, images, config, fitted, (kind,))[kind]
+        return spread_scores(distances, config.crop, config.stride)
     maps: Tensor = model.maps(images)
     if config.cam == "density":
         return grad_cam(maps, lambda pooled: distance(kind, pooled, fitted), images.shape[2])

@@ -1,9 +1,9 @@
 """CutPaste (Li et al. 2021): a patch of an image pasted elsewhere in it, large and upright, or thin and rotated (scar).
 
-Images [B, C, H, W] of any type, rows downwards. The paper's body was not available; sizes and orders of draws are those
-of the re-implementation by Runinho. One gather pastes the patches of a whole batch, each with its own size, angle and
-places; the rotation is identical to Pillow's (nearest neighbour, expanded canvas, 16-bit fixed point), pixel by pixel,
-except for exact quarter turns.
+Images [B, C, H, W] of any type, rows downwards. Sizes are those of the paper (A.2), the order of draws is that of the
+re-implementation by Runinho. One gather pastes the patches of a batch, each with its own size, angle and places; the
+rotation equals Pillow's (nearest neighbour, expanded canvas, 16-bit fixed point) in every pixel, except for exact
+quarter turns.
 """
 
 import math
@@ -25,7 +25,7 @@ TOGETHER = 2**17  # pixels of patches that are jittered in one canvas
 
 @dataclass(frozen=True)
 class Boxes:
-    """What is cut out of each image: int64 [B] each, in pixels; the box is [row, row + height) x [column, ...)."""
+    """The box that is cut out of each image, [row, row + height) x [column, column + width): int64 [B] in pixels."""
 
     row: Tensor
     column: Tensor
@@ -114,7 +114,7 @@ def paste(
     top, left : int64 Tensor [B]
         Position of the upper left corner of the rotated patch's canvas.
     canvas : (int, int), optional
-        Largest numbers of rows and columns of any canvas: only this much of an image is processed.
+        Largest numbers of rows and columns of any canvas; only a part of this size of each image is processed.
 
     Returns
     -------
@@ -150,8 +150,9 @@ def _between(draws: Tensor, bounds: Bounds) -> Tensor:
 def log_aspects(draws: Tensor, coins: Tensor, bounds: Bounds, law: Law) -> Tensor:
     """Return logarithms of width / height [B] from uniform `draws` and `coins` in [0, 1).
 
-    "log": uniform logarithm between the bounds' logarithms. "intervals": the aspect is uniform in (low, 1) or in
-    (1, high), by a fair coin, as the paper says according to re-implementations.
+    "log": the logarithm is uniform between those of the bounds, as in torchvision's RandomErasing, on which the paper
+    bases its code. "intervals": the aspect is uniform in (low, 1) or in (1, high), by a fair coin, which is the literal
+    reading of the paper's "(0.3, 1) U (1, 3.3)" (A.2).
     """
     if law == "log":
         return _between(draws, (math.log(bounds[0]), math.log(bounds[1])))
@@ -202,7 +203,7 @@ def random_cutpaste(
     images: Tensor,
     generator: Generator,
     area: Bounds = (0.02, 0.15),
-    aspect: Bounds = (0.3, 1 / 0.3),
+    aspect: Bounds = (0.3, 3.3),
     law: Law = "log",
     strength: float = 0.1,
 ) -> Tensor:

@@ -1,7 +1,7 @@
 """Windows of images, and maps of the image's size from one score per window (CutPaste, localisation).
 
-The enlargement is that of P. Liznerski et al.: Explainable Deep One-Class Classification, ICLR 2021 (FCDD), and of its
-code: every score is spread over its window by a Gaussian.
+The paper (A.5) smooths with a Gaussian kernel of the window's size in a transposed convolution, after P. Liznerski et
+al.: Explainable Deep One-Class Classification, ICLR 2021 (FCDD). The width of the kernel is that of FCDD's code.
 """
 
 import math

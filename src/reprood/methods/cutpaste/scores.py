@@ -11,7 +11,7 @@ from torch.nn import functional
 from reprood.images.rotations import rotated_batch
 from reprood.methods.cutpaste.density import Density, distance
 from reprood.methods.cutpaste.net import CutPaste
-from reprood.methods.cutpaste.patches import all_corners, spread_scores, window_places, windows_at
+from reprood.methods.cutpaste.patches import all_corners, window_places, windows_at
 from reprood.methods.cutpaste.settings import Config
 
 WINDOWS = 2048  # in memory at a time
@@ -46,7 +46,7 @@ def training_features(model: CutPaste, batches: Iterable[Tensor], config: Config
 
     Returns
     -------
-    Tensor [N, d]; or [L, N, d] for one density per position
+    Tensor [N, d]; or [L, N, d] for one density per position of the windows
 
     Raises
     ------
@@ -72,10 +72,10 @@ def training_features(model: CutPaste, batches: Iterable[Tensor], config: Config
     return features.transpose(0, 1) if config.positions == "each" else features.flatten(0, 1)
 
 
-def window_maps(
+def window_distances(
     model: CutPaste, images: Tensor, config: Config, fitted: Mapping[str, Any], kinds: tuple[Density, ...]
 ) -> dict[Density, Tensor]:
-    """Return maps float64 [B, H, W] of images [B, C, H, H], higher = more anomalous, one for each density."""
+    """Return the distance of every window of images [B, C, H, H], float64 [B, h, w], for each density."""
     along = window_places(images.shape[2], config.crop, config.stride)
     top, left = all_corners(images.shape[2], config.crop, config.stride, images.device)
     parts: dict[Density, list[Tensor]] = {kind: [] for kind in kinds}
@@ -83,9 +83,8 @@ def window_maps(
         rows, columns = (line.expand(len(some), -1) for line in (top, left))
         features = windows_features(model, some, rows, columns, config.crop)
         for kind in kinds:
-            far = distance(kind, features, fitted).view(-1, along, along)
-            parts[kind].append(spread_scores(far, config.crop, config.stride))
-    return {kind: torch.cat(maps) for kind, maps in parts.items()}
+            parts[kind].append(distance(kind, features, fitted).view(-1, along, along))
+    return {kind: torch.cat(distances) for kind, distances in parts.items()}
 
 
 def log_odds_normal(logits: Tensor) -> Tensor:
