@@ -1,4 +1,4 @@
-"""CSI: losses, views and scores beside slow references, the network, training, clear errors."""
+"""CSI: losses, views and scores against slow references, the network, training, clear errors."""
 
 import math
 from dataclasses import replace
@@ -21,7 +21,7 @@ from reprood.methods.csi import score as csi_score
 from reprood.methods.csi.loss import joint_labels, nt_xent, shift_cross_entropy, supervised_nt_xent
 from reprood.methods.csi.method import Config
 from reprood.methods.csi.net import ContrastiveNet, marginalised
-from reprood.methods.csi.shifts import COUNTS, all_shifts
+from reprood.methods.csi.shifts import COUNTS, Shift, all_shifts, augment_by_shift, shift
 from reprood.methods.csi.views import assembled, training_views, view_at_test
 from reprood.nets import wrn
 
@@ -153,9 +153,26 @@ def test_positive_shifts_take_no_more_rows() -> None:
     images = oriented(64).images
     shown = training_views(images, "rotation", torch.Generator().manual_seed(0), positive=True)
     assert shown.shape == (128, 1, 8, 8)
-    corners = torch.stack([shown[:, 0, :4, :4], shown[:, 0, :4, 4:], shown[:, 0, 4:, 4:], shown[:, 0, 4:, :4]])
-    brightest = corners.mean((2, 3)).argmax(0)
-    assert set(brightest.tolist()) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("kind", ["rotation", "cutperm"])
+def test_shifts_as_augmentation_are_those_of_the_authors_layers(kind: Shift) -> None:
+    """One shift for the batch, of half of the images; 62.5 % of the images are not changed."""
+    images = torch.rand(40, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    unchanged, shifts = [], set()
+    for seed in range(200):
+        shown = augment_by_shift(images, kind, torch.Generator().manual_seed(seed))
+        equal = {
+            k: (shown == shift(images, kind, k)).flatten(1).all(1) for k in range(COUNTS[kind])
+        }  # which images are under which shift
+        present = {k for k, rows in equal.items() if bool(rows.any())}
+        assert bool(torch.stack(list(equal.values())).any(0).all())
+        assert len(present - {0}) <= 1
+        shifts |= present
+        unchanged.append(float(equal[0].double().mean()))
+        assert unchanged[-1] == 1 or 0.2 < unchanged[-1] < 0.8
+    assert shifts == set(range(COUNTS[kind]))
+    assert np.mean(unchanged) == pytest.approx(0.625, abs=0.05)
 
 
 def test_the_flip_comes_before_the_shift() -> None:
@@ -175,6 +192,21 @@ def test_views_at_test_are_the_same_for_every_batch(crop_first) -> None:
     assert not torch.equal(views[0], views[2])
     constant = view_at_test(torch.full((3, 1, 8, 8), 0.5), "none", 0, 1.0, crop_first)
     assert float(constant.flatten(1).std(1).max()) < 1e-6
+
+
+def test_every_shift_is_mirrored_on_its_own() -> None:
+    """With `crop_first` too, as in the authors' path for ImageNet; colours do not change the orientation."""
+    columns = torch.linspace(0.3, 0.6, 8).expand(1, 1, 8, 8)
+    for crop_first in (False, True):
+        seen = set()
+        for number in range(40):
+            views = view_at_test(columns, "rotation", number, 1.0, crop_first)
+            upright = torch.stack([torch.rot90(views[k], -k, (1, 2))[0] for k in range(4)])
+            rising = (upright[:, :, -1] > upright[:, :, 0]).all(1)
+            falling = (upright[:, :, -1] < upright[:, :, 0]).all(1)
+            assert bool((rising ^ falling).all())
+            seen.add(tuple(rising.tolist()))
+        assert len(seen) > 8  # of 16, also those with different flips for different shifts
 
 
 def test_whole_images_are_only_recoloured() -> None:

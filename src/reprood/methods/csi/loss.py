@@ -1,13 +1,13 @@
 """CSI's contrastive losses: normalised temperature-scaled cross-entropy (NT-Xent), and its supervised form.
 
-J. Tack, S. Mo, J. Jeong, J. Shin: CSI, NeurIPS 2020, in the form of the authors' code. Rows i and i + N of the
-projections z are the two views of the i-th (shifted) image; all other rows are negatives, also other shifts of the same
-image. With u = z / |z| and temperature tau,
+J. Tack, S. Mo, J. Jeong, J. Shin: CSI, NeurIPS 2020, in the form of the authors' code; names are the paper's. Rows i
+and i + N of the projections z are the two views of the i-th (shifted) image; all other rows are negatives, also other
+shifts of the same image. With u = z / |z| and temperature tau,
 
     p_ij = exp(u_i . u_j / tau) [i != j] / sum_{k != i} exp(u_i . u_k / tau)
-    L_con-SI = mean over i of -log p_{i, pos(i)}                                  (1)-(3)
-    L_cls-SI = mean cross-entropy of the shift classifier                         (4)
-    L_CSI = L_con-SI + lambda L_cls-SI                                            (5)
+    L_con-SI = mean over i of -log p_{i, pos(i)}
+    L_cls-SI = mean cross-entropy of the shift classifier
+    L_CSI = L_con-SI + lambda L_cls-SI
 """
 
 import torch
@@ -38,11 +38,11 @@ def similarities(projections: Tensor, temperature: float) -> Tensor:
     Raises
     ------
     ReproodError
-        If the number of rows is 0 or odd: they are not two views of something.
+        If the number of rows is 0 or odd, which cannot be two views of each image.
     """
     if len(projections) % 2 or len(projections) == 0:
         raise ReproodError(f"A contrastive loss needs two views of each image, but got {len(projections)} rows.")
-    # under autocast the product would have three digits, and a temperature of 0.07 leaves two of them
+    # Under autocast the product would have three digits, of which a temperature of 0.07 leaves two.
     with torch.autocast(projections.device.type, enabled=False):
         unit = normalised(projections if projections.dtype == torch.float64 else projections.float())
         return unit @ unit.T / temperature
@@ -64,7 +64,7 @@ def masked_softmax(scaled: Tensor) -> Tensor:
 
 
 def nt_xent(projections: Tensor, temperature: float) -> Tensor:
-    """Return NT-Xent: the mean over the 2N rows of -log p of the other view (sections 2.1 and 2.2, eq. 1 to 3).
+    """Return NT-Xent (L_con-SI; without shifts L_SimCLR): the mean over the 2N rows of -log p of the other view.
 
     Parameters
     ----------
@@ -96,9 +96,9 @@ def nt_xent(projections: Tensor, temperature: float) -> Tensor:
 def supervised_nt_xent(projections: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """Return the loss with labels: every row of the same label is a positive (SupCLR; Khosla et al. 2020).
 
-    As in CSI's code a row counts among its own positives. Its p is 0, so each row carries a constant of
-    -log(1e-8) = 18.42 over its number of positives, without a gradient, and the others' weight is one over that number,
-    where the textbook form has one over the number less one.
+    As in CSI's code a row is one of its own positives. Its p is 0, so each row adds a constant of -log(1e-8) = 18.42
+    over its number of positives, without a gradient. The weight of the other positives is one over this number; in the
+    textbook form it is one over the number less one.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def supervised_nt_xent(projections: Tensor, labels: Tensor, temperature: float) 
 
 
 def shift_cross_entropy(logits: Tensor, kind: Shift, views: int = 1) -> Tensor:
-    """Return the mean cross-entropy of the shift classifier (eq. 4).
+    """Return the mean cross-entropy of the shift classifier, L_cls-SI.
 
     Parameters
     ----------

@@ -1,13 +1,14 @@
 """CSI: novelty detection by contrastive learning on distributionally shifted instances.
 
 J. Tack, S. Mo, J. Jeong, J. Shin, NeurIPS 2020, arXiv 2007.08176. SimCLR with one change: rotated copies of an image
-are its negatives, and a classifier predicts the rotation (losses: `loss`, eq. 1 to 5). An image is scored by the cosine
-of its projection to the nearest training image, times the projection's norm, and by how well its rotations are
-recognised, over all rotations (scores: `score`, eq. 6 to 9). With labels, pairs of class and rotation are the classes
-of a supervised contrastive loss, and linear layers on the frozen features classify.
+are its negatives, and a classifier predicts the rotation (module `loss`). An image is scored by the cosine of its
+projection to the nearest training image, times the projection's norm, and by how well its rotations are recognised,
+over all rotations (module `score`). With labels, pairs of class and rotation are the classes of a supervised
+contrastive loss, and linear layers on the frozen features classify. The text of the paper beyond its abstract was not
+available: settings and formulas are those of the authors' code.
 
-Departure from the authors' code: the code trains a linear classifier of the classes next to the network, for monitoring
-and as the start of the labelled linear stage, which starts from a new layer here.
+Difference from that code: it trains a linear classifier of the classes next to the network, for monitoring and as the
+start of the labelled linear stage, which here starts from a new layer.
 """
 
 import logging
@@ -52,9 +53,10 @@ class Config(BaseModel):
     shift : {"rotation", "cutperm", "none"}
         Family of shifts; none: SimCLR, or with labels SupCLR.
     positive : bool
-        Ablation: the shift is one more augmentation, whose results are positives (the paper's "align").
+        Ablation: the shift is one more augmentation, whose results are positives (the paper's "align"): one shift,
+        drawn for the batch, of each view with probability 1/2, as the layers of the authors' code do.
     contrast_weight, shift_weight : float
-        Weights of the contrastive loss and of the shift classifier's cross-entropy (lambda of eq. 5), without labels.
+        Weights of the contrastive loss and of the shift classifier's cross-entropy (lambda), without labels.
         With contrast_weight 0 this is rotation prediction under SimCLR's augmentation; with shift_weight 0, shifted
         copies are negatives and nothing else.
     temperature : float or None
@@ -204,7 +206,7 @@ def shift_error(network: nn.Module, data: ImageSet, kind: Shift, problem: Proble
 def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
     """Return images [B, C, H, H], normalised, each under a random shift and in random colours; for figures.
 
-    Normalised images do not say what black and white are: their extremes are used.
+    The values of black and white are not known for normalised images; their extremes are used.
     """
     low, high = images.amin(), images.amax()
     scale = (high - low).clamp(min=1e-12)

@@ -1,15 +1,14 @@
-"""CSI's scores from projections and shift logits (section 2.3 of the paper, in the form of the authors' code).
+"""CSI's scores from projections and shift logits, in the form of the authors' code; names are the paper's.
 
 For a shift S, projection z and training images x_m, with W_S f the logit of the shift that was applied:
 
-    s_con(x)    = max_m cos(z(x), z(x_m)) * |z(x)|                                         (6)
-    s_con-SI(x) = sum_S lambda_S^con s_con(S(x)),   lambda_S^con = M / sum_m |z(S(x_m))|     (7)
-    s_cls-SI(x) = sum_S lambda_S^cls W_S f(S(x)),   lambda_S^cls = M / sum_m W_S f(S(x_m))   (8)
-    s_CSI(x)    = s_con-SI(x) + s_cls-SI(x)                                                 (9)
+    s_con(x)    = max_m cos(z(x), z(x_m)) * |z(x)|
+    s_con-SI(x) = sum_S lambda_S^con s_con(S(x)),   lambda_S^con = M / sum_m |z(S(x_m))|
+    s_cls-SI(x) = sum_S lambda_S^cls W_S f(S(x)),   lambda_S^cls = M / sum_m W_S f(S(x_m))
+    s_CSI(x)    = s_con-SI(x) + s_cls-SI(x)
 
-Here the sums over the K shifts are means, as in the code, which gives the same ranking. The ensemble over shifts takes
-the nearest training image under the same shift; z and f are means over T random views. All scores are higher for
-in-distribution images.
+Here the sums over the K shifts are means, as in the code, which gives the same ranking. The nearest training image is
+searched under the same shift; z and f are means over T random views. All scores are higher for in-distribution images.
 
 Shapes: K shifts, T test-time views, N images, M training images.
 """
@@ -29,7 +28,7 @@ CHUNK = 2**24  # similarities in memory at a time
 
 
 def view_outputs(outputs: Outputs, images: Tensor, view: View, views: int, shifts: int) -> tuple[Tensor, ...]:
-    """Return what the network gives for every shift and every test-time view of a batch.
+    """Return the network's outputs for every shift and every test-time view of a batch.
 
     Parameters
     ----------
@@ -63,7 +62,7 @@ def mean_over_views(values: Tensor, shifts: int) -> Tensor:
 
 
 def fit_axes(projections: Tensor, logits: Tensor | None) -> dict[str, Tensor]:
-    """Return the axes and weights of the score from training images: u_m and lambda of eq. (7) and (8).
+    """Return the axes and weights of the score from training images: u_m and lambda of s_con-SI and s_cls-SI.
 
     Parameters
     ----------
@@ -110,7 +109,7 @@ def right_logits(logits: Tensor) -> Tensor:
 def nearest_product(projections: Tensor, axes: Tensor) -> Tensor:
     """Return the largest inner product with an axis: [K, N, d] and [K, M, d] to float64 [K, N].
 
-    For axes of length one this is s_con (eq. 6): the norm times the cosine to the nearest training image.
+    For axes of length one this is s_con: the norm times the cosine to the nearest training image.
 
     Examples
     --------
@@ -138,11 +137,10 @@ def novelty_scores(projections: Tensor, logits: Tensor | None, fitted: Mapping[s
     Returns
     -------
     dict of float64 Tensor [N]
-        csi (only with logits): con_si + cls_si, eq. (9). con_si: eq. (7), the mean over the shifts of the norm-weighted
-        cosine to the nearest training image, in units of the mean norm. cls_si (only with logits): eq. (8), the mean
-        over the shifts of the right logit in units of its mean. con: eq. (6) of the unshifted image. cosine, norm: its
-        two factors, means over the shifts, the norm in units of its mean. With K = 1 con comes first, and con_si is
-        left out.
+        csi (only with logits): con_si + cls_si. con_si: the mean over the shifts of the norm-weighted cosine to the
+        nearest training image, in units of the mean norm. cls_si (only with logits): the mean over the shifts of the
+        right logit in units of its mean. con: that of the unshifted image alone. cosine, norm: its two factors, means
+        over the shifts, the norm in units of its mean. With K = 1 con comes first, and con_si is left out.
     """
     scale = fitted["lambda_con"][:, None]
     products = nearest_product(projections, fitted["axes"])

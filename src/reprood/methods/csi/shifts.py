@@ -1,4 +1,4 @@
-"""CSI's shifts: small families of transformations that keep an image's pixels and change what it shows.
+"""CSI's shifts: small families of transformations that keep an image's pixels and change its content.
 
 All K shifts of a family are in one batch, [S_0; S_1; ...], and a classifier predicts the index of the shift. S_0 is the
 identity.
@@ -7,9 +7,10 @@ identity.
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from reprood.core.errors import ReproodError
+from reprood.images.augment import choose
 from reprood.images.rotations import rotate
 
 Shift = Literal["rotation", "cutperm", "none"]
@@ -65,6 +66,17 @@ def random_shift(images: Tensor, kind: Shift, numbers: Tensor) -> Tensor:
     """Return each image [B, C, H, H] under the shift of its number (int64 [B])."""
     every = all_shifts(images, kind)
     return every.index_select(0, numbers * len(images) + torch.arange(len(images), device=images.device))
+
+
+def augment_by_shift(images: Tensor, kind: Shift, generator: Generator) -> Tensor:
+    """Return images [B, C, H, H] under one shift, drawn for the batch, of each image with probability 1/2.
+
+    This is what the layers of the authors' code do when no index is given. Most images are not changed: with K = 4,
+    62.5 % on average, because S_0 is among the shifts.
+    """
+    number = int(torch.randint(COUNTS[kind], (1,), generator=generator))
+    chosen = choose(len(images), 0.5, generator).to(images.device, non_blocking=True)
+    return torch.where(chosen.view(-1, 1, 1, 1), shift(images, kind, number), images)
 
 
 def shift_numbers(count: int, kind: Shift, device: torch.device | str = "cpu") -> Tensor:

@@ -1,6 +1,6 @@
 """CSI's views: flips, shifts, colours and crops, in training, in the linear stage and at test time.
 
-The flip comes before the shift on purpose: after it, it would turn one quarter turn into another.
+The flip comes before the shift, because it would turn one quarter turn into another after it.
 """
 
 import torch
@@ -8,12 +8,12 @@ from torch import Generator, Tensor
 
 from reprood.core.seeds import hashed_seed
 from reprood.images.augment import choose, flip_at, random_flip, to_float
-from reprood.methods.csi.shifts import COUNTS, Shift, all_shifts, random_shift, shift
+from reprood.methods.csi.shifts import COUNTS, Shift, all_shifts, augment_by_shift, shift
 from reprood.methods.csi.simclr import random_colour_jitter, random_grey, random_resized_crop
 
 
 def assembled(images: Tensor, flipped: Tensor, kind: Shift) -> Tensor:
-    """Return copies of a batch, each mirrored and then put under all shifts, concatenated.
+    """Return copies of a batch, each mirrored or not and then put under all shifts, concatenated.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def training_views(
     crop_first: bool = False,
     views: int = 2,
 ) -> Tensor:
-    """Return what the network sees in a step.
+    """Return the images that the network receives in a step.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def training_views(
     generator : Generator
         Source of the draws.
     positive : bool
-        Every view has one shift, drawn for it alone, so that views of different shifts are positives; K is 1.
+        The shift is an augmentation (`augment_by_shift`), so that views with and without it are positives; K is 1.
     crop_first : bool
         Each view is cropped before the shift and never after it: the order of ImageNet, whose loader crops.
     views : int
@@ -82,8 +82,7 @@ def training_views(
         flipped = choose(count, 0.5, generator)
         shifted = to_float(assembled(images, flipped, "none" if positive else kind))
     if positive:
-        numbers = torch.randint(COUNTS[kind], (count,), generator=generator)
-        shifted = random_shift(shifted, kind, numbers.to(images.device, non_blocking=True))
+        shifted = augment_by_shift(shifted, kind, generator)
     shown = coloured(shifted, generator)
     return shown if crop_first else random_resized_crop(shown, generator)
 
@@ -102,7 +101,7 @@ def view_at_test(images: Tensor, kind: Shift, number: int, area: float, crop_fir
     area : float
         Fraction of the area that is cut out, at a random place and aspect ratio.
     crop_first : bool
-        As in `training_views`.
+        As in `training_views`; then each view is mirrored in cropping, and once more for each of several shifts.
 
     Returns
     -------
@@ -110,11 +109,8 @@ def view_at_test(images: Tensor, kind: Shift, number: int, area: float, crop_fir
         Shift by shift.
     """
     generator = torch.Generator().manual_seed(hashed_seed("csi test view", number))
-    if crop_first:
-        cut = random_resized_crop(images, generator, (area, area), flip=0.5)
-        return coloured(all_shifts(cut, kind), generator)
-    if COUNTS[kind] == 1:
-        shifted = images
-    else:
-        shifted = torch.cat([shift(random_flip(images, generator), kind, k) for k in range(COUNTS[kind])])
-    return random_resized_crop(coloured(shifted, generator), generator, (area, area))
+    shown = random_resized_crop(images, generator, (area, area), flip=0.5) if crop_first else images
+    if COUNTS[kind] > 1:
+        shown = torch.cat([shift(random_flip(shown, generator), kind, k) for k in range(COUNTS[kind])])
+    shown = coloured(shown, generator)
+    return shown if crop_first else random_resized_crop(shown, generator, (area, area))
