@@ -15,6 +15,7 @@ from reprood.engine.batches import Batch
 from reprood.engine.schedules import cosine
 from reprood.engine.training import Training
 from reprood.images.rotations import rotate, rotated_batch, translate
+from reprood.methods import ss_labels
 from reprood.methods import ss_ood as method
 from reprood.methods.ss_ood import Config
 from reprood.nets import wrn
@@ -175,6 +176,19 @@ def ours(key: str) -> str:
         part = part.replace("bn", "norm").replace("convShortcut", "shortcut")
         return f"backbone.stages.{int(group.removeprefix('block')) - 1}.{number}.{part}.{tensor}"
     return f"{fixed[module]}.{tensor}"
+
+
+def test_biases_of_the_class_layer() -> None:
+    """The authors' networks start it at 0 for label corruption only; everything else has the same first weights."""
+    torch.manual_seed(0)
+    ours = method.build(Config(), wrn.build(3, depth=10, width=1), 7)
+    torch.manual_seed(0)
+    labels = ss_labels.build(ss_labels.Config(), wrn.build(3, depth=10, width=1), 7)
+    assert not labels.head.bias.any()
+    bound = ours.width**-0.5
+    assert 0.3 * bound < float(ours.head.bias.abs().max()) <= bound
+    state = ours.state_dict()
+    assert all(torch.equal(values, state[name]) for name, values in labels.state_dict().items() if name != "head.bias")
 
 
 @pytest.mark.golden

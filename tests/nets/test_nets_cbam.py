@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from reprood.core.errors import ReproodError
+from reprood.methods.ss_one_class import TransformationHeads
 from reprood.nets import cbam_resnet
 from reprood.nets.cbam_resnet import Attention, AttentiveBasic
 from reprood.nets.classifier import Classifier
@@ -139,3 +140,14 @@ def test_pooling_and_its_gradient(size) -> None:
 def test_wrong_options(options, part) -> None:
     with pytest.raises(ReproodError, match=part):
         cbam_resnet.build(3, **options)
+
+
+def test_heads_start_from_kaimings_normal_distribution() -> None:
+    """Of the class layer and of the layer of transformations: N(0, 2 / 512), bias 0, as in the authors' code."""
+    backbone = cbam_resnet.build(3)
+    one_class = TransformationHeads(backbone, 10, 1).heads
+    for head in (Classifier(backbone, 10).head, one_class):
+        weight = head.weight.detach()
+        assert float(weight.std()) == pytest.approx((2 / 512) ** 0.5, rel=0.05)
+        assert float(weight.abs().max()) > 2 * (2 / 512) ** 0.5  # not uniform
+        assert not head.bias.any()

@@ -1,8 +1,9 @@
 """Self-supervision under label corruption: rotation pre-training, and corrections of noisy labels.
 
-D. Hendrycks, M. Mazeika, S. Kadavath, D. Song, NeurIPS 2019, arXiv 1906.12340, section 3.2 and the published code;
-Gold Loss Correction (GLC) after Hendrycks et al. (2018), the Forward correction after Patrini et al. (2017). The data
-stage draws the noisy labels; a method sees the right ones of trusted images only.
+D. Hendrycks, M. Mazeika, S. Kadavath, D. Song: Using Self-Supervised Learning Can Improve Model Robustness and
+Uncertainty, NeurIPS 2019, arXiv 1906.12340, in the form of the authors' code; Gold Loss Correction (GLC) after
+Hendrycks et al. (2018), the Forward correction after Patrini et al. (2017). The data stage draws the noisy labels; a
+method receives the right ones of trusted images only.
 """
 
 import copy
@@ -46,9 +47,9 @@ class Config(BaseModel):
         Rotation-only pre-training, and the rotation loss in addition to the class loss.
     rotation_weight : float
     correction : {"none", "glc", "forward"}
-        GLC needs a benchmark with trusted images; the others treat those like any image, with their right labels.
-        Forward's matrix is estimated on normalised images, as the network was trained; the published code feeds images
-        in [0, 1] to a network trained on [-1, 1].
+        GLC needs a benchmark with trusted images; the others treat these like any image, with their right labels.
+        Forward's matrix is estimated on normalised images, as the network was trained; the published code passes
+        images in [0, 1] to a network trained on [-1, 1].
     percentile : float or None
         Of the Forward correction: a class' largest probabilities from this percentile on are set to zero before its
         prototype is chosen (97 for CIFAR-10 in the code, none for CIFAR-100).
@@ -65,7 +66,7 @@ class Config(BaseModel):
 
 
 def build(config: Config, backbone: nn.Module, classes: int) -> RotationNet:
-    """Return the untrained network."""
+    """Return the untrained network; the class layer starts from a bias of 0, as in this part of the authors' code."""
     return RotationNet(backbone, classes)
 
 
@@ -95,10 +96,10 @@ def gold_matrix(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def forward_matrix(probabilities: Tensor, percentile: float | None) -> Tensor:
-    """Return the Forward correction's matrix [K, K]: row i is the softmax of the image most surely of class i.
+    """Return the Forward correction's matrix [K, K]: row i is the softmax of the image with the largest p of class i.
 
     With a percentile, the values of a class from there on are set to zero first. As in the published code this happens
-    in place, class after class, so that later classes see the zeros of earlier ones.
+    in place, class after class, so that rows of later classes contain the zeros of earlier ones.
 
     Parameters
     ----------
@@ -172,9 +173,9 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, Histor
     if config.correction == "glc" and trusted is not None:
         counts = problem.train.labels[trusted].bincount(minlength=problem.classes).tolist()
         if 0 in counts or bool(trusted.all()):
-            lack = f"none is of class {counts.index(0)}" if 0 in counts else "no other image is left"
+            gap = f"none is of class {counts.index(0)}" if 0 in counts else "no other image is left"
             raise ReproodError(
-                f"{run.name}: of {len(trusted)} training images {sum(counts)} have trusted labels, and {lack}; GLC "
+                f"{run.name}: of {len(trusted)} training images {sum(counts)} have trusted labels, and {gap}; GLC "
                 "needs some of every class and some others; change 'trusted:' under the benchmark's 'label_noise'."
             )
     with seeded(run.seed("initialisation")):
@@ -182,12 +183,13 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, Histor
     history = []
 
     def turns(network: nn.Module, images: Tensor) -> Tensor:
-        whole = cast(RotationNet, network)  # or its compiled form
-        return config.rotation_weight * rotation_loss(whole.rotation(whole.features(rotated_batch(images)[0])))
+        rotation_net = cast(RotationNet, network)  # or its compiled form
+        features = rotation_net.features(rotated_batch(images)[0])
+        return config.rotation_weight * rotation_loss(rotation_net.rotation(features))
 
     def rotation_only(network: nn.Module, batch: Batch) -> Tensor:
         with torch.no_grad():
-            network(batch.images)  # not used, but the code runs it too, which moves the batch statistics
+            network(batch.images)  # not used, but the code runs it too, which updates the batch statistics
         return turns(network, batch.images)
 
     def with_labels(network: nn.Module, batch: Batch) -> Tensor:

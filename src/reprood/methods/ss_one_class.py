@@ -1,14 +1,14 @@
 """Self-supervision for one-class novelty detection: which transformation was applied to this image?
 
 D. Hendrycks, M. Mazeika, S. Kadavath, D. Song: Using Self-Supervised Learning Can Improve Model Robustness and
-Uncertainty, NeurIPS 2019, arXiv 1906.12340, section 4. A network learns, on images of one class and without labels, to
-predict by how much an image was moved right and down and how often it was rotated; it is less sure on images of other
-classes. With the rotation head alone this is RotNet (Gidaris et al. 2018); with the backbone `cbam_resnet` it is the
-paper's variant with self-attention.
+Uncertainty, NeurIPS 2019, arXiv 1906.12340. A network learns, on images of one class and without labels, to predict by
+how much an image was moved right and down and how often it was rotated; it is less sure on images of other classes.
+With the rotation head alone this is RotNet (Gidaris et al. 2018); with the backbone `cbam_resnet` it is the paper's
+variant with self-attention.
 
 The paper's "resize" head follows the authors' description in issue 5 of their repository: the unchanged image, or the
-image zoomed by 300 / 224. "+ OE" (heads towards the uniform distribution on outliers) has no published code: the form
-is ours.
+image zoomed by 300 / 224. There is no published code for CIFAR-10, nor for "+ OE" (heads towards the uniform
+distribution on outliers); these parts are ours.
 """
 
 from collections.abc import Mapping
@@ -31,11 +31,11 @@ from reprood.engine.training import Training
 from reprood.images.rotations import rotate, rotated_batch, translate
 from reprood.methods.base import History, Method, Paper
 from reprood.methods.oe import uniform_cross_entropy
-from reprood.nets.classifier import width_of
+from reprood.nets.classifier import make_head, width_of
 
 Head = Literal["translation", "rotation", "resize"]
 
-# The code of a transformation is four numbers: moves to the right and down (0: none, 1: by -shift, 2: by +shift),
+# The code of a transformation has four numbers: moves to the right and down (0: none, 1: by -shift, 2: by +shift),
 # quarter turns counter-clockwise, zoom (0 or 1).
 X, Y, TURNS, ZOOM = range(4)
 COUNTS = {X: 3, Y: 3, TURNS: 4, ZOOM: 2}
@@ -51,7 +51,7 @@ class Config(BaseModel):
     ----------
     training : Training
     heads : tuple of {"rotation", "translation", "resize"}
-        What is predicted; "translation" means two heads, right and down. Rotation is always among them.
+        The predicted values; "translation" has two heads, right and down. Rotation is required.
     sampling : {"every", "random"}
         "every": an epoch has every image under each of the (9, with resize 18) placements, one per step, as in the
         authors' code, so that a network with translation heads takes 9 times the steps of RotNet in an epoch.
@@ -176,7 +176,7 @@ def heads_to_uniform(logits: Tensor, config: Config) -> Tensor:
 
 
 def applied_probability(logits: Tensor, codes: Tensor, config: Config) -> Tensor:
-    """Return the sum over the heads of the softmax probability of what was applied, float64 [B].
+    """Return the sum over the heads of the softmax probability of the applied value, float64 [B].
 
     Takes outputs [B, S] and codes (int64 [B, 4]).
 
@@ -203,9 +203,7 @@ class TransformationHeads(nn.Module):
         self.backbone = backbone
         self.width = width_of(backbone)
         self.classes = classes
-        self.heads = nn.Linear(self.width, outputs)
-        if getattr(backbone, "zero_head_bias", False):
-            nn.init.zeros_(self.heads.bias)
+        self.heads = make_head(backbone, outputs)
 
     def features(self, images: Tensor) -> Tensor:
         """Return pooled features [B, d] of normalised images [B, C, H, W]."""
@@ -237,18 +235,14 @@ def build(config: Config, backbone: nn.Module, classes: int) -> nn.Module:
 def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
     """Predict the transformation of images that are placed and rotated four times; the loss is the mean over the heads.
 
-    The history has the heads' mean error in percent, on images that go through the transformations in turn.
+    Labels are not used, so that a training set of several classes is one without labels (CSI, Table 2). The history has
+    the heads' mean error in percent, on images under the transformations in turn.
 
     Raises
     ------
     ReproodError
-        If the benchmark has more than one class, or no set of outliers to train with.
+        If there is no set of outliers to train with, and the settings need one.
     """
-    if problem.classes != 1:
-        raise ReproodError(
-            f"{run.name}: one-class training was given {problem.classes} classes; use a benchmark whose training "
-            "images are of one class."
-        )
     with seeded(run.seed("initialisation")):
         model = build(config, problem.backbone(), problem.classes)
     places = placements(config).to(run.device)
@@ -334,7 +328,7 @@ def error(network: nn.Module, data: ImageSet, problem: Problem, config: Config, 
 
 @torch.no_grad()
 def scores(model: nn.Module, images: Tensor, config: Config, fitted: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Score one batch by how sure the network is of each transformation that it is shown (section 4.1).
+    """Score one batch by the probability of each transformation that is applied to it.
 
     Parameters
     ----------
@@ -350,8 +344,8 @@ def scores(model: nn.Module, images: Tensor, config: Config, fitted: Mapping[str
     Returns
     -------
     dict of float64 Tensor [B]
-        transformations: sum over the 4, 36 or 72 transformations and over the heads of the softmax probability of what
-        was applied. Higher = more in-distribution; at most 108 with rotation and translation, chance is 33.
+        transformations: sum over the 4, 36 or 72 transformations and over the heads of the softmax probability of the
+        applied value. Higher = more in-distribution; at most 108 with rotation and translation, chance is 33.
     """
     total = torch.zeros(len(images), dtype=torch.float64, device=images.device)
     for code in transformations(config).to(images.device):

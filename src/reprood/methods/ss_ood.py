@@ -3,8 +3,10 @@
 D. Hendrycks, M. Mazeika, S. Kadavath, D. Song: Using Self-Supervised Learning Can Improve Model Robustness and
 Uncertainty, NeurIPS 2019, arXiv 1906.12340. This module has multi-class OOD detection ("ood"), adversarial training
 ("adversarial") and the plain auxiliary loss, as for common corruptions ("auxiliary"); label corruption is in
-`ss_labels`, one-class detection in `ss_one_class`. The published code scales images to [-1, 1]; here they are
-normalised as everywhere in a suite, after an attack in [0, 1].
+`ss_labels`, one-class detection in `ss_one_class`. The text of the paper beyond its abstract was not available: losses
+and settings are those of the authors' code. Two differences: the first update there has the cosine's rate at t = 1
+(here at t = 0; rates differ by less than 1e-4 of the first one), and the code scales images to [-1, 1]; here they are
+normalised like all images of a suite, after an attack in [0, 1].
 """
 
 from collections.abc import Mapping
@@ -54,8 +56,8 @@ class Config(BaseModel):
     steps : int
         Of the attack.
     centre : {"noised", "clean"}
-        What the attack is projected around: the code adds the noise of the start in place, so that images may end up
-        2 eps away from the clean ones; "clean" is the textbook's.
+        Centre of the projection: the code adds the noise of the start in place, so that images may end up 2 eps away
+        from the clean ones; "clean" is the usual definition.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -106,11 +108,14 @@ class RotationNet(Classifier):
 
 
 def build(config: Config, backbone: nn.Module, classes: int) -> RotationNet:
-    """Return the untrained network."""
-    return RotationNet(backbone, classes, translations=config.translation_weight > 0)
+    """Return the untrained network; all its linear layers have PyTorch's initialisation, as in the authors' code."""
+    network = RotationNet(backbone, classes, translations=config.translation_weight > 0)
+    bound = network.width**-0.5
+    nn.init.uniform_(network.head.bias, -bound, bound)  # the networks of other code bases start at 0
+    return network
 
 
-# --- losses (section 3 and the published code) ---
+# --- losses ---
 
 
 def rotation_loss(rotation_logits: Tensor) -> Tensor:
@@ -170,14 +175,14 @@ def ood_loss(
 
 
 def attack_objective(logits: Tensor, labels: Tensor, rotation_logits: Tensor | None, weight: float) -> Tensor:
-    """Return what the attack maximises: the sum over images of CE(class), plus weight / 4 times that of rotations."""
+    """Return the attack's objective: the sum over images of CE(class), plus weight / 4 times that of rotations."""
     total = functional.cross_entropy(logits.float(), labels, reduction="sum")
     if rotation_logits is not None:
         total = total + weight / TURNS * rotation_loss(rotation_logits) * len(rotation_logits)
     return total
 
 
-# --- scores (section 6 of the published code, signs turned so that higher is more in-distribution) ---
+# --- scores (the published code's with the opposite sign: higher is more in-distribution) ---
 
 
 def kl_from_uniform(logits: Tensor) -> Tensor:
@@ -280,7 +285,7 @@ def adversarial_step(network: RotationNet, batch: Batch, config: Config, mean: T
 
 
 def unit_inputs(training: Training, run: Run) -> Inputs:
-    """Return a function that augments images and scales them to [0, 1], not normalised: what an attack changes."""
+    """Return a function that augments images and scales them to [0, 1] for an attack, without normalisation."""
     layout = torch.channels_last if run.channels_last else torch.contiguous_format
 
     def inputs(images: Tensor, generator: Generator) -> Tensor:
@@ -300,24 +305,24 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, Histor
     mean, std = (torch.tensor(v, device=run.device).view(1, -1, 1, 1) for v in (problem.mean, problem.std))
 
     def loss(network: nn.Module, batch: Batch) -> Tensor:
-        whole = cast(RotationNet, network)  # or its compiled form
+        rotation_net = cast(RotationNet, network)  # or its compiled form
         if config.part == "ood":
-            return ood_step(whole, batch, config)
+            return ood_step(rotation_net, batch, config)
         if config.part == "auxiliary":
-            return auxiliary_step(whole, batch.images, batch.labels, config.weight)
-        return adversarial_step(whole, batch, config, mean, std)
+            return auxiliary_step(rotation_net, batch.images, batch.labels, config.weight)
+        return adversarial_step(rotation_net, batch, config, mean, std)
 
     inputs = unit_inputs(config.training, run) if config.part == "adversarial" else None
     return model, fit(model, loss, problem.train, config.training, run, problem=problem, inputs=inputs)
 
 
 def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """Return each image rotated by a random number of quarter turns, or shifted; for figures."""
+    """Return images, each rotated by a random number of quarter turns, or shifted; for figures."""
     turned = rotated_batch(images)[0].view(TURNS, *images.shape)
     choice = torch.randint(TURNS + 1, (len(images),), generator=generator)
     moved = shifted(images, config, generator)[0]
-    every = torch.cat([turned, moved[None]])
-    return every[choice, torch.arange(len(images))]
+    shown = torch.cat([turned, moved[None]])
+    return shown[choice, torch.arange(len(images))]
 
 
 METHOD = Method(

@@ -114,6 +114,7 @@ class CbamResNet(nn.Module):
     """
 
     zero_head_bias = True
+    kaiming_head = True
 
     def __init__(self, channels: int, options: CbamResNetOptions) -> None:
         super().__init__()

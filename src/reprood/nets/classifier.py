@@ -3,14 +3,27 @@
 from torch import Tensor, nn
 
 
+def make_head(backbone: nn.Module, outputs: int) -> nn.Linear:
+    """Return a linear layer on a backbone's features, initialised as in the backbone's code base.
+
+    If the backbone has an attribute `kaiming_head` that is true, the weights are drawn from N(0, 2 / d); with
+    `zero_head_bias` the bias is zero. Otherwise PyTorch's initialisation is kept.
+    """
+    head = nn.Linear(width_of(backbone), outputs)
+    if getattr(backbone, "kaiming_head", False):
+        nn.init.kaiming_normal_(head.weight)
+    if getattr(backbone, "zero_head_bias", False):
+        nn.init.zeros_(head.bias)
+    return head
+
+
 class Classifier(nn.Module):
     """Backbone followed by a linear layer: features z = phi(x), logits W z + b.
 
     Parameters
     ----------
     backbone : nn.Module
-        Maps images [B, C, H, W] to features [B, d]; its `width` is d. Its `zero_head_bias` says whether its code base
-        starts the classifier's bias at zero; without that attribute PyTorch's initialisation is kept.
+        Maps images [B, C, H, W] to features [B, d]; its `width` is d.
     classes : int
         Number of classes K.
     """
@@ -19,9 +32,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.width = width_of(backbone)
-        self.head = nn.Linear(self.width, classes)
-        if getattr(backbone, "zero_head_bias", False):
-            nn.init.zeros_(self.head.bias)
+        self.head = make_head(backbone, classes)
 
     def features(self, images: Tensor) -> Tensor:
         """Return pooled features [B, d] of normalised images [B, C, H, W]."""
@@ -39,7 +50,7 @@ class Classifier(nn.Module):
 
 
 def width_of(backbone: nn.Module) -> int:
-    """Return the number of features that a backbone gives per image (its attribute `width`)."""
+    """Return the number of features of a backbone (its attribute `width`)."""
     width = backbone.width
     if not isinstance(width, int):
         raise TypeError(f"{type(backbone).__name__}.width must be an int, not {type(width).__name__}")
