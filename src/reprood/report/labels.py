@@ -48,7 +48,8 @@ SCORES = {  # of methods; those of detectors are in their records
     "ss_rotation": "rotation", "ss_kl": "KL", "transformations": "transformations", "csi": "CSI",
     "con_si": "contrastive, all shifts", "cls_si": "shift classifier", "con": "contrastive", "cosine": "cosine",
     "norm": "norm",
-    "csi_ens": "CSI-ens", "gaussian": "Gaussian", "gaussian_ml": "Gaussian, ML", "kde": "kernel density", "proxy": "proxy task",
+    "csi_ens": "CSI-ens", "gaussian": "Gaussian", "gaussian_ml": "Gaussian, ML", "kde": "kernel density",
+    "proxy": "proxy task",
 }  # fmt: skip
 
 
