@@ -43,8 +43,8 @@ def config(case: str) -> Config:
 def test_glc_references() -> None:
     stored = {key: torch.from_numpy(np.array(value)) for key, value in load("ss_ood", "label_correction").items()}
     classes = stored["glc_C_hat_transpose"].shape[0]
-    found = method.gold_matrix(torch.softmax(stored["glc_gold_logits"], 1), stored["glc_gold_labels"], classes)
-    np.testing.assert_allclose(found.T, stored["glc_C_hat_transpose"], atol=1e-5)
+    actual = method.gold_matrix(torch.softmax(stored["glc_gold_logits"], 1), stored["glc_gold_labels"], classes)
+    np.testing.assert_allclose(actual.T, stored["glc_C_hat_transpose"], atol=1e-5)
     marked = stored["p2_targets_marked"]
     gold = marked >= classes
     matrix = stored["glc_C_hat_transpose"].T
@@ -73,8 +73,8 @@ def test_forward_references() -> None:
     stored = {key: torch.from_numpy(np.array(value)) for key, value in load("ss_ood", "label_correction").items()}
     probabilities = torch.softmax(stored["forward_logits"], 1)
     for percentile, name in ((97.0, "cifar10"), (None, "cifar100")):
-        found = method.forward_matrix(probabilities, percentile)
-        np.testing.assert_allclose(found.T, stored[f"forward_C_hat_transpose_{name}"], atol=1e-5)
+        actual = method.forward_matrix(probabilities, percentile)
+        np.testing.assert_allclose(actual.T, stored[f"forward_C_hat_transpose_{name}"], atol=1e-5)
     logits = stored["forward_train_logits"].clone().requires_grad_()
     matrix = stored["forward_C_hat_transpose_cifar100"].T
     loss = method.corrected_nll(logits, stored["forward_train_labels"], matrix).mean()
@@ -212,7 +212,7 @@ PATIENCE = {"plain": 1, "glc": 3, "forward": 3, "glc with rotations": 3}
 
 @pytest.mark.parametrize("case", PATIENCE)
 def test_killed_training_ends_in_the_same_bits(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed again and again, in every phase: what lies between the phases is found anew each time."""
+    """Killed repeatedly, in every phase: the matrix between the phases is computed again each time."""
     task, chosen = noisy(dropout=0.2), config(case)
     whole, expected = method.train(task, chosen, run(tmp_path / "whole"))
     job = run(tmp_path / "killed", checkpoint_seconds=0)

@@ -65,13 +65,13 @@ def test_score_reference() -> None:
     ours = np.column_stack([values[codes[:, 0]], values[codes[:, 1]], codes[:, 2]])
     np.testing.assert_array_equal(ours, arrays["test_configs"])
     logits = torch.from_numpy(arrays["test_logits"])
-    found = sum(
+    actual = sum(
         method.applied_probability(part, code.expand(part.shape[0], -1), Config())
         for part, code in zip(logits, codes, strict=True)
     )
-    np.testing.assert_allclose(-found.numpy(), arrays["test_scores"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(-actual.numpy(), arrays["test_scores"], rtol=0, atol=1e-5)
     count = int(arrays["n_in"])
-    auroc = (found[:count, None] > found[None, count:]).double().mean()
+    auroc = (actual[:count, None] > actual[None, count:]).double().mean()
     assert float(auroc) == pytest.approx(float(arrays["auroc"]), abs=1e-5)
 
 
@@ -122,10 +122,10 @@ def test_score_against_a_loop(heads) -> None:
                     total += outputs[start + answer] / outputs[start : start + size].sum()
                     start += size
         expected.append(total)
-    found = method.scores(model, images, config, {})
-    assert list(found) == ["transformations"]
-    assert found["transformations"].dtype == torch.float64
-    np.testing.assert_allclose(found["transformations"].numpy(), expected, rtol=1e-5)
+    actual = method.scores(model, images, config, {})
+    assert list(actual) == ["transformations"]
+    assert actual["transformations"].dtype == torch.float64
+    np.testing.assert_allclose(actual["transformations"].numpy(), expected, rtol=1e-5)
     alone = method.scores(model, images[:1], config, {})["transformations"]
     np.testing.assert_allclose(alone.numpy(), expected[:1], rtol=1e-5)
 
@@ -137,10 +137,10 @@ def test_transformed_by_hand(heads) -> None:
     assert len(codes) == {ROTNET: 4, BOTH: 36, ALL: 72}[heads] == len(set(map(tuple, codes.tolist())))
     assert len(method.placements(config)) == len(codes) // 4
     images = torch.rand(len(codes), 2, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    found = method.transformed(images, codes, config)
-    for image, code, ours in zip(images.numpy(), codes.tolist(), found.numpy(), strict=True):
+    actual = method.transformed(images, codes, config)
+    for image, code, ours in zip(images.numpy(), codes.tolist(), actual.numpy(), strict=True):
         np.testing.assert_allclose(ours, by_hand(image, code, 3), atol=1e-12)
-    assert torch.equal(found[0], images[0])
+    assert torch.equal(actual[0], images[0])
 
 
 def test_all_turns() -> None:
@@ -196,12 +196,12 @@ def test_what_an_epoch_shows(tmp_path, sampling, items) -> None:
         for row, image in enumerate(normalised)
         for code in product(range(3), range(3), range(4), (0,))
     }
-    found = []
+    actual = []
     for image in shown.double().numpy():
-        found += [key for key, version in versions.items() if np.allclose(image, version, atol=1e-5)]
-    assert len(found) == len(set(found)) == 4 * items
+        actual += [key for key, version in versions.items() if np.allclose(image, version, atol=1e-5)]
+    assert len(actual) == len(set(actual)) == 4 * items
     for row in range(5):
-        mine = [key for key in found if key[0] == row]
+        mine = [key for key in actual if key[0] == row]
         assert len(mine) == 4 * items // 5
         assert {key[3] for key in mine} == {0, 1, 2, 3}
         assert sampling == "every" or len({key[1:3] for key in mine}) == 1

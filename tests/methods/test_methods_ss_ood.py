@@ -44,7 +44,9 @@ def test_translation_and_rotation_references() -> None:
             assert torch.equal(translate(image, shift[:1], shift[1:])[0].permute(1, 2, 0), wanted)
     image = stored["c0_x"].permute(2, 0, 1)[None]
     assert torch.equal(rotate(image, 1)[0].permute(1, 2, 0), stored["rot_hwc_k1"])
-    assert torch.equal(rotate(image, torch.tensor([1])), stored["rot_nchw_k1"])
+    assert torch.equal(rotate(image, 1), stored["rot_nchw_k1"])
+    if image.shape[2] == image.shape[3]:
+        assert torch.equal(rotate(image, torch.tensor([1])), stored["rot_nchw_k1"])
     last = stored["c0_shifts"][-1]
     both = rotate(translate(image, last[:1], last[1:]), 3)
     assert torch.equal(both[0].permute(1, 2, 0), stored["translate_then_rot3"])
@@ -54,7 +56,7 @@ def test_translation_and_rotation_references() -> None:
 def test_multi_class_reference() -> None:
     stored = tensors("multiclass_aux")
     count = len(stored["target_class"])
-    # the four turns and the shifted copy stand one after the other, all images of a kind together
+    # the four turns and the shifted copy follow each other, all images of a kind together
     assert torch.equal(stored["images"].flatten(0, 1), stored["assembled"])
     turns = rotated_batch(torch.rand(count, 1, 4, 4))[1]
     assert torch.equal(turns, torch.arange(4).repeat_interleave(count))
@@ -98,9 +100,9 @@ def test_training_step_reference() -> None:
             loss = loss + 0.5 * method.rotation_loss(turned)
         loss.backward()
         assert float(loss.detach()) == pytest.approx(float(stored[f"{name}_loss"]), abs=1e-5)
-        for found, key in ((logits.grad, "grad_logits"), (features.grad, "grad_penultimate")):
+        for actual, key in ((logits.grad, "grad_logits"), (features.grad, "grad_penultimate")):
             if f"{name}_{key}" in stored:
-                np.testing.assert_allclose(found, stored[f"{name}_{key}"], atol=1e-5)
+                np.testing.assert_allclose(actual, stored[f"{name}_{key}"], atol=1e-5)
     wanted = 2 * rotated_batch(stored["images"])[0] - 1
     torch.testing.assert_close(stored["both_rot_input"], wanted)
 
@@ -150,13 +152,13 @@ def test_adversarial_reference() -> None:
 
 @pytest.mark.golden
 def test_network_reference() -> None:
-    """The paper's network, small: answers in both modes, and what one training batch does to the last statistics."""
+    """A small network of the paper's kind: outputs in both modes, and the last statistics after a training batch."""
     stored = tensors("wrn_tiny")
     weights = {key: stored.pop(key) for key in list(stored) if "." in key}
     model = method.build(Config(), wrn.build(stored["x"].shape[1], depth=10, width=1), len(weights["fc.bias"]))
-    found = model.load_state_dict({ours(key): value for key, value in weights.items()}, strict=False)
-    assert not found.unexpected_keys
-    assert all(key.startswith("rotation.") or key.endswith("num_batches_tracked") for key in found.missing_keys)
+    actual = model.load_state_dict({ours(key): value for key, value in weights.items()}, strict=False)
+    assert not actual.unexpected_keys
+    assert all(key.startswith("rotation.") or key.endswith("num_batches_tracked") for key in actual.missing_keys)
     with torch.no_grad():
         for mode in ("eval", "train"):
             features = model.train(mode == "train").features(stored["x"])
@@ -198,8 +200,8 @@ def test_schedule_reference() -> None:
     for case in sorted({key.split("_")[0] for key in stored}):
         total = int(stored[f"{case}_epochs"]) * int(stored[f"{case}_iters_per_epoch"])
         rate = float(stored[f"{case}_lr"])
-        found = [cosine(rate, step / total, rate * 1e-5) for step in range(1, total + 1)]
-        np.testing.assert_allclose(found, stored[f"{case}_lr_used"], atol=1e-9)
+        actual = [cosine(rate, step / total, rate * 1e-5) for step in range(1, total + 1)]
+        np.testing.assert_allclose(actual, stored[f"{case}_lr_used"], atol=1e-9)
 
 
 def test_rotation_loss_by_hand() -> None:
@@ -271,15 +273,15 @@ def test_training(part: str, tmp_path: Path) -> None:
     assert np.isfinite([row["train_loss"] for row in rows]).all()
     assert (model.horizontal is not None) == (part == "translations")
     images = torch.randn(5, 1, 8, 8)
-    found = method.scores(model, images, config, {})
+    actual = method.scores(model, images, config, {})
     if not config.rotations:
-        assert found == {}
+        assert actual == {}
         return
-    assert set(found) == {"ss", "ss_kl", "ss_rotation"}
-    torch.testing.assert_close(found["ss"], found["ss_kl"] + found["ss_rotation"])
+    assert set(actual) == {"ss", "ss_kl", "ss_rotation"}
+    torch.testing.assert_close(actual["ss"], actual["ss_kl"] + actual["ss_rotation"])
     fresh = method.build(config, Net(), 3)
     fresh.load_state_dict(model.state_dict())
-    torch.testing.assert_close(method.scores(fresh.eval(), images, config, {})["ss"], found["ss"])
+    torch.testing.assert_close(method.scores(fresh.eval(), images, config, {})["ss"], actual["ss"])
 
 
 def test_rotations_are_learnt(tmp_path: Path) -> None:
@@ -306,11 +308,11 @@ def test_the_attack_stays_in_its_ball(centre: str, tmp_path: Path, monkeypatch: 
     inner = method.pgd
 
     def watched(objective: object, images: Tensor, **options: object) -> Tensor:
-        found = inner(objective, images, **options)
-        far.append(float((found - images).abs().max()))
-        assert float(found.min()) >= 0
-        assert float(found.max()) <= 1
-        return found
+        actual = inner(objective, images, **options)
+        far.append(float((actual - images).abs().max()))
+        assert float(actual.min()) >= 0
+        assert float(actual.max()) <= 1
+        return actual
 
     monkeypatch.setattr(method, "pgd", watched)
     config = Config(training=SHORT, part="adversarial", rotation_weight=0.5, steps=4, eps=0.1, step=0.05, centre=centre)

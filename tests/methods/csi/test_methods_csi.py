@@ -243,11 +243,11 @@ def test_scores_against_loops(monkeypatch) -> None:
             expected[name].append(sum(values) / (1 if name == "con" else shifts))
     fitted = csi_score.fit_axes(torch.from_numpy(train), torch.from_numpy(train_logits))
     monkeypatch.setattr(csi_score, "CHUNK", 20)  # two images at a time
-    found = csi_score.novelty_scores(torch.from_numpy(test), torch.from_numpy(logits), fitted)
-    assert list(found) == ["csi", "con_si", "cls_si", "con", "cosine", "norm"]
+    actual = csi_score.novelty_scores(torch.from_numpy(test), torch.from_numpy(logits), fitted)
+    assert list(actual) == ["csi", "con_si", "cls_si", "con", "cosine", "norm"]
     for name, values in expected.items():
-        np.testing.assert_allclose(found[name].numpy(), values, rtol=1e-7)
-    np.testing.assert_allclose(found["csi"], np.add(expected["con_si"], expected["cls_si"]), rtol=1e-7)
+        np.testing.assert_allclose(actual[name].numpy(), values, rtol=1e-7)
+    np.testing.assert_allclose(actual["csi"], np.add(expected["con_si"], expected["cls_si"]), rtol=1e-7)
     alone = csi_score.novelty_scores(
         torch.from_numpy(test[:1]), None, csi_score.fit_axes(torch.from_numpy(train[:1]), None)
     )
@@ -269,11 +269,11 @@ def test_a_score_without_scale_is_refused() -> None:
 
 def test_marginalised_by_hand() -> None:
     joint = noise(4, 5, 12)
-    found = marginalised(joint, 3)
+    actual = marginalised(joint, 3)
     for i in range(5):
         for c in range(3):
             expected = sum(float(joint[k, i, 3 * k + c]) for k in range(4)) / 4
-            assert float(found[i, c]) == pytest.approx(expected, rel=1e-12)
+            assert float(actual[i, c]) == pytest.approx(expected, rel=1e-12)
 
 
 # --- network and settings ---
@@ -310,10 +310,10 @@ def test_labelled_answers(marginalise) -> None:
         assert not torch.allclose(logits, turned)  # the joint layer names the turn, too
     else:
         torch.testing.assert_close(model.features(images) @ head[0].T + head[1], logits)
-    found = method.scores(model, images, config, {})
-    assert list(found) == ["csi_ens"]
+    actual = method.scores(model, images, config, {})
+    assert list(actual) == ["csi_ens"]
     if marginalise:
-        torch.testing.assert_close(found["csi_ens"], logits.double().softmax(1).amax(1))
+        torch.testing.assert_close(actual["csi_ens"], logits.double().softmax(1).amax(1))
 
 
 def test_no_classes_without_labels() -> None:
@@ -387,13 +387,15 @@ def test_training_and_scores_without_labels(arm, tmp_path: Path) -> None:
     numbers = method.fit_scores(model, data.validation, config, fitted)
     assert len(numbers) == shifts * (2 if arm in ("csi", "cutperm", "shift_alone") else 1)
     images = normalise(data.validation.images, data.mean, data.std)
-    found = method.scores(model, images, config, fitted)
-    assert list(found) == SCORES[arm]
-    for values in found.values():
+    actual = method.scores(model, images, config, fitted)
+    assert list(actual) == SCORES[arm]
+    for values in actual.values():
         assert values.shape == (16,)
         assert values.dtype == torch.float64
         assert bool(torch.isfinite(values).all())
-    assert all(torch.equal(a, b) for a, b in zip(found.values(), method.scores(model, images, config, fitted).values()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(actual.values(), method.scores(model, images, config, fitted).values())
+    )
 
 
 def test_turns_are_learnt(tmp_path: Path) -> None:

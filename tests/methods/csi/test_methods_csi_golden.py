@@ -26,9 +26,9 @@ def tensors(name: str) -> dict[str, Tensor]:
 
 
 def cases(arrays: dict[str, Tensor], name: str) -> list[str]:
-    found = sorted(key.removesuffix(name) for key in arrays if key.endswith(f"_{name}"))
-    assert found
-    return found
+    actual = sorted(key.removesuffix(name) for key in arrays if key.endswith(f"_{name}"))
+    assert actual
+    return actual
 
 
 def with_gradient(loss, *inputs: Tensor) -> tuple[float, list[Tensor]]:
@@ -93,7 +93,7 @@ def test_labelled_step() -> None:
 
 
 class Silent(nn.Module):
-    """A backbone of a given width that is never asked."""
+    """A backbone of a given width that is never called."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -182,24 +182,24 @@ def test_score() -> None:
     torch.testing.assert_close(fitted["axes"], arrays["axis"], rtol=0, atol=1e-5)
     torch.testing.assert_close(fitted["lambda_con"], arrays["weight_sim"], rtol=0, atol=1e-5)
     torch.testing.assert_close(fitted["lambda_cls"], arrays["weight_shift"], rtol=0, atol=1e-5)
-    found = {
+    actual = {
         part: csi_score.novelty_scores(means(part, "simclr"), means(part, "shift"), fitted)
         for part in ("id", "ood0", "ood1")
     }
-    for part, ours in found.items():
+    for part, ours in actual.items():
         torch.testing.assert_close(ours["csi"], arrays[f"score_{part}"], rtol=0, atol=1e-5)
-    torch.testing.assert_close(found["id"]["con_si"], arrays["score_id_con_only"], rtol=0, atol=1e-5)
-    torch.testing.assert_close(found["id"]["cls_si"], arrays["score_id_shift_only"], rtol=0, atol=1e-5)
-    aurocs = [auroc(found["id"]["csi"], found[part]["csi"]) for part in ("ood0", "ood1")]
+    torch.testing.assert_close(actual["id"]["con_si"], arrays["score_id_con_only"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(actual["id"]["cls_si"], arrays["score_id_shift_only"], rtol=0, atol=1e-5)
+    aurocs = [auroc(actual["id"]["csi"], actual[part]["csi"]) for part in ("ood0", "ood1")]
     np.testing.assert_allclose(aurocs, arrays["auroc"], atol=1e-9)
-    pooled = torch.cat((found["ood0"]["csi"], found["ood1"]["csi"]))
-    assert auroc(found["id"]["csi"], pooled) == pytest.approx(float(arrays["auroc_pooled"]), abs=1e-9)
+    pooled = torch.cat((actual["ood0"]["csi"], actual["ood1"]["csi"]))
+    assert auroc(actual["id"]["csi"], pooled) == pytest.approx(float(arrays["auroc_pooled"]), abs=1e-9)
     views = int(arrays["T"])
     alone = csi_score.fit_axes(csi_score.mean_over_views(arrays["train_simclr"][:, :views], 1), None)
     plain = csi_score.novelty_scores(csi_score.mean_over_views(arrays["id_simclr"][:, :views], 1), None, alone)
     assert next(iter(plain)) == "con"
     torch.testing.assert_close(plain["con"], arrays["score_id_simclr_k1"], rtol=0, atol=1e-5)
-    torch.testing.assert_close(found["id"]["con"], plain["con"])  # the part of the unturned image is the same
+    torch.testing.assert_close(actual["id"]["con"], plain["con"])  # the part of the unturned image is the same
 
 
 def auroc(known: Tensor, strange: Tensor) -> float:
@@ -212,7 +212,8 @@ def test_order_of_test_time_outputs() -> None:
     images, views = arrays["x"], int(arrays["T"])
     kind = "cutperm" if int(arrays["cutperm"]) else "rotation"
     count = COUNTS[kind]
-    noise = iter(torch.split(arrays["noise"], arrays["noise_sizes"].tolist()))
+    sizes = arrays["batch_sizes"].tolist()
+    noise = iter(torch.split(arrays["noise"], [count * size for size in sizes for _ in range(views)]))
 
     def outputs(shown: Tensor) -> tuple[Tensor, Tensor]:
         features = torch.stack(
@@ -223,18 +224,15 @@ def test_order_of_test_time_outputs() -> None:
     def view(part: Tensor, number: int) -> Tensor:
         return all_shifts(part, kind) + next(noise).view(-1, 1, 1, 1)
 
-    parts = [
-        csi_score.view_outputs(outputs, part, view, views, count)
-        for part in torch.split(images, arrays["batch_sizes"].tolist())
-    ]
-    for name, found in zip(("simclr", "shift"), zip(*parts, strict=True), strict=True):
-        torch.testing.assert_close(torch.cat(found), arrays[f"feat_{name}"], rtol=0, atol=1e-5)
+    parts = [csi_score.view_outputs(outputs, part, view, views, count) for part in torch.split(images, sizes)]
+    for name, actual in zip(("simclr", "shift"), zip(*parts, strict=True), strict=True):
+        torch.testing.assert_close(torch.cat(actual), arrays[f"feat_{name}"], rtol=0, atol=1e-5)
 
 
 def test_mixed_images() -> None:
     arrays = tensors("feature_layout")
-    found = mixed(arrays["interp_in"].numpy(), int(arrays["interp_batch"]))
-    np.testing.assert_allclose(found, arrays["interp_out"].numpy(), rtol=0, atol=1e-5)
+    actual = mixed(arrays["interp_in"].numpy(), int(arrays["interp_batch"]))
+    np.testing.assert_allclose(actual, arrays["interp_out"].numpy(), rtol=0, atol=1e-5)
 
 
 def test_labelled_answers() -> None:
@@ -281,18 +279,18 @@ def test_heads() -> None:
     model.eval()
     features = model.embed(images)
     projections, shift_logits = model.outputs(images)
-    for found, name in (
+    for actual, name in (
         (features, "penultimate"),
         (projections, "simclr"),
         (shift_logits, "shift"),
         (model.head(features), "linear"),
         (model.joint_head(features), "joint"),
     ):
-        torch.testing.assert_close(found.detach(), arrays[f"head_{name}"], rtol=0, atol=1e-4)
+        torch.testing.assert_close(actual.detach(), arrays[f"head_{name}"], rtol=0, atol=1e-4)
 
 
 class Passing(nn.Module):
-    """A backbone that gives what it is given."""
+    """A backbone whose features are its inputs."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -321,5 +319,5 @@ def test_residual_block() -> None:
     block.train()
     torch.testing.assert_close(block(arrays["block_in"].clone()).detach(), arrays["block_out_train"], rtol=0, atol=1e-4)
     for name in ("mean", "var"):
-        found = getattr(block.norm1, f"running_{name}")
-        torch.testing.assert_close(found, arrays[f"block_bn1_running_{name}_after"], rtol=0, atol=1e-4)
+        actual = getattr(block.norm1, f"running_{name}")
+        torch.testing.assert_close(actual, arrays[f"block_bn1_running_{name}_after"], rtol=0, atol=1e-4)

@@ -155,8 +155,8 @@ def test_schedule_reference() -> None:
         for epochs in {1, 2, 4, total} if total % 4 == 0 else {1, total}:
             training = Config().training.model_copy(update={"lr": lr, "epochs": epochs})
             steps = total // epochs
-            found = [training.rate(epoch, step, steps) for epoch in range(epochs) for step in range(steps)]
-            np.testing.assert_allclose(found, case["lr_used_at_step"], rtol=0, atol=1e-9)
+            actual = [training.rate(epoch, step, steps) for epoch in range(epochs) for step in range(steps)]
+            np.testing.assert_allclose(actual, case["lr_used_at_step"], rtol=0, atol=1e-9)
 
 
 @pytest.mark.golden
@@ -165,8 +165,8 @@ def test_enlargement_reference() -> None:
         side, stride = int(case["patch_size"]), int(case["stride"])
         assert patches.kernel_deviation(side) == pytest.approx(float(case["std"]), abs=1e-9)
         np.testing.assert_allclose(patches.gaussian_kernel(side), case["kernel"], atol=1e-9)
-        found = patches.spread_scores(torch.from_numpy(case["scores"]), side, stride)
-        np.testing.assert_allclose(found, case["upsampled"], atol=1e-5)
+        actual = patches.spread_scores(torch.from_numpy(case["scores"]), side, stride)
+        np.testing.assert_allclose(actual, case["upsampled"], atol=1e-5)
 
 
 # --- densities ---
@@ -189,9 +189,9 @@ def test_shrinkage_is_scikit_learns(count: int, width: int) -> None:
 def test_one_density_a_position(kind: str) -> None:
     """As many separate densities."""
     features = torch.randn(4, 12, 6, generator=generator())
-    asked = torch.randn(5, 4, 6, generator=generator(1))
-    together = density.distance(kind, asked, density.fit_density(kind, features))
-    apart = [density.distance(kind, asked[:, i], density.fit_density(kind, features[i])) for i in range(4)]
+    queries = torch.randn(5, 4, 6, generator=generator(1))
+    together = density.distance(kind, queries, density.fit_density(kind, features))
+    apart = [density.distance(kind, queries[:, i], density.fit_density(kind, features[i])) for i in range(4)]
     torch.testing.assert_close(together, torch.stack(apart, 1), rtol=1e-9, atol=1e-9)
     assert together.dtype == torch.float64
     assert bool((together >= 0).all())
@@ -201,22 +201,22 @@ def test_one_density_a_position(kind: str) -> None:
 def test_densities_by_loops_and_their_invariance(kind: str) -> None:
     train, test = torch.rand(20, 4, generator=generator()) + 0.1, torch.rand(7, 4, generator=generator(1)) + 0.1
     fitted = density.fit_density(kind, train)
-    found = density.distance(kind, test, fitted)
-    known, asked = ((x / x.norm(dim=1, keepdim=True)).double().numpy() for x in (train, test))
-    for row, one in enumerate(asked):
+    actual = density.distance(kind, test, fitted)
+    known, queries = ((x / x.norm(dim=1, keepdim=True)).double().numpy() for x in (train, test))
+    for row, one in enumerate(queries):
         if kind == "gaussian":
             rest = one - known.mean(0)
             expected = np.sqrt(rest @ np.linalg.inv(LedoitWolf().fit(known).covariance_) @ rest)
         else:
             gamma = 0.5 if kind == "kde_unit" else 10 / (known.var() * 4)
             expected = -np.log(np.mean([np.exp(-gamma * ((one - k) ** 2).sum()) for k in known])) / gamma
-        assert float(found[row]) == pytest.approx(expected, rel=1e-5)
-    torch.testing.assert_close(density.distance(kind, 3 * test, fitted), found)  # lengths do not matter
+        assert float(actual[row]) == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(density.distance(kind, 3 * test, fitted), actual)  # lengths do not matter
     if kind == "kde":
         return  # its gamma depends on the axes
     turn = torch.linalg.qr(torch.randn(4, 4, generator=generator(2)))[0]
     turned = density.distance(kind, test @ turn, density.fit_density(kind, train @ turn))
-    torch.testing.assert_close(turned, found, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(turned, actual, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "gaussian_ml", "kde"])
@@ -273,12 +273,12 @@ def test_features_without_a_density(monkeypatch) -> None:
 def test_windows_by_hand() -> None:
     images = torch.rand(3, 2, 10, 10, generator=generator())
     top, left = torch.tensor([[0, 4], [1, 2], [5, 0]]), torch.tensor([[0, 5], [3, 3], [1, 1]])
-    found = patches.windows_at(images, top, left, 5)
-    assert found.shape == (3, 2, 2, 5, 5)
+    actual = patches.windows_at(images, top, left, 5)
+    assert actual.shape == (3, 2, 2, 5, 5)
     for i in range(3):
         for j in range(2):
             y, x = int(top[i, j]), int(left[i, j])
-            assert torch.equal(found[i, j], images[i, :, y : y + 5, x : x + 5])
+            assert torch.equal(actual[i, j], images[i, :, y : y + 5, x : x + 5])
     drawn = patches.random_windows(images.repeat(50, 1, 1, 1), 9, generator())
     assert len(torch.unique(drawn.flatten(1), dim=0)) == 3 * 4
     assert torch.equal(patches.random_windows(images, 10, generator()), images)
@@ -306,8 +306,8 @@ def test_windows_features_and_maps_by_hand() -> None:
     for i in range(3):
         for j in range(3):
             whole[:, 4 * i : 4 * i + 8, 4 * j : 4 * j + 8] += far[:, i, j, None, None] * kernel
-    found = method.anomaly_maps(model, test, config, fitted)
-    torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
+    actual = method.anomaly_maps(model, test, config, fitted)
+    torch.testing.assert_close(actual, whole, rtol=1e-4, atol=1e-5)
     scores = method.scores(model, test, config, fitted)
     assert list(scores) == ["gaussian", "kde"]
     torch.testing.assert_close(scores["gaussian"], -far.amax((1, 2)), rtol=1e-4, atol=1e-5)
@@ -406,7 +406,7 @@ def test_base_images() -> None:
         for x in range(-2, 3)
     }
     assert bool(torch.stack(list(inner.values())).any(0).all())
-    assert sum(bool(found.any()) for found in inner.values()) > 12
+    assert sum(bool(actual.any()) for actual in inner.values()) > 12
     assert method.base_images(images, settings(crop=8), generator()).shape == (30, 1, 8, 8)
     levels = method.base_images(images, settings(translation=0), generator()).double().mean((1, 2, 3))
     share = levels / images.double().mean((1, 2, 3))
@@ -433,14 +433,14 @@ def test_scores(proxy: str) -> None:
     model = network(config)
     train, test = seen(stripes(9).images), seen(stripes(4, seed=3).images)
     fitted = fitted_to(model, train, config)
-    found = method.scores(model, test, config, fitted)
-    assert list(found) == ["gaussian", "gaussian_ml", "kde", *(["proxy"] if proxy != "none" else [])]
-    assert all(values.dtype == torch.float64 and values.shape == (4,) for values in found.values())
+    actual = method.scores(model, test, config, fitted)
+    assert list(actual) == ["gaussian", "gaussian_ml", "kde", *(["proxy"] if proxy != "none" else [])]
+    assert all(values.dtype == torch.float64 and values.shape == (4,) for values in actual.values())
     features = model.features(test).detach()
-    torch.testing.assert_close(found["gaussian"], -density.distance("gaussian", features, fitted))
+    torch.testing.assert_close(actual["gaussian"], -density.distance("gaussian", features, fitted))
     alone = method.scores(model, test[1:2], config, fitted)
     for name, values in alone.items():
-        torch.testing.assert_close(values, found[name][1:2], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(values, actual[name][1:2], rtol=1e-4, atol=1e-6)
     maps = method.anomaly_maps(model, test, config, fitted)
     assert maps.shape == (4, 16, 16)
     assert bool(torch.isfinite(maps).all())
@@ -487,9 +487,9 @@ def test_maps_of_either_kind() -> None:
         torch.manual_seed(0)
         model = CutPaste(wrn(1, depth=10, width=0.25), 1, config).eval().requires_grad_(False)
         fitted = fitted_to(model, images, config)
-        found = method.anomaly_maps(model, images, config, fitted)
-        assert found.shape == (5, 16, 16)
-        assert bool((found >= 0).all())
+        actual = method.anomaly_maps(model, images, config, fitted)
+        assert actual.shape == (5, 16, 16)
+        assert bool((actual >= 0).all())
         assert torch.is_grad_enabled()
     model = network(settings())
     model.backbone = nn.Flatten()
@@ -548,16 +548,16 @@ def test_the_proxy_task_is_learnt_and_finds_defects(tmp_path: Path) -> None:
     for row in range(30):
         y, x = 3 + row % 12, 2 + (5 * row) % 13
         bad[row, :, y : y + 6, x : x + 6] = bad[row, :, y : y + 6, x : x + 6].flip(1, 2)
-    found = {}
+    actual = {}
     for proxy in ("none", "3way"):
         config = settings(proxy, epoch_images=160, translation=0, training={"epochs": 5, "batch_size": 16, "lr": 0.05})
         model, rows = method.train(task, config, run(tmp_path / proxy))
         fitted = fitted_to(model, seen(task.train.images), config)
         inside, outside = (method.scores(model, seen(x), config, fitted)["gaussian"] for x in (good, bad))
-        found[proxy] = float((inside[:, None] > outside).double().mean())
+        actual[proxy] = float((inside[:, None] > outside).double().mean())
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
     assert rows[-1]["validation_proxy_error"] < 50
-    assert found["3way"] > 0.8
+    assert actual["3way"] > 0.8
 
 
 def test_without_a_proxy_task_nothing_is_trained(tmp_path: Path) -> None:

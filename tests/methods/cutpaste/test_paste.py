@@ -52,8 +52,8 @@ def noise(count: int = 5, channels: int = 3, size: int = 32, seed: int = 0) -> T
 def test_jitter_reference() -> None:
     for case in cases("color_jitter"):
         factors = torch.tensor([[float(case[name]) for name in ("brightness", "contrast", "saturation", "hue")]])
-        found = jitter.jitter(as_batch(case["patch"]), factors.double(), torch.from_numpy(case["order"])[None])
-        assert np.abs(as_image(found).astype(int) - case["output"]).max() <= 1
+        actual = jitter.jitter(as_batch(case["patch"]), factors.double(), torch.from_numpy(case["order"])[None])
+        assert np.abs(as_image(actual).astype(int) - case["output"]).max() <= 1
 
 
 @pytest.mark.golden
@@ -78,8 +78,8 @@ def test_each_change_is_pillows(change: int) -> None:
     for amount in (-0.5, -0.07, 0.0, 0.03, 0.1, 0.5):
         factor = amount if change == jitter.HUE else 1 + amount
         expected = np.asarray(OPERATIONS[change](Image.fromarray(image), factor))
-        found = functions[change](as_batch(image), torch.tensor([factor], dtype=torch.float64))
-        np.testing.assert_array_equal(as_image(found), expected)
+        actual = functions[change](as_batch(image), torch.tensor([factor], dtype=torch.float64))
+        np.testing.assert_array_equal(as_image(actual), expected)
 
 
 @pytest.mark.parametrize("red", [0, 1, 77, 128, 254, 255])
@@ -89,16 +89,16 @@ def test_hue_of_every_green_and_blue_is_pillows(red: int) -> None:
     images = torch.stack((torch.full_like(green, red), green, blue))[None]
     for shift in (-0.5, -0.1, 0.003, 0.0, 0.3):
         expected = tv.adjust_hue(Image.fromarray(as_image(images)), shift)
-        found = jitter.adjust_hue(images, torch.tensor([shift], dtype=torch.float64))
-        np.testing.assert_array_equal(as_image(found), np.asarray(expected))
+        actual = jitter.adjust_hue(images, torch.tensor([shift], dtype=torch.float64))
+        np.testing.assert_array_equal(as_image(actual), np.asarray(expected))
 
 
 def test_jitter_of_grey_images_is_pillows() -> None:
     image = np.random.default_rng(0).integers(0, 256, (16, 16)).astype(np.uint8)
     factors = torch.tensor([[1.07, 0.93, 1.5, 0.2]], dtype=torch.float64)
-    found = jitter.jitter(torch.from_numpy(image)[None, None], factors, torch.tensor([[3, 1, 2, 0]]))
+    actual = jitter.jitter(torch.from_numpy(image)[None, None], factors, torch.tensor([[3, 1, 2, 0]]))
     expected = tv.adjust_brightness(tv.adjust_contrast(Image.fromarray(image), 0.93), 1.07)
-    np.testing.assert_array_equal(found[0, 0].numpy(), np.asarray(expected))
+    np.testing.assert_array_equal(actual[0, 0].numpy(), np.asarray(expected))
 
 
 def test_each_image_has_its_own_order_and_region() -> None:
@@ -108,12 +108,12 @@ def test_each_image_has_its_own_order_and_region() -> None:
     factors[:, 3] = draws[0][:, 3] - 0.5
     region = torch.zeros(6, 12, 12, dtype=torch.bool)
     region[:, 2:9, 3:7] = True
-    found = jitter.jitter(images, factors, order, region)
+    actual = jitter.jitter(images, factors, order, region)
     for row in range(6):
         patch = Image.fromarray(np.moveaxis(images[row, :, 2:9, 3:7].numpy(), 0, 2))
         for change in order[row].tolist():
             patch = OPERATIONS[change](patch, float(factors[row, change]))
-        np.testing.assert_array_equal(np.moveaxis(found[row, :, 2:9, 3:7].numpy(), 0, 2), np.asarray(patch))
+        np.testing.assert_array_equal(np.moveaxis(actual[row, :, 2:9, 3:7].numpy(), 0, 2), np.asarray(patch))
 
 
 def test_jitter_repeats_and_refuses() -> None:
@@ -146,8 +146,8 @@ def test_large_patch_reference() -> None:
         assert [int(v) for v in (row, column, top, left)] == [
             int(case[n]) for n in ("from_row", "from_col", "to_row", "to_col")
         ]
-        found = cutpaste.paste(image, image, Boxes(row, column, height, width), torch.zeros(1), top, left)
-        np.testing.assert_array_equal(as_image(found), case["augmented"])
+        actual = cutpaste.paste(image, image, Boxes(row, column, height, width), torch.zeros(1), top, left)
+        np.testing.assert_array_equal(as_image(actual), case["augmented"])
 
 
 @pytest.mark.golden
@@ -162,8 +162,8 @@ def test_scar_reference() -> None:
         rows, columns, _ = cutpaste.rotated_canvas(height, width, degrees)
         alpha = case["rotated_alpha"]
         assert (int(rows), int(columns)) == alpha.shape
-        found = cutpaste.paste(image, image, boxes, degrees, top, left)
-        np.testing.assert_array_equal(as_image(found), case["augmented"])
+        actual = cutpaste.paste(image, image, boxes, degrees, top, left)
+        np.testing.assert_array_equal(as_image(actual), case["augmented"])
         # The turned patch itself: pasted onto empty images of two grey levels, whose untouched pixels differ.
         canvas = torch.zeros_like(image), torch.full_like(image, 255)
         zero = torch.zeros(1, dtype=torch.int64)
@@ -185,7 +185,7 @@ def test_turned_patches_are_pillows() -> None:
     degrees[:5] = (0, 45, -45, 360, 0.001)  # exact quarter turns are a case of their own in Pillow
     top, left = rng.integers(-8, size, count), rng.integers(-8, size, count)
     boxes = Boxes(*(torch.from_numpy(v) for v in (row, column, height, width)))
-    found = cutpaste.paste(
+    actual = cutpaste.paste(
         images, images, boxes, torch.from_numpy(degrees), torch.from_numpy(top), torch.from_numpy(left)
     )
     for i in range(count):
@@ -194,7 +194,7 @@ def test_turned_patches_are_pillows() -> None:
         patch = patch.rotate(degrees[i], expand=True)
         expected = whole.copy()
         expected.paste(patch, (int(left[i]), int(top[i])), mask=patch.split()[-1])
-        np.testing.assert_array_equal(np.moveaxis(found[i].numpy(), 0, 2), np.asarray(expected), err_msg=str(i))
+        np.testing.assert_array_equal(np.moveaxis(actual[i].numpy(), 0, 2), np.asarray(expected), err_msg=str(i))
 
 
 def test_sources_and_boxes() -> None:
@@ -203,10 +203,10 @@ def test_sources_and_boxes() -> None:
         *torch.tensor([[1, 2, 3], [4, 0, 2], [5, 16, 1], [3, 16, 1]]).sub(torch.tensor([[0, 2, 0]] + [[0] * 3] * 3))
     )
     zero = torch.zeros(3, dtype=torch.int64)
-    found = cutpaste.paste(images, source, boxes, torch.zeros(3), zero, zero)
-    assert torch.equal(found[0, 0, :5, :3], source[0, 0, 1:6, 4:7])
-    assert torch.equal(found[0, 0, 5:], images[0, 0, 5:])
-    assert torch.equal(found[1], source[1])  # the whole image
+    actual = cutpaste.paste(images, source, boxes, torch.zeros(3), zero, zero)
+    assert torch.equal(actual[0, 0, :5, :3], source[0, 0, 1:6, 4:7])
+    assert torch.equal(actual[0, 0, 5:], images[0, 0, 5:])
+    assert torch.equal(actual[1], source[1])  # the whole image
     assert boxes.mask(16, 16).sum((1, 2)).tolist() == [15, 256, 1]
     assert bool(boxes.mask(16, 16)[0, 1:6, 4:7].all())
 
