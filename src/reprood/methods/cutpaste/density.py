@@ -170,7 +170,7 @@ def fit_density(kind: Density, features: Tensor) -> dict[str, Tensor]:
     """Fit a density to normal features and return what `distance` needs.
 
     The positions are fitted a few at a time, so that memory is that of the features and of the result (`fitted_bytes`),
-    plus less than 2 GiB. For the paper's 64-pixel windows (2,401 positions, 512 features, 200 images) these are 0.9 and
+    plus about 1 GiB. For the paper's 64-pixel windows (2,401 positions, 512 features, 200 images) these are 0.9 and
     4.7 GiB, for its 32-pixel windows (3,249 positions) 1.2 and 6.3 GiB.
 
     Parameters
