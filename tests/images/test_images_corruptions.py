@@ -133,15 +133,72 @@ def test_blur_equals_scipy(mode: str, scipy_mode: str) -> None:
         np.testing.assert_allclose(found.numpy(), wanted, atol=1e-9)
 
 
-def test_zoom_equals_scipy() -> None:
-    line = np.random.default_rng(0).random(31)
-    for factor in (1.0, 1.1, 1.2500000000000002, 2.5):
-        crop = int(np.ceil(31 / factor))
-        start = (31 - crop) // 2
-        wanted = ndimage.zoom(line[start : start + crop], factor, order=1)
-        found = filters.zoom_matrix(31, factor, "start").numpy() @ line
-        length = min(31, len(wanted))
-        np.testing.assert_allclose(found[:length], wanted[:length], atol=1e-9)
+@pytest.mark.parametrize("size", [8, 31, 32, 36, 71, 78, 136, 139, 150, 160])
+def test_zoom_equals_scipy(size: int) -> None:
+    """Also at the sizes at which rounding puts SciPy's last position outside the line, where it writes 0."""
+    strengths = [strength for kind in corruption.STRENGTHS for strength in ALL["zoom_blur"].strengths(kind)]
+    factors = {float(factor) for largest, step, _ in strengths for factor in np.arange(1, largest, step)}
+    line = np.random.default_rng(0).random(size)
+    for factor in (*sorted(factors), 2.5):
+        crop = int(np.ceil(size / factor))
+        start = (size - crop) // 2
+        expected = ndimage.zoom(line[start : start + crop], factor, order=1)
+        zoomed = filters.zoom_matrix(size, factor, "start").numpy() @ line
+        length = min(size, len(expected))
+        assert filters.zoomed_length(size, factor) == len(expected)
+        np.testing.assert_allclose(zoomed[:length], expected[:length], atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(28, 41), (41, 28), (224, 160), (36, 71), (32, 32)])
+def test_zoom_blur_equals_the_published_function(size: tuple[int, int]) -> None:
+    """Hendrycks' loop over `scipy.ndimage.zoom`, for images of any shape (ImageNet-C)."""
+    picture = np.random.default_rng(1).random((*size, 3)).astype(np.float32)
+    for severity, (largest, step, keep) in enumerate(ALL["zoom_blur"].imagenet):
+        factors = np.arange(1, largest, step)
+        total = np.zeros_like(picture)
+        for factor in factors:
+            crops = [int(np.ceil(length / float(factor))) for length in size]
+            top, left = ((length - crop) // 2 for length, crop in zip(size, crops, strict=True))
+            middle = picture[top : top + crops[0], left : left + crops[1]]
+            layer = ndimage.zoom(middle, (factor, factor, 1), order=1)[: size[0], : size[1]]
+            total[: layer.shape[0], : layer.shape[1]] += layer
+        expected = 255 * np.clip((picture + total) / (len(factors) + 1), 0, 1)
+        images = torch.from_numpy(picture).permute(2, 0, 1)[None]
+        blurred = zoom_blur.zoom_blur(images, largest, step, keep)[0].permute(1, 2, 0)
+        np.testing.assert_allclose(blurred.numpy(), expected, atol=0.01, err_msg=f"severity {severity + 1}")
+
+
+SHAPES = [(24, 37), (37, 24), (17, 64), (33, 9)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", CORRUPTION_NAMES)
+def test_images_need_not_be_square(name: str, shape: tuple[int, int]) -> None:
+    images = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (3, 3, *shape)).astype(np.uint8))
+    for strengths in corruption.STRENGTHS:
+        for severity in (1, 5):
+            changed = corrupt(images, ALL[name], severity, seed(severity), strengths=strengths)
+            assert changed.shape == images.shape
+            assert changed.dtype == torch.uint8
+            assert not torch.equal(changed, images)
+    mixed = corrupt_mixed(images, (ALL[name],), seed(1), "imagenet")
+    assert mixed.shape == images.shape
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("strengths", ["cifar", "imagenet"])
+@pytest.mark.parametrize(
+    "name", ["gaussian_blur", "defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "saturate"]
+)
+def test_rows_and_columns_are_treated_alike(name: str, strengths: str, shape: tuple[int, int]) -> None:
+    """Without randomness, the corruption of a transposed image is the transposed corruption."""
+    images = torch.from_numpy(np.random.default_rng(4).integers(0, 256, (2, 3, *shape)).astype(np.uint8))
+    for severity in range(1, 6):
+        first, second = (
+            corrupt(x, ALL[name], severity, seed(), strengths=strengths).int()
+            for x in (images, images.transpose(2, 3).contiguous())
+        )
+        assert int((first.transpose(2, 3) - second).abs().max()) <= 1, severity
 
 
 def test_glass_equals_a_slow_loop() -> None:
