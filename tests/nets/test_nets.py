@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reprood.core.errors import ReproodError
+from reprood.engine.seeds import seeded
 from reprood.nets import densenet, pyramidnet, resnet, wrn
 from reprood.nets.classifier import Classifier
 
@@ -180,6 +181,41 @@ def test_start_is_that_of_the_code_bases() -> None:
     assert Classifier(backbone, 10).head.bias.abs().sum() == 0
     assert Classifier(densenet.build(3, depth=10), 10).head.bias.abs().sum() == 0
     assert Classifier(resnet.build(3, base=8), 10).head.bias.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "fan_out"), [({}, False), ({"init": "default"}, False), ({"init": "fan_out"}, True)]
+)
+def test_a_resnet_18_starts_as_in_csi_or_as_in_resmooth(options: dict[str, Any], fan_out: bool) -> None:
+    """torchvision's start is N(0, 2 / fan out): deviations 0.0589 to 0.0208; PyTorch's is U with 1 / sqrt(3 fan in)."""
+    with seeded(0):
+        network = resnet.build(3, depth=18, **options)
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            area, like_he = module.kernel_size[0] ** 2, fan_out and name != "stem"
+            expected = (2 / (area * module.out_channels) if like_he else 1 / (3 * area * module.in_channels)) ** 0.5
+            assert float(module.weight.detach().std()) == pytest.approx(expected, rel=0.06), name
+    first, last = (network.stages[stage][0].conv2.weight.detach() for stage in (0, 3))
+    if fan_out:
+        assert float(first.std()) == pytest.approx(0.0589, rel=0.02)
+        assert float(last.std()) == pytest.approx(0.0208, rel=0.02)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert all(bool((norm.weight == 1).all()) and bool((norm.bias == 0).all()) for norm in norms)
+
+
+def test_the_default_start_of_a_resnet_depends_on_its_family() -> None:
+    def weights(**options: Any) -> list[torch.Tensor]:
+        with seeded(3):
+            return list(resnet.build(3, base=4, **options).parameters())
+
+    def equal(first: dict[str, Any], second: dict[str, Any]) -> bool:
+        return all(torch.equal(a, b) for a, b in zip(weights(**first), weights(**second), strict=True))
+
+    three, four = {"depth": 8, "stages": 3}, {"depth": 10}
+    assert equal(three, {**three, "init": "fan_out"})
+    assert not equal(three, {**three, "init": "default"})
+    assert equal(four, {**four, "init": "default"})
+    assert not equal(four, {**four, "init": "fan_out"})
 
 
 def test_dropout_acts_in_training_only() -> None:

@@ -34,12 +34,17 @@ class ResNetOptions(Options):
         Three stages only (None means basic); with four stages the depth decides.
     base : int or None
         Channels of the first stage, doubled at every further one; None means 64 (four stages) or 16 (three).
+    init : {"default", "fan_out"} or None
+        Start of the convolutions: PyTorch's, as in the code of CSI, CnC and Generalized ODIN, or N(0, 2 / (k * k *
+        outputs)). With four stages the latter leaves the stem out: ReSmooth's code takes torchvision's ResNet-18, which
+        starts so, and replaces its stem. None means "default" with four stages and "fan_out" with three (CutMix).
     """
 
     depth: int = 18
     stages: Literal[4, 3] = 4
     block: Literal["basic", "bottleneck"] | None = None
     base: int | None = Field(default=None, ge=1)
+    init: Literal["default", "fan_out"] | None = None
 
     @model_validator(mode="after")
     def _depth(self) -> "ResNetOptions":
@@ -137,8 +142,8 @@ class ResNet(nn.Module):
             stages.append(nn.Sequential(*layers))
         self.stages = nn.Sequential(*stages)
         self.width = inputs
-        if options.stages == 3:
-            init_fan_out(self)  # the code of the four-stage papers keeps PyTorch's initialisation
+        if (options.init or ("fan_out" if options.stages == 3 else "default")) == "fan_out":
+            init_fan_out(self if options.stages == 3 else self.stages)
 
     def maps(self, images: Tensor) -> Tensor:
         """Return the last maps [B, width, h, w], whose means over positions are the features."""
