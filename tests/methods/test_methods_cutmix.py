@@ -122,14 +122,33 @@ def test_mixup_against_a_loop() -> None:
 
 
 def test_probability_of_mixing() -> None:
-    default = {mix: cutmix.mixing_probability(Config(mix=mix), 0.2) for mix in ("cutmix", "one_hot", "mixup", "cutout")}
+    """Half of the batches on CIFAR, every batch on larger images (issue 30 of the authors' code)."""
+    cifar = (32, 32)
+    default = {
+        mix: cutmix.mixing_probability(Config(mix=mix), 0.2, cifar) for mix in ("cutmix", "one_hot", "mixup", "cutout")
+    }
     assert default == {"cutmix": 0.5, "one_hot": 0.5, "mixup": 1.0, "cutout": 1.0}
-    assert cutmix.mixing_probability(Config(probability=0.9), 0.2) == 0.9
-    assert [cutmix.mixing_probability(Config(mix="scheduled"), p) for p in (0.0, 0.7)] == [0.0, 0.7]
+    for size in ((40, 40), (64, 64), (224, 224), (32, 48)):
+        assert {cutmix.mixing_probability(Config(mix=mix), 0.2, size) for mix in default} == {1.0}
+    for size in (cifar, (224, 224)):
+        assert cutmix.mixing_probability(Config(probability=0.9), 0.2, size) == 0.9
+        assert [cutmix.mixing_probability(Config(mix="scheduled"), p, size) for p in (0.0, 0.7)] == [0.0, 0.7]
     mixed = [cutmix.mix_batch(make_batch(seed), Config())[1] is not None for seed in range(600)]
     assert np.mean(mixed) == pytest.approx(0.5, abs=0.07)
     assert cutmix.mix_batch(make_batch(), Config(probability=0.0))[0] is not None
     assert all(cutmix.mix_batch(make_batch(seed), Config(probability=0.0))[1] is None for seed in range(20))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (28, 28), (64, 64), (40, 30)])
+def test_cutout_hides_half_the_side(size) -> None:
+    """16 of 32 pixels, 112 of 224 (section 4.1): the largest hole has half of the shorter side in both directions."""
+    images = torch.ones(64, 1, *size)
+    rows = torch.arange(64)
+    batch = Batch(images, rows, rows, generator(1), 0, 0, 0.0)
+    holes = cutmix.mix_batch(batch, Config(mix="cutout"))[0][:, 0] == 0
+    side = min(size) // 4 * 2  # of an odd half, one pixel less, as Cutout's code does
+    assert int(holes.any(2).sum(1).max()) == int(holes.any(1).sum(1).max()) == side
+    assert int(holes.sum((1, 2)).max()) == side**2
 
 
 @pytest.mark.parametrize("mix", ["cutmix", "one_hot", "complete_label", "fixed_size", "scheduled", "centre_gaussian"])
@@ -180,7 +199,7 @@ def test_draws_are_functions_of_the_generator() -> None:
 def test_defaults_are_the_papers() -> None:
     config = Config()
     training = config.training
-    assert (config.mix, config.alpha, config.cutout_size) == ("cutmix", 1.0, 16)
+    assert (config.mix, config.alpha, config.cutout_size) == ("cutmix", 1.0, None)
     assert (training.epochs, training.batch_size, training.lr, training.weight_decay) == (300, 64, 0.25, 1e-4)
     assert (training.momentum, training.nesterov, training.schedule) == (0.9, True, "floor_steps")
     assert erm.Config().training == training

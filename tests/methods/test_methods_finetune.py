@@ -163,7 +163,7 @@ def test_errors(tmp_path) -> None:
 def test_defaults() -> None:
     config = Config()
     assert config.pretraining == cutmix.Config().training
-    assert (config.recipe, config.alpha, config.cutout_size, config.probability) == ("plain", 1.0, 16, None)
+    assert (config.recipe, config.alpha, config.cutout_size, config.probability) == ("plain", 1.0, None, None)
     assert (config.layers, config.body_rate, config.source) == ("all", 0.1, "source")
     with pytest.raises(ValueError, match="body_rate"):
         Config(body_rate=0)

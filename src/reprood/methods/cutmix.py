@@ -41,6 +41,8 @@ Mix = Literal[
     "centre_gaussian",
 ]
 
+CIFAR_SIZE = 32
+
 
 class Config(BaseModel):
     """Settings; the defaults are the paper's for CIFAR (PyramidNet-200, Table 5).
@@ -54,16 +56,17 @@ class Config(BaseModel):
         "fixed_size" (a box of half the side), "scheduled" (the probability rises from 0 to 1 over the training),
         "centre_gaussian" (box centre from a Gaussian at the image's centre).
     probability : float or None
-        Share of the batches that are mixed. None: 0.5 for CutMix and its variants, 1 for Mixup and Cutout, as in the
-        authors' CIFAR runs. Not used by "scheduled".
+        Share of the batches that are mixed. None: 1 for Mixup and Cutout; for CutMix and its variants 0.5 for images
+        of up to 32 pixels and 1 for larger ones, because the authors mix half of the batches on CIFAR and every batch
+        on all other data (issue 30 of their code). Not used by "scheduled".
     alpha : float
         lambda ~ Beta(alpha, alpha), for CutMix and Mixup.
-    cutout_size : int
-        Side of Cutout's square in pixels (16 of 32 on CIFAR).
+    cutout_size : int or None
+        Side of Cutout's square in pixels. None: half the side of the image, as in the paper (16 of 32, 112 of 224).
     centre_std : float
         Standard deviation of "centre_gaussian" as a fraction of the side; not given in the paper.
     label_smoothing : float
-        eps, on both labels.
+        eps, of both labels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,7 +75,7 @@ class Config(BaseModel):
     mix: Mix = "cutmix"
     probability: float | None = Field(default=None, ge=0, le=1)
     alpha: float = Field(default=1.0, gt=0)
-    cutout_size: int = Field(default=16, ge=1)
+    cutout_size: int | None = Field(default=None, ge=1)
     centre_std: float = Field(default=0.25, gt=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
@@ -239,13 +242,19 @@ def draw_gaussian_centre(size: tuple[int, int], std: float, generator: Generator
     return rows, columns
 
 
-def mixing_probability(config: Config, progress: float) -> float:
-    """Return the probability that a batch is mixed after a fraction `progress` of the training."""
+def mixing_probability(config: Config, progress: float, size: tuple[int, int]) -> float:
+    """Return the probability that a batch is mixed, after a fraction `progress` of the training.
+
+    Examples
+    --------
+    >>> [mixing_probability(Config(), 0.0, size) for size in ((32, 32), (64, 64))]  # CIFAR, Tiny ImageNet
+    [0.5, 1.0]
+    """
     if config.mix == "scheduled":
         return progress
     if config.probability is not None:
         return config.probability
-    return 1.0 if config.mix in ("mixup", "cutout", "cutout_mixup") else 0.5
+    return 0.5 if config.mix not in ("mixup", "cutout", "cutout_mixup") and max(size) <= CIFAR_SIZE else 1.0
 
 
 def is_mixed(draw: float, probability: float) -> bool:
@@ -273,12 +282,14 @@ def mix_batch(batch: Batch, config: Config) -> tuple[Tensor, Tensor | None, floa
         Weight of the images' own labels.
     """
     images, generator = batch.images, batch.generator
-    if not is_mixed(float(torch.rand((), generator=generator)), mixing_probability(config, batch.progress)):
-        return images, None, 1.0
     count, size = len(images), (images.shape[2], images.shape[3])
+    if not is_mixed(float(torch.rand((), generator=generator)), mixing_probability(config, batch.progress, size)):
+        return images, None, 1.0
     if config.mix in ("cutout", "cutout_mixup"):
         centres = torch.stack([torch.randint(length, (count,), generator=generator) for length in size], dim=1)
-        images = cutout_batch(images, config.cutout_size, centres.to(images.device, non_blocking=True))
+        images = cutout_batch(
+            images, config.cutout_size or min(size) // 2, centres.to(images.device, non_blocking=True)
+        )
     if config.mix == "cutout":
         return images, None, 1.0
     lam = 0.75 if config.mix == "fixed_size" else draw_lambda(config.alpha, generator)

@@ -58,7 +58,7 @@ class Config(BaseModel):
     recipe: Literal["plain", "cutmix", "mixup", "cutout"] = "plain"
     probability: float | None = Field(default=None, ge=0, le=1)
     alpha: float = Field(default=1.0, gt=0)
-    cutout_size: int = Field(default=16, ge=1)
+    cutout_size: int | None = Field(default=None, ge=1)
     layers: Literal["all", "head"] = "all"
     body_rate: float = Field(default=0.1, gt=0)
 
