@@ -366,6 +366,42 @@ def test_first_step_against_the_formulas(tmp_path, monkeypatch) -> None:
     assert value == pytest.approx(float((0.25 * own[:2].mean() + 0.75 * strong).detach()), rel=1e-5)
 
 
+@pytest.mark.parametrize("subset", ["id", "ood", "mixed"])
+def test_a_subset_learns_from_chosen_images_and_normalises_all(tmp_path, monkeypatch, subset) -> None:
+    """As in the code: all strong views pass through the network, and then the predictions are indexed."""
+    training = SMALL.model_copy(update={"batch_size": 8})
+    task, config = problem(8, size=12), Config(training=training, subset=subset, smoothing=0.0)
+    teacher = Classifier(Net(), 3).eval()
+    monkeypatch.setattr(resmooth, "train_baseline", lambda *_: (teacher, [{}]))
+    monkeypatch.setattr(resmooth, "fit_mixture", lambda _: Mixture((-2.0, 0.2), (0.3, 0.1), (0.4, 0.6)))
+    monkeypatch.setattr(resmooth, "subset_rows", lambda p, which: torch.tensor([1, 4, 6]))
+    seen = []
+
+    def stop(model, loss, data, training, job, *, inputs, **_):
+        images = inputs(data.images, generator(3))
+        batch = resmooth.Batch(images, data.labels, torch.arange(8), generator(4), 0, 0, 0.0)
+
+        def network(inner):
+            seen.append(len(inner))
+            return model(inner)
+
+        norm = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d))
+        model.train()
+        value = float(loss(network, batch).detach())
+        statistics = norm.running_mean.clone()
+        norm.reset_running_stats()
+        logits = model(images)
+        assert torch.equal(norm.running_mean, statistics)
+        chosen = torch.tensor([1, 4, 6])
+        plain = functional.cross_entropy(logits[chosen], data.labels[chosen])
+        assert value == pytest.approx(float(plain.detach()), rel=1e-6)
+        return []
+
+    monkeypatch.setattr(resmooth, "fit", stop)
+    resmooth.train(task, config, run(tmp_path))
+    assert seen == [8]
+
+
 def test_the_loss_is_a_float32_in_a_bf16_run(tmp_path) -> None:
     _, rows = resmooth.train(problem(48, size=12), Config(training=SMALL), run(tmp_path, precision="bf16"))
     sums = [torch.tensor(3 * row["train_loss"], dtype=torch.float64) for row in rows]
