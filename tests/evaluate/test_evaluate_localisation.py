@@ -56,6 +56,22 @@ def test_outcomes_by_hand() -> None:
     assert found["mean_iou"].tolist() == [1, 1, 0.5, 1]
 
 
+def test_boxes_of_normalised_maps_have_metrics_of_their_own() -> None:
+    true, half, far = [0, 0, 10, 10], [0, 0, 10, 5], [10, 10, 20, 20]
+    test = table((0, true, true, true), (0, true, half, far))
+    for name, boxes in (("cam_minmax", [far, true]), ("cam_true_minmax", [true, half])):
+        for place, end in enumerate(ENDS):
+            test[f"{name}_{end}"] = [box[place] for box in boxes]
+    outcomes = localisation_outcomes(test)
+    assert outcomes["localisation_error"].tolist() == [0, 1]
+    assert outcomes["localisation_error_minmax"].tolist() == [1, 0]
+    assert outcomes["gt_localisation_error_minmax"].tolist() == [0, 1]
+    assert set(outcomes) - set(localisation_outcomes(table((0, true, true, true)))) == {
+        "localisation_error_minmax",
+        "gt_localisation_error_minmax",
+    }
+
+
 def test_predictions_without_boxes() -> None:
     with pytest.raises(ReproodError, match="have no boxes box_x0"):
         localisation_outcomes(pd.DataFrame({"label_rank": [0]}))

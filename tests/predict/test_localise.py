@@ -9,7 +9,7 @@ from reprood.core.errors import ReproodError
 from reprood.engine.seeds import seeded
 from reprood.nets import densenet, pyramidnet, resnet, wrn
 from reprood.nets.classifier import Classifier
-from reprood.predict.localise import activation_maps, boxes_of, localise
+from reprood.predict.localise import RULES, activation_maps, boxes_of, enlarge, localise
 
 NETS = {
     "wrn": lambda: wrn.build(1, depth=10, width=0.5),
@@ -34,7 +34,7 @@ def test_a_map_and_the_bias_are_the_logit(name: str) -> None:
 
 
 def flood(mask: np.ndarray) -> list[set[tuple[int, int]]]:
-    """Connected regions, one pixel after the other."""
+    """Return the regions of pixels that touch along a side or at a corner, one pixel after the other."""
     left = {(int(y), int(x)) for y, x in zip(*np.nonzero(mask), strict=True)}
     regions = []
     while left:
@@ -42,7 +42,7 @@ def flood(mask: np.ndarray) -> list[set[tuple[int, int]]]:
         while todo:
             y, x = todo.pop()
             region.add((y, x))
-            for near in ((y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)):
+            for near in ((y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)):
                 if near in left:
                     left.remove(near)
                     todo.append(near)
@@ -60,6 +60,32 @@ def test_boxes_equal_a_flood_fill() -> None:
             ys, xs = zip(*region, strict=True)
             tight.append((min(xs), min(ys), max(xs) + 1, max(ys) + 1))
         assert tuple(box) in tight
+
+
+def test_pixels_that_touch_at_a_corner_are_connected() -> None:
+    diagonal = torch.eye(6)[None]
+    assert boxes_of(diagonal, 6, 0.5).tolist() == [[0, 0, 6, 6]]
+
+
+def test_minmax_is_a_share_of_the_range() -> None:
+    """Values from -1 to 1: 15 % of the maximum is 0.15, 15 % of the range is -0.7."""
+    line = torch.tensor([-1.0, -0.8, -0.6, 0.1, 0.2, 1.0])
+    maps = line.expand(1, 6, 6)
+    assert boxes_of(maps, 6, 0.15).tolist() == [[4, 0, 6, 6]]
+    assert boxes_of(maps, 6, 0.15, "minmax").tolist() == [[2, 0, 6, 6]]
+    assert boxes_of(torch.full((1, 6, 6), -3.0), 6, 0.15, "minmax").tolist() == [[0, 0, 6, 6]]
+
+
+@pytest.mark.parametrize("size", [8, 13, 40])
+def test_minmax_maps_are_in_the_unit_interval_and_ignore_scale_and_shift(size: int) -> None:
+    maps = torch.randn(5, 8, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    large = enlarge(maps, size, "minmax")
+    torch.testing.assert_close(large.amin((1, 2)), torch.zeros(5, dtype=torch.float64))
+    torch.testing.assert_close(large.amax((1, 2)), torch.ones(5, dtype=torch.float64))
+    torch.testing.assert_close(enlarge(3 * maps - 7, size, "minmax"), large)
+    if size == 8:
+        low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+        torch.testing.assert_close(large, (maps - low) / (high - low))
 
 
 def test_a_map_that_points_nowhere_gives_the_whole_image() -> None:
@@ -81,10 +107,15 @@ def test_predicted_and_right_classes_have_boxes_of_their_own() -> None:
         return list(images.split(4))
 
     first, second = torch.zeros(6, dtype=torch.int64), torch.ones(6, dtype=torch.int64)
-    found = localise(model, batches, first, second, 16)
+    boxes = localise(model, batches, first, second, 16)
     swapped = localise(model, batches, second, first, 16)
-    assert np.array_equal(found.predicted, swapped.true)
-    assert np.array_equal(found.true, swapped.predicted)
+    assert tuple(boxes) == RULES
+    for rule in RULES:
+        assert np.array_equal(boxes[rule].predicted, swapped[rule].true)
+        assert np.array_equal(boxes[rule].true, swapped[rule].predicted)
+    maps = torch.cat([model.backbone.maps(part) for part in batches()]).detach()
+    expected = boxes_of(activation_maps(maps, model.linear_head()[0], first), 16, rule="minmax")
+    assert np.array_equal(boxes["minmax"].predicted, expected)
 
 
 def test_a_model_without_maps_is_refused() -> None:

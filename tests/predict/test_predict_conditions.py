@@ -111,7 +111,7 @@ def test_an_attack_raises_the_error(table: pd.DataFrame) -> None:
 
 def test_boxes_are_stored_for_test_rows_only(table: pd.DataFrame) -> None:
     test = table["split"] == "test"
-    for name in ("box", "cam", "cam_true"):
+    for name in ("box", "cam", "cam_true", "cam_minmax", "cam_true_minmax"):
         columns = [f"{name}_{end}" for end in ("x0", "y0", "x1", "y1")]
         assert table.loc[~test, columns].isna().all().all()
         boxes = table.loc[test, columns].to_numpy()

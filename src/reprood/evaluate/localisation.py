@@ -40,21 +40,24 @@ def localisation_outcomes(test: pd.DataFrame) -> dict[str, np.ndarray]:
     ----------
     test : DataFrame
         The rows of the test split, with the true box (`box_*`) and those of the class activation maps of the predicted
-        (`cam_*`) and of the right class (`cam_true_*`).
+        (`cam_*`) and of the right class (`cam_true_*`), and the same two of normalised maps (`cam_minmax_*`,
+        `cam_true_minmax_*`).
 
     Returns
     -------
     dict
         localisation_error [N]: 1 where the class is wrong or the overlap of the predicted class' box is not above 0.5;
         gt_localisation_error [N]: 1 where the overlap of the right class' box is not above 0.5; mean_iou [N]: overlap
-        of the right class' box.
+        of the right class' box; localisation_error_minmax and gt_localisation_error_minmax [N]: the same errors of the
+        boxes of normalised maps, unless the predictions are of a version that did not store them.
     """
     true = _boxes(test, "box")
     right = test["label_rank"].to_numpy() == 0
-    predicted = iou(true, _boxes(test, "cam"))
-    known = iou(true, _boxes(test, "cam_true"))
-    return {
-        "localisation_error": 1.0 - (right & (predicted > THRESHOLD)),
-        "gt_localisation_error": 1.0 - (known > THRESHOLD),
-        "mean_iou": known,
-    }
+    outcomes: dict[str, np.ndarray] = {}
+    for suffix in ("", *(("_minmax",) if f"cam_minmax_{ENDS[0]}" in test else ())):
+        known = iou(true, _boxes(test, f"cam_true{suffix}"))
+        outcomes[f"localisation_error{suffix}"] = 1.0 - (right & (iou(true, _boxes(test, f"cam{suffix}")) > THRESHOLD))
+        outcomes[f"gt_localisation_error{suffix}"] = 1.0 - (known > THRESHOLD)
+        if not suffix:
+            outcomes["mean_iou"] = known
+    return outcomes

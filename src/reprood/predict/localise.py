@@ -6,6 +6,7 @@ mean of the map plus the bias is the logit.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +17,10 @@ from torch.nn import functional
 from reprood.core.errors import ReproodError
 
 THRESHOLD = 0.15  # of a map's maximum (CutMix, appendix B)
+NEIGHBOURS = np.ones((3, 3))  # diagonal ones too, as contours in OpenCV, which the authors' code for localisation uses
+
+Rule = Literal["maximum", "minmax"]
+RULES: tuple[Rule, ...] = ("maximum", "minmax")
 
 
 @dataclass(frozen=True)
@@ -45,32 +50,48 @@ def activation_maps(maps: Tensor, weight: Tensor, classes: Tensor) -> Tensor:
     return torch.einsum("bdhw,bd->bhw", maps, weight[classes])
 
 
-def boxes_of(maps: Tensor, size: int, threshold: float = THRESHOLD) -> np.ndarray:
+def enlarge(maps: Tensor, size: int, rule: Rule) -> Tensor:
+    """Return maps [B, h, w] at the size of the images, [B, size, size], as `boxes_of` thresholds them.
+
+    "maximum": enlarged bilinearly. "minmax": enlarged bicubically, then scaled to [0, 1] by each map's own range; a
+    constant map becomes 0.
+    """
+    if rule == "maximum":
+        return functional.interpolate(maps[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]
+    large = functional.interpolate(maps[:, None], size=(size, size), mode="bicubic", align_corners=False)[:, 0]
+    low, high = large.amin(dim=(1, 2), keepdim=True), large.amax(dim=(1, 2), keepdim=True)
+    return (large - low) / (high - low).where(high > low, 1)
+
+
+def boxes_of(maps: Tensor, size: int, threshold: float = THRESHOLD, rule: Rule = "maximum") -> np.ndarray:
     """Return the tight box of the largest connected region where a map is at least `threshold` times its maximum.
 
     Parameters
     ----------
     maps : Tensor [B, h, w]
-        Enlarged to `size` bilinearly first.
+        Class activation maps; enlarged by `enlarge` first.
     size : int
         Side of the images.
     threshold : float
         Share of a map's maximum.
+    rule : {"maximum", "minmax"}
+        "maximum" is the text of the CutMix paper (15 % of the maximum of the map). "minmax" is what later code of the
+        same authors does (Choe et al. 2020, "Evaluating Weakly Supervised Object Localization Methods Right"): the
+        share is one of the map's range, so that negative values matter.
 
     Returns
     -------
     int32 array [B, 4]
-        x0, y0, x1, y1; ends exclusive. Regions are connected along rows and columns. A map without a positive value
-        gives the box of the full image.
+        x0, y0, x1, y1; ends exclusive. Pixels are connected to their eight neighbours; the largest region has the most
+        pixels. A map without a positive value, after scaling, gives the box of the full image.
     """
-    large = functional.interpolate(maps[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]
     boxes = np.empty((len(maps), 4), np.int32)
-    for row, values in enumerate(large.cpu().numpy()):
+    for row, values in enumerate(enlarge(maps, size, rule).cpu().numpy()):
         top = values.max()
         if top <= 0:
             boxes[row] = (0, 0, size, size)
             continue
-        parts, _ = ndimage.label(values >= threshold * top)
+        parts, _ = ndimage.label(values >= threshold * top, structure=NEIGHBOURS)
         largest = np.argmax(np.bincount(parts.ravel())[1:]) + 1
         ys, xs = np.nonzero(parts == largest)
         boxes[row] = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
@@ -80,8 +101,8 @@ def boxes_of(maps: Tensor, size: int, threshold: float = THRESHOLD) -> np.ndarra
 @torch.no_grad()
 def localise(
     model: nn.Module, batches: Callable[[], Iterable[Tensor]], predictions: Tensor, labels: Tensor, size: int
-) -> Boxes:
-    """Return the boxes of a test set.
+) -> dict[Rule, Boxes]:
+    """Return the boxes of a test set by each rule of `boxes_of`.
 
     Parameters
     ----------
@@ -106,12 +127,13 @@ def localise(
             f"{type(model).__name__} has no class activation maps (no maps of the backbone, or no affine last layer); "
             "remove 'localisation' from the benchmark's evaluations."
         )
-    predicted, true = [], []
+    boxes: dict[Rule, tuple[list[np.ndarray], list[np.ndarray]]] = {rule: ([], []) for rule in RULES}
     start = 0
     for images in batches():
         maps = backbone.maps(images)  # type: ignore[union-attr]
         part = slice(start, start + len(maps))
-        predicted.append(boxes_of(activation_maps(maps, head[0], predictions[part]), size))
-        true.append(boxes_of(activation_maps(maps, head[0], labels[part]), size))
+        for rule, (predicted, true) in boxes.items():
+            predicted.append(boxes_of(activation_maps(maps, head[0], predictions[part]), size, rule=rule))
+            true.append(boxes_of(activation_maps(maps, head[0], labels[part]), size, rule=rule))
         start = part.stop
-    return Boxes(np.concatenate(predicted), np.concatenate(true))
+    return {rule: Boxes(np.concatenate(predicted), np.concatenate(true)) for rule, (predicted, true) in boxes.items()}

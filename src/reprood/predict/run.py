@@ -89,7 +89,8 @@ def predict_run(
         `pass_<name>` (float32 logits) for each requested pass. With segmentation requested, and a method that gives
         maps, test and OOD rows have `map` and `mask` (bytes; see `reprood.predict.native.map_columns`). With
         localisation requested, test rows have boxes: `box_*` (true), `cam_*` (of the predicted class) and `cam_true_*`
-        (of the right class). The metadata key `reprood` holds the rest.
+        (of the right class), and the latter two again as `cam_minmax_*` and `cam_true_minmax_*` by the second rule of
+        `reprood.predict.localise.boxes_of`. The metadata key `reprood` holds the rest.
 
         `features.safetensors` has weight and bias of the last layer when it is affine (`head/weight`, `head/bias`).
         With features requested, also `features/<split>` in half precision, and logits and labels of the training split
@@ -241,7 +242,9 @@ def _boxes(model: nn.Module, test: Split, outputs: Stored, labels: Tensor) -> di
         raise ReproodError(f"{test.folder} has no boxes; 'localisation' needs a test set of objects with boxes.")
     assert outputs.batches is not None
     boxes = localise(model, outputs.batches, outputs.logits.argmax(dim=1), labels, test.images.shape[1])
-    named = {"box": test.extras["boxes"], "cam": boxes.predicted, "cam_true": boxes.true}
+    named = {"box": test.extras["boxes"]}
+    for rule, suffix in (("maximum", ""), ("minmax", "_minmax")):
+        named |= {f"cam{suffix}": boxes[rule].predicted, f"cam_true{suffix}": boxes[rule].true}
     return {
         f"{name}_{end}": np.asarray(values[:, i], np.int32)
         for name, values in named.items()

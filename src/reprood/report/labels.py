@@ -17,6 +17,8 @@ METRICS = {
     "mce": "mCE (corruption error relative to the baseline), %",
     "localisation_error": "localisation error, %",
     "gt_localisation_error": "localisation error with known class, %",
+    "localisation_error_minmax": "localisation error, normalised maps, %",
+    "gt_localisation_error_minmax": "localisation error with known class, normalised maps, %",
     "pixel_auroc": "pixel AUROC, %",
     "au_pro": "AU-PRO (30 %), %",
     "oscr": "OSCR, %",
@@ -32,7 +34,13 @@ PUBLISHED_METRICS = {
     "bleu1": "BLEU-1, %",
     "bleu4": "BLEU-4, %",
 }
-IN_PERCENT = ("top1_error", "top5_error", "mce", "localisation_error", "gt_localisation_error")
+LOCALISATION = (
+    "localisation_error",
+    "gt_localisation_error",
+    "localisation_error_minmax",
+    "gt_localisation_error_minmax",
+)
+IN_PERCENT = ("top1_error", "top5_error", "mce", *LOCALISATION)
 SPLITS = {
     "mean_all": "mean of all sets",
     "mean_natural": "mean without noise",

@@ -149,7 +149,7 @@ def _measured_for(number: Published, paper: Paper, results: BenchmarkResults) ->
         return Cell("–")
     if metric == "top1_error":
         return measured(metric, results.error_interval(method, number.split))
-    if metric in ("localisation_error", "gt_localisation_error"):
+    if metric in labels.LOCALISATION:
         return measured(metric, results.localisation_interval(method, metric))
     if metric in ("pixel_auroc", "au_pro"):
         return measured(metric, results.segmentation_interval(method, metric))
@@ -193,14 +193,16 @@ def localisation(results: BenchmarkResults) -> Table:
     rows = []
     for method in results.methods:
         cells = [Cell(results.label(method))]
-        for metric in ("localisation_error", "gt_localisation_error"):
+        for metric in labels.LOCALISATION:
             cells.append(measured(metric, results.localisation_interval(method, metric)))
         iou = 100 * float(results.values(method, "mean_iou").mean())
         rows.append((*cells, Cell(labels.number(iou), "", iou)))
-    head = ("method", labels.METRICS["localisation_error"], labels.METRICS["gt_localisation_error"], "mean IoU, %")
+    head = ("method", *(labels.METRICS[metric] for metric in labels.LOCALISATION), "mean IoU, %")
     caption = (
         "Weakly supervised localisation: the box of the class activation map against the true box. Localisation "
-        "error: wrong class, or overlap (IoU) of at most 50 %; with known class: the map of the right class. "
+        "error: wrong class, or overlap (IoU) of at most 50 %; with known class: the map of the right class. Boxes "
+        "surround the largest region of at least 15 % of the map's maximum (the paper), or of its range after "
+        "normalisation to [0, 1] (later code of the same authors). "
         "Mean over seeds, 95 % intervals over test samples and seeds."
     )
     return Table("localisation", caption, head, tuple(rows))
