@@ -203,6 +203,15 @@ def test_a_resnet_18_starts_as_in_csi_or_as_in_resmooth(options: dict[str, Any],
     assert all(bool((norm.weight == 1).all()) and bool((norm.bias == 0).all()) for norm in norms)
 
 
+def test_a_densenet_starts_as_in_the_code_of_cnc() -> None:
+    """N(0, 2 / 16) for every convolution of DenseNet-BC-100, whose blocks have 16 layers."""
+    with seeded(0):
+        network = densenet.build(3, depth=100, growth=12, init_std=0.35355)
+    large = [m.weight.detach() for m in network.modules() if isinstance(m, nn.Conv2d) and m.weight.numel() > 4_000]
+    assert len(large) > 50
+    assert all(float(weight.std()) == pytest.approx((2 / 16) ** 0.5, rel=0.05) for weight in large)
+
+
 def test_the_default_start_of_a_resnet_depends_on_its_family() -> None:
     def weights(**options: Any) -> list[torch.Tensor]:
         with seeded(3):

@@ -20,10 +20,14 @@ class DenseNetOptions(Options):
         6n + 4: n bottleneck layers in each of three dense blocks.
     growth : int
         Channels that each layer adds; the stem has twice as many, a bottleneck four times as many.
+    init_std : float or None
+        Standard deviation of the start of every convolution; None: sqrt(2 / (k * k * outputs)). CnC's code has
+        sqrt(2 / 16) = 0.35355 everywhere, because it divides by the number of layers of a block.
     """
 
     depth: int = 100
     growth: int = Field(default=12, ge=1)
+    init_std: float | None = Field(default=None, gt=0)
 
     @field_validator("depth")
     @classmethod
@@ -84,6 +88,10 @@ class DenseNet(nn.Module):
         self.width = inputs
         self.norm = nn.BatchNorm2d(inputs)
         init_fan_out(self)
+        if options.init_std is not None:
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.normal_(module.weight, 0.0, options.init_std)
 
     def maps(self, images: Tensor) -> Tensor:
         """Return the last maps [B, width, h, w], whose means over positions are the features."""
