@@ -1,5 +1,7 @@
 """Corruptions of whole batches: shapes, draws, severities, grey images."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,17 +9,18 @@ from glass import in_place
 from scipy import ndimage
 from torch import Tensor
 
+from reprood.config.perturbations import PUBLISHED_CORRUPTIONS
 from reprood.core.errors import ReproodError
 from reprood.images import corruption, filters, registry
 from reprood.images.corruption import Corruption, Draws, corrupt, corrupt_mixed
-from reprood.images.corruptions import zoom_blur
+from reprood.images.corruptions import spatter, zoom_blur
 from reprood.images.corruptions.brightness import brightness
 from reprood.images.corruptions.defocus_blur import defocus_blur, disk
 from reprood.images.corruptions.glass_blur import glass_blur
 from reprood.images.corruptions.motion_blur import motion_blur
 from reprood.images.corruptions.saturate import saturate
 from reprood.images.corruptions.snow import snow
-from reprood.images.registry import CIFAR_C_NAMES, CORRUPTION_NAMES, load_corruption
+from reprood.images.registry import CORRUPTION_NAMES, load_corruption
 
 ALL = {name: load_corruption(name) for name in CORRUPTION_NAMES}
 FIXED = ("gaussian_blur", "defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg_compression")
@@ -38,8 +41,8 @@ def batch(count: int = 4, size: int = 28, channels: int = 1) -> Tensor:
 def test_every_module_of_the_folder_is_the_corruption_of_its_name() -> None:
     assert {record.name for record in ALL.values()} == set(CORRUPTION_NAMES)
     assert all(record.name == name for name, record in ALL.items())
-    assert len(CIFAR_C_NAMES) == 15
-    assert set(CIFAR_C_NAMES) < set(CORRUPTION_NAMES)
+    assert len(PUBLISHED_CORRUPTIONS) == 15
+    assert set(PUBLISHED_CORRUPTIONS) < set(CORRUPTION_NAMES)
     assert registry.SEVERITIES == corruption.SEVERITIES
 
 
@@ -292,6 +295,63 @@ def test_zoom_and_defocus_equal_slow_loops(strengths: str) -> None:
         kernel = disk(radius, alias).numpy()
         wanted = np.stack([ndimage.correlate(picture[0].numpy(), kernel, mode="mirror")[None] for picture in image])
         np.testing.assert_allclose(defocus_blur(image, radius, alias).numpy(), 255 * wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("strengths", corruption.STRENGTHS)
+def test_spatter_equals_the_published_function(strengths: str) -> None:
+    """Against imagecorruptions 1.1.2 and CnC's strengths for CIFAR, with OpenCV 5.0.0, on the same noise."""
+    stored = np.load(Path(__file__).parent / "reference" / "spatter.npz")
+    image = torch.from_numpy(stored["image"]).permute(2, 0, 1)[None].double() / 255
+    noise = torch.from_numpy(stored["normal"])[None]
+    for severity, strength in enumerate(ALL["spatter"].strengths(strengths)):
+        result = spatter.spatter(image, noise, strength)[0].permute(1, 2, 0).numpy()
+        np.testing.assert_allclose(result, stored[strengths][severity], atol=0.51)
+
+
+@pytest.mark.parametrize("shape", [(20, 31), (32, 32)])
+def test_distances_to_edges_are_shortest_paths(shape: tuple[int, int]) -> None:
+    edges = torch.rand(3, *shape, generator=seed(4)) < 0.02
+    edges[2] = False
+    result = spatter.distance(edges)
+    rows, columns = (torch.arange(length) for length in shape)
+    for marks, distances in zip(edges, result, strict=True):
+        expected = torch.full(shape, spatter.FARTHEST, dtype=torch.float64)
+        for row, column in marks.nonzero().tolist():
+            y, x = torch.broadcast_tensors((rows - row).abs()[:, None], (columns - column).abs())
+            long, short = torch.maximum(x, y).double(), torch.minimum(x, y).double()
+            flat = 2.1969 * short + (long - 2 * short)
+            steep = 2.1969 * (long - short) + 1.4 * (2 * short - long)
+            expected = torch.minimum(expected, torch.where(2 * short <= long, flat, steep))
+        torch.testing.assert_close(distances, expected)
+
+
+def test_water_is_bright_and_mud_covers() -> None:
+    """Without liquid nothing changes; mud where the liquid is above its threshold, water only adds light."""
+    images = batch(4, 28, 3).float() / 255
+    for kind in corruption.STRENGTHS:
+        for severity, strength in enumerate(ALL["spatter"].strengths(kind)):
+            dry = torch.full((4, 28, 28), -50.0)
+            assert torch.equal(spatter.spatter(images, dry, strength), images * 255)
+            wet = spatter.spatter(images, torch.randn(4, 28, 28, generator=seed(severity)), strength)
+            if strength[-1] == 0:
+                assert bool((wet >= images * 255).all())
+            else:
+                covered = spatter.spatter(images, torch.full((4, 28, 28), 50.0), strength)
+                torch.testing.assert_close(covered[:, :, 14, 14], torch.tensor([[63.0, 42, 20]] * 4))
+
+
+def test_frost_blends_in_a_photograph_per_image() -> None:
+    images, crops = batch(40, 28, 3), batch(5, 28, 3).flip(2)
+    keep, amount = ALL["frost"].cifar[4]
+    changed = corrupt(images, ALL["frost"], 5, seed(2), frost=crops).float()
+    blends = [(keep * images.float() + amount * crop.float()).clamp(0, 255).floor() for crop in crops]
+    distances = torch.stack([(changed - blend).abs().amax((1, 2, 3)) for blend in blends])
+    assert bool((distances.amin(0) <= 1).all())
+    assert len(set(distances.argmin(0).tolist())) == 5
+    mixed = corrupt_mixed(images, (ALL["frost"], ALL["contrast"]), seed(2), "cifar", crops)
+    assert not torch.equal(mixed, corrupt_mixed(images, (ALL["frost"], ALL["contrast"]), seed(2), "cifar"))
+    with pytest.raises(ReproodError, match="whose size is that of the images"):
+        corrupt(images, ALL["frost"], 5, seed(), frost=batch(5, 32, 3))
 
 
 @pytest.mark.parametrize("strengths", ["cifar", "imagenet"])

@@ -12,7 +12,8 @@ from tiny_problem import Net, image_set, problem, run
 from torch import Tensor
 from torch.nn import functional
 
-from reprood.engine.problem import Problem
+from reprood.core.errors import ReproodError
+from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.schedules import cosine
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
@@ -47,7 +48,7 @@ def negative(monkeypatch) -> list[tuple[Tensor, tuple[str, ...], str]]:
     """The corruptions replaced by a negative, which is quick; what it was called with."""
     calls = []
 
-    def corrupt(images: Tensor, corruptions, rng: torch.Generator, strengths: str) -> Tensor:
+    def corrupt(images: Tensor, corruptions, rng: torch.Generator, strengths: str, frost: Tensor | None) -> Tensor:
         calls.append((images.clone(), tuple(corruption.name for corruption in corruptions), strengths))
         kept = torch.rand(len(images), generator=rng) < 0.2
         return torch.where(kept[:, None, None, None], images, 255 - images)
@@ -256,7 +257,9 @@ def test_outliers_of_a_step(negative, tmp_path, monkeypatch) -> None:
     data.images[:] = torch.arange(40).view(-1, 1, 1, 1).to(torch.uint8)
     task = Problem(**{**vars(problem(40, classes=4)), "train": data})
     settings = Training(batch_size=16, augment="none")
-    config = Config(outliers="corruption", training=settings, same_geometry=True, same_normalisation=True)
+    config = Config(
+        outliers="corruption", training=settings, same_geometry=True, same_normalisation=True, frost="drawn"
+    )
     monkeypatch.setattr(cnc, "BLOCK", 2)
     outliers = cnc.outlier_batches(task, config, run(tmp_path))
     orders = []
@@ -273,6 +276,26 @@ def test_outliers_of_a_step(negative, tmp_path, monkeypatch) -> None:
         assert [len(call[0]) for call in negative] == [32, 8] * (epoch + 1)
         orders.append(rows)
     assert orders[0] != orders[1]
+
+
+def test_frost_comes_from_the_auxiliary_set(tmp_path) -> None:
+    """Crops of photographs for CnC; without them training ends in an error, unless frost is declared as drawn."""
+    crops = torch.full((6, 1, 28, 28), 255, dtype=torch.uint8)
+    task = problem(32, size=28)
+    frosty = Problem(**{**vars(task), "auxiliary": {"frost_imagenet": ImageSet(crops, torch.full((6,), -1))}})
+    config = Config(training=Training(batch_size=32, augment="none"), outliers="corruption", corruptions=("frost",))
+    batch = cnc.Batch(torch.empty(32), task.train.labels, torch.arange(32), generator(), 0, 0, 0.0)
+    mean, std = cnc.outlier_normalisation(task, config)
+    with_photographs = cnc.outlier_batches(frosty, config, run(tmp_path))(batch)
+    assert bool((with_photographs > (0.4 - mean[0]) / std[0] - 1e-5).all())  # at least 0.4 of white is added
+    drawn = config.model_copy(update={"frost": "drawn"})
+    assert not torch.equal(cnc.outlier_batches(task, drawn, run(tmp_path))(batch), with_photographs)
+    with pytest.raises(ReproodError, match="needs the auxiliary set 'frost_imagenet'"):
+        cnc.outlier_batches(task, config, run(tmp_path))
+    with pytest.raises(ReproodError, match="needs the auxiliary set 'frost_cifar'"):
+        cnc.outlier_batches(frosty, config.model_copy(update={"strengths": "cifar"}), run(tmp_path))
+    for kind in ("pbcc", "gaussian_noise"):  # without frost
+        assert cnc.outlier_batches(task, config.model_copy(update={"outliers": kind}), run(tmp_path))
 
 
 def test_batches_of_a_block_have_boxes_of_their_own() -> None:
@@ -333,7 +356,7 @@ def test_defaults_are_the_papers() -> None:
 @pytest.mark.parametrize("kind", ["cnc", "reversed", "pbcc"])
 def test_training_learns(negative, tmp_path, kind) -> None:
     training = Training(epochs=12, batch_size=16, lr=0.1, crop_padding=1, monitor_every=12)
-    config = Config(training=training, outliers=kind)
+    config = Config(training=training, outliers=kind, frost="drawn")
     model, rows = cnc.train(problem(96), config, run(tmp_path))
     assert rows[-1]["train_loss"] < 0.8 * rows[0]["train_loss"]
     assert rows[-1]["validation_error"] < 40
@@ -347,7 +370,7 @@ def test_training_learns(negative, tmp_path, kind) -> None:
 
 def test_images_do_not_depend_on_the_precision(tmp_path) -> None:
     task, seen = problem(96, size=28), []
-    config = Config(training=Training(batch_size=32))
+    config = Config(training=Training(batch_size=32), frost="drawn")
     batch = cnc.Batch(torch.empty(32), task.train.labels[:32], torch.arange(32), generator(), 0, 0, 0.0)
     for enabled in (True, False):
         outliers = cnc.outlier_batches(task, config, run(tmp_path))
@@ -362,7 +385,7 @@ def test_first_step_is_one_joint_forward(negative, tmp_path) -> None:
     training = Training(epochs=1, batch_size=16, augment="none")
     losses = []
     for alpha in (0.0, 1.0):
-        config = Config(training=training, outliers="corruption", same_geometry=True, alpha=alpha)
+        config = Config(training=training, outliers="corruption", same_geometry=True, alpha=alpha, frost="drawn")
         job = run(tmp_path / str(alpha))
         _, rows = cnc.train(task, config, job)
         losses.append(rows[0]["train_loss"])
@@ -382,7 +405,7 @@ def test_first_step_is_one_joint_forward(negative, tmp_path) -> None:
 def test_fine_tuning_starts_from_the_first_phase(negative, tmp_path) -> None:
     first = Training(epochs=6, batch_size=16, lr=0.1, crop_padding=1)
     slow = Training(epochs=1, batch_size=16, lr=1e-12, weight_decay=0, schedule="constant")
-    config = Config(pretrain=first, training=slow)
+    config = Config(pretrain=first, training=slow, frost="drawn")
     model, rows = cnc.train(problem(96), config, run(tmp_path))
     assert [row["phase"] for row in rows] == ["pretrain"] * 6 + ["train"]
     assert model.all_logits(torch.zeros(2, 1, 8, 8)).shape == (2, 4)
@@ -404,7 +427,7 @@ class Killed(Exception):
 def test_killed_training_ends_in_the_same_bits(negative, tmp_path, monkeypatch, change) -> None:
     task = problem(50, dropout=0.2)
     training = Training(epochs=2, batch_size=16, lr=0.05, crop_padding=1)
-    config = Config(training=training, **change)
+    config = Config(training=training, frost="drawn", **change)
     whole, expected = cnc.train(task, config, run(tmp_path / "whole"))
 
     inner = cnc.extra_class_loss

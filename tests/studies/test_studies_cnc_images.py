@@ -33,7 +33,7 @@ def context(channels: int = 1, seeds: tuple[int, ...] = (0, 1)) -> Context:
 def test_arms_share_boxes_and_corruptions(monkeypatch) -> None:
     calls = []
 
-    def corrupt(images, names, rng, strengths):
+    def corrupt(images, names, rng, strengths, frost):
         calls.append((images.clone(), float(torch.rand((), generator=rng))))
         return 255 - images
 
@@ -59,7 +59,7 @@ def test_entropy_and_distance() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_measure_and_figure(channels) -> None:
     what = context(channels)
-    config = Config(images=30, batch=16, shown=4)
+    config = Config(images=30, batch=16, shown=4, frost="drawn")
     found, again = (cnc_images.measure(config, what) for _ in range(2))
     assert found.rows == again.rows
     table = pd.DataFrame(found.rows)
@@ -79,4 +79,4 @@ def test_what_is_missing_is_said() -> None:
     small = problem(40)
     one = replace(small, train=image_set(1))
     with pytest.raises(ReproodError, match="two training images"):
-        cnc_images.measure(Config(), replace(context(), problem=one))
+        cnc_images.measure(Config(frost="drawn"), replace(context(), problem=one))

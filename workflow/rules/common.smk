@@ -106,8 +106,13 @@ def lint_parameters(wildcards):
     return plan.lint_parameters(benchmark_name(wildcards))
 
 
-def test_files(wildcards):
-    return plan.data_files(wildcards.benchmark, ["test"])
+def corrupted_files(wildcards):
+    return plan.data_files(wildcards.benchmark, plan.corrupted_sources(benchmark_name(wildcards)))
+
+
+def frost_option(wildcards):
+    frost = plan.frost_set(benchmark_name(wildcards))
+    return f"--frost data/benchmarks/{wildcards.benchmark}/{frost}" if frost else ""
 
 
 def corrupted_code(wildcards):

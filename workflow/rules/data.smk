@@ -46,7 +46,7 @@ rule split:
 
 rule corrupted:
     input:
-        test_files,
+        corrupted_files,
     output:
         split_files("data/benchmarks/{benchmark}/corrupted"),
     log:
@@ -61,9 +61,10 @@ rule corrupted:
         code=corrupted_code,
         settings=corrupted_parameters,
         environment=environment("torch", "numpy", "pillow"),
+        frost=frost_option,
     shell:
         "reprood data corrupt --spec {params.settings:q} --test data/benchmarks/{wildcards.benchmark}/test"
-        " --out data/benchmarks/{wildcards.benchmark}/corrupted > {log} 2>&1"
+        " {params.frost} --out data/benchmarks/{wildcards.benchmark}/corrupted > {log} 2>&1"
 
 
 rule lint_benchmark:

@@ -9,6 +9,7 @@ import typer
 
 from reprood.cli.options import Out, parse, parse_record, unknown_name, validated
 from reprood.core.checksums import checked_job
+from reprood.core.errors import ReproodError
 from reprood.core.process import MIRRORS, OFFLINE, pin_threads
 from reprood.pipeline.outputs import SPLIT_FILES, of_splits, within
 
@@ -141,6 +142,7 @@ def data_corrupt(
     spec: Annotated[str, typer.Option(help="Corruptions, severities and number of images as JSON.")],
     test: Annotated[Path, typer.Option(help="Folder of the benchmark's test split.")],
     out: Out,
+    frost: Annotated[Path | None, typer.Option(help="Folder of the split with photographs of frost.")] = None,
 ) -> None:
     """Create the corrupted copies of a benchmark's test split (imports torch).
 
@@ -153,6 +155,10 @@ def data_corrupt(
 
     options = validated(Corruptions, parse(spec, "--spec"), "--spec")
     check_corruptions(options, "--spec")
+    if options.frost_set and frost is None:
+        raise ReproodError(
+            "The corruption 'frost' needs --frost, the folder of its photographs; or set 'frost' to 'drawn' in --spec."
+        )
     with checked_job(within(test, SPLIT_FILES), within(out, SPLIT_FILES)):
         make_corrupted(
             test,
@@ -161,5 +167,6 @@ def data_corrupt(
             severities=options.severities,
             strengths=options.strengths,
             limit=options.limit,
+            frost=frost,
             progress=lambda name: print(f"{out}: {name}", file=sys.stderr, flush=True),
         )

@@ -37,7 +37,7 @@ def check_corruptions(options: Corruptions, where: str) -> None:
 
 
 def check_names(benchmark: Benchmark, where: str, key: str) -> None:
-    """Check all names of styles and corruptions of a benchmark.
+    """Check all names of styles and corruptions of a benchmark, and that frost has its photographs.
 
     Parameters
     ----------
@@ -51,10 +51,16 @@ def check_names(benchmark: Benchmark, where: str, key: str) -> None:
     Raises
     ------
     ReproodError
-        For an unknown name; lists the known ones.
+        For an unknown name; lists the known ones. For the corruption frost without photographs.
     """
     groups = {"ood": "ood.", "auxiliary": "auxiliary."}
     for split, source in benchmark.splits().items():
         check_style(source, f"{where}: {key}.{groups.get(benchmark.role(split), '')}{split}")
     if benchmark.corruption is not None:
         check_corruptions(benchmark.corruption, f"{where}: {key}.corruption")
+        frost = benchmark.corruption.frost_set
+        if frost and frost not in benchmark.auxiliary:
+            raise ReproodError(
+                f"{where}: {key}: the corruption 'frost' needs the auxiliary set '{frost}', a split of the data set "
+                "'frost'; add it, or set corruption.frost to 'drawn'."
+            )

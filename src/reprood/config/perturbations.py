@@ -27,6 +27,9 @@ class Corruptions(Record):
         From 1 to 5.
     limit : int or None
         Number of test images to corrupt, from the first on; None: all.
+    frost : {"photographs", "drawn"}
+        What the corruption "frost" blends in: crops of photographs, which the benchmark has as the auxiliary set
+        `frost_<strengths>` (data set `frost`), or a drawn texture, which is darker and has more contrast.
     baseline : str
         The method whose errors normalise the relative mean corruption error (mCE); "" omits it.
     """
@@ -35,7 +38,13 @@ class Corruptions(Record):
     names: tuple[str, ...] = Field(default=PUBLISHED_CORRUPTIONS, min_length=1)
     severities: tuple[int, ...] = Field(default=SEVERITIES, min_length=1)
     limit: int | None = Field(default=None, ge=1)
+    frost: Literal["photographs", "drawn"] = "photographs"
     baseline: str = ""
+
+    @property
+    def frost_set(self) -> str:
+        """Return the name of the auxiliary set with photographs of frost; "" if none is needed."""
+        return f"frost_{self.strengths}" if "frost" in self.names and self.frost == "photographs" else ""
 
     @model_validator(mode="after")
     def _distinct(self) -> "Corruptions":

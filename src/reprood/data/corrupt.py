@@ -27,6 +27,7 @@ def make_corrupted(
     severities: Sequence[int],
     strengths: str = "cifar",
     limit: int | None = None,
+    frost: Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> None:
     """Write the split of corrupted test images.
@@ -47,12 +48,17 @@ def make_corrupted(
         Those of CIFAR-10-C or of ImageNet-C.
     limit : int, optional
         Number of test images to corrupt, from the first on; default: all.
+    frost : Path, optional
+        Split with crops of photographs of frost; without it the corruption "frost" draws a texture.
     progress : callable, optional
         Called with the name of each finished corruption.
     """
     split = load_split(test)
     count = len(split) if limit is None else min(limit, len(split))
     images = torch.from_numpy(np.array(np.moveaxis(split.images[:count], 3, 1), order="C"))
+    crops = (
+        None if frost is None else torch.from_numpy(np.array(np.moveaxis(load_split(frost).images, 3, 1), order="C"))
+    )
     copies: list[np.ndarray] = []
     for name in names:
         corruption: Corruption = load_corruption(name)
@@ -62,7 +68,7 @@ def make_corrupted(
                 seed = hashed_seed("corrupted", strengths, name, severity, start)
                 generator = torch.Generator().manual_seed(seed)
                 chunk = images[start : start + CHUNK]
-                parts.append(corrupt(chunk, corruption, severity, generator, strengths=strengths))
+                parts.append(corrupt(chunk, corruption, severity, generator, strengths=strengths, frost=crops))
             copies.append(np.moveaxis(torch.cat(parts).numpy(), 1, 3))
         if progress is not None:
             progress(name)

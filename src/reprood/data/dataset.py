@@ -15,6 +15,7 @@ from reprood.data import folders, formats
 from reprood.data.arrays import save_split
 from reprood.data.bounds import plain_names
 from reprood.data.entries import DatasetEntry, SourceFile
+from reprood.data.frost import frost_crops
 from reprood.data.generators import ImageData, generate
 
 MOST_CLASSES = 1_000_000
@@ -33,6 +34,7 @@ def _read(entry: DatasetEntry, split: str, paths: Sequence[Path], dataset: str) 
         "npz": lambda: formats.npz(paths[0], **options),
         "npy_archive": lambda: formats.npy_archive(paths[0], **options),
         "digits_csv": lambda: formats.digits_csv(paths[0]),
+        "frost_crops": lambda: frost_crops(paths, channels, **options),
         "image_folder": lambda: folders.image_folder(paths[0], channels, entry.size, **options),
         "mvtec": lambda: folders.mvtec(paths[0], channels, entry.size or 256, **options),
         "tiny_imagenet": lambda: folders.tiny_imagenet(paths[0], **options),

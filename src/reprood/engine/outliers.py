@@ -18,7 +18,7 @@ PER_IMAGE = 2  # outliers per ID image of a full batch, in Outlier Exposure and 
 
 
 def outlier_set(problem: Problem, name: str, where: str) -> ImageSet:
-    """Return the auxiliary set with a name, or the only one when the name is "".
+    """Return the auxiliary set with a name; for "" the only one, not counting photographs of frost.
 
     Parameters
     ----------
@@ -36,8 +36,9 @@ def outlier_set(problem: Problem, name: str, where: str) -> ImageSet:
     """
     if name in problem.auxiliary:
         return problem.auxiliary[name]
-    if not name and len(problem.auxiliary) == 1:
-        return next(iter(problem.auxiliary.values()))
+    candidates = [data for key, data in problem.auxiliary.items() if not key.startswith("frost_")]
+    if not name and len(candidates) == 1:
+        return candidates[0]
     wanted = f"the auxiliary set '{name}'" if name else "one auxiliary set"
     raise ReproodError(
         f"{where}: outliers are needed from {wanted}; the benchmark has {', '.join(problem.auxiliary) or 'none'}. Add "

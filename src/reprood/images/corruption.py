@@ -28,12 +28,21 @@ class Draws:
     Parameters
     ----------
     images : Tensor [B, C, H, W]
+        The batch.
     generator : Generator
         On the CPU.
+    frost : uint8 Tensor [N, C, H, W] or None
+        Crops of photographs of frost, for the corruption of that name; None: it draws a texture instead.
     """
 
-    def __init__(self, images: Tensor, generator: Generator) -> None:
+    def __init__(self, images: Tensor, generator: Generator, frost: Tensor | None = None) -> None:
         self.images, self.generator = images, generator
+        if frost is not None and frost.shape[1:] != images.shape[1:]:
+            raise ReproodError(
+                f"Crops of frost have the shape {tuple(frost.shape[1:])}, the images {tuple(images.shape[1:])}; choose "
+                "the split of the data set frost whose size is that of the images."
+            )
+        self.photographs = frost
 
     def normal(self, *shape: int) -> Tensor:
         """Draw standard normal float32 values."""
@@ -46,6 +55,14 @@ class Draws:
     def angles(self, low: float, high: float) -> Tensor:
         """Draw one angle per image: float64 [B] in degrees, on the CPU."""
         return low + (high - low) * torch.rand(len(self.images), generator=self.generator, dtype=torch.float64)
+
+    def frost(self) -> Tensor | None:
+        """Draw one crop of a photograph of frost per image: [B, C, H, W] in [0, 1]; None without photographs."""
+        if self.photographs is None:
+            return None
+        rows = torch.randint(len(self.photographs), (len(self.images),), generator=self.generator)
+        chosen = self.photographs.index_select(0, rows.to(self.photographs.device))
+        return chosen.to(self.images) / 255
 
 
 @dataclass(frozen=True)
@@ -94,7 +111,13 @@ def broadcast(strength: float | Tensor, images: Tensor) -> float | Tensor:
 
 
 def corrupt(
-    images: Tensor, corruption: Corruption, severity: int, generator: Generator, *, strengths: str = "cifar"
+    images: Tensor,
+    corruption: Corruption,
+    severity: int,
+    generator: Generator,
+    *,
+    strengths: str = "cifar",
+    frost: Tensor | None = None,
 ) -> Tensor:
     """Apply one corruption at one severity to every image of a batch, with random draws of its own for each.
 
@@ -110,6 +133,8 @@ def corrupt(
         On the CPU.
     strengths : {"cifar", "imagenet"}
         Those of CIFAR-10-C or of ImageNet-C.
+    frost : uint8 Tensor [N, C, H, W] or None
+        As in `Draws`.
 
     Returns
     -------
@@ -125,11 +150,15 @@ def corrupt(
         raise ReproodError(f"The severity of {corruption.name} must be 1 to 5, not {severity}.")
     strength = corruption.strengths(strengths)[severity - 1]
     floats = _to_float(images)
-    return _to_uint8(corruption.function(floats, strength, Draws(floats, generator)))
+    return _to_uint8(corruption.function(floats, strength, Draws(floats, generator, frost)))
 
 
 def corrupt_mixed(
-    images: Tensor, corruptions: Sequence[Corruption], generator: Generator, strengths: str = "cifar"
+    images: Tensor,
+    corruptions: Sequence[Corruption],
+    generator: Generator,
+    strengths: str = "cifar",
+    frost: Tensor | None = None,
 ) -> Tensor:
     """Apply to every image one corruption at one severity from 1 to 5, both drawn uniformly.
 
@@ -145,6 +174,8 @@ def corrupt_mixed(
         On the CPU.
     strengths : {"cifar", "imagenet"}
         Those of CIFAR-10-C or of ImageNet-C.
+    frost : uint8 Tensor [N, C, H, W] or None
+        As in `Draws`.
 
     Returns
     -------
@@ -174,7 +205,7 @@ def corrupt_mixed(
         x = floats[start : start + len(levels)]
         start += len(levels)
         strength = _strength_of(tables[index], levels)
-        parts.append(corruptions[index].function(x, strength, Draws(x, generator)))
+        parts.append(corruptions[index].function(x, strength, Draws(x, generator, frost)))
     corrupted = torch.empty_like(images)
     return corrupted.index_copy_(0, rows, _to_uint8(torch.cat(parts))) if parts else corrupted
 

@@ -23,11 +23,6 @@ def _modules(folder: str) -> tuple[str, ...]:
 CORRUPTION_NAMES = _modules("corruptions")
 STYLE_NAMES = _modules("styles")
 SEVERITIES = (1, 2, 3, 4, 5)
-# The fifteen of CIFAR-10-C and ImageNet-C, in their published order.
-CIFAR_C_NAMES = (
-    "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",
-    "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression",
-)  # fmt: skip
 
 
 def corruption_module(name: str) -> str:

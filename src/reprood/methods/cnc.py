@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from reprood.core.errors import ReproodError
 from reprood.engine.batches import Batch
 from reprood.engine.fit import fit
 from reprood.engine.problem import Problem
@@ -51,6 +52,7 @@ from reprood.nets.classifier import Classifier
 Outliers = Literal["cnc", "reversed", "corruption", "pbcc", "gaussian_noise"]
 Pairs = Literal["other_class", "any"]
 Strengths = Literal["imagenet", "cifar"]
+Frost = Literal["photographs", "drawn"]
 # Steps for which outliers are made at once: with 75 kinds of corruption one batch has few images of a kind, and
 # corrupting these separately takes eight times as long.
 BLOCK = 32
@@ -98,6 +100,9 @@ class Config(BaseModel):
     strengths : {"imagenet", "cifar"}
         Of the corruptions: ImageNet-C's, which the published code calls and which are harsh at 32 pixels, or
         CIFAR-10-C's.
+    frost : {"photographs", "drawn"}
+        What the corruption "frost" blends in: crops of photographs, from the auxiliary set `frost_<strengths>` (a split
+        of the data set `frost`), or a drawn texture for benchmarks without that set.
     alpha : float
         Weight of the outliers' loss.
     same_geometry : bool
@@ -123,6 +128,7 @@ class Config(BaseModel):
     pairs: Pairs = "other_class"
     corruptions: tuple[str, ...] = Field(default=CNC_NAMES, min_length=1)
     strengths: Strengths = "imagenet"
+    frost: Frost = "photographs"
     alpha: float = Field(default=1.0, ge=0)
     same_geometry: bool = False
     same_normalisation: bool = False
@@ -272,7 +278,28 @@ def outlier_geometry(images: Tensor, config: Config, generator: Generator) -> Te
     return rotate_at(images, degrees.to(images.device, non_blocking=True))
 
 
-def make_outliers(images: Tensor, labels: Tensor, config: Config, generator: Generator) -> Tensor:
+def frost_crops(problem: Problem, strengths: Strengths, frost: Frost, where: str) -> Tensor | None:
+    """Return the crops of photographs of frost, uint8 [N, C, H, W]; None if frost is drawn.
+
+    Raises
+    ------
+    ReproodError
+        If the benchmark does not have the auxiliary set `frost_<strengths>`; `where` begins the message.
+    """
+    if frost == "drawn":
+        return None
+    name = f"frost_{strengths}"
+    if name not in problem.auxiliary:
+        raise ReproodError(
+            f"{where}: the corruption 'frost' needs the auxiliary set '{name}', a split of the data set 'frost'; add it "
+            "to the benchmark, or set frost to 'drawn'."
+        )
+    return problem.auxiliary[name].images
+
+
+def make_outliers(
+    images: Tensor, labels: Tensor, config: Config, generator: Generator, frost: Tensor | None = None
+) -> Tensor:
     """Make outliers from training images (section 3.1), uint8 [B, C, H, W] in and out; geometry is not changed here.
 
     Parameters
@@ -285,6 +312,8 @@ def make_outliers(images: Tensor, labels: Tensor, config: Config, generator: Gen
         `outliers`, `pairs`, `corruptions`, `strengths`.
     generator : Generator
         Source of all draws.
+    frost : uint8 Tensor [N, C, H, W] or None
+        Crops of photographs of frost; None: a texture is drawn.
     """
     batch = config.training.batch_size
 
@@ -296,14 +325,14 @@ def make_outliers(images: Tensor, labels: Tensor, config: Config, generator: Gen
         return combined(images)
     names = ("gaussian_noise",) if config.outliers == "gaussian_noise" else config.corruptions
     changed = combined(images) if config.outliers == "cnc" else images
-    changed = corrupt_mixed(changed, [CORRUPTIONS[name] for name in names], generator, config.strengths)
+    changed = corrupt_mixed(changed, [CORRUPTIONS[name] for name in names], generator, config.strengths, frost)
     return combined(changed) if config.outliers == "reversed" else changed
 
 
 def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
     """Return outliers made from images [B, C, H, W] of different classes, in their normalisation; for figures.
 
-    Normalised images do not say what black and white are: their extremes are used.
+    Normalised images do not say what black and white are: their extremes are used. Frost is drawn.
     """
     low, high = images.amin(), images.amax()
     scale = (high - low).clamp(min=1e-12) / 255
@@ -386,6 +415,8 @@ def outlier_batches(problem: Problem, config: Config, run: Run) -> Callable[[Bat
     """
     size, data = config.training.batch_size, problem.train
     mean, std = outlier_normalisation(problem, config)
+    frosted = config.outliers not in ("pbcc", "gaussian_noise") and "frost" in config.corruptions
+    frost = frost_crops(problem, config.strengths, config.frost, run.name) if frosted else None
     layout = torch.channels_last if run.channels_last else torch.contiguous_format
 
     @lru_cache(maxsize=1)
@@ -395,7 +426,7 @@ def outlier_batches(problem: Problem, config: Config, run: Run) -> Callable[[Bat
         generator = run.generator("outliers", epoch, number)
         with torch.autocast(run.device.type, enabled=False):  # losses are computed under autocast, images are not
             images = outlier_geometry(data.images.index_select(0, rows), config, generator)
-            return make_outliers(images, data.labels.index_select(0, rows), config, generator)
+            return make_outliers(images, data.labels.index_select(0, rows), config, generator, frost)
 
     def outliers(batch: Batch) -> Tensor:
         number, step = divmod(batch.step, BLOCK)

@@ -76,6 +76,16 @@ class Plan(Layout):
         made = self.benchmark(benchmark).corruption
         return canonical_json({} if made is None else made.model_dump(mode="json", exclude={"baseline"}))
 
+    def frost_set(self, benchmark: str) -> str:
+        """Return the auxiliary set whose photographs the corrupted test images need; "" for none."""
+        made = self.benchmark(benchmark).corruption
+        return "" if made is None else made.frost_set
+
+    def corrupted_sources(self, benchmark: str) -> list[str]:
+        """Return the splits that the corrupted test images are created from."""
+        frost = self.frost_set(benchmark)
+        return ["test", *([frost] if frost else [])]
+
     def lint_parameters(self, benchmark: str) -> str:
         """Return what the linter checks."""
         keys = {"preparation", "train", "validation", "test", "ood", "auxiliary", "allow"}

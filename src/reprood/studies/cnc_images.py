@@ -15,7 +15,7 @@ from reprood.core.errors import ReproodError
 from reprood.engine.problem import ImageSet, Problem
 from reprood.images.augment import normalise
 from reprood.images.corruption import corrupt_mixed
-from reprood.methods.cnc import CORRUPTIONS, Strengths, random_pbcc
+from reprood.methods.cnc import CORRUPTIONS, Frost, Strengths, frost_crops, random_pbcc
 from reprood.studies.base import Context, Findings, Row, Study
 
 BATCH = 250
@@ -35,6 +35,8 @@ class Config(BaseModel):
         Images that share a box, and among which partners are drawn.
     strengths : {"imagenet", "cifar"}
         Of the corruptions.
+    frost : {"photographs", "drawn"}
+        As in the method `cnc`.
     shown : int
         Images of each arm for the figure.
     """
@@ -45,10 +47,13 @@ class Config(BaseModel):
     images: int = Field(default=2000, ge=2)
     batch: int = Field(default=64, ge=2)
     strengths: Strengths = "imagenet"
+    frost: Frost = "photographs"
     shown: int = Field(default=8, ge=1)
 
 
-def synthesise(source: ImageSet, config: Config, mixing: Generator, corrupting: Generator) -> dict[str, Tensor]:
+def synthesise(
+    source: ImageSet, config: Config, mixing: Generator, corrupting: Generator, frost: Tensor | None = None
+) -> dict[str, Tensor]:
     """Return images of the arms by name, uint8 [N, C, H, W] each: the source, PBCC, Corruption and CnC.
 
     Parameters
@@ -59,6 +64,8 @@ def synthesise(source: ImageSet, config: Config, mixing: Generator, corrupting: 
         `batch` and `strengths`.
     mixing, corrupting : Generator
         Draws of boxes and partners; draws of corruptions. PBCC's images get the same corruptions as the source's.
+    frost : uint8 Tensor [N, C, H, W] or None
+        Crops of photographs of frost; None: a texture is drawn.
     """
     images = torch.split(source.images, config.batch)
     parts = zip(images, torch.split(source.labels, config.batch), strict=True)
@@ -70,7 +77,7 @@ def synthesise(source: ImageSet, config: Config, mixing: Generator, corrupting: 
         generators = (torch.Generator().manual_seed(seed) for seed in seeds)
         drawn = zip(batches, generators, strict=True)
         records = [*CORRUPTIONS.values()]
-        made[arm] = torch.cat([corrupt_mixed(part, records, own, config.strengths) for part, own in drawn])
+        made[arm] = torch.cat([corrupt_mixed(part, records, own, config.strengths, frost) for part, own in drawn])
     return made
 
 
@@ -122,13 +129,16 @@ def measure(config: Config, context: Context) -> Findings:
     count = min(config.images, len(problem.train))
     if count < 2:
         raise ReproodError(f"The study {context.name} needs two training images or more, and there are {count}.")
+    frost = frost_crops(problem, config.strengths, config.frost, context.name)
     rows: list[Row] = []
     arrays: dict[str, np.ndarray] = {"edges": np.linspace(0, np.log(problem.classes), BINS + 1)}
     for seed in context.seeds:
         chosen = torch.randperm(len(problem.train), generator=context.generator(seed, "source"))[:count]
         chosen = chosen.to(problem.train.images.device)
         source = ImageSet(problem.train.images[chosen], problem.train.labels[chosen])
-        made = synthesise(source, config, context.generator(seed, "mixing"), context.generator(seed, "corrupting"))
+        made = synthesise(
+            source, config, context.generator(seed, "mixing"), context.generator(seed, "corrupting"), frost
+        )
         by_arm = {arm: outputs(models[seed], images, problem) for arm, images in made.items()}
         unit = max(mean_distance(by_arm["source"][1]), torch.finfo(torch.float64).tiny)
         for arm, (logits, features) in by_arm.items():

@@ -1,4 +1,4 @@
-"""Frost: a texture of ice crystals is blended in."""
+"""Frost: a photograph of frost is blended in, or a drawn texture of ice crystals if there are no photographs."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,11 @@ from reprood.images.filters import blur
 
 
 def frost_texture(uniform: Tensor, side: int) -> Tensor:
-    """Draw a grey texture per image that replaces photographs of frost: needles along the ridges of a plasma.
+    """Draw a grey texture per image in place of a photograph of frost: needles along the ridges of a plasma.
 
-    The photographs that the published code uses are not distributed with it. Ridges (where a plasma map crosses 1/2)
-    look like the edges of ice crystals; a second, rougher plasma adds grain.
+    Ridges (where a plasma map crosses 1/2) look like the edges of ice crystals; a second, rougher plasma adds grain.
+    Compared with crops of the photographs the texture is darker (mean 0.44 instead of 0.64), grey instead of blue, and
+    has three times the contrast within a crop.
 
     Parameters
     ----------
@@ -42,6 +43,9 @@ def frost(images: Tensor, texture: Tensor, keep: float | Tensor, amount: float |
 
 
 def _draw(images: Tensor, strength: tuple[float | Tensor, float | Tensor], draws: Draws) -> Tensor:
+    photographs = draws.frost()
+    if photographs is not None:
+        return frost(images, photographs, *strength)
     side = power_of_two(max(images.shape[2:]))
     texture = frost_texture(draws.uniform(len(images), 2 * (side * side - 1)), side)
     return frost(images, texture[:, None, : images.shape[2], : images.shape[3]], *strength)
