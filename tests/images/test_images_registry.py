@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import reprood
+from reprood.config.perturbations import PUBLISHED_CORRUPTIONS
 from reprood.images.registry import CORRUPTION_NAMES, STYLE_NAMES, corruption_module, style_module
 from reprood.pipeline import fingerprint
 

@@ -48,7 +48,7 @@ def negative(monkeypatch) -> list[tuple[Tensor, tuple[str, ...], str]]:
     """The corruptions replaced by a negative, which is quick; what it was called with."""
     calls = []
 
-    def corrupt(images: Tensor, corruptions, rng: torch.Generator, strengths: str, frost: Tensor | None) -> Tensor:
+    def corrupt(images: Tensor, corruptions, rng: torch.Generator, strengths: str, frost: Tensor | None = None) -> Tensor:
         calls.append((images.clone(), tuple(corruption.name for corruption in corruptions), strengths))
         kept = torch.rand(len(images), generator=rng) < 0.2
         return torch.where(kept[:, None, None, None], images, 255 - images)

@@ -291,8 +291,8 @@ def frost_crops(problem: Problem, strengths: Strengths, frost: Frost, where: str
     name = f"frost_{strengths}"
     if name not in problem.auxiliary:
         raise ReproodError(
-            f"{where}: the corruption 'frost' needs the auxiliary set '{name}', a split of the data set 'frost'; add it "
-            "to the benchmark, or set frost to 'drawn'."
+            f"{where}: the corruption 'frost' needs the auxiliary set '{name}', a split of the data set 'frost'; add "
+            "it to the benchmark, or set frost to 'drawn'."
         )
     return problem.auxiliary[name].images
 

@@ -1,7 +1,8 @@
 """Spatter: drops of water (lower severities) or of mud (higher ones) on the lens.
 
-The published code calls OpenCV; its functions for 8-bit images are written out here for whole batches: Canny's edges, the
-distance to them, histogram equalisation.
+The published code calls OpenCV; its functions for 8-bit images are written out here for batches: Canny's edges, the
+distance to them, histogram equalisation. Results are equal, but for images without any liquid, which become black there
+(0 / 0) and stay unchanged here.
 """
 
 import torch

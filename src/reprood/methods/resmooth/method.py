@@ -11,8 +11,8 @@ the posterior of the mixture (`loss`).
 Departures from the code: f_D is the network of the last epoch, whereas the code keeps the epoch with the best test
 accuracy, a choice on test data; the mixture starts from the best split, not from a random one; and images are
 normalised by the statistics of the training set, whereas the code divides by 0.2023, 0.1994 and 0.2010 on both CIFAR
-sets, which makes its inputs 1.2 to 1.3 times larger (batch normalisation follows the stem). Its ResNet-18 starts from torchvision's
-initialisation: `backbone: {name: resnet, depth: 18, init: fan_out}`.
+sets, which makes its inputs 1.2 to 1.3 times larger (batch normalisation follows the stem). Its ResNet-18 starts from
+torchvision's initialisation: `backbone: {name: resnet, depth: 18, init: fan_out}`.
 """
 
 import logging
