@@ -19,7 +19,7 @@ from training_input import pictures
 from reprood.images.corruption import corrupt, corrupt_mixed
 from reprood.images.corruptions.defocus_blur import disk
 from reprood.images.registry import load_corruption
-from reprood.methods.cnc import CORRUPTIONS
+from reprood.methods.cnc.settings import CORRUPTIONS
 
 SEVERITY = 3
 STRENGTHS_NAME = "imagenet"

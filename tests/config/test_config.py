@@ -99,6 +99,10 @@ def corrupted(names):
             set_in("benchmarks", "toy", "ood", "noise", "style", value="cubist"),
             ["benchmarks.toy.ood.noise.style: there is no style 'cubist'"],
         ),
+        (
+            corrupted(["frost"]),
+            ["benchmarks.toy", "needs the auxiliary set 'frost_cifar'", "set corruption.frost to 'drawn'"],
+        ),
         (corrupted(["rain"]), ["benchmarks.toy.corruption.names: there is no corruption 'rain'; known: "]),
     ],
 )
@@ -197,6 +201,24 @@ def test_members_are_written_out_and_a_family_can_be_run():
 def test_evaluations_and_their_options_agree(changes, words):
     with pytest.raises(ValueError, match=words):
         Benchmark.model_validate(benchmark(**changes))
+
+
+def test_frost_has_photographs_or_is_declared_as_drawn(tmp_path):
+    def frosty(suite, **options):
+        corrupted(["fog", "frost"])(suite)
+        suite["benchmarks"]["toy"]["corruption"] |= options
+
+    declared = load_suite("toy", write(tmp_path / "a", lambda suite: frosty(suite, frost="drawn")))
+    assert declared.benchmarks["toy"].corruption.frost_set == ""
+
+    def with_photographs(suite):
+        frosty(suite, strengths="imagenet")
+        suite["benchmarks"]["toy"]["auxiliary"] = {"frost_imagenet": {"dataset": "frost", "split": "imagenet_28"}}
+
+    given = load_suite("toy", write(tmp_path / "b", with_photographs))
+    assert given.benchmarks["toy"].corruption.frost_set == "frost_imagenet"
+    without = load_suite("toy", write(tmp_path / "c", corrupted(["fog"])))
+    assert without.benchmarks["toy"].corruption.frost_set == ""
 
 
 def test_the_default_corruptions_exist():

@@ -65,6 +65,8 @@ def test_which_set() -> None:
     one, two = image_set(5), image_set(6)
     assert outlier_set(replace(problem(9), auxiliary={"a": one}), "", "here") is one
     assert outlier_set(replace(problem(9), auxiliary={"a": one, "b": two}), "b", "here") is two
+    photographs = {"frost_imagenet": two, "frost_cifar": two}  # no outliers
+    assert outlier_set(replace(problem(9), auxiliary={**photographs, "a": one}), "", "here") is one
     for auxiliary, name, message in (
         ({}, "", "needed from one auxiliary set; the benchmark has none"),
         ({"a": one, "b": two}, "", "needed from one auxiliary set; the benchmark has a, b"),

@@ -20,7 +20,7 @@ ENTRIES = (
     "reprood.train.run",
     "reprood.predict.run",
     "reprood.evaluate.table",
-    "reprood.methods.cnc",
+    "reprood.methods.cnc.method",
 )
 
 
@@ -53,7 +53,7 @@ def test_an_edited_corruption_changes_what_uses_it(copy):
     fingerprint.forget()
     changed = {entry for entry in entries if fingerprint.code_hash(entry) != before[entry]}
     # Frost uses the plasma of fog.
-    assert changed == {"reprood.methods.cnc", corruption_module("fog"), corruption_module("frost")}
+    assert changed == {"reprood.methods.cnc.method", corruption_module("fog"), corruption_module("frost")}
 
 
 @pytest.mark.parametrize("entry", ENTRIES[:-1])
@@ -63,9 +63,13 @@ def test_no_job_depends_on_corruptions_or_styles_by_import(entry):
 
 
 def test_cnc_depends_on_the_corruptions_it_uses():
-    from reprood.methods.cnc import CNC_NAMES
+    from reprood.methods.cnc.settings import CNC_NAMES
 
-    used = {name for name in CORRUPTION_NAMES if corruption_module(name) in fingerprint.closure("reprood.methods.cnc")}
+    used = {
+        name
+        for name in CORRUPTION_NAMES
+        if corruption_module(name) in fingerprint.closure("reprood.methods.cnc.method")
+    }
     assert len(CNC_NAMES) == 15
     assert used == {*CNC_NAMES, "motion_blur"}  # by which the flakes of snow move
 

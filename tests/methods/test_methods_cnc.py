@@ -19,8 +19,10 @@ from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.evaluate.metrics import detection_metrics
 from reprood.evaluate.variants import oe_fpr
-from reprood.methods import cnc
-from reprood.methods.cnc import Config, ExtraClass
+from reprood.methods.cnc import method as cnc
+from reprood.methods.cnc import outliers as synthesis
+from reprood.methods.cnc.net import ExtraClass, with_extra_class
+from reprood.methods.cnc.settings import CNC_NAMES, Config
 from reprood.nets.classifier import Classifier
 
 KINDS = ("cnc", "reversed", "corruption", "pbcc", "gaussian_noise")
@@ -48,12 +50,12 @@ def negative(monkeypatch) -> list[tuple[Tensor, tuple[str, ...], str]]:
     """The corruptions replaced by a negative, which is quick; what it was called with."""
     calls = []
 
-    def corrupt(images: Tensor, corruptions, rng: torch.Generator, strengths: str, frost: Tensor | None = None) -> Tensor:
+    def corrupt(images: Tensor, corruptions, rng: torch.Generator, strengths: str, frost=None) -> Tensor:
         calls.append((images.clone(), tuple(corruption.name for corruption in corruptions), strengths))
         kept = torch.rand(len(images), generator=rng) < 0.2
         return torch.where(kept[:, None, None, None], images, 255 - images)
 
-    monkeypatch.setattr(cnc, "corrupt_mixed", corrupt)
+    monkeypatch.setattr(synthesis, "corrupt_mixed", corrupt)
     return calls
 
 
@@ -65,7 +67,7 @@ def test_pbcc_reference() -> None:
     for case in cases("pbcc_batch"):
         images, partners = torch.from_numpy(case["x"]), torch.from_numpy(case["perm"])
         before = images.clone()
-        mixed = cnc.pbcc(images, partners, float(case["lam"]), tuple(case["center"].tolist()))
+        mixed = synthesis.pbcc(images, partners, float(case["lam"]), tuple(case["center"].tolist()))
         assert torch.equal(mixed, torch.from_numpy(case["out"]))
         assert torch.equal(images, before)
         assert (case["y"] == case["y"][case["perm"]]).sum() == case["same_class_pairs"]
@@ -120,7 +122,7 @@ def test_schedule_reference() -> None:
 
 def test_partners_are_of_another_class_and_uniform_among_them() -> None:
     labels = torch.tensor([0, 0, 0, 1, 1, 2])
-    draws = torch.stack([cnc.draw_partners(labels, generator(seed)) for seed in range(6000)])
+    draws = torch.stack([synthesis.draw_partners(labels, generator(seed)) for seed in range(6000)])
     assert bool((labels[draws] != labels).all())
     for row, label in enumerate(labels.tolist()):
         others = (labels != label).nonzero().flatten()
@@ -129,13 +131,13 @@ def test_partners_are_of_another_class_and_uniform_among_them() -> None:
 
 
 def test_partners_without_another_class() -> None:
-    assert cnc.draw_partners(torch.tensor([4, 4, 4]), generator()).tolist() == [0, 1, 2]
-    assert cnc.draw_partners(torch.tensor([4]), generator()).tolist() == [0]
+    assert synthesis.draw_partners(torch.tensor([4, 4, 4]), generator()).tolist() == [0, 1, 2]
+    assert synthesis.draw_partners(torch.tensor([4]), generator()).tolist() == [0]
 
 
 def test_code_partners_are_a_permutation() -> None:
     labels = torch.arange(640) % 10
-    partners = cnc.draw_partners(labels, generator(), "any")
+    partners = synthesis.draw_partners(labels, generator(), "any")
     assert sorted(partners.tolist()) == list(range(640))
     assert 0.05 < float((labels[partners] == labels).double().mean()) < 0.16
 
@@ -145,7 +147,7 @@ def test_pbcc_takes_every_pixel_from_one_of_two_classes() -> None:
     labels = torch.arange(12) % 3
     shares = []
     for seed in range(200):
-        mixed = cnc.random_pbcc(images, labels, generator(seed))
+        mixed = synthesis.random_pbcc(images, labels, generator(seed))
         foreign = mixed != images
         shares.append(float(foreign.double().mean()))
         assert len({tuple(mask.flatten().tolist()) for mask in foreign}) == 1  # one box for the batch
@@ -158,7 +160,7 @@ def test_pbcc_takes_every_pixel_from_one_of_two_classes() -> None:
 def test_rotation_is_that_of_pillow() -> None:
     images = torch.randint(256, (40, 3, 31, 28), generator=generator(), dtype=torch.uint8)
     degrees = torch.linspace(-180, 180, 40) + 0.3
-    ours = cnc.rotate_at(images, degrees)
+    ours = synthesis.rotate_at(images, degrees)
     for image, angle, turned in zip(images, degrees.tolist(), ours, strict=True):
         theirs = np.array(Image.fromarray(image.permute(1, 2, 0).numpy()).rotate(angle))
         assert (turned.permute(1, 2, 0).numpy() != theirs).any(2).mean() < 0.01
@@ -166,7 +168,7 @@ def test_rotation_is_that_of_pillow() -> None:
 
 def test_rotation_by_quarter_turns_is_exact() -> None:
     images = torch.randint(256, (4, 1, 9, 9), generator=generator(), dtype=torch.uint8)
-    turned = cnc.rotate_at(images, torch.tensor([0.0, 180.0, -180.0, 0.0]))
+    turned = synthesis.rotate_at(images, torch.tensor([0.0, 180.0, -180.0, 0.0]))
     for i, quarters in enumerate((0, 2, 2, 0)):
         assert torch.equal(turned[i], images[i].rot90(quarters, (1, 2)))
 
@@ -175,18 +177,18 @@ def test_geometry() -> None:
     images = torch.full((60, 3, 28, 28), 200, dtype=torch.uint8)
     before = images.clone()
     still = Config(training=Training(crop_padding=0))
-    turned = cnc.outlier_geometry(images, still, generator())
+    turned = synthesis.outlier_geometry(images, still, generator())
     assert torch.equal(images, before)
     assert turned.dtype == torch.uint8
     assert set(turned.unique().tolist()) == {0, 200}
     assert float((turned[..., 0, 0] == 0).double().mean()) > 0.7  # black corners
     assert bool((turned[..., 7:21, 7:21] == 200).all())
-    assert torch.equal(turned, cnc.outlier_geometry(images, still, generator()))
+    assert torch.equal(turned, synthesis.outlier_geometry(images, still, generator()))
 
     marked = torch.zeros(400, 1, 5, 5, dtype=torch.uint8)
     marked[:, :, 0, 0] = 1
     level = Config(training=Training(crop_padding=0), rotation=0)
-    places = cnc.outlier_geometry(marked, level, generator()).flatten(1).argmax(1)
+    places = synthesis.outlier_geometry(marked, level, generator()).flatten(1).argmax(1)
     count = torch.bincount(places, minlength=25)[[0, 4, 20, 24]]
     assert int(count.sum()) == 400
     assert int(count.min()) > 70
@@ -196,24 +198,24 @@ def test_geometry() -> None:
 def test_geometry_of_in_distribution_images(change) -> None:
     images = torch.full((30, 1, 16, 16), 9, dtype=torch.uint8)
     plain = Config(training=Training(augment="flip"), **change)
-    assert torch.equal(cnc.outlier_geometry(images, plain, generator()), images)
+    assert torch.equal(synthesis.outlier_geometry(images, plain, generator()), images)
     cropped = Config(training=Training(augment="crop", crop_padding=2), **change)
-    assert not torch.equal(cnc.outlier_geometry(images, cropped, generator()), images)
+    assert not torch.equal(synthesis.outlier_geometry(images, cropped, generator()), images)
 
 
 def test_order_of_the_two_changes(negative) -> None:
     images, labels = pictures(), torch.arange(12) % 3
-    mixed = cnc.random_pbcc(images, labels, generator(5))
-    made = {kind: cnc.make_outliers(images, labels, Config(outliers=kind), generator(5)) for kind in KINDS}
+    mixed = synthesis.random_pbcc(images, labels, generator(5))
+    made = {kind: synthesis.make_outliers(images, labels, Config(outliers=kind), generator(5)) for kind in KINDS}
     given = dict(zip([kind for kind in KINDS if kind != "pbcc"], negative, strict=True))
     assert torch.equal(given["cnc"][0], mixed)
     assert torch.equal(given["reversed"][0], images)
     assert torch.equal(given["corruption"][0], images)
     assert torch.equal(made["pbcc"], mixed)
     assert not torch.equal(made["reversed"], made["corruption"])
-    assert given["cnc"][1:] == (cnc.CNC_NAMES, "imagenet")
+    assert given["cnc"][1:] == (CNC_NAMES, "imagenet")
     assert given["gaussian_noise"][1] == ("gaussian_noise",)
-    cnc.make_outliers(images, labels, Config(corruptions=("fog",), strengths="cifar"), generator())
+    synthesis.make_outliers(images, labels, Config(corruptions=("fog",), strengths="cifar"), generator())
     assert negative[-1][1:] == (("fog",), "cifar")
 
 
@@ -223,7 +225,7 @@ def test_outliers_with_the_real_corruptions(kind, channels, size) -> None:
     images, labels = pictures(10, channels, size), torch.arange(10) % 3
     before = images.clone()
     config = Config(outliers=kind, strengths="imagenet" if size == 32 else "cifar")
-    made = [cnc.make_outliers(images, labels, config, generator(seed)) for seed in (1, 1, 2)]
+    made = [synthesis.make_outliers(images, labels, config, generator(seed)) for seed in (1, 1, 2)]
     assert torch.equal(images, before)
     assert made[0].dtype == torch.uint8
     assert made[0].shape == images.shape
@@ -241,14 +243,14 @@ def test_illustration_keeps_the_normalisation(negative) -> None:
 
 def test_normalisation_of_outliers() -> None:
     grey, colour = problem(10), problem(10, channels=3)
-    assert cnc.outlier_normalisation(colour, Config(same_normalisation=True)) == (colour.mean, colour.std)
-    assert cnc.outlier_normalisation(colour, Config(outliers="pbcc")) == (colour.mean, colour.std)
-    mean, std = cnc.outlier_normalisation(colour, Config())
+    assert synthesis.outlier_normalisation(colour, Config(same_normalisation=True)) == (colour.mean, colour.std)
+    assert synthesis.outlier_normalisation(colour, Config(outliers="pbcc")) == (colour.mean, colour.std)
+    mean, std = synthesis.outlier_normalisation(colour, Config())
     assert mean == colour.mean
     # With the code's standard deviation for ID images, the code's for outliers.
     scaled = [value / 0.2 * own for value, own in zip(std, (0.2023, 0.1994, 0.2010), strict=True)]
     assert scaled == pytest.approx([0.247, 0.243, 0.262])
-    assert cnc.outlier_normalisation(grey, Config())[1] == pytest.approx((0.2 * sum(Config().std_ratio) / 3,))
+    assert synthesis.outlier_normalisation(grey, Config())[1] == pytest.approx((0.2 * sum(Config().std_ratio) / 3,))
 
 
 def test_outliers_of_a_step(negative, tmp_path, monkeypatch) -> None:
@@ -260,8 +262,8 @@ def test_outliers_of_a_step(negative, tmp_path, monkeypatch) -> None:
     config = Config(
         outliers="corruption", training=settings, same_geometry=True, same_normalisation=True, frost="drawn"
     )
-    monkeypatch.setattr(cnc, "BLOCK", 2)
-    outliers = cnc.outlier_batches(task, config, run(tmp_path))
+    monkeypatch.setattr(synthesis, "BLOCK", 2)
+    outliers = synthesis.outlier_batches(task, config, run(tmp_path))
     orders = []
     for epoch in (0, 1):
         rows = []
@@ -285,23 +287,23 @@ def test_frost_comes_from_the_auxiliary_set(tmp_path) -> None:
     frosty = Problem(**{**vars(task), "auxiliary": {"frost_imagenet": ImageSet(crops, torch.full((6,), -1))}})
     config = Config(training=Training(batch_size=32, augment="none"), outliers="corruption", corruptions=("frost",))
     batch = cnc.Batch(torch.empty(32), task.train.labels, torch.arange(32), generator(), 0, 0, 0.0)
-    mean, std = cnc.outlier_normalisation(task, config)
-    with_photographs = cnc.outlier_batches(frosty, config, run(tmp_path))(batch)
+    mean, std = synthesis.outlier_normalisation(task, config)
+    with_photographs = synthesis.outlier_batches(frosty, config, run(tmp_path))(batch)
     assert bool((with_photographs > (0.4 - mean[0]) / std[0] - 1e-5).all())  # at least 0.4 of white is added
     drawn = config.model_copy(update={"frost": "drawn"})
-    assert not torch.equal(cnc.outlier_batches(task, drawn, run(tmp_path))(batch), with_photographs)
+    assert not torch.equal(synthesis.outlier_batches(task, drawn, run(tmp_path))(batch), with_photographs)
     with pytest.raises(ReproodError, match="needs the auxiliary set 'frost_imagenet'"):
-        cnc.outlier_batches(task, config, run(tmp_path))
+        synthesis.outlier_batches(task, config, run(tmp_path))
     with pytest.raises(ReproodError, match="needs the auxiliary set 'frost_cifar'"):
-        cnc.outlier_batches(frosty, config.model_copy(update={"strengths": "cifar"}), run(tmp_path))
+        synthesis.outlier_batches(frosty, config.model_copy(update={"strengths": "cifar"}), run(tmp_path))
     for kind in ("pbcc", "gaussian_noise"):  # without frost
-        assert cnc.outlier_batches(task, config.model_copy(update={"outliers": kind}), run(tmp_path))
+        assert synthesis.outlier_batches(task, config.model_copy(update={"outliers": kind}), run(tmp_path))
 
 
 def test_batches_of_a_block_have_boxes_of_their_own() -> None:
     images = torch.arange(12).view(-1, 1, 1, 1).expand(-1, 1, 20, 20).contiguous().to(torch.uint8)
     config = Config(outliers="pbcc", training=Training(batch_size=4))
-    foreign = (cnc.make_outliers(images, torch.arange(12), config, generator(3)) != images).flatten(1)
+    foreign = (synthesis.make_outliers(images, torch.arange(12), config, generator(3)) != images).flatten(1)
     assert [len({tuple(row.tolist()) for row in part}) for part in foreign.split(4)] == [1, 1, 1]
     assert len({tuple(row.tolist()) for row in foreign}) == 3
 
@@ -327,7 +329,7 @@ def test_extra_class_keeps_the_logits() -> None:
         plain = Classifier(Net(), 3).eval()
     images = torch.randn(5, 1, 8, 8, generator=generator())
     with seeded(4):
-        extended = cnc.with_extra_class(plain)
+        extended = with_extra_class(plain)
     torch.testing.assert_close(extended(images), plain(images), rtol=0, atol=1e-7)
     assert extended.head.out_features == 4
     assert float(extended.head.weight.detach()[3].abs().max()) > 0
@@ -373,7 +375,7 @@ def test_images_do_not_depend_on_the_precision(tmp_path) -> None:
     config = Config(training=Training(batch_size=32), frost="drawn")
     batch = cnc.Batch(torch.empty(32), task.train.labels[:32], torch.arange(32), generator(), 0, 0, 0.0)
     for enabled in (True, False):
-        outliers = cnc.outlier_batches(task, config, run(tmp_path))
+        outliers = synthesis.outlier_batches(task, config, run(tmp_path))
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             seen.append(outliers(batch))
     assert torch.equal(*seen)
@@ -393,8 +395,8 @@ def test_first_step_is_one_joint_forward(negative, tmp_path) -> None:
         model = ExtraClass(Net(), 3).train()
     order = torch.randperm(16, generator=job.generator("train", "order", 0))
     other = torch.randperm(16, generator=job.generator("outliers", 0))
-    changed = cnc.corrupt_mixed(task.train.images[other], (), job.generator("outliers", 0, 0), "imagenet")
-    std = cnc.outlier_normalisation(task, Config())[1][0]
+    changed = synthesis.corrupt_mixed(task.train.images[other], (), job.generator("outliers", 0, 0), "imagenet")
+    std = synthesis.outlier_normalisation(task, Config())[1][0]
     both = (task.train.images[order] / 255 - 0.4) / 0.2, (changed / 255 - 0.4) / std
     logits = model.all_logits(torch.cat(both))
     first = functional.cross_entropy(logits[:16], task.train.labels[order])

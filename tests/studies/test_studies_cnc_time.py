@@ -7,7 +7,8 @@ import torch
 from tiny_problem import Net, problem
 
 from reprood.engine.seeds import seeded
-from reprood.methods.cnc import ExtraClass, cnc_score
+from reprood.methods.cnc.method import cnc_score
+from reprood.methods.cnc.net import ExtraClass
 from reprood.methods.godin import DecomposedConfidence
 from reprood.nets.classifier import Classifier
 from reprood.report.studies.inference_time import draw

@@ -38,7 +38,10 @@ def rescaled(photograph: np.ndarray, scale: Scale) -> np.ndarray:
     """
     height, width = photograph.shape[:2]
     if scale == "cifar":
-        return photograph[OFFSET::STRIDE, OFFSET::STRIDE][: round(height / STRIDE), : round(width / STRIDE)]
+        small: np.ndarray = photograph[OFFSET::STRIDE, OFFSET::STRIDE][
+            : round(height / STRIDE), : round(width / STRIDE)
+        ]
+        return small
     rows, columns = (cubic_matrix(side, int(np.ceil(side * ENLARGEMENT))) for side in (height, width))
     planes = [rows @ photograph[..., channel] @ columns.T for channel in range(photograph.shape[2])]
     return np.clip(np.rint(np.stack(planes, axis=2)), 0, 255).astype(np.uint8)

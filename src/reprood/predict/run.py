@@ -243,8 +243,9 @@ def _boxes(model: nn.Module, test: Split, outputs: Stored, labels: Tensor) -> di
     assert outputs.batches is not None
     boxes = localise(model, outputs.batches, outputs.logits.argmax(dim=1), labels, test.images.shape[1])
     named = {"box": test.extras["boxes"]}
-    for rule, suffix in (("maximum", ""), ("minmax", "_minmax")):
-        named |= {f"cam{suffix}": boxes[rule].predicted, f"cam_true{suffix}": boxes[rule].true}
+    for rule, own in boxes.items():
+        suffix = "" if rule == "maximum" else f"_{rule}"
+        named |= {f"cam{suffix}": own.predicted, f"cam_true{suffix}": own.true}
     return {
         f"{name}_{end}": np.asarray(values[:, i], np.int32)
         for name, values in named.items()

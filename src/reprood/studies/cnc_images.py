@@ -15,7 +15,8 @@ from reprood.core.errors import ReproodError
 from reprood.engine.problem import ImageSet, Problem
 from reprood.images.augment import normalise
 from reprood.images.corruption import corrupt_mixed
-from reprood.methods.cnc import CORRUPTIONS, Frost, Strengths, frost_crops, random_pbcc
+from reprood.methods.cnc.outliers import frost_crops, random_pbcc
+from reprood.methods.cnc.settings import CORRUPTIONS, Frost, Strengths
 from reprood.studies.base import Context, Findings, Row, Study
 
 BATCH = 250

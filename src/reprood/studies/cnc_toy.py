@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from reprood.engine.seeds import seeded
 from reprood.evaluate.metrics import detection_metrics
-from reprood.methods.cnc import cnc_score
+from reprood.methods.cnc.method import cnc_score
 from reprood.studies.base import Context, Findings, Row, Study
 
 Arm = Literal["vanilla", "pbcc", "corruption", "r_cnc", "cnc"]

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from reprood.detectors import energy, knn, mahalanobis, msp
 from reprood.engine.problem import Problem
 from reprood.images.augment import normalise
-from reprood.methods import cnc, godin
+from reprood.methods import godin
+from reprood.methods.cnc import method as cnc
+from reprood.methods.cnc.settings import Config as CncConfig
 from reprood.predict.passes import perturb
 from reprood.studies.base import Context, Findings, Row, Study
 
@@ -85,7 +87,7 @@ def classifier_scores(model: nn.Module, problem: Problem, config: Config) -> dic
 
 def cnc_score(model: nn.Module) -> Score:
     """Return CnC's score, one forward pass."""
-    return lambda images: cnc.scores(model, images, cnc.Config(), {})["cnc"]
+    return lambda images: cnc.scores(model, images, CncConfig(), {})["cnc"]
 
 
 def godin_score(model: nn.Module, epsilon: float) -> Score:
