@@ -184,6 +184,25 @@ def test_heads_against_loops(head) -> None:
         assert g[b, 0] == pytest.approx(1 / (1 + np.exp(-u)), abs=1e-5)
 
 
+@pytest.mark.parametrize("width", [3, 10])
+def test_deconf_e_with_the_papers_sum(width) -> None:
+    """-|z - w|^2, d times the mean that the re-implementations take; the divisor is not concerned."""
+    features, weight = (
+        torch.randn(4, width, generator=torch.Generator().manual_seed(1)),
+        torch.randn(5, width, generator=torch.Generator().manual_seed(2)),
+    )
+    expected = -(torch.cdist(features.double(), weight.double()) ** 2)
+    torch.testing.assert_close(godin.euclid_numerator(features, weight, "sum").double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(godin.euclid_numerator(features, weight), expected.float() / width, rtol=1e-5, atol=1e-5)
+    with seeded(0):
+        models = [godin.build(Config(head="euclid", euclid=kind), Net(1), 3).eval() for kind in ("mean", "sum")]
+    models[1].load_state_dict(models[0].state_dict())
+    features = models[0].features(torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(3)))
+    (mean, first), (total, second) = (model.heads(features) for model in models)
+    torch.testing.assert_close(total, features.shape[1] * mean)
+    assert torch.equal(first, second)
+
+
 @pytest.mark.parametrize("head", ["cosine", "euclid", "inner"])
 def test_divisor_is_positive_and_keeps_the_class(head) -> None:
     model = small(head)

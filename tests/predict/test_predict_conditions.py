@@ -28,12 +28,12 @@ REQUESTS = {
     "occlusion": {"sides": [1, 4, 16], "where": ["center", "boundary"], "limit": 25},
 }
 
-CORRUPTED = Corruptions.model_validate(REQUESTS["corruption"]).model_dump(exclude={"baseline"})
+CORRUPTED = Corruptions.model_validate(REQUESTS["corruption"]).model_dump(exclude={"baseline", "frost"})
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network of three classes, untrained, and data on which it can be asked."""
+    """Store an untrained network of three classes, and data for it."""
     path = tmp_path_factory.mktemp("conditions")
     random = np.random.default_rng(3)
     for split in ("validation", "test"):
@@ -54,6 +54,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     write_json(run / "model.json", record)
     return path
+
+
+def test_photographs_of_frost_are_read_and_recorded(folder: Path, tmp_path: Path) -> None:
+    white = np.full((3, 16, 16, 1), 255, np.uint8)
+    save_split(tmp_path / "frost", white, np.full(3, -1), {}, {"name": "frost", "classes": []})
+    options = {"names": ["frost"], "severities": [1], "limit": 8}
+    for name, frost in (("drawn", None), ("photographs", tmp_path / "frost")):
+        make_corrupted(folder / "test", tmp_path / name, frost=frost, **options)
+    drawn, photographs = (load_split(tmp_path / name) for name in ("drawn", "photographs"))
+    original = load_split(folder / "test").images[:8].astype(int)
+    assert np.array_equal(photographs.images, np.minimum(original + 51, 255))  # x + 0.2 of white at severity 1
+    assert not np.array_equal(drawn.images, photographs.images)
+    assert drawn.meta["frost"] == "drawn"
+    assert photographs.meta["frost"] == load_split(tmp_path / "frost").meta["content"]
 
 
 def splits(folder: Path) -> dict[str, Path]:

@@ -49,7 +49,8 @@ def make_corrupted(
     limit : int, optional
         Number of test images to corrupt, from the first on; default: all.
     frost : Path, optional
-        Split with crops of photographs of frost; without it the corruption "frost" draws a texture.
+        Split with crops of photographs of frost; without it the corruption "frost" draws a texture. The key `frost` of
+        meta.json is the content of this split, or "drawn".
     progress : callable, optional
         Called with the name of each finished corruption.
     """
@@ -89,6 +90,7 @@ def make_corrupted(
         "corruptions": list(names),
         "severities": list(severities),
         "strengths": strengths,
+        **({"frost": "drawn" if frost is None else load_split(frost).meta["content"]} if "frost" in names else {}),
     }
     labels = np.tile(split.labels[:count], len(names) * len(severities))
     save_split(out, np.ascontiguousarray(np.concatenate(copies)), labels, extras, meta)

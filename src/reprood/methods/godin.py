@@ -32,6 +32,7 @@ from reprood.methods.base import History, Method, Paper
 from reprood.nets.classifier import width_of
 
 Head = Literal["cosine", "euclid", "inner", "plain"]
+Reduction = Literal["mean", "sum"]
 Score = Callable[[Tensor], Tensor]
 NORM_EPS = 1e-4
 SCORE_BATCH = 250
@@ -45,6 +46,8 @@ class Config(BaseModel):
     training : Training
     head : {"cosine", "euclid", "inner", "plain"}
         Numerator h of DeConf-C, -E, -I; "plain" is the baseline: inner numerator over one trainable number.
+    euclid : {"mean", "sum"}
+        DeConf-E's distance: the mean over the features, as in the known re-implementations, or the paper's sum.
     decay_numerator : bool
         Apply weight decay to the numerator's parameters too (the paper does not).
     epsilons : tuple of float
@@ -59,6 +62,7 @@ class Config(BaseModel):
 
     training: Training = Training(lr=0.1, weight_decay=1e-4, schedule="multistep", smallest_batch=2)
     head: Head = "cosine"
+    euclid: Reduction = "mean"
     decay_numerator: bool = False
     epsilons: tuple[float, ...] = Field(default=(0.0025, 0.005, 0.01, 0.02, 0.04, 0.08), min_length=1)
     halve_epsilon: bool = False
@@ -87,17 +91,18 @@ def inner_numerator(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return outcome
 
 
-def euclid_numerator(features: Tensor, weight: Tensor) -> Tensor:
+def euclid_numerator(features: Tensor, weight: Tensor, reduction: Reduction = "mean") -> Tensor:
     """Return DeConf-E's h_i = - mean over k of (z_k - w_ik)^2: features [B, d] and weight [K, d] to [B, K].
 
-    The mean over the d features is the re-implementations'; the paper's sum is d times this.
+    The mean over the d features is the re-implementations'; the paper's `reduction` "sum" is d times this.
 
     Examples
     --------
     >>> euclid_numerator(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 2.0], [3.0, 2.0]]))
     tensor([[-0., -2.]])
     """
-    return -(features.unsqueeze(1) - weight).square().mean(2)
+    squares = (features.unsqueeze(1) - weight).square()
+    return -(squares.mean(2) if reduction == "mean" else squares.sum(2))
 
 
 def cosine_numerator(features: Tensor, weight: Tensor, norm_eps: float = NORM_EPS) -> Tensor:
@@ -119,9 +124,10 @@ def cosine_numerator(features: Tensor, weight: Tensor, norm_eps: float = NORM_EP
 class Numerator(nn.Module):
     """The numerator h of each kind of head; Kaiming-normal weights (fan-in), zero bias."""
 
-    def __init__(self, head: Head, width: int, classes: int) -> None:
+    def __init__(self, head: Head, width: int, classes: int, euclid: Reduction = "mean") -> None:
         super().__init__()
         self.head = head
+        self.euclid = euclid
         self.norm_eps = NORM_EPS
         self.weight = nn.Parameter(torch.empty(classes, width))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
@@ -132,7 +138,7 @@ class Numerator(nn.Module):
         if self.head == "cosine":
             return cosine_numerator(features, self.weight, self.norm_eps)
         if self.head == "euclid":
-            return euclid_numerator(features, self.weight)
+            return euclid_numerator(features, self.weight, self.euclid)
         assert self.bias is not None
         return inner_numerator(features, self.weight, self.bias)
 
@@ -171,11 +177,11 @@ class DecomposedConfidence(nn.Module):
 
     input_std: Tensor
 
-    def __init__(self, backbone: nn.Module, head: Head, classes: int) -> None:
+    def __init__(self, backbone: nn.Module, head: Head, classes: int, euclid: Reduction = "mean") -> None:
         super().__init__()
         self.backbone = backbone
         self.width = width_of(backbone)
-        self.numerator = Numerator(head, self.width, classes)
+        self.numerator = Numerator(head, self.width, classes, euclid)
         self.divisor: nn.Module = ConstantDivisor() if head == "plain" else Divisor(self.width)
         self.register_buffer("input_std", torch.ones(3))
 
@@ -209,13 +215,13 @@ class DecomposedConfidence(nn.Module):
 
 def build(config: Config, backbone: nn.Module, classes: int) -> nn.Module:
     """Return the untrained network."""
-    return DecomposedConfidence(backbone, config.head, classes)
+    return DecomposedConfidence(backbone, config.head, classes, config.euclid)
 
 
 def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
     """Train by cross-entropy of softmax(h / g), without weight decay on the numerator's parameters."""
     with seeded(run.seed("initialisation")):
-        model = DecomposedConfidence(problem.backbone(), config.head, problem.classes)
+        model = DecomposedConfidence(problem.backbone(), config.head, problem.classes, config.euclid)
     model.input_std.copy_(torch.tensor(problem.std))
     groups = None if config.decay_numerator else decay_groups(model, model.numerator.parameters())
 

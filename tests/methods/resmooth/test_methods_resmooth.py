@@ -478,7 +478,7 @@ def test_an_empty_subset_changes_nothing_but_decay(tmp_path, monkeypatch) -> Non
     assert rows[-1]["train_loss"] == 0.0
 
 
-def test_collapse_is_told(tmp_path, monkeypatch, caplog) -> None:
+def test_a_collapsed_mixture_is_logged(tmp_path, monkeypatch, caplog) -> None:
     inner = resmooth.training_log_losses
 
     def with_zeros(*arguments) -> Tensor:
