@@ -44,7 +44,8 @@ def rescaled(photograph: np.ndarray, scale: Scale) -> np.ndarray:
         return small
     rows, columns = (cubic_matrix(side, int(np.ceil(side * ENLARGEMENT))) for side in (height, width))
     planes = [rows @ photograph[..., channel] @ columns.T for channel in range(photograph.shape[2])]
-    return np.clip(np.rint(np.stack(planes, axis=2)), 0, 255).astype(np.uint8)
+    enlarged: np.ndarray = np.clip(np.rint(np.stack(planes, axis=2)), 0, 255).astype(np.uint8)
+    return enlarged
 
 
 def frost_crops(
