@@ -24,7 +24,8 @@ def test_examples(name) -> None:
 
 LOSSES = {
     "biamat.loss": ["at_loss", "confidence", "targets"],
-    "cnc": ["cnc_score", "extra_class_loss", "pbcc"],
+    "cnc.method": ["cnc_score", "extra_class_loss"],
+    "cnc.outliers": ["pbcc"],
     "csi.loss": ["joint_labels", "nt_xent", "shift_cross_entropy", "supervised_nt_xent"],
     "csi.score": ["nearest_product"],
     "cutmix": ["cutmix_batch", "cutout_batch", "mixed_cross_entropy", "mixup_batch", "rand_box"],
