@@ -174,6 +174,27 @@ def test_zoom_blur_equals_the_published_function(size: tuple[int, int]) -> None:
 SHAPES = [(24, 37), (37, 24), (17, 64), (33, 9)]
 
 
+@pytest.mark.parametrize("shape", [(24, 37), (37, 24), (28, 28)])
+@pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
+def test_elastic_transform_equals_the_published_function(severity: int, shape: tuple[int, int]) -> None:
+    """ImageNet-C's: `scipy.ndimage` on images of any shape, with displacements in proportion to the height."""
+    height, width = shape
+    image = torch.rand(1, 2, height, width, generator=seed(7), dtype=torch.float64)
+    uniform = 2 * torch.rand(1, 2, height, width, generator=seed(severity)) - 1  # the draws of the record
+    strength = ALL["elastic_transform"].imagenet[severity - 1]
+    result = ALL["elastic_transform"].function(image, strength, Draws(image, seed(severity)))[0].numpy()
+    sides = np.array(shape)
+    dx, dy = (
+        ndimage.gaussian_filter(0.005 * height * field.double().numpy(), 0.01 * sides, mode="reflect", truncate=3)
+        * strength
+        for field in uniform[0]
+    )
+    rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+    for channel, picture in zip(result, image[0].numpy(), strict=True):
+        expected = ndimage.map_coordinates(picture, [rows + dy, columns + dx], order=1, mode="reflect")
+        np.testing.assert_allclose(channel, 255 * np.clip(expected, 0, 1), atol=0.05)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", CORRUPTION_NAMES)
 def test_images_need_not_be_square(name: str, shape: tuple[int, int]) -> None:
