@@ -4,13 +4,16 @@ import json
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 from stored_run import write_run
 
 from reprood.config.benchmark import Benchmark
@@ -112,6 +115,50 @@ def test_empty_groups_are_left_out() -> None:
     assert set(groups(benchmark(ood=only_near))) == {"mean_all", "mean_natural", "mean_near"}
     only_noise = {"noise": {"dataset": "d", "split": "s", "shift": "noise"}}
     assert set(groups(benchmark(ood=only_noise))) == {"mean_all", "mean_noise"}
+
+
+def test_named_groups_and_extra_sets(tmp_path: Path) -> None:
+    """A named group has the mean of its sets, with the AUPR at its base rate; an extra set enters no other mean."""
+    record = benchmark()
+    ood = {name: outlier.model_dump() for name, outlier in record.ood.items()}
+    ood["digits"]["extra"] = True
+    means = {"both": ["unseen", "noise"], "oe": {"sets": ["digits", "noise"], "base_rate": "1/6"}, "modern": ["digits"]}
+    record = benchmark(ood=ood, means=means)
+    assert groups(record) == {
+        "mean_all": ("unseen", "noise"), "mean_natural": ("unseen",), "mean_near": ("unseen",), "mean_noise": ("noise",),
+        "both": ("unseen", "noise"), "oe": ("digits", "noise"), "modern": ("digits",),
+    }  # fmt: skip
+    table, predictions = run(tmp_path, record=record), load_predictions(tmp_path)
+    scores = {name: predictions.split(name)["score_knn"].to_numpy() for name in SIZES if name != "validation"}
+    for group, rate in (("both", None), ("oe", Fraction(1, 6))):
+        each = [detection_metrics(scores["test"], scores[name], base_rate=rate) for name in groups(record)[group]]
+        for metric in METRICS:
+            row = pick(table, split=group, score="knn", metric=metric)
+            assert row["value"] == pytest.approx(np.mean([one[metric] for one in each]), abs=1e-15)
+    own = pick(table, split="digits", score="knn", metric="aupr_out")["value"]
+    assert pick(table, split="modern", score="knn", metric="aupr_out")["value"] == own
+    plain = run(tmp_path / "plain", record=benchmark())
+    same = plain["split"].isin(SIZES)
+    rest = table[table["split"].isin(SIZES)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(plain[same].reset_index(drop=True), rest)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"means": {"m": ["elsewhere"]}}, "means.m names 'elsewhere'"),
+        ({"means": {"m": []}}, "at least 1 item"),
+        ({"means": {"m": ["unseen", "unseen"]}}, "named twice"),
+        ({"means": {"mean_all": ["unseen"]}}, "choose another"),
+        ({"means": {"unseen": ["unseen"]}}, "choose another"),
+        ({"means": {"m": {"sets": ["unseen"], "base_rate": "6/1"}}}, "between 0 and 1"),
+        ({"means": {"m": {"sets": ["unseen"], "base_rate": "0.2"}}}, "match pattern"),
+        ({"ood": {"a": {"dataset": "d", "split": "s", "shift": "near", "extra": True}}}, "no mean is left"),
+    ],
+)
+def test_wrong_groups_are_rejected(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        benchmark(**changes)
 
 
 def test_a_failed_gate_leaves_no_detection_numbers(tmp_path: Path) -> None:

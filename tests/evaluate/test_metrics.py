@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from fractions import Fraction
 
 import golden_files
 import numpy as np
@@ -225,3 +226,37 @@ def test_stored_values_of_the_trap() -> None:
         if min(inside.min(), outside.min()) > 104:  # exp(-104) is 0 in float32
             assert arrays[f"ptood_f32_{i}"][1] == 0.5
             assert auroc != 0.5
+
+
+RATES = st.fractions(min_value=Fraction(1, 50), max_value=Fraction(49, 50), max_denominator=60)
+
+
+@settings(max_examples=200, deadline=None)
+@given(PAIRS, RATES)
+def test_aupr_at_a_base_rate_equals_repeated_samples_and_weights(
+    pair: tuple[np.ndarray, np.ndarray], rate: Fraction
+) -> None:
+    """Every sample of a side is repeated equally often, or has an equal weight, until the share is as stated."""
+    inside, outside = pair
+    found = detection_metrics(inside, outside, base_rate=rate)
+    weight = rate / (1 - rate) * Fraction(len(inside), len(outside))
+    repeated = detection_metrics(np.repeat(inside, weight.denominator), np.repeat(outside, weight.numerator))
+    assert found == repeated  # to the last bit
+    truth = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
+    ranks = np.unique(np.concatenate([inside, outside]), return_inverse=True)[1].astype(float)
+    weights = np.where(truth == 1, 1.0, float(weight))
+    wanted = sklearn_metrics.average_precision_score(truth, ranks, sample_weight=weights)
+    assert found["aupr_in"] == pytest.approx(wanted, abs=1e-12)
+    wanted = sklearn_metrics.average_precision_score(1 - truth, -ranks, sample_weight=weights)
+    assert found["aupr_out"] == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize("count", [2_000, 10_000, 26_032])
+def test_aupr_at_a_base_rate_does_not_depend_on_the_sizes(count: int) -> None:
+    """SVHN has 26,032 test images, and Outlier Exposure compares 2,000 OOD images with 10,000 ID images."""
+    rng = np.random.default_rng(0)
+    inside, outside = rng.normal(1.0, 1.0, 10_000), rng.normal(0.0, 1.0, count)
+    small = detection_metrics(inside, rng.normal(0.0, 1.0, 2_000), ["aupr_out"])["aupr_out"]
+    found = detection_metrics(inside, outside, ["aupr_out"], Fraction(1, 6))["aupr_out"]
+    assert found == pytest.approx(small, abs=0.03)
+    assert count == 2_000 or detection_metrics(inside, outside, ["aupr_out"])["aupr_out"] > small + 0.1

@@ -1,5 +1,6 @@
 """The record of a benchmark: what is trained on, and how the trained model is evaluated."""
 
+from fractions import Fraction
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -10,6 +11,7 @@ from reprood.config.records import LabelNoise, Line, Outlier, Preparation, Recor
 
 RESERVED_SPLITS = ("train", "validation", "test")
 DERIVED_SPLITS = ("corrupted",)  # computed from the test split
+AUTOMATIC_MEANS = ("mean_all", "mean_natural", "mean_near", "mean_far", "mean_noise")
 
 Evaluation = Literal[
     "classification",
@@ -41,6 +43,40 @@ class OpenSet(Record):
     margin: float = 0.05
 
 
+class Mean(Record):
+    """A named group of OOD sets whose mean is reported.
+
+    Attributes
+    ----------
+    sets : tuple of str
+        Names under `ood`; each weighs the same.
+    base_rate : str
+        Share of OOD images among all at which the group's AUPR is computed, as a fraction ("1/6" for one OOD to five
+        ID images); "": the share in the test sets.
+    """
+
+    sets: tuple[str, ...] = Field(min_length=1)
+    base_rate: str = Field(default="", pattern=r"^([1-9][0-9]{0,5}/[1-9][0-9]{0,5})?$")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_sets(cls, value: Any) -> Any:
+        return {"sets": value} if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _checked(self) -> "Mean":
+        if len(set(self.sets)) < len(self.sets):
+            raise ValueError("an OOD set is named twice; name each once")
+        if self.rate is not None and not 0 < self.rate < 1:
+            raise ValueError(f"the base rate {self.base_rate} must be between 0 and 1")
+        return self
+
+    @property
+    def rate(self) -> Fraction | None:
+        """The base rate; None if none is stated."""
+        return Fraction(self.base_rate) if self.base_rate else None
+
+
 class Gate(Record):
     """A threshold of the in-distribution accuracy below which a run yields no detection metrics."""
 
@@ -50,6 +86,7 @@ class Gate(Record):
 class Benchmark(Record):
     """A task: data to train on, and the evaluations of the trained model.
 
+    `means` names groups of OOD sets, for instance those of a published mean; claims and published numbers refer to them.
     `features` stores penultimate features even when no detector of `detectors` needs them.
     `family` and `member` are set for a benchmark that is one of a family (one class each, or one split of known and
     unknown classes each); claims are judged on the family.
@@ -62,6 +99,7 @@ class Benchmark(Record):
     validation: Source
     test: Source
     ood: dict[str, Outlier] = {}
+    means: dict[str, Mean] = {}
     auxiliary: dict[str, Source] = {}
     label_noise: LabelNoise | None = None
     evaluations: tuple[Evaluation, ...] = ("classification", "detection")
@@ -90,6 +128,20 @@ class Benchmark(Record):
         for evaluation in ("open_set", "segmentation"):
             if evaluation in self.evaluations and "detection" not in self.evaluations:
                 raise ValueError(f"the evaluation '{evaluation}' needs 'detection' too")
+        return self
+
+    @model_validator(mode="after")
+    def _groups(self) -> "Benchmark":
+        taken = (*RESERVED_SPLITS, *DERIVED_SPLITS, *AUTOMATIC_MEANS, *self.ood, *self.auxiliary)
+        for name, mean in self.means.items():
+            check_name(name, "mean")
+            if name in taken:
+                raise ValueError(f"means.{name} has the name of a split or of an automatic mean; choose another")
+            unknown = [one for one in mean.sets if one not in self.ood]
+            if unknown:
+                raise ValueError(f"means.{name} names '{unknown[0]}', which is not under 'ood': {', '.join(self.ood)}")
+        if self.ood and all(outlier.extra for outlier in self.ood.values()):
+            raise ValueError("every OOD set is marked 'extra', so that no mean is left; unmark those of the protocol")
         return self
 
     @model_validator(mode="after")

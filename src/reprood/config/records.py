@@ -106,9 +106,13 @@ class Outlier(Source):
     shift : {"near", "far", "noise", "style"}
         near: other classes in the same style; far: another domain; noise: synthetic noise; style: a fixed change of
         style (of ID or other classes; these sets enter no mean).
+    extra : bool
+        Not part of the protocol that the benchmark reproduces: the set enters no automatic mean (`mean_all`,
+        `mean_natural`, ...), only the groups of `means` that name it.
     """
 
     shift: Literal["near", "far", "noise", "style"]
+    extra: bool = False
 
 
 class LabelNoise(Record):

@@ -8,6 +8,7 @@ other counts. Nothing is clipped or flipped: an AUROC below 0.5 is a result.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,27 @@ class Counts:
     of_id: Integers
     of_ood: Integers
 
+    def at_base_rate(self, rate: Fraction) -> "Counts":
+        """Weight both sides by integers so that OOD samples are a share `rate` of all; the ranking is unchanged.
+
+        Equal to repeating every sample of a side equally often, so precisions are exact up to one division. Only the
+        precisions change: every other metric depends on the rates within each side.
+
+        Parameters
+        ----------
+        rate : Fraction
+            n_ood / (n_id + n_ood) after weighting; in (0, 1). Outlier Exposure has 1/6 (one OOD image to five ID).
+
+        Examples
+        --------
+        >>> counts = rank([0.9, 0.2], [0.5]).counts()
+        >>> float(aupr_out(counts)), float(aupr_out(counts.at_base_rate(Fraction(1, 6))))
+        (0.5, 0.2857142857142857)
+        """
+        n_id, n_ood = int(self.of_id.flat[-1]), int(self.of_ood.flat[-1])
+        odds = rate / (1 - rate) * Fraction(n_id, n_ood)  # weight of an OOD sample over that of an ID sample
+        return Counts(self.of_id * odds.denominator, self.of_ood * odds.numerator)
+
 
 def rank(in_distribution: ArrayLike, outlier: ArrayLike) -> Ranking:
     """Sort two samples of scores together.
@@ -172,7 +194,7 @@ def _dot(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
 def aupr_in(counts: Counts) -> Floats:
     """Return the average precision sum (R_k - R_{k-1}) P_k with ID positive, ranked by the score.
 
-    It depends on n_id : n_ood.
+    It depends on n_id : n_ood; see `Counts.at_base_rate` for a stated ratio.
 
     See Also
     --------
@@ -192,7 +214,7 @@ def aupr_in(counts: Counts) -> Floats:
 def aupr_out(counts: Counts) -> Floats:
     """Return the average precision sum (R_k - R_{k-1}) P_k with OOD positive, ranked by minus the score.
 
-    It depends on n_id : n_ood.
+    It depends on n_id : n_ood; see `Counts.at_base_rate` for a stated ratio.
 
     Examples
     --------
@@ -298,10 +320,19 @@ METRICS: dict[str, Callable[[Counts], Floats]] = {
     "fpr95_ood_positive": fpr95_ood_positive,
     "detection_error": detection_error,
 }
+PRECISION_METRICS = ("aupr_in", "aupr_out")  # those that depend on the base rate
+
+
+def metric_at(name: str, counts: Counts, rate: Fraction | None = None) -> Floats:
+    """Compute a metric; at the base rate `rate` if one is given and the metric depends on it."""
+    return METRICS[name](counts.at_base_rate(rate) if rate is not None and name in PRECISION_METRICS else counts)
 
 
 def detection_metrics(
-    in_distribution: ArrayLike, outlier: ArrayLike, names: Sequence[str] = tuple(METRICS)
+    in_distribution: ArrayLike,
+    outlier: ArrayLike,
+    names: Sequence[str] = tuple(METRICS),
+    base_rate: Fraction | None = None,
 ) -> dict[str, float]:
     """Compute every detection metric of two samples of scores, from one sorting.
 
@@ -311,6 +342,8 @@ def detection_metrics(
         Scores, higher = more in-distribution, any finite range.
     names : sequence of str
         Which metrics; default all of `METRICS`.
+    base_rate : Fraction, optional
+        Share of OOD samples at which the AUPR is computed; default that of the samples.
 
     Returns
     -------
@@ -328,4 +361,4 @@ def detection_metrics(
     {'auroc': 1.0, 'fpr95_id_positive': 0.0}
     """
     counts = rank(in_distribution, outlier).counts()
-    return {name: float(METRICS[name](counts)) for name in names}
+    return {name: float(metric_at(name, counts, base_rate)) for name in names}

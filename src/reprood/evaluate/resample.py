@@ -6,12 +6,13 @@ seeds of a replicate see the same draw, because they were tested on the same ima
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from reprood.core.errors import ReproodError
-from reprood.evaluate.metrics import METRICS, Floats, Integers, Ranking, Workspace, rank
+from reprood.evaluate.metrics import METRICS, Floats, Integers, Ranking, Workspace, metric_at, rank
 
 _CELLS = 2**15  # resampled samples handled at once: they stay in the cache
 
@@ -92,6 +93,7 @@ def replicate_detection(
     generator: np.random.Generator,
     replicates: int = 1000,
     sets: Sequence[Sequence[str]] | None = None,
+    base_rates: Sequence[Fraction | None] | None = None,
 ) -> Replicates:
     """Resample the test samples and compute the mean over OOD sets of a detection metric for every run.
 
@@ -107,6 +109,8 @@ def replicate_detection(
         Number of resamplings.
     sets : sequence of sequences of str, optional
         For each method the OOD sets that enter its mean; default: all of them. All runs hold all sets.
+    base_rates : sequence of Fraction or None, optional
+        For each method the base rate of its AUPR; default: that of the samples.
 
     Raises
     ------
@@ -114,23 +118,25 @@ def replicate_detection(
         When runs do not match, a score is not finite, or the metric is unknown.
     """
     n_id, sizes = _check(arms, metric)
-    function = METRICS[metric]
     order = list(sizes)
     wanted = [order] * len(arms) if sets is None else [list(chosen) for chosen in sets]
     rankings: list[list[list[tuple[int, Ranking]]]] = [
         [[(order.index(name), rank(run.in_distribution, run.outliers[name])) for name in names] for run in arm]
         for arm, names in zip(arms, wanted, strict=True)
     ]
+    rates = [None] * len(arms) if base_rates is None else list(base_rates)
     observed = [
-        np.array([[float(function(r.counts())) for _, r in run] for run in arm]).mean(axis=1) for arm in rankings
+        np.array([[float(metric_at(metric, r.counts(), rate)) for _, r in run] for run in arm]).mean(axis=1)
+        for arm, rate in zip(rankings, rates, strict=True)
     ]
     resampled = [np.zeros((replicates, len(arm))) for arm in arms]
     work: list[Workspace] = [{} for _ in sizes]
     for rows, (of_id, *of_ood) in _streams(generator, [n_id, *sizes.values()], replicates):
-        for arm, values in zip(rankings, resampled):
+        for arm, rate, values in zip(rankings, rates, resampled):
             for seed, run in enumerate(arm):
                 for place, ranking in run:
-                    values[rows, seed] += function(ranking.counts(of_id, of_ood[place], work[place]))
+                    counts = ranking.counts(of_id, of_ood[place], work[place])
+                    values[rows, seed] += metric_at(metric, counts, rate)
     means = [values / len(names) for values, names in zip(resampled, wanted, strict=True)]
     return Replicates(observed, means, n_id, sum(sizes.values()))
 

@@ -1,6 +1,7 @@
 """Tidy metrics of one run, from its stored predictions and scores. No torch."""
 
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from reprood.evaluate.classification import expected_calibration_error, top_k_er
 from reprood.evaluate.localisation import localisation_outcomes
 from reprood.evaluate.maps import METRICS as MAP_METRICS
 from reprood.evaluate.maps import has_maps, stored_maps
-from reprood.evaluate.metrics import METRICS, detection_metrics
+from reprood.evaluate.metrics import METRICS, PRECISION_METRICS, Counts, metric_at, rank
 from reprood.evaluate.open_set import Answers, acceptance_threshold, answers_of, macro_f, oscr
 from reprood.evaluate.predictions import Predictions as Predictions
 from reprood.evaluate.predictions import load_predictions as load_predictions
@@ -44,20 +45,25 @@ def detection_rows(predictions: Predictions, benchmark: Benchmark) -> list[dict[
     rows = []
     for score in predictions.scores:
         column = f"score_{score}"
+        counts: dict[str, Counts] = {}
         metrics: dict[str, dict[str, float]] = {}
         for name, outlier in outliers.items():
             try:
-                metrics[name] = detection_metrics(test[column].to_numpy(), outlier[column].to_numpy())
+                counts[name] = rank(test[column].to_numpy(), outlier[column].to_numpy()).counts()
             except ReproodError as error:
                 raise ReproodError(f"Score {score}, test against {name}: {error}") from error
+            metrics[name] = {metric: float(metric_at(metric, counts[name])) for metric in METRICS}
             rows += [
                 row_of(name, score, metric, value, len(test), len(outlier)) for metric, value in metrics[name].items()
             ]
         for group, members in groups(benchmark).items():
-            size = sum(len(outliers[name]) for name in members)
+            size, rate = sum(len(outliers[name]) for name in members), base_rate(benchmark, group)
             for metric in METRICS:
-                mean = float(np.mean([metrics[name][metric] for name in members]))
-                rows.append(row_of(group, score, metric, mean, len(test), size))
+                if rate is not None and metric in PRECISION_METRICS:
+                    values = [float(metric_at(metric, counts[name], rate)) for name in members]
+                else:
+                    values = [metrics[name][metric] for name in members]
+                rows.append(row_of(group, score, metric, float(np.mean(values)), len(test), size))
     return rows
 
 
@@ -96,9 +102,10 @@ def threshold_of(classes: int, benchmark: Benchmark) -> float:
 def groups(benchmark: Benchmark) -> dict[str, tuple[str, ...]]:
     """Return the groups of OOD sets over which means are taken (each set weighs the same), without empty groups.
 
-    Sets of the shift "style" answer a question of their own and enter no mean.
+    First the automatic means, then the groups that the benchmark names under `means`. Sets of the shift "style" answer
+    a question of their own, and extra sets are not part of the protocol: both enter no automatic mean.
     """
-    shifts = {name: outlier.shift for name, outlier in benchmark.ood.items() if outlier.shift != "style"}
+    shifts = {n: outlier.shift for n, outlier in benchmark.ood.items() if outlier.shift != "style" and not outlier.extra}
     members = {
         "mean_all": tuple(shifts),
         "mean_natural": tuple(name for name, shift in shifts.items() if shift != "noise"),
@@ -106,8 +113,14 @@ def groups(benchmark: Benchmark) -> dict[str, tuple[str, ...]]:
             f"mean_{kind}": tuple(n for n, shift in shifts.items() if shift == kind)
             for kind in ("near", "far", "noise")
         },
+        **{name: mean.sets for name, mean in benchmark.means.items()},
     }
     return {group: names for group, names in members.items() if names}
+
+
+def base_rate(benchmark: Benchmark, split: str) -> Fraction | None:
+    """Return the share of OOD images at which the AUPR of a mean is computed; None: the share in the test sets."""
+    return benchmark.means[split].rate if split in benchmark.means else None
 
 
 def condition_rows(predictions: Predictions, benchmark: Benchmark) -> list[dict[str, Any]]:

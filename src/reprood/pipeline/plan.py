@@ -48,7 +48,7 @@ class Plan(Layout):
                 "name": split,
                 "role": record.role(split),
                 "label_noise": None if noise is None else noise.model_dump(mode="json"),
-                "source": self.source(benchmark, split).model_dump(mode="json", exclude={"shift"}),
+                "source": self.source(benchmark, split).model_dump(mode="json", exclude={"shift", "extra"}),
                 "preparation": record.preparation.model_dump(mode="json"),
             }
         )

@@ -17,7 +17,7 @@ from reprood.evaluate.localisation import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.resample import Replicates, replicate_detection, replicate_errors
 from reprood.evaluate.results import StoredRuns, scores_of
-from reprood.evaluate.table import GATE, Predictions, groups
+from reprood.evaluate.table import GATE, Predictions, base_rate, groups
 from reprood.report.palette import palette_of
 from reprood.report.records import RunRecord, checked
 from reprood.report.style import colour_of, line_of
@@ -191,9 +191,10 @@ class BenchmarkResults:
 
         def make(generator: np.random.Generator) -> Replicates:
             arm = [scores_of(p, score, members) for p in self.predictions(method)]
-            return replicate_detection([arm], metric, generator, REPLICATES)
+            rates = [base_rate(self.benchmark, split)]
+            return replicate_detection([arm], metric, generator, REPLICATES, base_rates=rates)
 
-        return self._cached((method, metric, score, *members), make)
+        return self._cached((method, metric, score, str(base_rate(self.benchmark, split)), *members), make)
 
     def error_replicates(self, method: str, split: str = "test") -> Replicates:
         """Return the top-1 error in percent of every seed, mean over the conditions of `split`."""
