@@ -125,7 +125,8 @@ def test_named_groups_and_extra_sets(tmp_path: Path) -> None:
     means = {"both": ["unseen", "noise"], "oe": {"sets": ["digits", "noise"], "base_rate": "1/6"}, "modern": ["digits"]}
     record = benchmark(ood=ood, means=means)
     assert groups(record) == {
-        "mean_all": ("unseen", "noise"), "mean_natural": ("unseen",), "mean_near": ("unseen",), "mean_noise": ("noise",),
+        "mean_all": ("unseen", "noise"), "mean_natural": ("unseen",),
+        "mean_near": ("unseen",), "mean_noise": ("noise",),
         "both": ("unseen", "noise"), "oe": ("digits", "noise"), "modern": ("digits",),
     }  # fmt: skip
     table, predictions = run(tmp_path, record=record), load_predictions(tmp_path)

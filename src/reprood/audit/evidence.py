@@ -1,12 +1,13 @@
 """The evidence behind verdicts: what a claim can be judged on, and the stored results of a benchmark."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from reprood.audit.papers import LOCALISATION, OPEN_SET, PLAIN, SEGMENTATION, Claim, Paper
+from reprood.audit.settings import Difference, Measurement, closest
 from reprood.config.conditions import matching
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json
@@ -19,6 +20,7 @@ from reprood.evaluate.results import StoredRuns, scores_of
 from reprood.evaluate.table import (
     GATE,
     Predictions,
+    members,
     stored_answers,
     threshold_of,
 )
@@ -58,6 +60,43 @@ def parts_of(claim: Claim, paper: Paper, ran: Mapping[str, object]) -> list[Part
     return parts if len(parts) == len(found) else None
 
 
+def detects(claim: Claim) -> bool:
+    """Return whether a claim is about the separation of ID and OOD images, so that the OOD sets matter."""
+    return claim.metric in (*METRICS, *OPEN_SET)
+
+
+def claim_differences(claim: Claim, paper: Paper, sides: Sequence[tuple[Part, Measurement]]) -> list[Difference]:
+    """Return how the sides of a claim differ from the most similar of the claim's settings.
+
+    Parameters
+    ----------
+    claim : Claim
+        With the split on which it is judged.
+    paper : Paper
+        For the auxiliary sets of its arms.
+    sides : sequence of (Part, Measurement)
+        The claim's sides on one benchmark.
+    """
+    auxiliary = tuple(dict.fromkeys(name for side in claim.sides if (name := paper.arms[side.method].auxiliary)))
+    found: list[Difference] = []
+    for part, measured in sides:
+        split = (part.split or claim.split) if detects(claim) else ""
+        found += closest(claim.where, replace(measured, auxiliary=auxiliary), split, claim.metric)
+    return list(dict.fromkeys(found))
+
+
+def number_differences(claim: Claim, paper: Paper, sides: Sequence[tuple[Part, Measurement]]) -> list[Difference]:
+    """Return how the sides of a claim differ from the settings of the claim's published numbers."""
+    found: list[Difference] = []
+    for name, side, (part, measured) in zip(claim.published, claim.sides, sides, strict=False):
+        number, auxiliary = paper.number(name), paper.arms[side.method].auxiliary
+        found += paper.compared(number, replace(measured, auxiliary=(auxiliary,) if auxiliary else ()))
+        here, split = part.split or claim.split, paper.split_on(number, measured.benchmark)
+        if detects(claim) and members(measured.benchmark, split) != members(measured.benchmark, here):
+            found.append(Difference("ood", f"judged on {here}, published for {split}"))
+    return list(dict.fromkeys(found))
+
+
 class Evidence(Protocol):
     """Results that a claim can be judged on: a benchmark, a family of benchmarks or a study."""
 
@@ -87,8 +126,16 @@ class Evidence(Protocol):
         """Return the number of training epochs of a method; None if there is no such number."""
         ...
 
-    def elsewhere(self, claim: Claim, parts: Sequence[Part]) -> str:
-        """Return why this is none of the settings for which the claim is published; empty if it is one."""
+    def on_split(self, claim: Claim) -> Claim:
+        """Return the claim with the split on which it is judged here."""
+        ...
+
+    def differences(self, claim: Claim, paper: Paper, parts: Sequence[Part]) -> list[Difference]:
+        """Return the differences from the most similar of the settings for which the claim is published."""
+        ...
+
+    def from_numbers(self, claim: Claim, paper: Paper, parts: Sequence[Part]) -> list[Difference]:
+        """Return the differences from the settings of the claim's published numbers."""
         ...
 
     def replicates(self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator) -> Replicates:
@@ -120,11 +167,25 @@ class BenchmarkEvidence(StoredRuns):
         training = self._model(method)["settings"].get("training")
         return int(training["epochs"]) if training else None
 
-    def elsewhere(self, claim: Claim, parts: Sequence[Part]) -> str:
-        """Return why this is none of the settings for which the claim is published; empty if it is one."""
-        backbone = self._model(parts[0].method)["backbone"]
-        differences = [setting.differs(self.benchmark, backbone) for setting in claim.where]
-        return differences[0] if differences and all(differences) else ""
+    def on_split(self, claim: Claim) -> Claim:
+        """Return the claim with the split on which it is judged here."""
+        return claim.on(self.benchmark)
+
+    def measurement(self, method: str) -> Measurement:
+        """Return the setting of a method's runs."""
+        path = self.file(method, self.seeds[method][0], "run.json")
+        facts = read_json(path)
+        if not isinstance(facts, dict) or not isinstance(facts.get("precision"), str):
+            raise ReproodError(f"{path} has no 'precision'; train the run again.")
+        return Measurement(self.benchmark, self._model(method)["backbone"], facts["precision"])
+
+    def differences(self, claim: Claim, paper: Paper, parts: Sequence[Part]) -> list[Difference]:
+        """Return the differences from the most similar of the settings for which the claim is published."""
+        return claim_differences(claim, paper, [(part, self.measurement(part.method)) for part in parts])
+
+    def from_numbers(self, claim: Claim, paper: Paper, parts: Sequence[Part]) -> list[Difference]:
+        """Return the differences from the settings of the claim's published numbers."""
+        return number_differences(claim, paper, [(part, self.measurement(part.method)) for part in parts])
 
     def scores(self, part: Part) -> list[str]:
         """Return the stored scores that a side names; empty if there are none."""

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from reprood.audit.evidence import BenchmarkEvidence, Part
-from reprood.audit.papers import Claim
+from reprood.audit.papers import Claim, Paper
+from reprood.audit.settings import Difference
 from reprood.evaluate.resample import Replicates
 
 
@@ -48,9 +49,17 @@ class FamilyEvidence:
         found = [epochs for epochs in (member.epochs(method) for member in self.parts) if epochs is not None]
         return min(found, default=None)
 
-    def elsewhere(self, claim: Claim, parts: Sequence[Part]) -> str:
-        """Return the first member's, or an empty text."""
-        return next((text for text in (member.elsewhere(claim, parts) for member in self.parts) if text), "")
+    def on_split(self, claim: Claim) -> Claim:
+        """Return the claim with the split on which it is judged here."""
+        return self.parts[0].on_split(claim)
+
+    def differences(self, claim: Claim, paper: Paper, parts: Sequence[Part]) -> list[Difference]:
+        """Return the differences of all members from the published settings."""
+        return [one for member in self.parts for one in member.differences(claim, paper, parts)]
+
+    def from_numbers(self, claim: Claim, paper: Paper, parts: Sequence[Part]) -> list[Difference]:
+        """Return the differences of all members from the settings of the claim's published numbers."""
+        return [one for member in self.parts for one in member.from_numbers(claim, paper, parts)]
 
     def replicates(self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator) -> Replicates:
         """Concatenate the replicates of all members; each member's test samples are resampled separately."""

@@ -1,11 +1,12 @@
 """Records of the papers: bibliography, published numbers with their sources, and testable claims."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from reprood.audit.settings import Difference, Measurement, Setting
 from reprood.config.benchmark import Benchmark
 from reprood.config.conditions import is_condition
 from reprood.config.records import Line, Record, check_name
@@ -51,39 +52,13 @@ class Arm(Record):
         The paper's name for it.
     also : tuple of str
         Other names of the method in suites, for instance trained with this paper's recipe.
+    auxiliary : str
+        The benchmark's auxiliary set that it learns from; "" for none.
     """
 
     means: Line
     also: tuple[str, ...] = ()
-
-
-class Setting(Record):
-    """A setting for which a paper makes a claim.
-
-    Attributes
-    ----------
-    dataset : str
-        Training data set.
-    backbone : mapping
-        The network's name and the options that must be equal.
-    ood : tuple of str
-        Data sets that must be among the OOD sets.
-    """
-
-    dataset: str
-    backbone: dict[str, str | int | float] = {}
-    ood: tuple[str, ...] = ()
-
-    def differs(self, benchmark: Benchmark, backbone: Mapping[str, object]) -> str:
-        """Return how a benchmark differs from this setting; empty if it does not."""
-        if benchmark.train.dataset != self.dataset:
-            return f"trained on {benchmark.train.dataset}, published for {self.dataset}"
-        wrong = {key: value for key, value in self.backbone.items() if backbone.get(key) != value}
-        if wrong:
-            wanted = " ".join(f"{value}" if key == "name" else f"{key} {value}" for key, value in self.backbone.items())
-            return f"published for the network {wanted}"
-        missing = sorted(set(self.ood) - {outlier.dataset for outlier in benchmark.ood.values()})
-        return f"published with the OOD sets {', '.join(missing)} as well" if missing else ""
+    auxiliary: str = ""
 
 
 class Published(Record):
@@ -156,6 +131,8 @@ class Claim(Record):
         A metric of the evaluate stage, or of the study.
     split : str
         "test", an OOD set, a mean over OOD sets, or for the error a condition (`corrupted`, `attacked/pgd20`, ...).
+    mean : str
+        Group of OOD sets that replaces `split` on benchmarks that define it under `means`.
     study : str
         Name of the study's module, for a claim on a study's numbers; its sides' methods are the study's arms.
     label_noise : (float, float) or None
@@ -172,8 +149,10 @@ class Claim(Record):
     min_seeds, min_epochs : int
         A result with fewer seeds or a shorter schedule is inconclusive.
     where : tuple of Setting
-        Settings for which the paper makes the claim. In others a verdict is at reduced scale, and published values are
-        not compared. Empty: any setting.
+        Settings for which the paper makes the claim. In others a verdict is at reduced scale. Empty: any setting.
+    differs : tuple of str
+        Settings of the training recipe (`training.epochs`, `backbone`, `seeds`; a name covers those below it) that the
+        sides do not share although the claim is not about them; `note` says why. See `reprood.audit.recipes`.
     published : tuple of str
         Ids of the published numbers of the sides, in their order.
     exploratory : bool
@@ -187,6 +166,7 @@ class Claim(Record):
     kind: Kind
     metric: str
     split: str = "test"
+    mean: str = ""
     study: str = ""
     label_noise: tuple[float, float] | None = None
     sides: tuple[Side, ...] = Field(min_length=1)
@@ -197,6 +177,7 @@ class Claim(Record):
     min_seeds: int = Field(default=3, ge=1)
     min_epochs: int = Field(default=0, ge=0)
     where: tuple[Setting, ...] = ()
+    differs: tuple[str, ...] = ()
     published: tuple[str, ...] = ()
     note: str = ""
 
@@ -241,9 +222,16 @@ class Claim(Record):
         """Return the split on which a side is measured."""
         return side.split or self.split
 
+    def on(self, benchmark: Benchmark) -> "Claim":
+        """Return the claim with the split on which it is judged on a benchmark: the named group if there is one."""
+        return self.model_copy(update={"split": self.mean}) if self.mean in benchmark.means else self
+
 
 class Paper(Record):
-    """One paper: `config/papers/<id>.yaml`."""
+    """One paper: `config/papers/<id>.yaml`.
+
+    `settings` describes the settings of the published numbers, by the text under which the numbers name them.
+    """
 
     id: str
     name: Line = ""
@@ -257,6 +245,7 @@ class Paper(Record):
     summary: str
     method: str
     arms: dict[str, Arm]
+    settings: dict[str, Setting] = {}
     published: tuple[Published, ...] = ()
     claims: tuple[Claim, ...] = Field(min_length=1)
 
@@ -306,6 +295,20 @@ class Paper(Record):
     def number(self, name: str) -> Published:
         """Return the published number with an id."""
         return next(p for p in self.published if p.id == name)
+
+    def split_on(self, number: Published, benchmark: Benchmark) -> str:
+        """Return the split of a benchmark on which a published number is measured."""
+        setting = self.settings.get(number.setting)
+        named = setting.split if setting is not None and number.score != "-" else ""
+        return named if named in (*benchmark.ood, *benchmark.means) else number.split
+
+    def compared(self, number: Published, measured: Measurement) -> list[Difference]:
+        """Return how a measurement differs from the setting of a published number (see `settings.attached`)."""
+        setting = self.settings.get(number.setting)
+        if setting is None:
+            return [Difference("unknown", f"the published setting ({number.setting}) is not described")]
+        split = self.split_on(number, measured.benchmark) if number.score != "-" else ""
+        return setting.differences(measured, split, number.metric)
 
 
 def load_papers(paths: Iterable[Path]) -> list[Paper]:

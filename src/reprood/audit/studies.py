@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from reprood.audit.evidence import Part
-from reprood.audit.papers import Claim
+from reprood.audit.papers import Claim, Paper
+from reprood.audit.settings import Difference
 from reprood.config.records import plain_line
 from reprood.core.errors import ReproodError
 from reprood.evaluate.resample import Replicates
@@ -49,9 +50,18 @@ class StudyEvidence:
         """Return None: a study has no training schedule."""
         return None
 
-    def elsewhere(self, claim: Claim, parts: Sequence[Part]) -> str:
-        """Return an empty text: a study is its own setting."""
-        return ""
+    def on_split(self, claim: Claim) -> Claim:
+        """Return the claim: a study has no OOD sets."""
+        return claim
+
+    def differences(self, claim: Claim, paper: Paper, parts: Sequence[Part]) -> list[Difference]:
+        """Return nothing: a study is its own setting."""
+        return []
+
+    def from_numbers(self, claim: Claim, paper: Paper, parts: Sequence[Part]) -> list[Difference]:
+        """Return that settings of studies are not compared, if the claim has published numbers."""
+        text = "the settings of studies are not compared with published ones"
+        return [Difference("unknown", text)] if claim.published else []
 
     def _numbers(self, arm: str, metric: str) -> pd.Series:
         rows = self.table[(self.table["arm"] == arm) & (self.table["metric"] == metric)]

@@ -19,6 +19,7 @@ from reprood.audit.evidence import BenchmarkEvidence, Evidence, Part, parts_of
 from reprood.audit.explanations import explain, pattern
 from reprood.audit.families import FamilyEvidence
 from reprood.audit.papers import SOURCE_WORDS, Claim, Paper, unit
+from reprood.audit.settings import attached, major, texts
 from reprood.audit.studies import StudyEvidence
 from reprood.config.suite import Suite
 from reprood.core.files import atomic_path
@@ -29,6 +30,7 @@ COLUMNS = (
     "paper", "claim", "statement", "exploratory", "kind", "benchmark", "metric", "split", "first", "second",
     "value_first", "value_second", "effect", "low", "high", "level", "p", "p_strict", "p_holm", "margin", "better",
     "n_seeds", "n", "n_ood", "scale", "verdict", "reason", "published_effect", "published_source",
+    "differences",
 )  # fmt: skip
 
 
@@ -81,16 +83,19 @@ def _begin(claim: Claim, paper: Paper, benchmark: str, labels: Sequence[str], sc
 
 def verdict(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part], scale: str) -> dict[str, Any]:
     """Judge a claim on one benchmark, family or study; return a row of the verdicts."""
-    elsewhere = evidence.elsewhere(claim, parts) if scale == PAPER else ""
+    others = evidence.differences(claim, paper, parts)
+    elsewhere = texts(major(others)) if scale == PAPER else ""
     row = _begin(claim, paper, evidence.name, [part.label for part in parts], REDUCED if elsewhere else scale)
+    from_numbers = evidence.from_numbers(claim, paper, parts)
+    row["differences"] = texts(from_numbers if claim.published else others)
     methods = list(dict.fromkeys(part.method for part in parts))
     judged_on = [one for _, one, _ in pieces(claim, evidence, parts)] if claim.kind == "signs" else [evidence]
     row["n_seeds"] = min(len(one.seeds[method]) for one in judged_on for method in methods)
     obstacle = absent(claim, evidence, parts) or evidence.obstacle(claim, parts)
     if obstacle:
         return row | {"verdict": INCONCLUSIVE, "reason": obstacle}
-    if claim.kind == "equals" and row["scale"] == REDUCED:
-        reason = elsewhere or "published values are compared only at the paper's scale"
+    if claim.kind == "equals" and (row["scale"] == REDUCED or not attached(from_numbers)):
+        reason = elsewhere or texts(from_numbers) or "published values are compared only at the paper's scale"
         return row | {"verdict": NOT_JUDGED, "reason": reason}
     finding = find(claim, paper, evidence, parts)
     row |= {
@@ -191,12 +196,13 @@ def audit(
         for claim in paper.claims:
             fitting = False
             for one in evidence:
-                parts = parts_of(claim, paper, one.seeds) if one.measures(claim) else None
-                if parts is not None and claim.kind == "signs" and not pieces(claim, one, parts):
+                here = one.on_split(claim)
+                parts = parts_of(here, paper, one.seeds) if one.measures(here) else None
+                if parts is not None and claim.kind == "signs" and not pieces(here, one, parts):
                     parts = None
                 if parts is not None:
                     fitting = True
-                    rows.append(verdict(claim, paper, one, parts, suite.scale))
+                    rows.append(verdict(here, paper, one, parts, suite.scale))
                     progress(f"{paper.id}/{claim.id} on {one.name}: {rows[-1]['verdict']}")
             if not fitting:
                 rows.append(_not_run(claim, paper, suite))

@@ -20,7 +20,9 @@ def check(
     threads: Threads = 1,
     device: Device = "auto",
 ) -> None:
-    """Validate a suite's configuration and build its networks, without training.
+    """Validate a suite's configuration, build its networks and compare the sides of its claims, without training.
+
+    For every claim it lists what differs between the sides and from the published setting.
 
     Example: reprood check --suite cifar10 --trial
     """
@@ -35,37 +37,49 @@ def check(
 
 
 def check_suite(suite: str, root: Path) -> list[str]:
-    """Validate every run's settings against its method and build every network once.
+    """Validate every run's settings against its method, build every network once and compare the sides of claims.
 
     Returns
     -------
     list of str
-        One line per benchmark and method: the network and its number of parameters.
+        One line per benchmark and method: the network and its number of parameters. Then what differs between the
+        sides of each claim, and from the published setting.
 
     Raises
     ------
     ReproodError
-        For the first wrong setting; names the run and the key.
+        For the first wrong setting; names the run and the key. For claims whose sides differ in shared settings that
+        the claims do not declare; lists them.
     """
     import json
 
+    from reprood.cli.comparisons import compare_claims
     from reprood.engine.settings import read_settings
     from reprood.pipeline.plan import Plan
     from reprood.studies.registry import study as find_study
     from reprood.train.run import network, parse_config
 
     plan = Plan({"suite": suite}, root)
-    lines = []
+    lines, resolved = [], {}
     for benchmark, method in dict.fromkeys((b, m) for b, m, _ in plan.jobs):
         settings = json.loads(plan.train_parameters(benchmark, method, 0))
         config = parse_config(settings)
+        resolved[benchmark, method] = config.model_dump()
         built = network(settings, plan.benchmark(benchmark).preparation.channels)
         count = sum(parameter.numel() for parameter in built.parameters())
         epochs = config.training.epochs
         lines.append(f"{benchmark}/{method}: {settings['backbone']['name']}, {count:,} parameters, {epochs} epochs")
     for name, study in plan.suite.studies.items():
         read_settings(find_study(study.use).config, study.set, f"study {name}")
-    return lines
+    comparisons = compare_claims(plan, resolved)
+    wrong = [one for one in comparisons if one.undeclared]
+    if wrong:
+        listed = "; ".join(next(one.lines()) for one in wrong)
+        raise ReproodError(
+            f"{len(wrong)} claims compare methods whose recipes differ in more than the claim is about ({listed}); make "
+            "the settings equal, or declare them under 'differs' in the paper's file and say why in its note."
+        )
+    return lines + [line for one in comparisons for line in one.lines()]
 
 
 @results_app.command("check")

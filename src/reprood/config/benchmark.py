@@ -86,7 +86,7 @@ class Gate(Record):
 class Benchmark(Record):
     """A task: data to train on, and the evaluations of the trained model.
 
-    `means` names groups of OOD sets, for instance those of a published mean; claims and published numbers refer to them.
+    `means` names groups of OOD sets, for instance those of a published mean, to which claims and numbers refer.
     `features` stores penultimate features even when no detector of `detectors` needs them.
     `family` and `member` are set for a benchmark that is one of a family (one class each, or one split of known and
     unknown classes each); claims are judged on the family.

@@ -11,7 +11,7 @@ from reprood.config.conditions import matching
 from reprood.config.folders import Folders
 from reprood.evaluate.predictions import PREDICTIONS, SCORES, Predictions, load_predictions
 from reprood.evaluate.resample import Scores
-from reprood.evaluate.table import METRICS_FILE, groups, read_metrics
+from reprood.evaluate.table import METRICS_FILE, members, read_metrics
 
 
 class StoredRuns:
@@ -65,7 +65,7 @@ class StoredRuns:
 
     def members(self, split: str) -> tuple[str, ...]:
         """Return the OOD sets of a split name: one set, or the members of a mean; empty for other names."""
-        return (split,) if split in self.benchmark.ood else groups(self.benchmark).get(split, ())
+        return members(self.benchmark, split)
 
     def errors(self, predictions: Predictions, split: str) -> np.ndarray:
         """Return the top-1 error of each test image in percent, mean over the conditions of `split`."""

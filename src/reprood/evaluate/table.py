@@ -105,7 +105,9 @@ def groups(benchmark: Benchmark) -> dict[str, tuple[str, ...]]:
     First the automatic means, then the groups that the benchmark names under `means`. Sets of the shift "style" answer
     a question of their own, and extra sets are not part of the protocol: both enter no automatic mean.
     """
-    shifts = {n: outlier.shift for n, outlier in benchmark.ood.items() if outlier.shift != "style" and not outlier.extra}
+    shifts = {
+        n: outlier.shift for n, outlier in benchmark.ood.items() if outlier.shift != "style" and not outlier.extra
+    }
     members = {
         "mean_all": tuple(shifts),
         "mean_natural": tuple(name for name, shift in shifts.items() if shift != "noise"),
@@ -116,6 +118,11 @@ def groups(benchmark: Benchmark) -> dict[str, tuple[str, ...]]:
         **{name: mean.sets for name, mean in benchmark.means.items()},
     }
     return {group: names for group, names in members.items() if names}
+
+
+def members(benchmark: Benchmark, split: str) -> tuple[str, ...]:
+    """Return the OOD sets of a split name: one set, or the members of a mean; empty for other names."""
+    return (split,) if split in benchmark.ood else groups(benchmark).get(split, ())
 
 
 def base_rate(benchmark: Benchmark, split: str) -> Fraction | None:

@@ -107,7 +107,7 @@ def verdict_rows(
     for one in where:
         sides: list[Part] = parts_of(claim, paper, dict.fromkeys(one.methods)) or []
         for part in sides:
-            split = part.split or claim.split
+            split = part.split or claim.on(one.benchmark).split
             tables.append(metric_rows(one, part.label, part.method, claim.metric, split, part.score, hashes))
     return pd.concat(tables, ignore_index=True) if tables else None
 

@@ -1,0 +1,125 @@
+"""`reprood check`: how the sides of each claim of a suite differ, and how they differ from the published setting."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from reprood.audit.evidence import (
+    BenchmarkEvidence,
+    Part,
+    claim_differences,
+    number_differences,
+    parts_of,
+)
+from reprood.audit.papers import Claim, Paper, load_papers
+from reprood.audit.recipes import Change, Recipe, changes, undeclared
+from reprood.audit.settings import Measurement, texts
+from reprood.pipeline.layout import Layout
+
+Settings = Mapping[tuple[str, str], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A claim on one benchmark or family: what differs between its sides, and from the published setting.
+
+    Attributes
+    ----------
+    claim : str
+        `<paper>/<claim>`.
+    benchmark : str
+        Name of the benchmark or the family.
+    recipe : tuple of Change
+        Every setting that differs between two compared sides.
+    undeclared : tuple of Change
+        Those that the claim must declare under `differs` and does not.
+    published : str
+        Differences from the published setting, of the numbers if the claim names some; "" if there are none.
+    described : bool
+        Whether a published setting is known.
+    """
+
+    claim: str
+    benchmark: str
+    recipe: tuple[Change, ...]
+    undeclared: tuple[Change, ...]
+    published: str
+    described: bool
+
+    def lines(self) -> Iterator[str]:
+        """Yield lines for a terminal."""
+        where = f"{self.claim} on {self.benchmark}"
+        if self.undeclared:
+            yield f"{where}: undeclared differences: {', '.join(map(str, self.undeclared))}"
+        declared = [one for one in self.recipe if one.shared and one not in self.undeclared]
+        if declared:
+            yield f"{where}: declared differences: {', '.join(map(str, declared))}"
+        about = ", ".join(one.name for one in self.recipe if not one.shared)
+        if about:
+            yield f"{where}: compares {about}"
+        published = self.published or ("equal to the published setting" if self.described else "none is described")
+        yield f"{where}: published setting: {published}"
+
+
+def compare_claims(plan: Layout, settings: Settings, papers: Path | None = None) -> list[Comparison]:
+    """Compare the sides of every claim that the suite can judge, on each of its benchmarks and families.
+
+    Parameters
+    ----------
+    plan : Layout
+        The suite.
+    settings : mapping
+        (benchmark, method) -> all settings of the method, with defaults resolved.
+    papers : Path, optional
+        Folder of the papers' files; default `config/papers` of the checkout.
+    """
+    folder = papers or plan.root / "config" / "papers"
+    found = []
+    for paper in load_papers(sorted(folder.glob("*.yaml"))):
+        for claim in (claim for claim in paper.claims if not claim.study):
+            seen: set[str] = set()
+            for name in plan.benchmarks:
+                label = plan.benchmark(name).family or name
+                one = None if label in seen else _compare(plan, settings, paper, claim, name)
+                if one is not None:
+                    seen.add(label)  # all members of a family have the same settings
+                    found.append(one)
+    return found
+
+
+def _compare(plan: Layout, settings: Settings, paper: Paper, claim: Claim, name: str) -> Comparison | None:
+    """Compare the sides of a claim on one benchmark; None if it cannot be judged there."""
+    benchmark = plan.benchmark(name)
+    seeds: dict[str, list[int]] = {}
+    for _, method, seed in (job for job in plan.jobs if job[0] == name):
+        seeds.setdefault(method, []).append(seed)
+    evidence = BenchmarkEvidence(plan.root, name, benchmark, seeds, plan.folders)
+    here = evidence.on_split(claim)
+    parts = parts_of(here, paper, seeds) if evidence.measures(here) else None
+    if parts is None:
+        return None
+
+    def recipe(part: Part) -> Recipe:
+        run = plan.run_settings(name, part.method)
+        own = settings[name, part.method]
+        return Recipe(part.method, run["use"], own, run["backbone"], run["precision"], tuple(seeds[part.method]))
+
+    recipes = [recipe(part) for part in parts]
+    differing = tuple(
+        dict.fromkeys(
+            change for first, second in pairwise(recipes) for change in changes(first, second)
+        )
+    )
+    precision = plan.suite.precision
+    sides = [(part, Measurement(benchmark, one.backbone, precision)) for part, one in zip(parts, recipes, strict=True)]
+    compared = number_differences if claim.published else claim_differences
+    return Comparison(
+        f"{paper.id}/{claim.id}",
+        benchmark.family or name,
+        differing,
+        tuple(undeclared(differing, claim.differs)),
+        texts(compared(here, paper, sides)),
+        bool(claim.published or claim.where),
+    )
