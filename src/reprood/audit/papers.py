@@ -230,7 +230,8 @@ class Claim(Record):
 class Paper(Record):
     """One paper: `config/papers/<id>.yaml`.
 
-    `settings` describes the settings of the published numbers, by the text under which the numbers name them.
+    `settings` describes the settings of the published numbers, by the text under which numbers name them, or by the id
+    of a single number.
     """
 
     id: str
@@ -296,15 +297,19 @@ class Paper(Record):
         """Return the published number with an id."""
         return next(p for p in self.published if p.id == name)
 
+    def setting_of(self, number: Published) -> Setting | None:
+        """Return the setting of a published number, described by its id or by its text; None if it is not described."""
+        return self.settings.get(number.id) or self.settings.get(number.setting)
+
     def split_on(self, number: Published, benchmark: Benchmark) -> str:
         """Return the split of a benchmark on which a published number is measured."""
-        setting = self.settings.get(number.setting)
+        setting = self.setting_of(number)
         named = setting.split if setting is not None and number.score != "-" else ""
         return named if named in (*benchmark.ood, *benchmark.means) else number.split
 
     def compared(self, number: Published, measured: Measurement) -> list[Difference]:
         """Return how a measurement differs from the setting of a published number (see `settings.attached`)."""
-        setting = self.settings.get(number.setting)
+        setting = self.setting_of(number)
         if setting is None:
             return [Difference("unknown", f"the published setting ({number.setting}) is not described")]
         split = self.split_on(number, measured.benchmark) if number.score != "-" else ""

@@ -71,8 +71,7 @@ def effective(phase: Mapping[str, Any]) -> dict[str, Any]:
         unused |= set() if phase.get("warmup_epochs") else {"warmup_start"}
     if "augment" in phase and "crop" not in str(phase["augment"]):
         unused.add("crop_padding")
-    if phase.get("batch_size") and phase.get("smallest_batch") == 1:
-        unused.add("smallest_batch")
+    unused.add("smallest_batch")  # only keeps batch statistics of one or two images out
     return {key: value for key, value in phase.items() if key not in unused}
 
 
@@ -105,7 +104,7 @@ def _of(is_first: bool, value: Any) -> tuple[Any, Any]:
 
 
 def _different(prefix: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Change]:
-    names = dict.fromkeys([*one, *other])
+    names = [name for name in one if name in other] if prefix != "backbone" else dict.fromkeys([*one, *other])
     return [
         Change(f"{prefix}.{name}", one.get(name), other.get(name), shared=True)
         for name in names
