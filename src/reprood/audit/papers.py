@@ -301,6 +301,11 @@ class Paper(Record):
         """Return the setting of a published number, described by its id or by its text; None if it is not described."""
         return self.settings.get(number.id) or self.settings.get(number.setting)
 
+    def auxiliary_of(self, number: Published) -> tuple[str, ...]:
+        """Return the auxiliary set, if any, that the arm of a published number learns from."""
+        arm = self.arms.get(number.measured_by)
+        return (arm.auxiliary,) if arm is not None and arm.auxiliary else ()
+
     def split_on(self, number: Published, benchmark: Benchmark) -> str:
         """Return the split of a benchmark on which a published number is measured."""
         setting = self.setting_of(number)

@@ -30,7 +30,7 @@ COLUMNS = (
     "paper", "claim", "statement", "exploratory", "kind", "benchmark", "metric", "split", "first", "second",
     "value_first", "value_second", "effect", "low", "high", "level", "p", "p_strict", "p_holm", "margin", "better",
     "n_seeds", "n", "n_ood", "scale", "verdict", "reason", "published_effect", "published_source",
-    "differences",
+    "comparable", "differences",
 )  # fmt: skip
 
 
@@ -78,6 +78,7 @@ def _begin(claim: Claim, paper: Paper, benchmark: str, labels: Sequence[str], sc
         "metric": claim.metric, "split": claim.split, "first": labels[0],
         "second": labels[1] if len(labels) > 1 else "published", "margin": claim.margin, "better": claim.better,
         "level": LEVEL, "n_seeds": 0, "scale": scale, "published_effect": effect, "published_source": source,
+        "comparable": False, "differences": "",
     }  # fmt: skip
 
 
@@ -88,6 +89,7 @@ def verdict(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
     row = _begin(claim, paper, evidence.name, [part.label for part in parts], REDUCED if elsewhere else scale)
     from_numbers = evidence.from_numbers(claim, paper, parts)
     row["differences"] = texts(from_numbers if claim.published else others)
+    row["comparable"] = attached(from_numbers)
     methods = list(dict.fromkeys(part.method for part in parts))
     judged_on = [one for _, one, _ in pieces(claim, evidence, parts)] if claim.kind == "signs" else [evidence]
     row["n_seeds"] = min(len(one.seeds[method]) for one in judged_on for method in methods)

@@ -107,11 +107,7 @@ def _compare(plan: Layout, settings: Settings, paper: Paper, claim: Claim, name:
         return Recipe(part.method, run["use"], own, run["backbone"], run["precision"], tuple(seeds[part.method]))
 
     recipes = [recipe(part) for part in parts]
-    differing = tuple(
-        dict.fromkeys(
-            change for first, second in pairwise(recipes) for change in changes(first, second)
-        )
-    )
+    differing = tuple(dict.fromkeys(change for first, second in pairwise(recipes) for change in changes(first, second)))
     precision = plan.suite.precision
     sides = [(part, Measurement(benchmark, one.backbone, precision)) for part, one in zip(parts, recipes, strict=True)]
     compared = number_differences if claim.published else claim_differences

@@ -97,7 +97,9 @@ def forest(row: Mapping[Any, Any]) -> dict[str, Any] | None:
     base = row["published_effect"] if row["kind"] == "equals" else 0.0
     low, high, effect = ((row[key] - base) / one for key in ("low", "high", "effect"))
     margin = row["margin"] / one
-    published = None if math.isnan(row["published_effect"]) else (row["published_effect"] - base) / one
+    # a published effect in another setting is listed with the differences, and not drawn
+    other = math.isnan(row["published_effect"]) or not row["comparable"]
+    published = None if other else (row["published_effect"] - base) / one
     end: float = 1.08 * max(abs(low), abs(high), abs(published or 0.0), 1.6 * margin, 0.01)
 
     def place(value: float) -> float:
@@ -189,4 +191,6 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> d
         "reason": row["reason"][0].upper() + row["reason"][1:],
         "published": "" if math.isnan(published) else value(published, 2) + (" %" if row["kind"] == "equals" else ""),
         "source": row["published_source"] if isinstance(row["published_source"], str) else "",
+        "differences": row["differences"] if isinstance(row["differences"], str) else "",
+        "differs": ", ".join(claim.differs),
     }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reprood.audit.settings import Measurement
 from reprood.config.benchmark import Benchmark
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
@@ -19,7 +20,7 @@ from reprood.evaluate.resample import Replicates, replicate_detection, replicate
 from reprood.evaluate.results import StoredRuns, scores_of
 from reprood.evaluate.table import GATE, Predictions, base_rate, groups
 from reprood.report.palette import palette_of
-from reprood.report.records import RunRecord, checked
+from reprood.report.records import ModelRecord, RunRecord, checked
 from reprood.report.style import colour_of, line_of
 
 REPLICATES = 200
@@ -253,6 +254,12 @@ class BenchmarkResults:
         if not recorded:
             return float("nan"), float("nan")
         return float(np.mean([v.iloc[-1] for v in recorded])), float(np.mean([v.min() for v in recorded]))
+
+    def measurement(self, method: str, auxiliary: tuple[str, ...]) -> Measurement:
+        """Return the setting of a method's runs, to compare it with published ones."""
+        seed = self.seeds(method)[0]
+        model = checked(self.file(method, seed, "model.json"), ModelRecord)
+        return Measurement(self.benchmark, model["backbone"], self.facts(method, seed)["precision"], auxiliary)
 
     def facts(self, method: str, seed: int) -> dict[str, Any]:
         """Read run.json of a run."""

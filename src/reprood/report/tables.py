@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from reprood.audit.papers import SOURCE_WORDS, Paper, Published
+from reprood.audit.settings import attached
 from reprood.core.errors import ReproodError
 from reprood.report import labels
 from reprood.report.contents import TABLES, resolve
@@ -140,21 +141,24 @@ def matrix(results: BenchmarkResults) -> Table:
 
 
 def _measured_for(number: Published, paper: Paper, results: BenchmarkResults) -> Cell:
-    """Return what a benchmark measured for a published number; a dash if nothing."""
+    """Return what a benchmark measured for a published number; a dash if nothing, or in another setting."""
     known = number.measured_by and (number.score == "-" or results.detects)
     method = paper.method_of(number.measured_by, results.methods) if known else None
     metric = COMPLEMENTS.get(number.metric, number.metric)
-    values = [] if method is None else results.values(method, metric, number.split, number.score).tolist()
-    if method is None or not values:
+    if method is None or not attached(paper.compared(number, results.measurement(method, paper.auxiliary_of(number)))):
+        return Cell("–")
+    split = paper.split_on(number, results.benchmark)
+    values = results.values(method, metric, split, number.score).tolist()
+    if not values:
         return Cell("–")
     if metric == "top1_error":
-        return measured(metric, results.error_interval(method, number.split))
-    if metric in labels.LOCALISATION:
+        return measured(metric, results.error_interval(method, split))
+    if metric in ("localisation_error", "gt_localisation_error"):
         return measured(metric, results.localisation_interval(method, metric))
     if metric in ("pixel_auroc", "au_pro"):
         return measured(metric, results.segmentation_interval(method, metric))
     if metric == "auroc":
-        return measured(metric, results.detection_interval(method, metric, number.split, number.score))
+        return measured(metric, results.detection_interval(method, metric, split, number.score))
     cell = plain(metric, values)
     if number.metric in COMPLEMENTS and cell.value is not None:
         return Cell(labels.number(100 - cell.value), "", 100 - cell.value)
@@ -183,7 +187,8 @@ def published(paper: Paper, results: Sequence[BenchmarkResults]) -> Table:
     head = ("where", "setting", "method", "metric", "published", *(f"measured on {r.name}" for r in results), "source")
     caption = (
         "Published numbers next to those measured here with the corresponding method, score and split, with 95 % "
-        "intervals. Where the benchmark differs from the published setting, compare directions, not values."
+        "intervals. Only measurements in the published setting are shown: equal data, network, OOD sets, base rate, "
+        "auxiliary images, checkpoint and precision."
     )
     return Table(f"published_{paper.id}", caption, head, tuple(rows))
 
