@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import fabricate
@@ -18,6 +19,8 @@ from reprood.config.load import load_suite
 from reprood.core.errors import ReproodError
 from reprood.core.yaml import read_yaml
 from reprood.evaluate.bootstrap import Interval
+from reprood.evaluate.metrics import detection_metrics
+from reprood.evaluate.table import load_predictions
 
 ROOT = Path(__file__).parents[2]
 PAPERS = sorted((ROOT / "config" / "papers").glob("*.yaml"))
@@ -202,6 +205,63 @@ def test_another_setting_than_the_published_one_is_no_reproduction(folder, tmp_p
     value = {**claim, "kind": "equals", "margin": 4, "sides": sides(("good", "")), "published": ["a"]}
     found = row(folder, value, tmp_path, scale="paper")
     assert (found["verdict"], found["reason"]) == ("not judged at this scale", words)
+
+
+NAMED = {
+    "benchmarks": {
+        "toy": {
+            **fabricate.SUITE["benchmarks"]["toy"],
+            "means": {"both": {"sets": ["near_set", "noise_set"], "base_rate": "1/6"}, "near": ["near_set"]},
+        }
+    }
+}
+
+
+def test_a_claim_is_judged_on_its_named_mean_where_there_is_one(folder, tmp_path):
+    claim = {**AUROC, "kind": "difference", "mean": "near", "sides": sides(("good", "msp"), ("erm", "msp"))}
+    without, named = row(folder, claim, tmp_path), row(folder, claim, tmp_path, **NAMED)
+    assert (without["split"], named["split"]) == ("mean_all", "near")
+    assert (without["n_ood"], named["n_ood"]) == (2 * fabricate.COUNT, fabricate.COUNT)
+    near = row(folder, {**claim, "mean": "", "split": "near_set"}, tmp_path)
+    assert named["effect"] == near["effect"]
+
+
+def test_aupr_is_judged_at_the_base_rate_of_the_mean(folder, tmp_path):
+    claim = {**AUROC, "kind": "difference", "metric": "aupr_out", "sides": sides(("good", "msp"), ("erm", "msp"))}
+    half, sixth = (row(folder, {**claim, "split": split}, tmp_path, **NAMED) for split in ("mean_all", "both"))
+    values = []
+    for seed in range(3):
+        stored = load_predictions(folder / "runs" / "toy" / "good" / str(seed))
+        known, *others = (stored.split(name)["score_msp"] for name in ("test", "near_set", "noise_set"))
+        values += [detection_metrics(known, other, ["aupr_out"], Fraction(1, 6))["aupr_out"] for other in others]
+    assert sixth["value_first"] == pytest.approx(np.mean(values))
+    assert sixth["value_first"] < half["value_first"] - 0.05
+
+
+@pytest.mark.parametrize(
+    ("setting", "differences"),
+    [
+        ({}, ""),
+        ({"dataset": "elsewhere"}, "trained on d, published for elsewhere"),
+        ({"checkpoint": "best_test"}, "here of the last epoch, published of the epoch with the best test error"),
+        (None, "the published setting (s) is not described"),
+    ],
+)
+def test_published_numbers_of_another_setting_are_marked(folder, tmp_path, setting, differences):
+    """The effect stays in the table with the differences next to it; it is not compared with the measurement."""
+    claim = {**ERROR, "kind": "difference", "sides": sides(("good", ""), ("erm", "")), "published": ["a", "b"]}
+    record = fabricated(claim, published=PUBLISHED)
+    record["settings"] = {} if setting is None else {"s": {**SETTINGS["s"], **setting}}
+    suite = fabricate.suite(scale="paper")
+    table = audit(suite, [Paper.model_validate(record)], folder, folder / "studies", tmp_path / "verdicts.csv")
+    found = table.iloc[0]
+    assert (found["differences"], found["comparable"]) == (differences, not differences)
+    assert found["published_effect"] == -12
+    value = {**claim, "kind": "equals", "margin": 4, "sides": sides(("good", "")), "published": ["a"], "where": HERE}
+    record = {**fabricated(value, published=PUBLISHED), "settings": record["settings"]}
+    table = audit(suite, [Paper.model_validate(record)], folder, folder / "studies", tmp_path / "verdicts.csv")
+    wanted = ("not judged at this scale", differences) if differences else ("reproduced", table.iloc[0]["reason"])
+    assert (table.iloc[0]["verdict"], table.iloc[0]["reason"]) == wanted
 
 
 def test_reproduced_is_a_word_of_the_papers_scale():

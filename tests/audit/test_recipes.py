@@ -1,98 +1,75 @@
-"""The two sides of a claim of CutMix, Generalized ODIN, ReSmooth or CnC are trained by the same recipe."""
+"""The sides of a claim differ only in what the claim is about, or as it declares; in every committed suite."""
 
-from itertools import combinations
+import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from reprood.audit.papers import load_papers
-from reprood.config.load import load_suite
-from reprood.pipeline.definitions import run_settings
+from reprood.audit.recipes import Recipe, changes, covers, undeclared
+from reprood.cli.comparisons import Comparison, compare_claims
+from reprood.pipeline.plan import Plan
 from reprood.train.run import parse_config
 
 ROOT = Path(__file__).parents[2]
-PAPERS = ("cutmix", "godin", "resmooth", "cnc")
-SUITES = ("quick", "cifar10", "paper")
-Recipe = dict[str, Any]
+SUITES = sorted(path.stem for path in (ROOT / "config" / "suites").glob("*.yaml"))
+TRAINING = {"epochs": 200, "schedule": "multistep", "milestones": (0.5,), "final_lr": 0.0, "augment": "crop_flip"}
+ERM = Recipe("erm", "erm", {"training": TRAINING, "label_smoothing": 0.0}, {"name": "wrn"}, "fp32", (0, 1))
 
 
-def recipes(suite: str, paper: str) -> dict[tuple[str, str, str], tuple[Recipe, Recipe]]:
-    """Return training settings and network of both sides of every claim, by benchmark and methods."""
-    record = load_suite(suite, ROOT)
-    (papers,) = load_papers([ROOT / "config" / "papers" / f"{paper}.yaml"])
-    ran: dict[str, list[str]] = {}
-    for benchmark, method, _ in record.jobs():
-        ran.setdefault(benchmark, []).append(method)
-
-    def recipe(benchmark: str, method: str) -> Recipe:
-        settings = run_settings(record, benchmark, method)
-        config = parse_config({**settings, "benchmark": benchmark, "method": method}).model_dump()
-        phases = {phase: config.get(phase) for phase in ("training", "pretraining")}
-        return {**phases, "backbone": settings["backbone"], "precision": settings["precision"]}
-
-    pairs = {}
-    for claim in papers.claims:
-        for benchmark, methods in ran.items():
-            sides = [papers.method_of(side.method, methods) for side in claim.sides] if not claim.study else []
-            for first, second in combinations([side for side in sides if side is not None], 2):
-                pairs[benchmark, first, second] = recipe(benchmark, first), recipe(benchmark, second)
-    return pairs
-
-
-@pytest.mark.parametrize("paper", PAPERS)
-@pytest.mark.parametrize("suite", SUITES)
-def test_both_sides_of_a_claim_have_one_recipe(suite: str, paper: str) -> None:
-    pairs = recipes(suite, paper)
-    assert pairs
-    for names, (first, second) in pairs.items():
-        assert first == second, names
-
-
-def test_the_plain_classifier_of_cnc_has_the_recipe_of_its_network() -> None:
-    """scripts/cifar10.sh: 300 epochs and 1e-4 for DenseNet, 200 epochs and 5e-4 for ResNet-34."""
-    pairs = recipes("paper", "cnc")
-    for network, epochs, decay in (("densenet", 300, 1e-4), ("resnet34", 200, 5e-4)):
-        training = pairs[f"cifar10_{network}_cnc", "cnc", "erm_cnc"][1]["training"]
-        assert (training["epochs"], training["weight_decay"]) == (epochs, decay)
-        assert (training["schedule"], training["milestones"]) == ("multistep", (0.5, 0.75))
+def other(**training: object) -> Recipe:
+    settings = {"training": {**TRAINING, **training}, "label_smoothing": 0.0, "mix": "cutmix"}
+    return replace(ERM, method="cutmix", use="cutmix", settings=settings)
 
 
 @pytest.mark.parametrize(
-    ("suite", "prefixes"),
+    ("second", "names"),
     [
-        ("cifar10", ("cifar10_cutmix", "cifar10_godin", "cifar10_cnc", "cifar10_resmooth", "tiny_imagenet_objects")),
-        ("paper", ("cifar100_pyramid", "cifar10_pyramid", "cifar10_densenet", "cifar100_densenet",
-                   "cifar10_resnet34_cnc", "cifar10_resnet18_resmooth", "cifar100_resnet18_resmooth",
-                   "cifar10_wide_resmooth", "cifar100_wide_resmooth")),
+        (other(), []),
+        (other(epochs=300), ["training.epochs"]),
+        (other(schedule="cosine"), ["training.schedule"]),
+        (other(final_lr=0.1), []),  # this schedule does not use it
+        (other(monitor_every=5), []),
+        (replace(other(), backbone={"name": "wrn", "depth": 28}), ["backbone.depth"]),
+        (replace(other(), seeds=(0,)), ["seeds"]),
+        (replace(other(), precision="bf16"), ["precision"]),
+        (replace(other(), settings={**other().settings, "label_smoothing": 0.1}), ["label_smoothing"]),
     ],
-)  # fmt: skip
-def test_all_training_images_are_used_and_validation_is_held_out_of_the_test_set(
-    suite: str, prefixes: tuple[str, ...]
-) -> None:
-    """The authors train on all images; what chooses ODIN's step is held out of the official test set."""
-    record = load_suite(suite, ROOT)
-    for prefix in prefixes:
-        benchmarks = [benchmark for name, benchmark in record.benchmarks.items() if name.startswith(prefix)]
-        assert benchmarks, prefix
-        for benchmark in benchmarks:
-            validation, test = benchmark.validation, benchmark.test
-            assert (benchmark.train.skip, benchmark.train.limit) == (0, None), prefix
-            assert (validation.dataset, validation.split) == (test.dataset, test.split), prefix
-            assert test.limit == validation.skip == 9000, prefix
-            assert (test.skip, validation.limit) == (0, None), prefix
-
-
-@pytest.mark.parametrize(
-    ("suite", "benchmark"), [("cifar10", "cifar10_resmooth"), ("paper", "cifar10_resnet18_resmooth")]
 )
-def test_subsets_are_compared_by_plain_cross_entropy(suite: str, benchmark: str) -> None:
-    record = load_suite(suite, ROOT)
-    ran = {method for name, method, _ in record.jobs() if name == benchmark}
-    for subset in ("id", "ood", "mixed"):
-        method = f"resmooth_{subset}"
-        settings = run_settings(record, benchmark, method)
-        config = parse_config({**settings, "benchmark": benchmark, "method": method})
-        assert method in ran
-        assert (config.subset, config.smoothing, config.weak_smoothing) == (subset, 0, 0)
-        assert settings["backbone"]["init"] == "fan_out"
+def test_shared_settings_must_be_declared(second: Recipe, names: list[str]) -> None:
+    found = changes(ERM, second)
+    assert [one.name for one in found if one.shared] == names
+    assert [one.name for one in undeclared(found, [])] == names
+    assert undeclared(found, names) == []
+    assert "mix" in [one.name for one in found if not one.shared]  # what the claim is about
+    assert changes(second, second) == []
+
+
+def test_variants_of_one_method_may_differ_in_their_own_settings() -> None:
+    variant = replace(ERM, method="label_smoothing", settings={**ERM.settings, "label_smoothing": 0.1})
+    assert [(one.name, one.shared) for one in changes(ERM, variant)] == [("label_smoothing", False)]
+    phase = replace(variant, settings={**ERM.settings, "pretrain": TRAINING})
+    assert undeclared(changes(replace(ERM, settings={**ERM.settings, "pretrain": None}), phase), []) != []
+
+
+def comparisons(suite: str) -> list[Comparison]:
+    plan = Plan({"suite": suite}, ROOT)
+    records = {(b, m): json.loads(plan.train_parameters(b, m, 0)) for b, m in plan.pairs}
+    return compare_claims(plan, {pair: parse_config(record).model_dump() for pair, record in records.items()})
+
+
+@pytest.mark.slow
+def test_every_claim_of_every_suite_compares_equal_recipes() -> None:
+    """And no claim declares a difference that no suite has."""
+    found = {suite: comparisons(suite) for suite in SUITES}
+    wrong = [f"{suite}: {next(one.lines())}" for suite, each in found.items() for one in each if one.undeclared]
+    assert wrong == []
+    occurring: dict[str, set[str]] = {}
+    for one in (one for each in found.values() for one in each):
+        occurring.setdefault(one.claim, set()).update(change.name for change in one.recipe if change.shared)
+    for paper in load_papers(sorted((ROOT / "config" / "papers").glob("*.yaml"))):
+        for claim in paper.claims:
+            names = occurring.get(f"{paper.id}/{claim.id}", set())
+            for declared in claim.differs:
+                assert any(covers(declared, name) for name in names), f"{paper.id}/{claim.id}: {declared}"

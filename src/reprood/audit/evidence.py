@@ -20,6 +20,7 @@ from reprood.evaluate.results import StoredRuns, scores_of
 from reprood.evaluate.table import (
     GATE,
     Predictions,
+    base_rate,
     members,
     stored_answers,
     threshold_of,
@@ -255,7 +256,8 @@ class BenchmarkEvidence(StoredRuns):
         sets = [self.members(part.split or claim.split) for part in parts]
         every = tuple(dict.fromkeys(name for names in sets for name in names))
         arms = [[scores_of(p, self.best(s, claim), every) for p in self.predictions(s.method)] for s in parts]
-        return replicate_detection(arms, claim.metric, generator, REPLICATES, sets)
+        rates = [base_rate(self.benchmark, part.split or claim.split) for part in parts]
+        return replicate_detection(arms, claim.metric, generator, REPLICATES, sets, rates)
 
     def _open_set(self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator) -> Replicates:
         """Compute an open-set metric on one set of unknown classes."""
@@ -277,11 +279,12 @@ class BenchmarkEvidence(StoredRuns):
         names = self.scores(part)
         if len(names) == 1:
             return names[0]
-        members, sign = self.members(part.split or claim.split), 1 if claim.better == "higher" else -1
+        split, sign = part.split or claim.split, 1 if claim.better == "higher" else -1
+        members, rate = self.members(split), base_rate(self.benchmark, split)
 
         def value(name: str) -> float:
             arm = [scores_of(p, name, members) for p in self.predictions(part.method)]
-            found = replicate_detection([arm], claim.metric, np.random.default_rng(0), 2)
+            found = replicate_detection([arm], claim.metric, np.random.default_rng(0), 2, base_rates=[rate])
             return sign * float(found.observed[0].mean())
 
         return max(names, key=value)

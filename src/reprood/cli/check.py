@@ -76,8 +76,8 @@ def check_suite(suite: str, root: Path) -> list[str]:
     if wrong:
         listed = "; ".join(next(one.lines()) for one in wrong)
         raise ReproodError(
-            f"{len(wrong)} claims compare methods whose recipes differ in more than the claim is about ({listed}); make "
-            "the settings equal, or declare them under 'differs' in the paper's file and say why in its note."
+            f"{len(wrong)} claims compare methods whose recipes differ in more than the claim is about ({listed}); "
+            "make the settings equal, or declare them under 'differs' in the paper's file and say why in its note."
         )
     return lines + [line for one in comparisons for line in one.lines()]
 
