@@ -91,9 +91,10 @@ def number_differences(claim: Claim, paper: Paper, sides: Sequence[tuple[Part, M
     found: list[Difference] = []
     for name, side, (part, measured) in zip(claim.published, claim.sides, sides, strict=False):
         number, auxiliary = paper.number(name), paper.arms[side.method].auxiliary
-        found += paper.compared(number, replace(measured, auxiliary=(auxiliary,) if auxiliary else ()))
         here, split = part.split or claim.split, paper.split_on(number, measured.benchmark)
-        if detects(claim) and members(measured.benchmark, split) != members(measured.benchmark, here):
+        one = replace(measured, auxiliary=(auxiliary,) if auxiliary else ())
+        found += paper.compared(number, one, here if detects(claim) else "")
+        if number.score != "-" and members(measured.benchmark, split) != members(measured.benchmark, here):
             found.append(Difference("ood", f"judged on {here}, published for {split}"))
     return list(dict.fromkeys(found))
 

@@ -312,12 +312,16 @@ class Paper(Record):
         named = setting.split if setting is not None and number.score != "-" else ""
         return named if named in (*benchmark.ood, *benchmark.means) else number.split
 
-    def compared(self, number: Published, measured: Measurement) -> list[Difference]:
-        """Return how a measurement differs from the setting of a published number (see `settings.attached`)."""
+    def compared(self, number: Published, measured: Measurement, split: str | None = None) -> list[Difference]:
+        """Return how a measurement differs from the setting of a published number (see `settings.attached`).
+
+        `split` is the OOD set or mean that is measured; default: that of the number.
+        """
         setting = self.setting_of(number)
         if setting is None:
             return [Difference("unknown", f"the published setting ({number.setting}) is not described")]
-        split = self.split_on(number, measured.benchmark) if number.score != "-" else ""
+        if split is None:
+            split = self.split_on(number, measured.benchmark) if number.score != "-" else ""
         return setting.differences(measured, split, number.metric)
 
 
