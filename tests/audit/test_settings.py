@@ -1,5 +1,6 @@
 """A number or a claim is compared only in its own setting; every kind of difference is found, and nothing else."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from reprood.audit.papers import Paper, load_papers
 from reprood.audit.settings import Measurement, Setting, attached, closest, major, texts
 from reprood.config.benchmark import Benchmark
+from reprood.config.load import load_suite
 from reprood.data.catalogue import load_catalogue
 
 ROOT = Path(__file__).parents[2]
@@ -79,10 +81,25 @@ def test_parts_of_the_data_are_listed() -> None:
     assert not attached(found)
 
 
+def test_a_mean_over_a_family_is_not_that_of_one_member() -> None:
+    setting = Setting.model_validate({**SAME, "family": "plus_10"})
+    family = measured(family="plus_10", member="split1")
+    assert setting.differences(family, "mean_natural", "auroc") == []
+    for here, words in (
+        (replace(family, whole=False), "measured on split1 alone, published as mean of plus_10"),
+        (measured(family="plus_50", member="split1"), "measured on plus_50, published as mean of plus_10"),
+        (measured(), "measured on one benchmark, published as mean of plus_10"),
+    ):
+        assert texts(setting.differences(here, "mean_natural", "auroc")) == words
+
+
 def test_the_closest_of_several_settings() -> None:
     settings = [Setting.model_validate({**SAME, **change}) for change in ({"dataset": "svhn", "backbone": {}}, {})]
     assert closest(settings, measured(), "mean_natural", "auroc") == []
     assert closest([], measured()) == []
+
+
+FAMILIES = {name for suite in ("paper", "cifar10") for name in load_suite(suite, ROOT).families()}
 
 
 def papers() -> list[Paper]:
@@ -96,6 +113,7 @@ def test_published_settings_name_known_data_sets_and_numbers(paper: Paper) -> No
     elsewhere = {"imagenet", "imagenet32", "tiny_images_80m", "cub200", "domainnet"}
     settings = [*paper.settings.values(), *(setting for claim in paper.claims for setting in claim.where)]
     for setting in settings:
+        assert setting.family in {"", *FAMILIES}, setting.family
         for name in (setting.dataset, *setting.ood, *setting.auxiliary):
             dataset, _, split = name.partition("/")
             assert dataset in catalogue or dataset in elsewhere, name

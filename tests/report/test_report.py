@@ -62,16 +62,19 @@ def test_a_figure_says_when_there_is_nothing_to_draw(folder, tmp_path):
 )
 def test_forest(kind, better, margin, claimed):
     row = {"kind": kind, "better": better, "margin": margin, "metric": "top1_error", "published_effect": -2 / 1.08,
+           "comparable": True,
            "effect": 0.5, "low": -1, "high": 1}  # fmt: skip
     drawn = forest(row)
     assert (drawn["low"], drawn["effect"], drawn["width"], drawn["published"]) == (25, 62.5, 50, 3.7)
     assert drawn["claimed"] == claimed
     assert drawn["end"] == "2.0"
     assert forest({**row, "effect": float("nan")}) is None
+    assert forest({**row, "comparable": False})["published"] is None  # published in another setting
 
 
 def test_forest_of_a_value_is_centred_on_the_published_one():
     row = {"kind": "equals", "better": "higher", "margin": 0.02, "metric": "auroc", "published_effect": 0.9,
+           "comparable": True,
            "effect": 0.9, "low": 0.89, "high": 0.91}  # fmt: skip
     drawn = forest(row)
     assert (drawn["effect"], drawn["published"]) == (50, 50)

@@ -42,12 +42,15 @@ class Measurement:
         "fp32", "bf16", or "auto" (not resolved yet).
     auxiliary : tuple of str
         Names of the benchmark's auxiliary sets that the compared methods learn from.
+    whole : bool
+        Whether the measurement covers all members of the benchmark's family.
     """
 
     benchmark: Benchmark
     backbone: Mapping[str, object]
     precision: str
     auxiliary: tuple[str, ...] = ()
+    whole: bool = True
 
 
 class Setting(Record):
@@ -59,6 +62,8 @@ class Setting(Record):
         Training data set.
     backbone : mapping
         The network's name and the options that must be equal.
+    family : str
+        Family of benchmarks over whose members (classes, splits of classes) the published value is a mean; "": none.
     ood : tuple of str
         Exactly the data sets of the published mean (or the one OOD set): `<data set>`, or `<data set>/<split>` where
         the split matters. Empty: no OOD sets, or not known.
@@ -78,6 +83,7 @@ class Setting(Record):
 
     dataset: str
     backbone: dict[str, str | int | float] = {}
+    family: str = ""
     ood: tuple[str, ...] = ()
     split: str = ""
     base_rate: str = Field(default="", pattern=r"^([1-9][0-9]{0,5}/[1-9][0-9]{0,5})?$")
@@ -102,6 +108,11 @@ class Setting(Record):
         found: list[Difference] = []
         if train.dataset != self.dataset:
             found.append(Difference("data", f"trained on {train.dataset}, published for {self.dataset}"))
+        if self.family and (benchmark.family != self.family or not measured.whole):
+            here = benchmark.family if measured.whole else f"{benchmark.member} alone"
+            found.append(
+                Difference("data", f"measured on {here or 'one benchmark'}, published as mean of {self.family}")
+            )
         wrong = {key: value for key, value in self.backbone.items() if measured.backbone.get(key) != value}
         if wrong:
             wanted = " ".join(f"{value}" if key == "name" else f"{key} {value}" for key, value in self.backbone.items())

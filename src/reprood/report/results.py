@@ -259,7 +259,8 @@ class BenchmarkResults:
         """Return the setting of a method's runs, to compare it with published ones."""
         seed = self.seeds(method)[0]
         model = checked(self.file(method, seed, "model.json"), ModelRecord)
-        return Measurement(self.benchmark, model["backbone"], self.facts(method, seed)["precision"], auxiliary)
+        precision = self.facts(method, seed)["precision"]
+        return Measurement(self.benchmark, model["backbone"], precision, auxiliary, whole=not self.benchmark.family)
 
     def facts(self, method: str, seed: int) -> dict[str, Any]:
         """Read run.json of a run."""
