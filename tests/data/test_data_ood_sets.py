@@ -13,7 +13,6 @@ from scipy import stats
 from server import serving
 
 from reprood.config.records import Outlier, Preparation
-from reprood.core.errors import ReproodError
 from reprood.data.arrays import load_split
 from reprood.data.benchmark import prepare_split
 from reprood.data.catalogue import load_catalogue
@@ -129,8 +128,3 @@ def test_blobs_of_outlier_exposure() -> None:
     blurred[blurred < 0.75] = 0.0
     assert high.mean() == pytest.approx(float((blurred > 0).mean()), abs=0.02)
     assert values[high].mean() == pytest.approx(float(2 * blurred[blurred > 0].mean() - 1), abs=0.02)
-
-
-def test_the_noise_of_outlier_exposure_is_in_colour() -> None:
-    with pytest.raises(ReproodError, match="channels is 1; expected 3"):
-        generate("oe_blobs", 0, {"count": 2, "size": 32, "channels": 1})

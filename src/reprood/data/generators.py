@@ -104,29 +104,24 @@ OE_MEAN, OE_STD = np.array([125.3, 123.0, 113.9]), np.array([63.0, 62.1, 66.7])
 
 
 def _from_inputs(values: np.ndarray) -> ImageData:
-    """Return the pixels whose normalised values are network inputs [N, H, W, 3], as Outlier Exposure normalises.
+    """Return the pixels whose normalised values are network inputs [N, H, W, C], as Outlier Exposure normalises.
 
     Its test program passes noise in [-1, 1] to the network without the normalisation that images get, so that the noise
     has less contrast than noise of the same law on the pixels.
     """
-    pixels = np.round(np.clip(OE_MEAN + OE_STD * values, 0, 255)).astype(np.uint8)
+    mean, std = (OE_MEAN, OE_STD) if values.shape[-1] == 3 else (OE_MEAN.mean(), OE_STD.mean())
+    pixels = np.round(np.clip(mean + std * values, 0, 255)).astype(np.uint8)
     return ImageData(pixels, np.full(len(pixels), -1))
-
-
-def _colour_shape(count: int, size: int, channels: int) -> tuple[int, int, int, int]:
-    if channels != 3:
-        raise ReproodError(f"The noise of Outlier Exposure is in colour: channels is {channels}; expected 3.")
-    return _noise_shape(count, size, channels)
 
 
 def oe_gaussian(rng: np.random.Generator, count: int, size: int, channels: int) -> ImageData:
     """Draw network inputs from N(0, 0.5) clipped to [-1, 1] (Outlier Exposure, CIFAR/test.py)."""
-    return _from_inputs(np.clip(rng.normal(0.0, 0.5, _colour_shape(count, size, channels)), -1, 1))
+    return _from_inputs(np.clip(rng.normal(0.0, 0.5, _noise_shape(count, size, channels)), -1, 1))
 
 
 def oe_rademacher(rng: np.random.Generator, count: int, size: int, channels: int) -> ImageData:
     """Draw network inputs that are -1 or 1 with equal probability (Outlier Exposure, CIFAR/test.py)."""
-    return _from_inputs(2.0 * rng.integers(0, 2, _colour_shape(count, size, channels)) - 1.0)
+    return _from_inputs(2.0 * rng.integers(0, 2, _noise_shape(count, size, channels)) - 1.0)
 
 
 def oe_blobs(rng: np.random.Generator, count: int, size: int, channels: int) -> ImageData:
@@ -135,7 +130,7 @@ def oe_blobs(rng: np.random.Generator, count: int, size: int, channels: int) -> 
     A coin flip per value (0.7), Gaussian blur of 1.5 over rows, columns and channels, values below 0.75 set to 0; the
     network inputs are 2 v - 1.
     """
-    values = (rng.random(_colour_shape(count, size, channels)) < 0.7).astype(np.float32)
+    values = (rng.random(_noise_shape(count, size, channels)) < 0.7).astype(np.float32)
     values = ndimage.gaussian_filter(values, sigma=(0, 1.5, 1.5, 1.5), mode="nearest")
     values[values < 0.75] = 0.0
     return _from_inputs(2.0 * values - 1.0)
