@@ -94,6 +94,7 @@ def folder(tmp_path_factory):
         write_run(run, dict(pd.concat(order).items()), facts)
         evaluate_run(run, suite.benchmarks[benchmark], benchmark, method, seed, run / "metrics.csv")
         write_json(run / "model.json", {"settings": {"training": {"epochs": 3}}, "backbone": {"name": "wrn"}})
+        write_json(run / "run.json", {"precision": "fp32"})
     values = [
         {"seed": seed, "arm": arm, "metric": "area", "value": value + 0.1 * seed}
         for seed in range(3)

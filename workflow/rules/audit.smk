@@ -3,7 +3,7 @@
 
 rule audit:
     input:
-        plan.runs("predictions.parquet", *EVALUATED_FILES, "model.json"),
+        plan.runs("predictions.parquet", *EVALUATED_FILES, "model.json", "run.json"),
         studies=plan.study_files("values.csv"),
         papers=plan.papers(),
     output:

@@ -87,7 +87,9 @@ def audit(
     from reprood.audit.verdicts import audit as judge
 
     chosen = suite_of(suite)
-    reads = of_runs(root, chosen.folders, chosen.jobs(), "predictions.parquet", *EVALUATED_FILES, "model.json")
+    reads = of_runs(
+        root, chosen.folders, chosen.jobs(), "predictions.parquet", *EVALUATED_FILES, "model.json", "run.json"
+    )
     reads += [studies / study / "values.csv" for study in chosen.studies]
     with checked_job(reads, [out, record]):
         with atomic_path(record) as temporary:
