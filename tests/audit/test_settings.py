@@ -81,6 +81,14 @@ def test_parts_of_the_data_are_listed() -> None:
     assert not attached(found)
 
 
+@pytest.mark.parametrize("count", [10, 50])
+def test_the_number_of_unknown_classes(count: int) -> None:
+    ood = {"unknown": {"dataset": "cifar100", "split": "test", "shift": "near", "classes": list(range(10))}}
+    setting = Setting.model_validate({**SAME, "ood": ["cifar100"], "outlier_classes": count})
+    found = setting.differences(measured(ood=ood, means={}), "unknown", "auroc")
+    assert texts(found) == ("" if count == 10 else "10 unknown classes, published with 50")
+
+
 def test_a_mean_over_a_family_is_not_that_of_one_member() -> None:
     setting = Setting.model_validate({**SAME, "family": "plus_10"})
     family = measured(family="plus_10", member="split1")

@@ -67,6 +67,8 @@ class Setting(Record):
     ood : tuple of str
         Exactly the data sets of the published mean (or the one OOD set): `<data set>`, or `<data set>/<split>` where
         the split matters. Empty: no OOD sets, or not known.
+    outlier_classes : int
+        Number of classes in the OOD sets of an open-set problem; 0: any.
     split : str
         OOD set, or group under `means`, that is the published one in benchmarks that have it; others use the split
         of the number.
@@ -85,6 +87,7 @@ class Setting(Record):
     backbone: dict[str, str | int | float] = {}
     family: str = ""
     ood: tuple[str, ...] = ()
+    outlier_classes: int = Field(default=0, ge=0)
     split: str = ""
     base_rate: str = Field(default="", pattern=r"^([1-9][0-9]{0,5}/[1-9][0-9]{0,5})?$")
     auxiliary: tuple[str, ...] = ()
@@ -120,6 +123,9 @@ class Setting(Record):
         sets = members(benchmark, split)
         if self.ood and sets:
             found += _other_sets(self.ood, [benchmark.ood[name] for name in sets])
+        classes = sum(len(benchmark.ood[name].classes or ()) for name in sets)
+        if sets and self.outlier_classes and classes != self.outlier_classes:
+            found.append(Difference("ood", f"{classes} unknown classes, published with {self.outlier_classes}"))
         if metric in PRECISION_METRICS:
             here, there = (
                 str(rate or "that of the test sets") for rate in (base_rate(benchmark, split), self.base_rate)
