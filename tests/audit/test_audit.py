@@ -1,5 +1,6 @@
 """Verdicts on results with a known truth; mistakes in the papers' files."""
 
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -12,9 +13,9 @@ import yaml
 from scipy import stats
 
 from reprood.audit.decide import holm, judge, p_values, two_sided
-from reprood.audit.evidence import detects, parts_of
-from reprood.audit.papers import Paper, load_papers
-from reprood.audit.settings import Measurement, closest, major
+from reprood.audit.evidence import parts_of
+from reprood.audit.explanations import CHANCE, worse_than_chance
+from reprood.audit.papers import Paper, largest, load_papers
 from reprood.audit.verdicts import REDUCED, audit, corrected, name_of
 from reprood.config.load import load_suite
 from reprood.core.errors import ReproodError
@@ -304,7 +305,7 @@ def test_a_short_schedule_cannot_refute(folder, tmp_path):
 
 def test_methods_that_did_not_run(folder, tmp_path):
     found = row(folder, {**ERROR, "kind": "difference", "sides": sides(("mixup", ""), ("erm", ""))}, tmp_path)
-    assert (found["verdict"], found["reason"]) == ("inconclusive", "not tested: this suite does not run mixup")
+    assert (found["verdict"], found["reason"]) == ("not run", "this suite does not run mixup")
 
 
 def test_best_of_several_scores_in_hindsight(folder, tmp_path):
@@ -535,7 +536,8 @@ def test_a_verdict_that_is_not_significant_after_correction_becomes_inconclusive
     rows = [row("reproduced", p=0.03), row("reproduced", p=0.2), row("contradicted", exploratory=True, p=0.04)]
     corrected(rows)
     assert rows[0]["verdict"] == "inconclusive"
-    assert "after correction for 2 comparisons (Holm: p = 0.03 becomes 0.06" in rows[0]["reason"]
+    words = "after correction for 2 comparisons (Holm: p = 0.03 with the seeds' degrees of freedom becomes 0.06"
+    assert words in rows[0]["reason"]
     assert rows[2]["verdict"] == "contradicted"
     assert rows[2]["reason"].endswith("not corrected for multiple testing")
     alone = [row("reproduced", p=0.04, p_strict=0.2)]
@@ -544,6 +546,112 @@ def test_a_verdict_that_is_not_significant_after_correction_becomes_inconclusive
     rows = [row("reproduced", p=0.01, p_strict=0.03), row("reproduced", p=0.001, p_strict=0.02)]
     corrected(rows)
     assert [found["p_holm"] for found in rows] == [0.04, 0.04]
+
+
+def test_the_p_value_in_a_sentence_is_the_one_that_is_corrected():
+    """Holm's factor is at most the number of comparisons, so a reader can recompute the sentence."""
+    rows = [
+        {"verdict": "reproduced", "reason": "r", "exploratory": False, "p": p, "p_strict": strict}
+        for p, strict in ((0.0078, 0.0473), (0.0036, 0.0148), (0.3, 0.4), (0.0001, 0.0002), (0.014, 0.061))
+    ]
+    corrected(rows)
+    changed = [row for row in rows if row["verdict"] == "inconclusive"]
+    assert len(changed) == 4
+    for row in changed:
+        shown, adjusted = (float(text) for text in re.findall(r"p = ([0-9.]+) .* becomes ([0-9.]+)", row["reason"])[0])
+        assert shown == pytest.approx(row["p_strict"], rel=0.06)
+        assert adjusted == pytest.approx(row["p_holm"], rel=0.06)
+        assert adjusted <= 1.1 * len(rows) * shown
+
+
+def test_the_published_effect_of_an_ordering_is_that_of_the_step_shown(folder, tmp_path):
+    """The weakest step is shown: here the second of three, whose sides are equal."""
+    names = ("broken", "same", "erm", "good")
+    values = dict(zip(names, (90.0, 21.0, 19.5, 8.0), strict=True))
+    numbers = [{**PUBLISHED[0], "id": name, "value": value} for name, value in values.items()]
+    for better, order in (("higher", names), ("lower", names[::-1])):
+        claim = {**ERROR, "kind": "ordering", "better": better, "sides": sides(*((name, "") for name in order)),
+                 "published": list(order)}  # fmt: skip
+        paper = Paper.model_validate(fabricated(claim, published=numbers))
+        table = audit(fabricate.suite(), [paper], folder / "runs", folder / "studies", tmp_path / "verdicts.csv")
+        found = table.iloc[0]
+        assert {found["first"], found["second"]} == {"same", "erm"}
+        assert found["published_effect"] == pytest.approx(values[found["first"]] - values[found["second"]])
+
+
+def test_published_numbers_of_a_claim_correspond_to_its_sides():
+    claim = {**ERROR, "kind": "difference", "sides": sides(("good", ""), ("erm", ""))}
+    with pytest.raises(ValueError, match="2 sides need as many published numbers, not 1"):
+        Paper.model_validate(fabricated({**claim, "published": ["a"]}, published=PUBLISHED))
+    with pytest.raises(ValueError, match="the published number 'c' is not of top1_error"):
+        Paper.model_validate(fabricated({**claim, "published": ["a", "c"]}, published=PUBLISHED))
+    pattern = {**AUROC, "kind": "signs", "over": "sets", "signs": {"*": "better"}, "published": ["c", "d"]}
+    with pytest.raises(ValueError, match="signs names no published numbers"):
+        Paper.model_validate(fabricated({**pattern, "sides": sides(("good", "msp"), ("erm", "msp"))}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source": "copy"}, "'read_in' names the document of a copy"),
+        ({"read_in": "a later paper"}, "'read_in' names the document of a copy"),
+        ({"spread_is": "standard error"}, "'spread_is' needs a spread"),
+        ({"than": "b"}, "'than' needs 'against'"),
+        ({"against": ["elsewhere"]}, "there is no claim 'elsewhere'"),
+        ({"against": ["c0"], "than": "elsewhere"}, "there is no published number 'elsewhere'"),
+    ],
+)
+def test_mistakes_in_published_numbers(change, message):
+    claim = {**ERROR, "kind": "difference", "sides": sides(("good", ""), ("erm", ""))}
+    with pytest.raises(ValueError, match=message):
+        Paper.model_validate(fabricated(claim, published=[{**PUBLISHED[0], **change}, PUBLISHED[1]]))
+
+
+@pytest.mark.parametrize(("metric", "top"), [("top1_error", 100.0), ("auroc", 1.0)])
+def test_intervals_stay_in_the_possible_range(folder, tmp_path, metric, top):
+    """Three members that disagree give t intervals that reach beyond a difference of 100 points."""
+    wide = Interval(0.78 * top, 0.14 * top, 1.42 * top, 0.95, 0.15 * top, 10, 3, 10, 10, 2.0, 2.0)
+    cut = wide.within(-top, top)
+    assert (cut.low, cut.high) == (wide.low, top)
+    assert [cut.above(0.1 * top), cut.below(0.1 * top)] == [wide.above(0.1 * top), wide.below(0.1 * top)]
+    assert largest(metric) == top
+    assert largest(metric, study="a_study") == np.inf
+
+
+def test_every_verdict_lies_in_the_possible_range(folder, tmp_path, monkeypatch):
+    """An interval far wider than the range is cut in verdicts and in their reasons."""
+    spread = 300.0
+
+    def far(replicates, weights, *arguments, **options):
+        estimate = sum(w * values.mean() for w, values in zip(weights, replicates.observed, strict=True))
+        return Interval(estimate, estimate - spread, estimate + spread, 0.95, spread / 3, 10, 3, 10, 10, 5.0, 5.0)
+
+    monkeypatch.setattr("reprood.audit.comparisons.contrast", far)
+    for claim, low in (
+        ({**ERROR, "kind": "difference", "sides": sides(("good", ""), ("erm", ""))}, -100.0),
+        ({**ERROR, "kind": "ordering", "sides": sides(("good", ""), ("erm", ""), ("same", ""))}, -100.0),
+        ({**AUROC, "kind": "difference", "sides": sides(("good", "msp"), ("erm", "msp"))}, -1.0),
+        ({**AUROC, "kind": "signs", "over": "sets", "signs": {"*": "better"},
+          "sides": sides(("good", "msp"), ("erm", "msp"))}, -1.0),
+    ):  # fmt: skip
+        found = row(folder, claim, tmp_path)
+        assert (found["low"], found["high"]) == (low, -low)
+        assert "−100.00 to +100.00" in found["reason"]
+    value = {**ERROR, "kind": "equals", "margin": 4, "sides": sides(("good", "")), "published": ["a"], "where": HERE}
+    found = row(folder, value, tmp_path, scale="paper")
+    assert (found["low"], found["high"]) == (0.0, 100.0)
+
+
+def test_sides_worse_than_chance_are_named(folder, tmp_path, monkeypatch):
+    assert worse_than_chance("auroc", 0.187)
+    assert not worse_than_chance("auroc", 0.5)
+    assert worse_than_chance("fpr95_id_positive", 0.97)
+    assert not worse_than_chance("fpr95_id_positive", 0.4)
+    assert not worse_than_chance("top1_error", 90.0)
+    claim = {**AUROC, "kind": "difference", "sides": sides(("good", "msp"), ("erm", "msp"))}
+    assert np.isnan(row(folder, claim, tmp_path)["below_chance"] or np.nan)
+    monkeypatch.setitem(CHANCE, "auroc", (0.8, -1))  # between the two methods
+    assert row(folder, claim, tmp_path)["below_chance"] == "erm (msp)"
 
 
 def test_a_paper_has_at_most_six_main_claims():

@@ -132,7 +132,7 @@ def test_claims_on_conditions(folder, tmp_path, split):
 
 def test_a_condition_that_nobody_measured_is_not_run(folder, tmp_path):
     found = verdicts(folder, tmp_path, {**PLAIN, "split": "attacked/fgsm"})
-    assert list(found["verdict"]) == ["inconclusive"]
+    assert list(found["verdict"]) == ["not run"]
     assert "a benchmark that measures top1_error on attacked/fgsm" in found.iloc[0]["reason"]
 
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from reprood.audit.decide import LEVEL, judge, p_values, two_sided
 from reprood.audit.evidence import BenchmarkEvidence, Evidence, Part
+from reprood.audit.explanations import worse_than_chance
 from reprood.audit.families import FamilyEvidence
-from reprood.audit.papers import ANY, Claim, Paper, unit
+from reprood.audit.papers import ANY, Claim, Paper, largest, unit
 from reprood.evaluate.bootstrap import Interval, contrast
 from reprood.evaluate.resample import Replicates
 
@@ -23,7 +24,7 @@ class Finding:
     holds : bool or None
         True: the interval supports the claim; False: it contradicts the claim; None: neither.
     interval : Interval
-        Interval of first minus second (of the value itself for `equals`).
+        Interval of first minus second (of the value itself for `equals`), cut to the possible range.
     sides : (str, str)
         Labels of the two sides.
     values : (float, float)
@@ -38,6 +39,10 @@ class Finding:
         The claimed direction there.
     each : tuple of (str, bool or None)
         Result for each member or OOD set.
+    step : int
+        Which of the claim's steps is reported: the weakest. 0 unless the claim is an ordering.
+    below_chance : tuple of str
+        Labels of the sides that are worse than chance.
     """
 
     holds: bool | None
@@ -49,6 +54,8 @@ class Finding:
     where: str = ""
     better: str = ""
     each: tuple[tuple[str, bool | None], ...] = ()
+    step: int = 0
+    below_chance: tuple[str, ...] = ()
 
 
 def generator_of(*names: str) -> np.random.Generator:
@@ -114,25 +121,30 @@ def absent(claim: Claim, evidence: Evidence, parts: Sequence[Part]) -> str:
 def find(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part]) -> Finding:
     """Compute a claim's effect and interval on one benchmark, family or study."""
     generator = generator_of(paper.id, claim.id, evidence.name)
+    top = largest(claim.metric, claim.study)
     if claim.kind == "signs":
-        return _together(_signs(claim, evidence, parts, generator))
-    found = evidence.replicates(claim, parts, generator)
-    means = [float(values.mean()) for values in found.observed]
+        return _together(claim, _signs(claim, evidence, parts, generator))
+    replicates = evidence.replicates(claim, parts, generator)
+    means = [float(values.mean()) for values in replicates.observed]
     if claim.kind == "equals":
-        interval = contrast(found, [1.0], generator, LEVEL)
+        interval = contrast(replicates, [1.0], generator, LEVEL)
         published = paper.number(claim.published[0]).value * unit(claim.metric)
         holds = judge("equivalent", _shifted(interval, published), claim.better, claim.margin)
         gap = _shifted(interval, published)
         p, strict = (
             two_sided([p_values("equivalent", gap, claim.better, claim.margin, strict)]) for strict in (False, True)
         )
-        return Finding(holds, interval, (parts[0].label, "published"), (means[0], published), p, strict)
+        below = (parts[0].label,) if worse_than_chance(claim.metric, means[0]) else ()
+        return Finding(
+            holds, interval.within(0, top), (parts[0].label, "published"), (means[0], published), p, strict,
+            below_chance=below,
+        )  # fmt: skip
     names = [evidence.training(part) for part in parts]
     steps = [
-        _step(claim, compare(names, found, (i, i + 1), generator), parts[i : i + 2], means[i : i + 2])
+        _step(claim, compare(names, replicates, (i, i + 1), generator), parts[i : i + 2], means[i : i + 2])
         for i in range(len(parts) - 1)
     ]
-    return _together(steps)
+    return _together(claim, steps)
 
 
 def _signs(claim: Claim, evidence: Evidence, parts: Sequence[Part], generator: np.random.Generator) -> list[Step]:
@@ -163,7 +175,7 @@ def _step(claim: Claim, interval: Interval, parts: Sequence[Part], means: Sequen
     )
 
 
-def _together(steps: Sequence[Step]) -> Finding:
+def _together(claim: Claim, steps: Sequence[Step]) -> Finding:
     """Combine steps: all must hold, or any may contradict the claim after correction; report the weakest."""
     p = two_sided([step.p for step in steps])
     if all(step.holds is True for step in steps):
@@ -171,12 +183,16 @@ def _together(steps: Sequence[Step]) -> Finding:
     else:
         denied = any(step.holds is False for step in steps)
         holds = False if denied and p < 1 - LEVEL else None
-    weakest = max(steps, key=lambda step: step.p[0])
+    place = max(range(len(steps)), key=lambda i: steps[i].p[0])
+    weakest, top = steps[place], largest(claim.metric, claim.study)
     each = tuple((step.where, step.holds) for step in steps if step.where)
     strict = two_sided([step.p_strict for step in steps])
+    sides = [pair for step in steps for pair in zip(step.sides, step.values, strict=True)]
+    below = dict.fromkeys(label for label, value in sides if worse_than_chance(claim.metric, value))
     return Finding(
-        holds, weakest.interval, weakest.sides, weakest.values, p, strict, weakest.where, weakest.better, each
-    )
+        holds, weakest.interval.within(-top, top), weakest.sides, weakest.values, p, strict, weakest.where,
+        weakest.better, each, place if claim.kind == "ordering" else 0, tuple(below),
+    )  # fmt: skip
 
 
 def _shifted(found: Interval, by: float) -> Interval:

@@ -7,6 +7,16 @@ from reprood.audit.papers import Claim, unit
 from reprood.evaluate.bootstrap import Interval
 
 
+# the value of a detector that guesses, in the metric's own unit, and which side of it is worse
+CHANCE = {"auroc": (0.5, -1), "pixel_auroc": (0.5, -1), "fpr95_id_positive": (0.95, 1), "fpr95_ood_positive": (0.95, 1)}
+
+
+def worse_than_chance(metric: str, value: float) -> bool:
+    """Return whether a detector is worse than a guess; False for metrics without such a value."""
+    guess, worse = CHANCE.get(metric, (value, 1))
+    return worse * (value - guess) > 0
+
+
 def signed(value: float, digits: int = 1) -> str:
     """Format a difference with its sign; without sign if it rounds to zero; a dash for NaN."""
     if math.isnan(value):

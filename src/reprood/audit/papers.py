@@ -1,6 +1,7 @@
 """Records of the papers: bibliography, published numbers with their sources, and testable claims."""
 
-from collections.abc import Collection, Iterable
+import math
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ from reprood.core.messages import explain_validation
 from reprood.core.yaml import read_yaml
 from reprood.evaluate.metrics import METRICS
 
-Source = Literal["paper", "repository", "issue", "recalled"]
+Source = Literal["paper", "repository", "issue", "copy", "recalled"]
 Kind = Literal["difference", "non_inferior", "equivalent", "ordering", "signs", "equals"]
 ANY = "*"  # every member or OOD set without a sign of its own
 
@@ -31,6 +32,7 @@ SOURCE_WORDS = {
     "paper": "read in the paper",
     "repository": "read in its repository",
     "issue": "read in a discussion of its repository",
+    "copy": "read in a copy",
     "recalled": "unverified citation",
 }
 
@@ -41,6 +43,14 @@ def unit(metric: str) -> float:
     Detection metrics are stored in [0, 1], errors in percent; numbers of studies have no unit.
     """
     return 0.01 if metric in (*METRICS, *SEGMENTATION, *OPEN_SET) else 1.0
+
+
+def largest(metric: str, study: str = "") -> float:
+    """Return a metric's largest possible value in its own unit (100 percent); infinite for numbers of studies.
+
+    The smallest possible value is 0.
+    """
+    return math.inf if study else 100 * unit(metric)
 
 
 class Arm(Record):
@@ -71,12 +81,25 @@ class Published(Record):
     where, setting, method, metric, unit : str
         Table or figure; data and network; row; metric and its unit.
     value : float
-    source : {"paper", "repository", "issue", "recalled"}
-        Where the number was read; "recalled" numbers are shown as unverified citations.
+    spread : float or None
+        The number printed after the sign +-, in the unit of the value.
+    spread_is : {"", "standard error", "standard deviation"}
+        What the spread is; empty if the source does not say so.
+    source : {"paper", "repository", "issue", "copy", "recalled"}
+        Where the number was read. A "copy" is a later document that repeats it; "recalled" numbers are from memory and
+        are shown as unverified citations.
+    read_in : str
+        The document in which a copy was read.
     measured_by : str
         Name of the corresponding arm; empty if there is none.
     score, split : str
         The corresponding score and split (or mean over OOD sets), for detection metrics.
+    member : str
+        The corresponding member of a family of benchmarks; "*" for the mean of all its members.
+    against : tuple of str
+        Ids of the claims against which this number speaks, for measurements by others; shown with these claims.
+    than : str
+        Id of the number with which that measurement compares this one.
     """
 
     id: str
@@ -86,10 +109,36 @@ class Published(Record):
     metric: Line
     value: float
     unit: Line = "%"
+    spread: float | None = Field(default=None, ge=0)
+    spread_is: Literal["", "standard error", "standard deviation"] = ""
     source: Source
+    read_in: Line = ""
     measured_by: str = ""
     score: str = "-"
     split: str = "test"
+    member: str = ""
+    against: tuple[str, ...] = ()
+    than: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Published":
+        if (self.source == "copy") != bool(self.read_in):
+            raise ValueError(f"published {self.id}: 'read_in' names the document of a copy, and only of a copy")
+        if self.spread_is and self.spread is None:
+            raise ValueError(f"published {self.id}: 'spread_is' needs a spread")
+        if self.than and not self.against:
+            raise ValueError(f"published {self.id}: 'than' needs 'against'")
+        return self
+
+    @property
+    def verified(self) -> bool:
+        """Whether the number was read somewhere and is not cited from memory."""
+        return self.source != "recalled"
+
+    @property
+    def read(self) -> str:
+        """Where the number was read, in words."""
+        return f"read in {self.read_in}" if self.read_in else SOURCE_WORDS[self.source]
 
 
 class Side(Record):
@@ -191,6 +240,8 @@ class Claim(Record):
             raise ValueError(f"a claim of the kind {self.kind} needs a margin above 0")
         if (self.kind == "signs") != bool(self.over and self.signs):
             raise ValueError("claims of the kind signs, and only those, need 'over' and 'signs'")
+        if self.kind == "signs" and self.published:
+            raise ValueError("a claim of the kind signs names no published numbers: each member has its own")
         if self.kind == "equals" and len(self.published) != 1:
             raise ValueError("a claim of the kind equals names the one published number it compares with")
         if self.kind == "equals" and not self.where:
@@ -268,6 +319,20 @@ class Paper(Record):
             for name in claim.published:
                 if name not in known:
                     raise ValueError(f"claim {claim.id}: there is no published number '{name}'")
+                if not claim.study and self.number(name).metric != claim.metric:
+                    raise ValueError(f"claim {claim.id}: the published number '{name}' is not of {claim.metric}")
+            if claim.published and len(claim.published) != len(claim.sides):
+                raise ValueError(
+                    f"claim {claim.id}: {len(claim.sides)} sides need as many published numbers, "
+                    f"not {len(claim.published)}"
+                )
+        ids = {claim.id for claim in self.claims}
+        for number in self.published:
+            if number.than and number.than not in known:
+                raise ValueError(f"published {number.id}: there is no published number '{number.than}'")
+            for name in number.against:
+                if name not in ids:
+                    raise ValueError(f"published {number.id}: there is no claim '{name}'")
         return self
 
     @model_validator(mode="after")

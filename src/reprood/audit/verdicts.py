@@ -25,12 +25,12 @@ from reprood.config.suite import Suite
 from reprood.core.files import atomic_path
 
 REDUCED, PAPER = "reduced", "paper"
-INCONCLUSIVE, NOT_JUDGED = "inconclusive", "not judged at this scale"
+INCONCLUSIVE, NOT_JUDGED, NOT_RUN = "inconclusive", "not judged at this scale", "not run"
+UNDECIDED = (INCONCLUSIVE, NOT_JUDGED, NOT_RUN)
 COLUMNS = (
     "paper", "claim", "statement", "exploratory", "kind", "benchmark", "metric", "split", "first", "second",
     "value_first", "value_second", "effect", "low", "high", "level", "p", "p_strict", "p_holm", "margin", "better",
-    "n_seeds", "n", "n_ood", "scale", "verdict", "reason", "published_effect", "published_source",
-    "comparable", "differences",
+    "n_seeds", "n", "n_ood", "scale", "verdict", "reason", "below_chance", "published_effect", "published_source",
 )  # fmt: skip
 
 
@@ -40,32 +40,39 @@ def corrected(rows: list[dict[str, Any]]) -> None:
     Verdicts on exploratory claims are kept; their reason says that they were not corrected.
     """
     for row in rows:
-        if row["exploratory"] and row["verdict"] not in (INCONCLUSIVE, NOT_JUDGED):
+        if row["exploratory"] and row["verdict"] not in UNDECIDED:
             row["reason"] += "; exploratory: not corrected for multiple testing"
     tested = [row for row in rows if "p" in row and not row["exploratory"]]
     # one comparison alone needs no correction
-    chances = [row["p_strict"] for row in tested] if len(tested) > 1 else [row["p"] for row in tested]
-    for row, adjusted in zip(tested, holm(chances), strict=True):
+    p_values = [row["p_strict"] if len(tested) > 1 else row["p"] for row in tested]
+    for row, p, adjusted in zip(tested, p_values, holm(p_values), strict=True):
         row["p_holm"] = adjusted
-        if row["verdict"] not in (INCONCLUSIVE, NOT_JUDGED) and adjusted > 1 - LEVEL:
+        if row["verdict"] not in UNDECIDED and adjusted > 1 - LEVEL:
             row["verdict"] = INCONCLUSIVE
             row["reason"] += (
                 f"; but it is not significant after correction for {len(tested)} comparisons "
-                f"(Holm: p = {row['p']:.2g} becomes {adjusted:.2g}, limit {1 - LEVEL:.2g})"
+                f"(Holm: p = {p:.2g} with the seeds' degrees of freedom becomes {adjusted:.2g}, limit {1 - LEVEL:.2g})"
             )
 
 
-def published_effect(claim: Claim, paper: Paper) -> tuple[float, str]:
-    """Return the published difference of the claim's first two numbers (or the number itself), and its source.
+def published_effect(claim: Claim, paper: Paper, step: int = 0) -> tuple[float, str]:
+    """Return the published difference of the two sides of a step (or the number itself), and its source.
 
     The difference is in the unit of the metric, like the measured effect.
+
+    Parameters
+    ----------
+    claim, paper : Claim, Paper
+        The claim and its paper.
+    step : int
+        Position of the step's first side; above 0 only for an ordering.
     """
     if not claim.published:
         return math.nan, ""
-    numbers = [paper.number(name) for name in claim.published]
-    worst = "recalled" if any(n.source == "recalled" for n in numbers) else numbers[0].source
+    numbers = [paper.number(name) for name in claim.published[step : step + 2]]
+    unverified = any(number.source == "recalled" for number in numbers)
     value = numbers[0].value - numbers[1].value if len(numbers) > 1 else numbers[0].value
-    where = f"{numbers[0].where}: {numbers[0].setting}; {SOURCE_WORDS[worst]}"
+    where = f"{numbers[0].where}: {numbers[0].setting}; {SOURCE_WORDS['recalled'] if unverified else numbers[0].read}"
     return round(value * unit(claim.metric), 8), where
 
 
@@ -77,8 +84,8 @@ def _begin(claim: Claim, paper: Paper, benchmark: str, labels: Sequence[str], sc
         "exploratory": claim.exploratory, "kind": claim.kind, "benchmark": benchmark,
         "metric": claim.metric, "split": claim.split, "first": labels[0],
         "second": labels[1] if len(labels) > 1 else "published", "margin": claim.margin, "better": claim.better,
-        "level": LEVEL, "n_seeds": 0, "scale": scale, "published_effect": effect, "published_source": source,
-        "comparable": False, "differences": "",
+        "level": LEVEL, "n_seeds": 0, "scale": scale, "below_chance": "", "published_effect": effect,
+        "published_source": source,
     }  # fmt: skip
 
 
@@ -112,7 +119,10 @@ def verdict(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
         "n_ood": finding.interval.n_ood,
         "p": finding.p,
         "p_strict": finding.p_strict,
+        "below_chance": "; ".join(finding.below_chance),
     }
+    if claim.kind == "ordering":
+        row["published_effect"], row["published_source"] = published_effect(claim, paper, finding.step)
     if row["n_seeds"] < claim.min_seeds:
         reason = f"too few seeds: {row['n_seeds']} here, the test needs {claim.min_seeds}"
         return row | {"verdict": INCONCLUSIVE, "reason": reason}
@@ -223,4 +233,4 @@ def _not_run(claim: Claim, paper: Paper, suite: Suite) -> dict[str, Any]:
         missing = sorted({side.method for side in claim.sides if paper.method_of(side.method, ran) is None})
         what = ", ".join(missing) or f"these methods on a benchmark that measures {claim.metric} on {claim.split}"
     row = _begin(claim, paper, "", [side.label for side in claim.sides], suite.scale)
-    return row | {"verdict": INCONCLUSIVE, "reason": f"not tested: this suite does not run {what}"}
+    return row | {"verdict": NOT_RUN, "reason": f"this suite does not run {what}"}

@@ -7,7 +7,7 @@ trained models share their seeds.
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -57,6 +57,13 @@ class Interval:
     freedom: float = math.inf
     strict_freedom: float = math.inf
 
+    def within(self, lowest: float, highest: float) -> "Interval":
+        """Return the interval cut to the range of possible values; the p values do not change.
+
+        The true value lies in that range, so cutting never makes an interval miss it: the coverage is the same.
+        """
+        return replace(self, low=max(self.low, lowest), high=min(self.high, highest))
+
     def above(self, bound: float, strict: bool = False) -> float:
         """Return the one-sided p value of "the value is at most `bound`" against "it is above"; in [0, 1]."""
         gap = self.estimate - bound
@@ -95,7 +102,7 @@ def contrast(
     method : {"t", "percentile"}
         "t": estimate +- t * standard error. The variance is that between seeds (s^2 / S for each method) plus that of
         the test samples (bootstrap, seeds fixed); degrees of freedom by Satterthwaite. Holds its level with three
-        seeds. The interval is symmetric and may reach beyond the metric's range.
+        seeds. The interval is symmetric and may reach beyond the metric's range (see `Interval.within`).
         "percentile": quantiles of replicates that also resample seeds, S - 1 out of S with replacement, which makes the
         variance between seeds unbiased (Rao & Wu 1988). Too narrow with few seeds: three seeds give six means.
         With one seed nothing is known about training, and both cover the test samples only.

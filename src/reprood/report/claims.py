@@ -11,14 +11,14 @@ import pandas as pd
 from reprood.audit.decide import STRICT
 from reprood.audit.explanations import points, signed
 from reprood.audit.papers import ANY, Claim, Paper, unit
-from reprood.audit.verdicts import INCONCLUSIVE, NOT_JUDGED
+from reprood.audit.verdicts import INCONCLUSIVE, NOT_JUDGED, NOT_RUN
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.report import labels
 
 ORDER = (
     "reproduced", "supported at reduced scale", "contradicted", "contradicted at reduced scale", INCONCLUSIVE,
-    NOT_JUDGED,
+    NOT_JUDGED, NOT_RUN,
 )  # fmt: skip
 COMPARISONS = {
     "difference": "{first} has {better} {metric} than {second}",
