@@ -419,12 +419,70 @@ def test_the_papers_are_valid_and_say_where_numbers_come_from():
     papers = {p.id: p for p in load_papers(PAPERS)}
     assert papers["cutmix"].number("t5_cutmix").value == 14.47
     assert papers["cutmix"].number("t12_cutmix_auroc").value == 94.4
-    assert {n.source for n in papers["cutmix"].published} == {"paper", "issue"}
+    assert {n.source for n in papers["cutmix"].published} == {"paper", "issue", "copy"}
     assert papers["godin"].number("t1_cifar10_svhn_deconf_c_auroc").source == "recalled"
     means = [
         n.value for n in papers["godin"].published if n.id.startswith("t1_cifar10_") and n.id.endswith("deconf_c_auroc")
     ]
     assert means[-1] == pytest.approx(sum(means[:-1]) / 6, abs=0.005)
+
+
+def test_numbers_from_memory_are_the_known_ones():
+    """Every other number says where it was read; a paper that gets verified is removed from this list."""
+    counts = {p.id: sum(not n.verified for n in p.published) for p in load_papers(PAPERS)}
+    assert {name: count for name, count in counts.items() if count} == {
+        "csi": 34,
+        "dias": 2,
+        "godin": 103,
+        "ss_ood": 81,
+    }
+
+
+def test_published_means_of_families_are_those_of_their_members():
+    """A mistake in copying one class would show in the mean, which the papers print with one digit."""
+    checked = 0
+    for paper in load_papers(PAPERS):
+        numbers = {number.id: number for number in paper.published}
+        for stem in {name.removesuffix("_mean") for name in numbers if name.endswith("_mean")}:
+            mean = numbers[f"{stem}_mean"]
+            others = re.compile(f"{stem}_([a-z_]+)$")
+            parts = [
+                number.value
+                for name, number in numbers.items()
+                if (named := others.match(name)) and named[1] in (*CIFAR10, *MVTEC) and number.metric == mean.metric
+            ]
+            if len(parts) in (10, 15):
+                digit = 0.5 if all(value.is_integer() for value in parts) else 0.101  # FCDD prints no decimals
+                assert mean.value == pytest.approx(sum(parts) / len(parts), abs=digit), mean.id
+                checked += 1
+    assert checked >= 25
+
+
+def test_linked_numbers_name_their_setting():
+    for paper in load_papers(PAPERS):
+        for number in paper.published:
+            assert bool(number.measured_by) == bool(number.at), f"{paper.id}: {number.id}"
+            assert not number.members or not number.member, f"{paper.id}: {number.id}"
+
+
+def test_every_paper_with_numbers_for_a_setting_that_runs_has_linked_ones():
+    """At the papers' scale; BiaMAT's own numbers are unknown, so it has none."""
+    linked = set()
+    papers = load_papers(PAPERS)
+    for name in ("paper", "cifar10"):
+        suite = load_suite(name, ROOT)
+        for paper in papers:
+            for number in paper.published:
+                for benchmark, record in suite.benchmarks.items():
+                    ran = [method for one, method, _ in suite.jobs() if one == benchmark]
+                    method = paper.method_of(number.measured_by, ran) if number.measured_by else None
+                    if method is None:
+                        continue
+                    settings = {**record.settings, **suite.methods[method].set}
+                    if not paper.settings[number.at].differs(record, settings["backbone"]):
+                        linked.add(paper.id)
+                        break
+    assert linked == {paper.id for paper in papers} - {"biamat"}
 
 
 def test_the_papers_natural_means_are_those_of_the_rows():
@@ -436,6 +494,12 @@ def test_the_papers_natural_means_are_those_of_the_rows():
     last = [paper.number(f"authors_run{k}_last").value for k in (1, 2, 3)]
     assert paper.number("authors_last").value == pytest.approx(sum(last) / 3, abs=0.005)
 
+
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+MVTEC = (
+    "carpet", "grid", "leather", "tile", "wood", "bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw",
+    "toothbrush", "transistor", "zipper",
+)  # fmt: skip
 
 # Published settings on data that the catalogue does not have: such claims are judged at reduced scale only.
 OUTSIDE = {"imagenet", "cub200", "domainnet"}

@@ -128,7 +128,7 @@ def find(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part]) 
     means = [float(values.mean()) for values in replicates.observed]
     if claim.kind == "equals":
         interval = contrast(replicates, [1.0], generator, LEVEL)
-        published = paper.number(claim.published[0]).value * unit(claim.metric)
+        published = paper.number(claim.published[0]).as_measured * unit(claim.metric)
         holds = judge("equivalent", _shifted(interval, published), claim.better, claim.margin)
         gap = _shifted(interval, published)
         p, strict = (

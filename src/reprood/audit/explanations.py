@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from reprood.audit.papers import Claim, unit
 from reprood.evaluate.bootstrap import Interval
 
-
 # the value of a detector that guesses, in the metric's own unit, and which side of it is worse
 CHANCE = {"auroc": (0.5, -1), "pixel_auroc": (0.5, -1), "fpr95_id_positive": (0.95, 1), "fpr95_ood_positive": (0.95, 1)}
 

@@ -37,6 +37,22 @@ SOURCE_WORDS = {
 }
 
 
+# published metrics that are the complement (100 % minus) of a measured one, or have another name
+COMPLEMENTS = {
+    "accuracy": "top1_error",
+    "fgsm_accuracy": "top1_error",
+    "localisation_accuracy": "localisation_error",
+    "tnr95": "fpr95_id_positive",
+    "detection_accuracy": "detection_error",
+}
+SYNONYMS = {"ece": "ece15"}
+
+
+def measured_metric(metric: str) -> str:
+    """Return the metric that is measured here in place of a published one: its complement, or itself."""
+    return COMPLEMENTS.get(metric) or SYNONYMS.get(metric, metric)
+
+
 def unit(metric: str) -> float:
     """Return one point (one percent) in a metric's own unit.
 
@@ -68,7 +84,43 @@ class Arm(Record):
 
     means: Line
     also: tuple[str, ...] = ()
-    auxiliary: str = ""
+
+
+class Setting(Record):
+    """A setting for which a paper makes a claim.
+
+    Attributes
+    ----------
+    dataset : str
+        Training data set.
+    backbone : mapping
+        The network's name and the options that must be equal.
+    ood : tuple of str
+        Data sets that must be among the OOD sets.
+    outlier_classes : int
+        Number of classes in the OOD sets of an open-set problem; 0: any.
+    """
+
+    dataset: str
+    backbone: dict[str, str | int | float] = {}
+    ood: tuple[str, ...] = ()
+    outlier_classes: int = 0
+
+    def differs(self, benchmark: Benchmark, backbone: Mapping[str, object]) -> str:
+        """Return how a benchmark differs from this setting; empty if it does not."""
+        if benchmark.train.dataset != self.dataset:
+            return f"trained on {benchmark.train.dataset}, published for {self.dataset}"
+        wrong = {key: value for key, value in self.backbone.items() if backbone.get(key) != value}
+        if wrong:
+            wanted = " ".join(f"{value}" if key == "name" else f"{key} {value}" for key, value in self.backbone.items())
+            return f"published for the network {wanted}"
+        missing = sorted(set(self.ood) - {outlier.dataset for outlier in benchmark.ood.values()})
+        if missing:
+            return f"published with the OOD sets {', '.join(missing)} as well"
+        classes = sum(len(outlier.classes or ()) for outlier in benchmark.ood.values())
+        if self.outlier_classes and classes != self.outlier_classes:
+            return f"published with {self.outlier_classes} unknown classes"
+        return ""
 
 
 class Published(Record):
@@ -94,8 +146,13 @@ class Published(Record):
         Name of the corresponding arm; empty if there is none.
     score, split : str
         The corresponding score and split (or mean over OOD sets), for detection metrics.
+    at : str
+        Name of the setting, among those of the paper, in which it was published; empty for a number without
+        a corresponding arm.
     member : str
-        The corresponding member of a family of benchmarks; "*" for the mean of all its members.
+        The corresponding member of a family of benchmarks.
+    members : int
+        Number of members of a family over which the published mean is taken; 0 if it is not such a mean.
     against : tuple of str
         Ids of the claims against which this number speaks, for measurements by others; shown with these claims.
     than : str
@@ -116,7 +173,9 @@ class Published(Record):
     measured_by: str = ""
     score: str = "-"
     split: str = "test"
+    at: str = ""
     member: str = ""
+    members: int = Field(default=0, ge=0)
     against: tuple[str, ...] = ()
     than: str = ""
 
@@ -129,6 +188,11 @@ class Published(Record):
         if self.than and not self.against:
             raise ValueError(f"published {self.id}: 'than' needs 'against'")
         return self
+
+    @property
+    def as_measured(self) -> float:
+        """The value of `measured_metric`, in percent."""
+        return round(100 - self.value, 8) if self.metric in COMPLEMENTS else self.value
 
     @property
     def verified(self) -> bool:
@@ -279,11 +343,7 @@ class Claim(Record):
 
 
 class Paper(Record):
-    """One paper: `config/papers/<id>.yaml`.
-
-    `settings` describes the settings of the published numbers, by the text under which numbers name them, or by the id
-    of a single number.
-    """
+    """One paper: `config/papers/<id>.yaml`; `settings` are those of its published numbers."""
 
     id: str
     name: Line = ""
@@ -319,7 +379,7 @@ class Paper(Record):
             for name in claim.published:
                 if name not in known:
                     raise ValueError(f"claim {claim.id}: there is no published number '{name}'")
-                if not claim.study and self.number(name).metric != claim.metric:
+                if not claim.study and measured_metric(self.number(name).metric) != claim.metric:
                     raise ValueError(f"claim {claim.id}: the published number '{name}' is not of {claim.metric}")
             if claim.published and len(claim.published) != len(claim.sides):
                 raise ValueError(
@@ -330,6 +390,8 @@ class Paper(Record):
         for number in self.published:
             if number.than and number.than not in known:
                 raise ValueError(f"published {number.id}: there is no published number '{number.than}'")
+            if number.at and number.at not in self.settings:
+                raise ValueError(f"published {number.id}: there is no setting '{number.at}'")
             for name in number.against:
                 if name not in ids:
                     raise ValueError(f"published {number.id}: there is no claim '{name}'")

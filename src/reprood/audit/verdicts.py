@@ -71,7 +71,8 @@ def published_effect(claim: Claim, paper: Paper, step: int = 0) -> tuple[float, 
         return math.nan, ""
     numbers = [paper.number(name) for name in claim.published[step : step + 2]]
     unverified = any(number.source == "recalled" for number in numbers)
-    value = numbers[0].value - numbers[1].value if len(numbers) > 1 else numbers[0].value
+    values = [number.value if claim.study else number.as_measured for number in numbers]
+    value = values[0] - values[1] if len(values) > 1 else values[0]
     where = f"{numbers[0].where}: {numbers[0].setting}; {SOURCE_WORDS['recalled'] if unverified else numbers[0].read}"
     return round(value * unit(claim.metric), 8), where
 
