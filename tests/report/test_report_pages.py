@@ -11,9 +11,10 @@ from toy_paper import CLAIMS, DEFECTS, KINDS, PAPER
 from reprood.report.hardest import hardest_table
 from reprood.report.leaderboard import leaderboard
 from reprood.report.pages import TEMPLATES, write_report
-from reprood.report.paper_page import comparable, provenance
+from reprood.report.paper_page import provenance
 from reprood.report.provenance import runs_of
-from reprood.report.tables import classification, detection, matrix, published
+from reprood.report.published import comparable, published
+from reprood.report.tables import classification, detection, matrix
 
 
 def test_a_benchmark_without_ood_sets_has_a_page(folder, results, tmp_path, pages):

@@ -12,11 +12,9 @@ from reprood.core.errors import ReproodError
 from reprood.report import labels
 from reprood.report.figures import make_figure
 from reprood.report.formats import Cell, Table, frame, latex, markdown, write_forms
-from reprood.report.paper_page import comparable
 from reprood.report.plots import write_plots
-from reprood.report.results import BenchmarkResults
-from reprood.report.robustness import robustness_table
-from reprood.report.tables import classification, detection, matrix, published, write_table
+from reprood.report.published import comparable, published
+from reprood.report.tables import classification, detection, matrix, write_table
 
 
 def test_unknown_figure_and_table(results, tmp_path):

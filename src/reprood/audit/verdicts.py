@@ -207,23 +207,31 @@ def audit(
     for paper in papers:
         begin = len(rows)
         for claim in paper.claims:
-            fitting = False
+            of_claim: list[dict[str, Any]] = []
             for one in evidence:
                 here = one.on_split(claim)
                 parts = parts_of(here, paper, one.seeds) if one.measures(here) else None
                 if parts is not None and claim.kind == "signs" and not pieces(here, one, parts):
                     parts = None
                 if parts is not None:
-                    fitting = True
-                    rows.append(verdict(here, paper, one, parts, suite.scale))
-                    progress(f"{paper.id}/{claim.id} on {one.name}: {rows[-1]['verdict']}")
-            if not fitting:
-                rows.append(_not_run(claim, paper, suite))
+                    of_claim.append(verdict(claim, paper, one, parts, suite.scale))
+                    progress(f"{paper.id}/{claim.id} on {one.name}: {of_claim[-1]['verdict']}")
+            rows.extend(_once(of_claim) or [_not_run(claim, paper, suite)])
         corrected(rows[begin:])
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     with atomic_path(out) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.10g")
     return table
+
+
+def _once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Keep one row, without a benchmark, of a claim that no benchmark could judge; else drop those that could not."""
+    judged = [row for row in rows if row["verdict"] != NOT_JUDGED]
+    if judged or len(rows) < 2:
+        return judged or rows
+    reasons = {row["reason"] for row in rows}
+    reason = reasons.pop() if len(reasons) == 1 else "no benchmark of this suite has the published setting"
+    return [rows[0] | {"benchmark": "", "n_seeds": 0, "reason": reason}]
 
 
 def _not_run(claim: Claim, paper: Paper, suite: Suite) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from reprood.audit.verdicts import INCONCLUSIVE, NOT_JUDGED, NOT_RUN
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.report import labels
+from reprood.report.published import against
 
 ORDER = (
     "reproduced", "supported at reduced scale", "contradicted", "contradicted at reduced scale", INCONCLUSIVE,
@@ -74,6 +75,12 @@ def overall(verdicts: pd.DataFrame) -> dict[str, int]:
     """Count the verdicts of each kind, in display order; kinds that do not occur are omitted."""
     counts = Counter(verdicts["verdict"])
     return {name: counts[name] for name in ORDER if counts[name]}
+
+
+def by_importance(verdicts: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Count the verdicts of each kind for main and for exploratory claims; see `overall`."""
+    exploratory = verdicts["exploratory"].astype(bool)
+    return {"main": overall(verdicts[~exploratory]), "exploratory": overall(verdicts[exploratory])}
 
 
 def forest(row: Mapping[Any, Any]) -> dict[str, Any] | None:
@@ -171,6 +178,7 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> d
         measured += f", 95 % interval {interval}"
     family = row["benchmark"] in suite.families()
     replicate, many = ("member and seed", "members and seeds") if family else ("seed", "seeds")
+    below = row["below_chance"] if isinstance(row["below_chance"], str) else ""
     images = [labels.count(row["n"], "ID test image"), labels.count(row["n_ood"], "OOD image")]
     return {
         "id": row["claim"],
@@ -189,6 +197,9 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> d
         "verdict": row["verdict"],
         "tone": row["verdict"].split()[0],
         "reason": row["reason"][0].upper() + row["reason"][1:],
+        "below_chance": [label(side) for side in below.split("; ") if side],
+        "against": against(paper, claim.id),
+        "unverified": any(not paper.number(name).verified for name in claim.published),
         "published": "" if math.isnan(published) else value(published, 2) + (" %" if row["kind"] == "equals" else ""),
         "source": row["published_source"] if isinstance(row["published_source"], str) else "",
         "differences": row["differences"] if isinstance(row["differences"], str) else "",

@@ -45,13 +45,14 @@ def _grouping(found: Sequence[Sequence[Replicates]]) -> Grouping:
     """Group methods paired by member and seed; without groups if their numbers of seeds differ."""
     if len({tuple(len(one.observed[0]) for one in each) for each in found}) != 1:
         return Grouping((), ("",) * len(found), 0)
-    joined = [
-        Replicates(
-            [np.concatenate([one.observed[0] for one in each])],
-            [np.concatenate([one.resampled[0] for one in each], axis=1)],
-            sum(one.n_id for one in each),
-            sum(one.n_ood for one in each),
-        )
-        for each in found
-    ]
-    return grouped(joined, ["member and seed"] * len(joined))
+    return grouped([joined(each) for each in found], ["member and seed"] * len(found))
+
+
+def joined(members: Sequence[Replicates]) -> Replicates:
+    """Return the replicates of one method on all members of a family: every pair of member and seed is one."""
+    return Replicates(
+        [np.concatenate([one.observed[0] for one in members])],
+        [np.concatenate([one.resampled[0] for one in members], axis=1)],
+        sum(one.n_id for one in members),
+        sum(one.n_ood for one in members),
+    )

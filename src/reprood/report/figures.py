@@ -1,5 +1,6 @@
 """Figures of a benchmark: training curves, ROC curves, score distributions, AUROC, augmented images."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,28 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from reprood.core.errors import ReproodError
 from reprood.evaluate.metrics import rank
 from reprood.report import labels
 from reprood.report.contents import FIGURES, resolve
+from reprood.report.pictures import picture
 from reprood.report.results import BenchmarkResults
-from reprood.report.style import ID_COLOUR, OOD_COLOURS, new_figure, notice, save
+from reprood.report.style import (
+    ID_COLOUR,
+    OOD_COLOURS,
+    legend_below,
+    legend_height,
+    log_scale,
+    new_figure,
+    notice,
+    save,
+)  # fmt: skip
 
 GRID = np.linspace(0, 1, 121)
 NINES = (0.5, 0.9, 0.99, 0.999, 0.9999)  # ticks of an axis on which a softmax probability does not pile up at 1
+CURVES = {"train_loss": "training loss (of each method)", "validation_error": "validation error, %"}
+TITLE = 30  # characters of a line of a panel's title
 CLOSED = "Every run failed the accuracy gate, so there are no detection results."
 
 
@@ -33,26 +45,30 @@ def _panels(figure: Figure, count: int, columns: int, sharey: bool = True) -> li
 
 def curves(results: BenchmarkResults) -> Figure:
     """Draw training loss and validation error over epochs; mean over seeds, band from lowest to highest."""
-    figure = new_figure(7.2, 3.1)
-    left, right = figure.subplots(1, 2)
+    tables: dict[str, dict[str, pd.DataFrame]] = {"train_loss": {}, "validation_error": {}}
     for method in results.methods:
         # epochs are numbered through all phases of a training
         histories = [h.set_axis(np.arange(1, len(h) + 1)) for h in results.history(method)]
-        for axes, column in ((left, "train_loss"), (right, "validation_error")):
-            if any(column not in h for h in histories):
-                continue
-            table = pd.concat([h[column].astype(float) for h in histories], axis=1).dropna()
-            if table.empty:  # nothing was trained
-                continue
+        for column, found in tables.items():
+            if all(column in h for h in histories):
+                table = pd.concat([h[column].astype(float) for h in histories], axis=1).dropna()
+                if not table.empty:  # empty if nothing was trained
+                    found[method] = table
+    drawn = [column for column, found in tables.items() if found]
+    if not drawn:
+        return notice("Nothing was trained.")
+    names = [results.label(method) for method in results.methods]
+    figure = new_figure(7.2, 2.7 + legend_height(names, 7.2))
+    panels = dict(zip(drawn, figure.subplots(1, len(drawn), squeeze=False)[0], strict=True))
+    for column, axes in panels.items():
+        for method, table in tables[column].items():
             axes.plot(table.index, table.mean(axis=1), **results.line(method), label=results.label(method))
             low, high = table.min(axis=1), table.max(axis=1)
             axes.fill_between(table.index, low, high, color=results.colour(method), alpha=0.12, lw=0)
-    left.set(title="training loss (of each method)", xlabel="epoch (all phases)", yscale="log")
-    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    left.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-    left.yaxis.set_minor_formatter(NullFormatter())
-    right.set(title="validation error, %", xlabel="epoch (all phases)")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+        axes.set(title=CURVES[column], xlabel="epoch (all phases)")
+    if "train_loss" in panels:
+        log_scale(panels["train_loss"], subs=(1, 2, 5))
+    legend_below(figure, *panels[drawn[0]].get_legend_handles_labels())
     return figure
 
 
@@ -70,8 +86,10 @@ def roc(results: BenchmarkResults) -> Figure:
     methods = results.detecting
     if not methods:
         return notice(CLOSED)
-    figure = new_figure(7.2, 2.4 * -(-len(names) // 3) + 0.3 * -(-len(methods) // 4) + 0.2)
-    axes = _panels(figure, len(names), 3)
+    columns = min(len(names), 3)
+    shown = [f"{results.label(method)} ({labels.score(results.headline(method))})" for method in methods]
+    figure = new_figure(7.2, 2.5 * -(-len(names) // columns) + legend_height(shown, 7.2))
+    axes = _panels(figure, len(names), columns)
     for method in methods:
         score = results.headline(method)
         column = f"score_{score}"
@@ -84,13 +102,15 @@ def roc(results: BenchmarkResults) -> Figure:
             axis.plot(GRID, np.mean(curves_of_seeds, axis=0), **results.line(method), label=label)
     for axis, name in zip(axes, names, strict=True):
         axis.plot([0, 1], [0, 1], color="#bbbbbb", lw=0.6, ls=":")
-        axis.set(title=f"{labels.split(name)} ({results.benchmark.ood[name].shift})", xlim=(0, 1), ylim=(0, 1.01))
+        title = textwrap.fill(f"{labels.split(name)} ({results.benchmark.ood[name].shift})", TITLE)
+        axis.set(title=title, xlim=(0, 1), ylim=(0, 1.01))
         axis.set_aspect("equal", adjustable="box")
-    for axis in axes[-3:]:
+    for axis in axes[-columns:]:
         axis.set_xlabel("fraction of OOD images accepted")
-    for axis in axes[::3]:
+        axis.tick_params(labelbottom=True)  # also where the panel below it is empty
+    for axis in axes[::columns]:
         axis.set_ylabel("fraction of ID images accepted")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend_below(figure, *axes[0].get_legend_handles_labels())
     return figure
 
 
@@ -99,11 +119,15 @@ def histograms(results: BenchmarkResults) -> Figure:
     methods = results.detecting
     if not methods:
         return notice(CLOSED)
-    figure = new_figure(7.2, 1.5 * -(-len(methods) // 4) + 0.6)
+    titles = [
+        textwrap.fill(f"{results.label(method)} ({labels.score(results.headline(method))})", 24) for method in methods
+    ]
+    lines = max(title.count("\n") for title in titles)
+    figure = new_figure(7.2, (1.5 + 0.12 * lines) * -(-len(methods) // 4) + 0.6)
     axes = np.atleast_1d(figure.subplots(-(-len(methods) // 4), 4, squeeze=False)).ravel()
     for axis in axes[len(methods) :]:
         axis.set_axis_off()
-    for axis, method in zip(axes, methods, strict=False):
+    for axis, method, title in zip(axes, methods, titles, strict=False):
         score = results.headline(method)
         column = f"score_{score}"
         predictions = results.predictions(method)[0]
@@ -124,10 +148,10 @@ def histograms(results: BenchmarkResults) -> Figure:
                 axis.hist(values, bins, weights=weights, color=colour, label=kind, histtype="stepfilled", alpha=0.35)
             else:
                 axis.hist(values, bins, weights=weights, color=colour, label=kind, histtype="step")
-        axis.set_title(f"{results.label(method)} ({labels.score(score)})", fontsize=7)
+        axis.set_title(title, fontsize=7)
         axis.set_yticks([])
         axis.tick_params(labelsize=6)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend_below(figure, *axes[0].get_legend_handles_labels())
     return figure
 
 
@@ -138,7 +162,8 @@ def auroc(results: BenchmarkResults) -> Figure:
     if not methods:
         return notice(CLOSED)
     scores = list(dict.fromkeys(s for m in methods for s in results.scores(m)))
-    figure = new_figure(7.2, 1.2 + len(scores) * max(0.18, 0.038 * len(methods)))
+    names = [results.label(method) for method in methods]
+    figure = new_figure(7.2, 0.7 + legend_height(names, 7.2) + len(scores) * max(0.18, 0.038 * len(methods)))
     axis = figure.subplots()
     for place, score in enumerate(scores):
         if place % 2:
@@ -156,8 +181,7 @@ def auroc(results: BenchmarkResults) -> Figure:
     axis.axvline(50, color="#bbbbbb", lw=0.6, ls=":")
     axis.grid(axis="y", visible=False)
     look: Any = {"marker": "|", "ls": "", "ms": 7, "mew": 1.8}
-    handles = [Line2D([], [], color=results.colour(m), label=results.label(m), **look) for m in methods]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5)
+    legend_below(figure, [Line2D([], [], color=results.colour(m), **look) for m in methods], names)
     return figure
 
 
@@ -176,11 +200,9 @@ def examples(results: BenchmarkResults) -> Figure:
         for column in range(count):
             image = shown[name][column]
             axis = axes[row, column]
-            axis.imshow(image[..., 0] if image.shape[2] == 1 else image, cmap="gray", vmin=0, vmax=255)
-            axis.set(xticks=[], yticks=[])
-            axis.grid(visible=False)
-            for spine in axis.spines.values():
-                spine.set_visible(False)
+            picture(axis, image)
+            for spine in axis.spines.values():  # a black or white image must be seen to be one
+                spine.set(visible=True, color="#888888", linewidth=0.5)
         label = "original" if name == "original" else results.label(name)
         axes[row, 0].set_ylabel(label.replace(" (", "\n("), rotation=0, ha="right", va="center", fontsize=7)
     return figure

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from reprood.audit.explanations import worse_than_chance
 from reprood.core.files import atomic_path
 from reprood.evaluate.bootstrap import Interval
 from reprood.report import labels
@@ -14,9 +15,12 @@ LATEX = str.maketrans(
     {
         "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "–": "--", "−": "$-$", "±": r"$\pm$",
-        "<": r"\textless{}", ">": r"\textgreater{}",
+        "†": r"\dag{}", "◇": r"$\diamond$", "<": r"\textless{}", ">": r"\textgreater{}",
     }
 )  # fmt: skip
+
+
+BELOW_CHANCE = "†"  # worse than a guess: an AUROC below 50 %
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Cell:
         Whether it is the best of its column.
     group : str
         Letters of its groups: rows that share a letter do not differ significantly; may be empty.
+    mark : str
+        Symbol after the text, not in CSV files: below chance, or unverified; the caption explains it.
     link : str
         File with the raw numbers behind it, relative to the report's folder; may be empty.
     """
@@ -44,6 +50,7 @@ class Cell:
     value: float | None = None
     best: bool = False
     group: str = ""
+    mark: str = ""
     link: str = ""
 
 
@@ -55,6 +62,11 @@ class Table:
     caption: str
     head: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+
+    def __post_init__(self) -> None:
+        """Explain the mark of values below chance in the caption, where one occurs."""
+        if any(cell.mark == BELOW_CHANCE for row in self.rows for cell in row) and BELOW_CHANCE not in self.caption:
+            object.__setattr__(self, "caption", f"{self.caption} {BELOW_CHANCE}: worse than chance.")
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -68,15 +80,23 @@ def measured(metric: str, found: Interval, group: str = "") -> Cell:
     """Return a cell with a metric's mean and interval, in percent."""
     value, low, high = (labels.percent(metric, v) for v in (found.estimate, found.low, found.high))
     low, high = max(low, 0.0), min(high, 100.0)  # a t interval may reach beyond the metric's range
-    return Cell(labels.number(value), labels.interval(low, high), value, group=group)
+    return Cell(
+        labels.number(value), labels.interval(low, high), value, group=group, mark=_mark(metric, found.estimate)
+    )
 
 
 def plain(metric: str, values: Sequence[float]) -> Cell:
     """Return a cell with a metric's mean over seeds in percent; a dash if there are no values."""
     if not len(values):
         return Cell("–")
-    value = labels.percent(metric, float(sum(values) / len(values)))
-    return Cell(labels.number(value), "", value)
+    mean = float(sum(values) / len(values))
+    value = labels.percent(metric, mean)
+    return Cell(labels.number(value), "", value, mark=_mark(metric, mean))
+
+
+def _mark(metric: str, value: float) -> str:
+    """Return the symbol of a detector that is worse than chance; empty for any other."""
+    return BELOW_CHANCE if worse_than_chance(metric, value) else ""
 
 
 def linked(table: Table, links: Sequence[str]) -> Table:
@@ -98,12 +118,12 @@ def frame(table: Table) -> pd.DataFrame:
 
 
 def _joined(cell: Cell) -> str:
-    return " ".join(part for part in (cell.text, cell.interval, cell.group) if part)
+    return " ".join(part for part in (cell.text + cell.mark, cell.interval, cell.group) if part)
 
 
 def _latex_cell(cell: Cell) -> str:
     raised = rf"\textsuperscript{{{cell.group.translate(LATEX)}}}" if cell.group else ""
-    return f"{cell.text.translate(LATEX)}{raised} {cell.interval.translate(LATEX)}".strip()
+    return f"{(cell.text + cell.mark).translate(LATEX)}{raised} {cell.interval.translate(LATEX)}".strip()
 
 
 def _no_markup(text: str) -> str:

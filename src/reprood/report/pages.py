@@ -14,7 +14,7 @@ from reprood.audit.studies import read_study
 from reprood.config.suite import Suite
 from reprood.core.files import atomic_path
 from reprood.report import labels
-from reprood.report.claims import overall, read_verdicts
+from reprood.report.claims import by_importance, read_verdicts
 from reprood.report.contents import ASSETS, TABLE_FORMS, figure_types, table_types, tables_of
 from reprood.report.evidence_files import write_evidence
 from reprood.report.families import family
@@ -120,6 +120,17 @@ def _times(benchmarks: Sequence[Mapping[str, Any]]) -> Table:
     return Table("times", caption, ("method", "benchmark", "trainings", "seconds", "images/s"), tuple(rows))
 
 
+def _numbers(papers: Sequence[Paper], judged: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Count the published numbers: all, those cited from memory, those with an arm, those measured in their setting."""
+    numbers = [number for paper in papers for number in paper.published]
+    return {
+        "all": len(numbers),
+        "unverified": sum(not number.verified for number in numbers),
+        "linked": sum(bool(number.measured_by) for number in numbers),
+        "measured": sum(len(item["comparable"].rows) for item in judged if item["comparable"]),
+    }
+
+
 def write_report(
     suite: Suite,
     papers: Sequence[Paper],
@@ -184,7 +195,8 @@ def write_report(
         "index.html",
         "index.html.j2",
         papers=judged,
-        overall=overall(table),
+        counts=by_importance(table),
+        numbers=_numbers(papers, judged),
         benchmarks=benchmarks,
         families=_families(suite, results),
         studies=analysed,

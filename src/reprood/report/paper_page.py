@@ -1,19 +1,19 @@
 """The content of a paper's page: claims with verdicts, published numbers, curves, samples and provenance."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from reprood.audit.papers import Paper
+from reprood.audit.verdicts import NOT_JUDGED, NOT_RUN
 from reprood.config.suite import Suite
 from reprood.report import labels
-from reprood.report.claims import overall, shown
+from reprood.report.claims import by_importance, shown
 from reprood.report.contents import FIGURES
 from reprood.report.formats import Cell, Table
+from reprood.report.published import comparable, effects, published
 from reprood.report.results import BenchmarkResults
-from reprood.report.tables import published
 
 SAMPLES = [one.name for one in FIGURES if one.images]
 
@@ -30,18 +30,23 @@ def paper_page(
     claims = {claim.id: claim for claim in paper.claims}
     rows = verdicts[verdicts["paper"] == paper.id]
     used = {claim.study for claim in paper.claims if claim.study}
-    judged = set(rows["benchmark"])
+    judged = set(rows.loc[~rows["verdict"].isin([NOT_JUDGED, NOT_RUN]), "benchmark"])
     where = [one for one in results if {one.name, one.benchmark.family} & judged]
     records = {item["name"]: item for item in benchmarks}
     chosen = [records[one.name] for one in _first_of_families(where)]
     pictures = [figure for item in chosen for figure in item["figures"] if figure["kind"] == "examples"]
     numbers = published(paper, results)
+    cards = [shown(row, claims[row["claim"]], paper, suite) for row in ordered(rows).to_dict("records")]
+    for place, card in enumerate(cards):  # a claim that is judged on several benchmarks has one anchor, its first card
+        card["anchor"] = "" if any(card["id"] == other["id"] for other in cards[:place]) else f"claim-{card['id']}"
     return {
         "paper": paper,
-        "counts": overall(rows),
-        "claims": [shown(row, claims[row["claim"]], paper, suite) for row in rows.to_dict("records")],
+        "counts": by_importance(rows),
+        "claims": cards,
         "published": numbers,
         "comparable": comparable(numbers),
+        "effects": effects(paper, rows.to_dict("records")),
+        "unverified": sum(not number.verified for number in paper.published),
         "studies": [study for study in studies if study["record"].use in used],
         "benchmarks": [(one.name, one.benchmark.title) for one in where],
         "picture": pictures[0] if pictures else None,
@@ -51,10 +56,9 @@ def paper_page(
     }
 
 
-def comparable(table: Table) -> Table | None:
-    """Keep the published numbers that were also measured here; None if there are none."""
-    rows = tuple(row for row in table.rows if any(cell.text != "–" for cell in row[5:-1]))
-    return replace(table, rows=rows) if rows else None
+def ordered(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the verdicts with those of claims that were not run or not judged last, otherwise in their order."""
+    return rows.sort_values("verdict", kind="stable", key=lambda names: names.isin([NOT_JUDGED, NOT_RUN]))
 
 
 def _first_of_families(results: Sequence[BenchmarkResults]) -> list[BenchmarkResults]:

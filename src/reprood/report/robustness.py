@@ -8,7 +8,7 @@ from reprood.config.conditions import summaries
 from reprood.report import labels
 from reprood.report.formats import Cell, Table
 from reprood.report.results import BenchmarkResults
-from reprood.report.style import new_figure
+from reprood.report.style import legend_below, legend_height, new_figure
 
 
 def _columns(results: BenchmarkResults) -> list[str]:
@@ -78,11 +78,12 @@ def draw_robustness(results: BenchmarkResults) -> Figure:
         *([_attacks] if record.attacks else []),
         *([_holes] if record.occlusion else []),
     ]
+    names = [results.label(method) for method in results.methods]
     heights = {_corruptions: 2.9, _attacks: 2.2, _holes: 2.6}
-    figure = new_figure(7.2, sum(heights[panel] for panel in panels) + 0.15 * -(-len(results.methods) // 4) + 0.2)
+    figure = new_figure(7.2, sum(heights[panel] for panel in panels) + legend_height(names, 7.2))
     parts = figure.subfigures(len(panels), 1, height_ratios=[heights[p] for p in panels], squeeze=False)[:, 0]
     axes = [panel(part, results) for panel, part in zip(panels, parts, strict=True)]
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend_below(figure, *axes[0].get_legend_handles_labels())
     return figure
 
 
@@ -120,7 +121,7 @@ def _attacks(part: Figure, results: BenchmarkResults) -> Axes:
     axis = part.subplots()
     _dots(axis, results, [f"attacked/{name}" for name in results.benchmark.attacks])
     axis.set_xticks(range(len(results.benchmark.attacks)), list(results.benchmark.attacks))
-    axis.set(title="error, %, under attack", ylim=(0, 103))
+    axis.set(title="error, %, under attack", ylim=(0, None))
     return axis
 
 

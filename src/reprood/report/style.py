@@ -3,7 +3,8 @@
 import io
 import math
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,12 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from reprood.core.files import atomic_path
 from reprood.report.palette import PALETTE as PALETTE
@@ -72,6 +78,42 @@ def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure in the shared style; sizes in inches."""
     mpl.rcParams.update(RULES)
     return plt.figure(figsize=(width, height))
+
+
+def log_scale(axes: Axes, subs: Sequence[int] = (1,)) -> None:
+    """Give the y axis a logarithmic scale with plain numbers as labels, because formulas are not parsed."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=subs))
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def legend_columns(names: Sequence[str], width: float, size: float = 7) -> int:
+    """Return how many columns of a legend fit in a width in inches; names in the font of the figures."""
+    font = FontProperties(family="DejaVu Sans")
+    widest = max((TextPath((0, 0), line, size=size, prop=font).get_extents().width for name in names
+                  for line in name.split("\n")), default=1.0)  # fmt: skip
+    handle = 5.2 * size  # line, gap to the text and gap to the next column
+    return max(1, min(len(names), int((72 * width - 10) // (widest + handle))))
+
+
+def legend_height(names: Sequence[str], width: float) -> float:
+    """Return the height in inches that `legend_below` needs."""
+    folded = [_folded(name, width) for name in names]
+    rows = -(-len(names) // legend_columns(folded, width)) if names else 0
+    return 0.16 * rows * max((name.count("\n") + 1 for name in folded), default=0) + 0.12
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
+    """Draw a legend below the axes, with as many columns as fit and names that are too long folded."""
+    width = float(figure.get_figwidth())
+    folded = [_folded(name, width) for name in names]
+    if folded:
+        figure.legend(handles, folded, loc="outside lower center", ncols=legend_columns(folded, width))
+
+
+def _folded(name: str, width: float) -> str:
+    return textwrap.fill(name, int(15 * (width - 0.6)))
 
 
 def save(figure: Figure, svg: Path, png: Path) -> None:

@@ -1,22 +1,16 @@
 """The tables of a benchmark and of a paper."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from reprood.audit.papers import SOURCE_WORDS, Paper, Published
-from reprood.audit.settings import attached
 from reprood.core.errors import ReproodError
 from reprood.report import labels
 from reprood.report.contents import TABLES, resolve
 from reprood.report.formats import Cell, Table, measured, plain, write_forms
 from reprood.report.groups import grouped
 from reprood.report.results import BenchmarkResults
-
-# published metrics that are the complement (100 % minus) of a measured one
-COMPLEMENTS = {"tnr95": "fpr95_id_positive", "detection_accuracy": "detection_error"}
 
 GROUPED = (
     "Letters: methods that share a letter do not differ significantly with that score (Holm-corrected over the pairs "
@@ -138,59 +132,6 @@ def matrix(results: BenchmarkResults) -> Table:
         f"{GROUPED}"
     )
     return Table("matrix", caption, ("method", *(labels.score(score) for score in scores)), rows)
-
-
-def _measured_for(number: Published, paper: Paper, results: BenchmarkResults) -> Cell:
-    """Return what a benchmark measured for a published number; a dash if nothing, or in another setting."""
-    known = number.measured_by and (number.score == "-" or results.detects)
-    method = paper.method_of(number.measured_by, results.methods) if known else None
-    metric = COMPLEMENTS.get(number.metric, number.metric)
-    if method is None or not attached(paper.compared(number, results.measurement(method, paper.auxiliary_of(number)))):
-        return Cell("–")
-    split = paper.split_on(number, results.benchmark)
-    values = results.values(method, metric, split, number.score).tolist()
-    if not values:
-        return Cell("–")
-    if metric == "top1_error":
-        return measured(metric, results.error_interval(method, split))
-    if metric in ("localisation_error", "gt_localisation_error"):
-        return measured(metric, results.localisation_interval(method, metric))
-    if metric in ("pixel_auroc", "au_pro"):
-        return measured(metric, results.segmentation_interval(method, metric))
-    if metric == "auroc":
-        return measured(metric, results.detection_interval(method, metric, split, number.score))
-    cell = plain(metric, values)
-    if number.metric in COMPLEMENTS and cell.value is not None:
-        return Cell(labels.number(100 - cell.value), "", 100 - cell.value)
-    return cell
-
-
-def published(paper: Paper, results: Sequence[BenchmarkResults]) -> Table:
-    """Make the table of a paper's numbers next to those measured with the corresponding method and score.
-
-    Benchmarks that measured none of them are omitted.
-    """
-    measurements = {one.name: [_measured_for(number, paper, one) for number in paper.published] for one in results}
-    results = [one for one in results if any(cell.text != "–" for cell in measurements[one.name])]
-    rows = [
-        (
-            Cell(number.where),
-            Cell(number.setting),
-            Cell(number.method),
-            Cell(labels.published_metric(number.metric)),
-            Cell(labels.number(number.value, 2), "", number.value),
-            *(measurements[one.name][place] for one in results),
-            Cell(SOURCE_WORDS[number.source]),
-        )
-        for place, number in enumerate(paper.published)
-    ]
-    head = ("where", "setting", "method", "metric", "published", *(f"measured on {r.name}" for r in results), "source")
-    caption = (
-        "Published numbers next to those measured here with the corresponding method, score and split, with 95 % "
-        "intervals. Only measurements in the published setting are shown: equal data, network, OOD sets, base rate, "
-        "auxiliary images, checkpoint and precision."
-    )
-    return Table(f"published_{paper.id}", caption, head, tuple(rows))
 
 
 def localisation(results: BenchmarkResults) -> Table:

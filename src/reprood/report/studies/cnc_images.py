@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reprood.report.style import PALETTE, new_figure
+from reprood.report.style import PALETTE, log_scale, new_figure
 
 NAMES = {"source": "Source", "pbcc": "PBCC", "corruption": "Corruption", "cnc": "CnC"}
 COLOURS = dict(zip(NAMES, (PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[4]), strict=True))
@@ -33,7 +33,7 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
         counts = arrays[f"entropy_{arm}"]
         panels["histogram"].stairs(counts / counts.sum(), edges, color=COLOURS[arm])
     panels["histogram"].set(xlabel="entropy of the prediction (nats)", ylabel="share of images", xlim=(0, edges[-1]))
-    panels["histogram"].set_yscale("log")
+    log_scale(panels["histogram"])
     dots(panels["entropy"], rows, "entropy", arms)
     panels["entropy"].set_ylabel("mean entropy")
     dots(panels["feature_distance"], rows, "feature_distance", arms)

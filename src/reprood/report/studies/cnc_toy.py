@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from reprood.report.style import ID_COLOUR, PALETTE, new_figure
+from reprood.report.style import ID_COLOUR, PALETTE, legend_below, log_scale, new_figure
 
 NAMES = {"vanilla": "No outliers", "pbcc": "PBCC", "corruption": "Corruption", "r_cnc": "r-CnC", "cnc": "CnC"}
 POINT_COLOURS = (ID_COLOUR, "#D55E00")
@@ -53,7 +53,7 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
         axes.plot([place - 0.2, place + 0.2], [values.mean()] * 2, color="black", linewidth=1.4)
         axes.annotate(f"{values.mean():.2f}", (place + 0.24, values.mean()), va="center", fontsize=8)
     if (areas["value"] > 0).all():
-        axes.set_yscale("log")
+        log_scale(axes)
     axes.set_xlim(-0.5, len(arms) - 0.5)
     axes.set_xticks(range(len(arms)), [NAMES[arm] for arm in arms])
     axes.set_ylabel(f"empty ID area\n(of {(high - low) ** 2:g})")
@@ -66,5 +66,5 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
         ),
         Line2D([], [], color="black", linewidth=1.4, label="mean of seeds"),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    legend_below(figure, handles, [str(handle.get_label()) for handle in handles])
     return figure

@@ -7,15 +7,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reprood.report.style import ID_COLOUR, OOD_COLOURS, PALETTE, new_figure
+from reprood.report.style import ID_COLOUR, OOD_COLOURS, PALETTE, legend_below, log_scale, new_figure
 
+NAMES = {"erm": "cross-entropy", "erm_oe": "cross-entropy", "oe": "Outlier Exposure", "hood": "HOOD"}
 OUTLIER_COLOUR = OOD_COLOURS["near"]
 
 
 def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
     """Draw HSIC of one batch, as paired and under random pairings (left); spreads and norms of features by seed."""
     methods = list(dict.fromkeys(rows.loc[rows["metric"] == "hsic", "arm"]))
-    figure = new_figure(7.2, 2.6)
+    figure = new_figure(7.2, 2.8)
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.3, 1, 1))
     pairings(left, arrays, methods)
     for axes, (inside, outside), label, complement in (
@@ -26,9 +27,10 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
         dots(axes, rows, outside, methods, 0.15, OUTLIER_COLOUR, "outliers", complement)
         axes.set_ylabel(label)
         ticks(axes, methods)
-    middle.set_yscale("log")  # the outliers' is smaller by powers of ten
+    log_scale(middle)  # the outliers' is smaller by powers of ten
     right.set_ylim(bottom=0)
-    right.legend()
+    entries = [pair for axes in (left, right) for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+    legend_below(figure, [handle for handle, _ in entries], [name for _, name in entries])
     return figure
 
 
@@ -41,9 +43,8 @@ def pairings(axes: Axes, arrays: Mapping[str, np.ndarray], methods: Sequence[str
         axes.plot(around, values, ".", color="#999999", markersize=2, label="random pairings" if place == 0 else None)
         axes.plot([place - 0.32, place + 0.32], [expected] * 2, color="black", label="mean" if place == 0 else None)
         axes.plot(place, paired, "D", color=PALETTE[4], markersize=4, label="as paired" if place == 0 else None)
-    axes.set_yscale("log")
+    log_scale(axes)
     axes.set_ylabel("HSIC of one batch")
-    axes.legend()
     ticks(axes, methods)
 
 
@@ -69,5 +70,6 @@ def dots(
 def ticks(axes: Axes, methods: Sequence[str]) -> None:
     """Label the x axis with the names of the methods."""
     axes.set_xlim(-0.5, len(methods) - 0.5)
-    axes.set_xticks(range(len(methods)), methods, rotation=30, ha="right", rotation_mode="anchor")
+    names = [NAMES.get(method, method.replace("_", " ")) for method in methods]
+    axes.set_xticks(range(len(methods)), names, rotation=30, ha="right", rotation_mode="anchor")
     axes.grid(visible=False, axis="x")

@@ -1,0 +1,201 @@
+"""Published numbers next to those measured here in the same setting, and published effects next to measured ones."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from reprood.audit.explanations import signed
+from reprood.audit.papers import COMPLEMENTS, LOCALISATION, SEGMENTATION, Paper, Published, measured_metric, unit
+from reprood.core.files import read_json
+from reprood.evaluate.resample import Replicates
+from reprood.report import labels
+from reprood.report.families import joined
+from reprood.report.formats import Cell, Table, measured, plain
+from reprood.report.results import BenchmarkResults, interval_of
+
+UNVERIFIED = "◇"
+NONE = Cell("–")
+
+
+def comparable(table: Table) -> Table | None:
+    """Keep the published numbers that were also measured here; None if there are none."""
+    first = len(HEAD)
+    rows = tuple(row for row in table.rows if any(cell.text != "–" for cell in row[first:]))
+    return replace(table, rows=rows) if rows else None
+
+
+HEAD = ("where", "setting", "method", "metric", "published", "±", "source")
+
+
+def published(paper: Paper, results: Sequence[BenchmarkResults]) -> Table:
+    """Make the table of a paper's numbers next to those measured with the corresponding method in the same setting.
+
+    Benchmarks and families that measured none of them are omitted.
+    """
+    families: dict[str, list[BenchmarkResults]] = {}
+    for one in results:
+        families.setdefault(one.benchmark.family or one.name, []).append(one)
+    columns = {
+        **{one.name: [_of_benchmark(number, paper, one) for number in paper.published] for one in results},
+        **{
+            f"{name} (mean of {len(members)})": [_of_family(number, paper, members) for number in paper.published]
+            for name, members in families.items()
+            if members[0].benchmark.family
+        },
+    }
+    columns = {name: cells for name, cells in columns.items() if any(cell is not NONE for cell in cells)}
+    rows = [
+        (
+            Cell(number.where),
+            Cell(number.setting),
+            Cell(number.method),
+            Cell(labels.published_metric(number.metric)),
+            Cell(f"{number.value:g}", "", number.value, mark="" if number.verified else UNVERIFIED),
+            Cell("" if number.spread is None else f"{number.spread:g}{_kind(number)}"),
+            Cell(number.read),
+            *(cells[place] for cells in columns.values()),
+        )
+        for place, number in enumerate(paper.published)
+    ]
+    head = (*HEAD, *(f"measured on {name}" for name in columns))
+    caption = (
+        "Published numbers, and those measured here with the corresponding method, score and split in the published "
+        f"setting, with 95 % intervals. {UNVERIFIED}: cited from memory and not verified. ±: SE, standard error; SD, "
+        "standard deviation."
+    )
+    return Table(f"published_{paper.id}", caption, head, tuple(rows))
+
+
+def _kind(number: Published) -> str:
+    return {"standard error": " SE", "standard deviation": " SD"}.get(number.spread_is, "")
+
+
+def differs(number: Published, paper: Paper, results: BenchmarkResults, method: str) -> str:
+    """Return how a benchmark differs from the setting of a published number; empty if it does not."""
+    if not number.at:
+        return ""
+    model = read_json(results.file(method, results.seeds(method)[0], "model.json"))
+    return paper.settings[number.at].differs(results.benchmark, model["backbone"])
+
+
+def _method(number: Published, paper: Paper, results: BenchmarkResults) -> str | None:
+    """Return the method that measured a number on a benchmark in the published setting; None if there is none."""
+    if not number.measured_by or (number.score != "-" and not results.detects):
+        return None
+    method = paper.method_of(number.measured_by, results.methods)
+    if method is None or not len(results.values(method, measured_metric(number.metric), number.split, number.score)):
+        return None
+    return None if differs(number, paper, results, method) else method
+
+
+def _of_benchmark(number: Published, paper: Paper, results: BenchmarkResults) -> Cell:
+    """Return what a benchmark measured for a published number; a dash if nothing."""
+    if number.members or number.member != results.benchmark.member:
+        return NONE
+    method = _method(number, paper, results)
+    if method is None:
+        return NONE
+    replicates = _replicates(number, results, method)
+    if replicates is not None:
+        return _complement(number, measured(measured_metric(number.metric), interval_of(replicates)))
+    values = results.values(method, measured_metric(number.metric), number.split, number.score)
+    return _complement(number, plain(measured_metric(number.metric), values.tolist()))
+
+
+def _of_family(number: Published, paper: Paper, members: Sequence[BenchmarkResults]) -> Cell:
+    """Return what a family measured for the published mean over its members; a dash if nothing."""
+    if number.members != len(members):
+        return NONE
+    methods = [_method(number, paper, one) for one in members]
+    found = [(one, method) for one, method in zip(members, methods, strict=True) if method is not None]
+    if len(found) < len(members):
+        return NONE
+    metric = measured_metric(number.metric)
+    replicates = [_replicates(number, one, method) for one, method in found]
+    if all(one is not None for one in replicates):
+        return _complement(number, measured(metric, interval_of(joined([r for r in replicates if r is not None]))))
+    means = [one.values(method, metric, number.split, number.score).mean() for one, method in found]
+    return _complement(number, plain(metric, [float(np.mean(means))]))
+
+
+def _replicates(number: Published, results: BenchmarkResults, method: str) -> Replicates | None:
+    """Return the resampled metric of a published number; None for a metric that is shown without interval."""
+    metric = measured_metric(number.metric)
+    if metric == "top1_error":
+        return results.error_replicates(method, number.split)
+    if metric in LOCALISATION:
+        return results.localisation_replicates(method, metric)
+    if metric in SEGMENTATION:
+        return results.segmentation_replicates(method, metric)
+    if metric == "auroc":
+        return results.detection_replicates(method, metric, number.split, number.score)
+    return None
+
+
+def _complement(number: Published, cell: Cell) -> Cell:
+    """Return 100 % minus a cell for a published metric that is the complement of a measured one."""
+    if number.metric not in COMPLEMENTS or cell.value is None:
+        return cell
+    interval = ""
+    if cell.interval:
+        high, low = (100 - float(end) for end in cell.interval.strip("[]").split(", "))
+        interval = labels.interval(low, high)
+    return replace(cell, text=labels.number(100 - cell.value), interval=interval, value=100 - cell.value)
+
+
+def against(paper: Paper, claim: str) -> list[str]:
+    """Describe the published measurements by others that speak against a claim."""
+    found = []
+    for number in paper.published:
+        if claim not in number.against:
+            continue
+        metric = labels.published_metric(number.metric).removesuffix(", %")
+        text = f"{number.method} {number.value:g} %"
+        if number.than:
+            other = paper.number(number.than)
+            text += f", {other.method} {other.value:g} % (difference {signed(number.value - other.value)} points)"
+        text += f": {metric}, {number.setting}; {number.where}, {number.read}"
+        found.append(text + ("" if number.verified else f" {UNVERIFIED}"))
+    return found
+
+
+def effects(paper: Paper, verdicts: Sequence[Mapping[str, Any]]) -> Table | None:
+    """Make the table of published effects next to measured ones, one row per verdict; None without any.
+
+    Parameters
+    ----------
+    paper : Paper
+        The paper.
+    verdicts : sequence of mapping
+        Its rows of `verdicts.csv`.
+    """
+    rows = []
+    for row in verdicts:
+        if np.isnan(row["published_effect"]) or row["kind"] == "equals":
+            continue
+        one = unit(str(row["metric"]))
+        claim = next(claim for claim in paper.claims if claim.id == row["claim"])
+        theirs, ours = row["published_effect"] / one, row["effect"] / one
+        unverified = any(not paper.number(name).verified for name in claim.published)
+        same = "–" if np.isnan(ours) else "yes" if (theirs > 0) == (ours > 0) else "no"
+        interval = "" if np.isnan(ours) else f"[{signed(row['low'] / one)}, {signed(row['high'] / one)}]"
+        rows.append(
+            (
+                Cell(claim.statement),
+                Cell(row["benchmark"] if isinstance(row["benchmark"], str) and row["benchmark"] else "–"),
+                Cell(signed(theirs), "", theirs, mark=UNVERIFIED if unverified else ""),
+                Cell(row["published_source"]),
+                Cell(signed(ours), interval, None if np.isnan(ours) else ours),
+                Cell(same),
+                Cell(row["verdict"]),
+            )
+        )
+    head = ("claim", "measured on", "published effect", "published for", "measured effect", "same direction", "verdict")
+    caption = (
+        "Differences of the two sides of each claim, in points (numbers of studies have no unit): as published, and as "
+        f"measured here with a 95 % interval. {UNVERIFIED}: cited from memory and not verified. Outside the published "
+        "setting compare directions, not sizes."
+    )
+    return Table(f"effects_{paper.id}", caption, head, tuple(rows)) if rows else None
