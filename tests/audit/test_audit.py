@@ -461,7 +461,7 @@ def test_published_means_of_families_are_those_of_their_members():
 def test_linked_numbers_name_their_setting():
     for paper in load_papers(PAPERS):
         for number in paper.published:
-            assert bool(number.measured_by) == bool(number.at), f"{paper.id}: {number.id}"
+            assert not number.measured_by or number.setting in paper.settings, f"{paper.id}: {number.id}"
             assert not number.members or not number.member, f"{paper.id}: {number.id}"
 
 
@@ -479,7 +479,7 @@ def test_every_paper_with_numbers_for_a_setting_that_runs_has_linked_ones():
                     if method is None:
                         continue
                     settings = {**record.settings, **suite.methods[method].set}
-                    if not paper.settings[number.at].differs(record, settings["backbone"]):
+                    if not paper.settings[number.setting].differs(record, settings["backbone"]):
                         linked.add(paper.id)
                         break
     assert linked == {paper.id for paper in papers} - {"biamat"}

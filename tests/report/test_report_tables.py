@@ -8,12 +8,15 @@ import pytest
 from toy_paper import PAPER
 
 from reprood.audit.explanations import signed
+from reprood.audit.papers import Paper
 from reprood.core.errors import ReproodError
+from reprood.evaluate.results import StoredRuns
 from reprood.report import labels
 from reprood.report.figures import make_figure
-from reprood.report.formats import Cell, Table, frame, latex, markdown, write_forms
+from reprood.report.formats import Cell, Table, frame, latex, markdown, plain, write_forms
 from reprood.report.plots import write_plots
-from reprood.report.published import comparable, published
+from reprood.report.published import HEAD, against, comparable, effects, published
+from reprood.report.results import BenchmarkResults
 from reprood.report.tables import classification, detection, matrix, write_table
 
 
@@ -126,7 +129,7 @@ def test_matrix_marks_the_highest_of_each_score(results):
 
 def test_published_numbers_stand_comparable_what_corresponds(results, tmp_path):
     table = published(PAPER, [results])
-    measured = [row[5] for row in table.rows]
+    measured = [row[len(HEAD)] for row in table.rows]
     assert measured[0].value == pytest.approx(results.values("good", "top1_error").mean())
     assert measured[1].value == pytest.approx(100 * results.values("good", "auroc", "mean_all", "msp").mean())
     false_positives = results.values("good", "fpr95_id_positive", "near_set", "msp").mean()
@@ -135,10 +138,133 @@ def test_published_numbers_stand_comparable_what_corresponds(results, tmp_path):
     assert comparable(table).rows == table.rows[:3]
     assert comparable(published(PAPER, [])) is None
     assert measured[1].interval.startswith("[")
-    assert table.rows[1][-1].text == "unverified citation"
+    assert [row[HEAD.index("source")].text for row in table.rows[:2]] == ["read in the paper", "unverified citation"]
+    assert [row[HEAD.index("published")].mark for row in table.rows[:3]] == ["", "◇", ""]
     write_forms(published(PAPER, [results]), tmp_path / "p")
     for form in ("csv", "md", "tex"):
         assert "unverified citation" in (tmp_path / f"p.{form}").read_text()
+
+
+SETTINGS = {
+    "here": {"dataset": "d", "backbone": {"name": "wrn"}},
+    "other_data": {"dataset": "cifar100"},
+    "other_network": {"dataset": "d", "backbone": {"name": "resnet"}},
+}
+
+
+def paper_with(*numbers):
+    """Return the toy paper with other published numbers, of the arm `good` unless they say otherwise."""
+    record = PAPER.model_dump()
+    common = {"where": "T", "setting": "here", "method": "m", "source": "paper", "measured_by": "good"}
+    given = [{**common, "id": f"n{i}", "value": 9.0, **number} for i, number in enumerate(numbers)]
+    return Paper.model_validate({**record, "settings": SETTINGS, "published": given})
+
+
+def test_a_number_is_attached_in_its_own_setting_only(results):
+    numbers = [{"metric": "top1_error", "setting": name} for name in SETTINGS]
+    cells = [row[len(HEAD)].text for row in published(paper_with(*numbers), [results]).rows]
+    assert cells[0] == labels.number(results.values("good", "top1_error").mean())
+    assert cells[1:] == ["–", "–"]
+
+
+def test_a_number_of_a_family_is_not_attached_to_one_benchmark(results):
+    paper = paper_with({"metric": "top1_error"}, {"metric": "top1_error", "member": "cat"},
+                       {"metric": "top1_error", "members": 10})  # fmt: skip
+    assert [row[len(HEAD)].text == "–" for row in published(paper, [results]).rows] == [False, True, True]
+
+
+def test_a_mean_over_a_family_is_attached_to_the_family_and_a_member_to_its_benchmark(folder):
+    """Two members with the stored results of one benchmark: their mean is that of each."""
+    record = fabricate.SUITE["benchmarks"]["toy"]
+    members = {f"pets_{name}": {**record, "family": "pets", "member": name} for name in ("cat", "dog")}
+    runs = [{"benchmark": name, "methods": ["erm", "good"]} for name in members]
+    suite = fabricate.suite(benchmarks=members, runs=runs)
+
+    class Stored(BenchmarkResults):
+        @property
+        def stored(self):
+            seeds = {method: self.seeds(method) for method in self.methods}
+            return StoredRuns(self.runs, "toy", self.benchmark, seeds, fabricate.suite().folders)
+
+    found = [Stored(name, suite, folder / "runs") for name in members]
+    auroc = {"metric": "auroc", "score": "msp", "split": "mean_all"}
+    paper = paper_with({**auroc, "members": 2}, {**auroc, "members": 10}, {**auroc, "member": "dog"})
+    table = published(paper, found)
+    heads = table.head[len(HEAD) :]
+    assert heads == ("measured on pets_dog", "measured on pets (mean of 2)")
+    of_one = 100 * found[0].values("good", "auroc", "mean_all", "msp").mean()
+    cells = [[cell.text for cell in row[len(HEAD) :]] for row in table.rows]
+    assert cells == [["–", labels.number(of_one)], ["–", "–"], [labels.number(of_one), "–"]]
+    assert table.rows[0][-1].interval
+
+
+@pytest.mark.parametrize(
+    ("metric", "measured", "scale", "complement"),
+    [
+        ("accuracy", "top1_error", 1, True),
+        ("tnr95", "fpr95_id_positive", 100, True),
+        ("detection_accuracy", "detection_error", 100, True),
+        ("ece", "ece15", 100, False),
+        ("top5_error", "top5_error", 1, False),
+    ],
+)
+def test_published_metrics_are_measured_under_their_name_here(results, metric, measured, scale, complement):
+    detection_metric = measured in ("fpr95_id_positive", "detection_error")
+    where = {"score": "msp", "split": "near_set"} if detection_metric else {}
+    cell = published(paper_with({"metric": metric, **where}), [results]).rows[0][len(HEAD)]
+    value = scale * results.values("good", measured, where.get("split", "test"), where.get("score", "-")).mean()
+    assert cell.value == pytest.approx(100 - value if complement else value)
+    if cell.interval:
+        low, high = (float(end) for end in cell.interval.strip("[]").split(", "))
+        assert low <= cell.value <= high
+
+
+def test_numbers_against_a_claim_are_described():
+    paper = paper_with(
+        {"metric": "auroc", "value": 76.43, "method": "ours", "against": ["c0"], "than": "n1", "measured_by": ""},
+        {
+            "metric": "auroc",
+            "value": 80.27,
+            "method": "MSP",
+            "measured_by": "",
+            "source": "copy",
+            "read_in": "a survey",
+        },
+    )
+    assert against(paper, "c1") == []
+    assert against(paper, "c0") == [
+        "ours 76.43 %, MSP 80.27 % (difference −3.8 points): AUROC, here; T, read in the paper"
+    ]
+
+
+def test_effects_compare_directions():
+    record = paper_with({"metric": "top1_error", "value": 9.0}, {"metric": "top1_error", "value": 12.0}).model_dump()
+    record["claims"][0]["published"] = ["n0", "n1"]
+    record["published"][1]["source"] = "recalled"
+    paper = Paper.model_validate(record)
+    row = {
+        "claim": "c0", "kind": "difference", "metric": "top1_error", "benchmark": "toy", "published_effect": -3.0,
+        "published_source": "T", "effect": -1.0, "low": -2.0, "high": 0.5, "verdict": "inconclusive",
+    }  # fmt: skip
+    unknown, opposite = {**row, "published_effect": float("nan")}, {**row, "effect": 1.0}
+    not_run = {**row, "benchmark": float("nan"), **dict.fromkeys(("effect", "low", "high"), float("nan"))}
+    rows = effects(paper, [unknown, row, opposite, not_run]).rows
+    assert [cell.text for cell in rows[0]][1:] == ["toy", "−3.0", "T", "−1.0", "yes", "inconclusive"]
+    assert (rows[0][2].mark, rows[0][4].interval) == ("◇", "[−2.0, +0.5]")
+    assert [row[5].text for row in rows] == ["yes", "no", "–"]
+    assert effects(paper, [unknown]) is None
+
+
+def test_values_below_chance_are_marked_except_in_csv(tmp_path):
+    cells = [plain("auroc", [0.4, 0.45]), plain("auroc", [0.6]), plain("top1_error", [90.0]), plain("aupr_out", [0.2])]
+    assert [cell.mark for cell in cells] == ["†", "", "", ""]
+    table = Table("t", "Caption.", ("method", "a", "b"), ((Cell("m"), cells[0], cells[1]),))
+    assert table.caption == "Caption. †: worse than chance."
+    assert "†" not in Table("t", "Caption.", ("method", "b"), ((Cell("m"), cells[1]),)).caption
+    write_forms(table, tmp_path / "t")
+    assert "42.5†" in (tmp_path / "t.md").read_text()
+    assert r"42.5\dag{}" in (tmp_path / "t.tex").read_text()
+    assert "†" not in (tmp_path / "t.csv").read_text()
 
 
 def test_plots_table(folder, results, tmp_path):

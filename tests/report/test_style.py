@@ -1,11 +1,19 @@
 """Drawings do not show the last bits of a layout."""
 
 import re
+from pathlib import Path
 
+import fabricate
 import numpy as np
 import pytest
 
-from reprood.report.style import new_figure, normalised, save
+from reprood.report.figures import auroc, curves, histograms, roc
+from reprood.report.leaderboard import draw_leaderboard
+from reprood.report.results import BenchmarkResults
+from reprood.report.style import legend_below, legend_columns, log_scale, new_figure, normalised, save
+
+REPORT = Path(__file__).parents[2] / "src" / "reprood" / "report"
+LONG = "CutPaste, 3-way (Gaussian) with the outliers of another method and {}"
 
 
 def drawn(folder, shift):
@@ -40,3 +48,66 @@ def test_coordinates_are_cut_to_hundredths_and_stay_where_they_are():
     values = np.random.default_rng(0).uniform(-50, 50, 200)
     found = re.findall(r"-?\d+\.\d+", normalised(' d="' + " ".join(f"{value:.6f}" for value in values) + '"'))
     assert np.abs(np.array(found, dtype=float) - values).max() < 0.0065
+
+
+def test_a_logarithmic_axis_has_plain_numbers(tmp_path):
+    """Formulas are not parsed, so the default labels would show their markup."""
+    figure = new_figure(3, 2)
+    axes = figure.subplots()
+    axes.plot([1, 2, 3], [1e-6, 1e-3, 10])
+    log_scale(axes)
+    save(figure, tmp_path / "a.svg", tmp_path / "a.png")
+    text = (tmp_path / "a.svg").read_text()
+    assert "mathdefault" not in text
+    assert "<!-- 0.001 -->" in text
+    texts = {path.name: path.read_text() for path in REPORT.rglob("*.py") if path.name != "style.py"}
+    assert [name for name, source in texts.items() if re.search(r"scale\(?=?\(?.log", source)] == []
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (3, 3), (9, 7)])
+def test_a_legend_has_as_many_columns_as_fit(count, columns):
+    assert legend_columns(["HOOD-aug"] * count, 7.2) == columns
+    assert legend_columns([LONG.format(k) for k in range(count)], 7.2) == 1
+
+
+@pytest.fixture(scope="module")
+def long_names(tmp_path_factory):
+    """The fabricated results with method names that are longer than a panel."""
+    methods = {name: {**record, "label": LONG.format(name)} for name, record in fabricate.SUITE["methods"].items()}
+    folder = tmp_path_factory.mktemp("long")
+    suite = fabricate.results(folder, methods=methods)
+    return BenchmarkResults("toy", suite, folder / "runs")
+
+
+@pytest.mark.parametrize("draw", [curves, roc, histograms, auroc, draw_leaderboard])
+def test_no_text_leaves_the_figure_or_runs_into_another(long_names, draw):
+    figure = draw(long_names)
+    figure.canvas.draw()
+    box = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    assert box.x0 >= -0.02
+    assert box.y0 >= -0.02
+    assert box.x1 <= width + 0.02
+    assert box.y1 <= height + 0.02
+    titles = [axes.title.get_window_extent() for axes in figure.axes if axes.get_title()]
+    assert not any(a.overlaps(b) for place, a in enumerate(titles) for b in titles[:place])
+
+
+def test_a_folded_legend_lies_below_the_axes():
+    figure = new_figure(7.2, 3)
+    axes = figure.subplots()
+    handles = [axes.plot([0, 1])[0] for _ in range(4)]
+    legend_below(figure, handles, [LONG.format(k) * 2 for k in range(4)])
+    figure.canvas.draw()
+    legend = figure.legends[0].get_window_extent()
+    assert 0 <= legend.x0 < legend.x1 <= figure.bbox.x1
+    assert legend.y1 <= axes.get_window_extent().y0
+
+
+def test_a_benchmark_without_labels_has_one_panel_of_curves(tmp_path):
+    suite = fabricate.results(tmp_path)
+    for path in tmp_path.rglob("history.csv"):
+        lines = [line.split(",") for line in path.read_text().splitlines()]
+        path.write_text("".join(",".join(line[:4]) + "\n" for line in lines))
+    figure = curves(BenchmarkResults("toy", suite, tmp_path / "runs"))
+    assert [axes.get_title() for axes in figure.axes] == ["training loss (of each method)"]

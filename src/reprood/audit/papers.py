@@ -146,9 +146,6 @@ class Published(Record):
         Name of the corresponding arm; empty if there is none.
     score, split : str
         The corresponding score and split (or mean over OOD sets), for detection metrics.
-    at : str
-        Name of the setting, among those of the paper, in which it was published; empty for a number without
-        a corresponding arm.
     member : str
         The corresponding member of a family of benchmarks.
     members : int
@@ -173,7 +170,6 @@ class Published(Record):
     measured_by: str = ""
     score: str = "-"
     split: str = "test"
-    at: str = ""
     member: str = ""
     members: int = Field(default=0, ge=0)
     against: tuple[str, ...] = ()
@@ -343,7 +339,7 @@ class Claim(Record):
 
 
 class Paper(Record):
-    """One paper: `config/papers/<id>.yaml`; `settings` are those of its published numbers."""
+    """One paper: `config/papers/<id>.yaml`; `settings` are those of its published numbers, by their text."""
 
     id: str
     name: Line = ""
@@ -390,8 +386,6 @@ class Paper(Record):
         for number in self.published:
             if number.than and number.than not in known:
                 raise ValueError(f"published {number.id}: there is no published number '{number.than}'")
-            if number.at and number.at not in self.settings:
-                raise ValueError(f"published {number.id}: there is no setting '{number.at}'")
             for name in number.against:
                 if name not in ids:
                     raise ValueError(f"published {number.id}: there is no claim '{name}'")

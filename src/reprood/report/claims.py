@@ -178,7 +178,8 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> d
         measured += f", 95 % interval {interval}"
     family = row["benchmark"] in suite.families()
     replicate, many = ("member and seed", "members and seeds") if family else ("seed", "seeds")
-    below = row["below_chance"] if isinstance(row["below_chance"], str) else ""
+    below = row.get("below_chance", "")
+    below = below if isinstance(below, str) else ""
     images = [labels.count(row["n"], "ID test image"), labels.count(row["n_ood"], "OOD image")]
     return {
         "id": row["claim"],

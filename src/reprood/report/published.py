@@ -74,10 +74,10 @@ def _kind(number: Published) -> str:
 
 def differs(number: Published, paper: Paper, results: BenchmarkResults, method: str) -> str:
     """Return how a benchmark differs from the setting of a published number; empty if it does not."""
-    if not number.at:
-        return ""
+    if number.setting not in paper.settings:
+        return f"the published setting ({number.setting}) is not described"
     model = read_json(results.file(method, results.seeds(method)[0], "model.json"))
-    return paper.settings[number.at].differs(results.benchmark, model["backbone"])
+    return paper.settings[number.setting].differs(results.benchmark, model["backbone"])
 
 
 def _method(number: Published, paper: Paper, results: BenchmarkResults) -> str | None:
