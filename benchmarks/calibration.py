@@ -150,7 +150,7 @@ def wide_family(chance: np.random.Generator, members: int, images: int, repetiti
     return {"coverage": hits / repetitions, "coverage_cut": cut / repetitions, "beyond": beyond / repetitions}
 
 
-SETTINGS = [  # metric, seeds, images per side, spread between trainings in points, and the value where it is near a limit
+SETTINGS = [  # metric, seeds, images per side, spread between trainings in points, and the value if near a limit
     ("error", 3, 2000, 0.5), ("error", 3, 2000, 2.0), ("error", 3, 400, 1.0), ("error", 5, 2000, 1.0),
     ("auroc", 3, 800, 0.5), ("auroc", 3, 800, 3.0), ("auroc", 3, 300, 1.0), ("auroc", 5, 800, 2.0),
     ("family", 3, 300, 0.5), ("family", 3, 300, 3.0), ("family", 10, 300, 2.0),
