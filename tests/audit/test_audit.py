@@ -1,6 +1,7 @@
 """Verdicts on results with a known truth; mistakes in the papers' files."""
 
 import re
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -680,6 +681,24 @@ def test_intervals_stay_in_the_possible_range(folder, tmp_path, metric, top):
     assert [cut.above(0.1 * top), cut.below(0.1 * top)] == [wide.above(0.1 * top), wide.below(0.1 * top)]
     assert largest(metric) == top
     assert largest(metric, study="a_study") == np.inf
+
+
+def test_a_published_value_that_no_benchmark_can_judge_is_listed_once(folder, tmp_path):
+    """At reduced scale, however many benchmarks ran the method."""
+    claim = {**ERROR, "kind": "equals", "margin": 4, "sides": sides(("good", "")), "published": ["a"], "where": HERE}
+    paper = Paper.model_validate(fabricated(claim, published=PUBLISHED))
+    record = fabricate.SUITE["benchmarks"]["toy"]
+    suite = fabricate.suite(
+        benchmarks={"toy": record, "again": record},
+        runs=[{"benchmark": name, "methods": ["erm", "good"]} for name in ("toy", "again")],
+    )
+    runs = tmp_path / "runs"
+    shutil.copytree(folder / "runs" / "toy", runs / "toy")
+    shutil.copytree(folder / "runs" / "toy", runs / "again")
+    table = audit(suite, [paper], runs, folder / "studies", tmp_path / "verdicts.csv")
+    assert list(table["verdict"]) == ["not judged at this scale"]
+    assert list(table["benchmark"]) == [""]
+    assert list(table["reason"]) == ["published values are compared only at the paper's scale"]
 
 
 def test_every_verdict_lies_in_the_possible_range(folder, tmp_path, monkeypatch):

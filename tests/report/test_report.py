@@ -8,12 +8,13 @@ from pathlib import Path
 import fabricate
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
-from toy_paper import KINDS
+from toy_paper import KINDS, PAPER
 
-from reprood.audit.papers import Claim
+from reprood.audit.papers import Claim, Paper
 from reprood.core.errors import ReproodError
-from reprood.report.claims import forest, stated
+from reprood.report.claims import by_importance, forest, shown, stated
 from reprood.report.figures import make_figure
 from reprood.report.notebook import render
 from reprood.report.results import BenchmarkResults, read_history
@@ -79,6 +80,34 @@ def test_forest_of_a_value_is_centred_on_the_published_one():
     drawn = forest(row)
     assert (drawn["effect"], drawn["published"]) == (50, 50)
     assert drawn["claimed"] == (21.06, 57.88)
+
+
+def test_main_and_exploratory_claims_are_counted_apart():
+    verdicts = pd.DataFrame(
+        {"verdict": ["not run", "inconclusive", "not run", "reproduced"], "exploratory": [False, False, True, True]}
+    )
+    assert by_importance(verdicts) == {
+        "main": {"inconclusive": 1, "not run": 1},
+        "exploratory": {"reproduced": 1, "not run": 1},
+    }
+
+
+def test_a_card_names_sides_below_chance_and_numbers_against_the_claim():
+    record = PAPER.model_dump()
+    record["published"][0]["against"] = ["c0"]
+    paper = Paper.model_validate(record)
+    row = {
+        "claim": "c0", "statement": "S.", "kind": "difference", "better": "lower", "margin": 0.0, "split": "test",
+        "metric": "auroc", "first": "good (msp)", "second": "erm (msp)", "value_first": 0.9, "value_second": 0.2,
+        "effect": 0.7, "low": 0.4, "high": 1.0, "published_effect": float("nan"), "published_source": "",
+        "benchmark": "toy", "n_seeds": 3, "n": 10, "n_ood": 10, "verdict": "inconclusive", "reason": "r",
+        "below_chance": "erm (msp)",
+    }  # fmt: skip
+    card = shown(row, paper.claims[0], paper, fabricate.suite())
+    assert card["below_chance"] == ["Cross-entropy (MSP)"]
+    assert len(card["against"]) == 1
+    del row["below_chance"]  # of an older release
+    assert shown(row, paper.claims[0], paper, fabricate.suite())["below_chance"] == []
 
 
 def test_notebook_is_stored_without_outputs():
