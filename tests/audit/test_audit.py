@@ -1,5 +1,6 @@
 """Verdicts on results with a known truth; mistakes in the papers' files."""
 
+import functools
 import re
 import shutil
 import subprocess
@@ -428,9 +429,14 @@ def test_the_papers_are_valid_and_say_where_numbers_come_from():
     assert means[-1] == pytest.approx(sum(means[:-1]) / 6, abs=0.005)
 
 
+@functools.cache
+def all_papers():
+    return load_papers(PAPERS)
+
+
 def test_numbers_from_memory_are_the_known_ones():
     """Every other number says where it was read; a paper that gets verified is removed from this list."""
-    counts = {p.id: sum(not n.verified for n in p.published) for p in load_papers(PAPERS)}
+    counts = {p.id: sum(not n.verified for n in p.published) for p in all_papers()}
     assert {name: count for name, count in counts.items() if count} == {
         "csi": 34,
         "dias": 2,
@@ -442,7 +448,7 @@ def test_numbers_from_memory_are_the_known_ones():
 def test_published_means_of_families_are_those_of_their_members():
     """A mistake in copying one class would show in the mean, which the papers print with one digit."""
     checked = 0
-    for paper in load_papers(PAPERS):
+    for paper in all_papers():
         numbers = {number.id: number for number in paper.published}
         for stem in {name.removesuffix("_mean") for name in numbers if name.endswith("_mean")}:
             mean = numbers[f"{stem}_mean"]
@@ -460,7 +466,7 @@ def test_published_means_of_families_are_those_of_their_members():
 
 
 def test_linked_numbers_name_their_setting():
-    for paper in load_papers(PAPERS):
+    for paper in all_papers():
         for number in paper.published:
             assert not number.measured_by or number.setting in paper.settings, f"{paper.id}: {number.id}"
             assert not number.members or not number.member, f"{paper.id}: {number.id}"
@@ -469,7 +475,7 @@ def test_linked_numbers_name_their_setting():
 def test_every_paper_with_numbers_for_a_setting_that_runs_has_linked_ones():
     """At the papers' scale; BiaMAT's own numbers are unknown, so it has none."""
     linked = set()
-    papers = load_papers(PAPERS)
+    papers = all_papers()
     for name in ("paper", "cifar10"):
         suite = load_suite(name, ROOT)
         for paper in papers:

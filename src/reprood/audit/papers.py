@@ -382,12 +382,12 @@ class Paper(Record):
                     f"claim {claim.id}: {len(claim.sides)} sides need as many published numbers, "
                     f"not {len(claim.published)}"
                 )
-        ids = {claim.id for claim in self.claims}
+        named = {claim.id for claim in self.claims}
         for number in self.published:
             if number.than and number.than not in known:
                 raise ValueError(f"published {number.id}: there is no published number '{number.than}'")
             for name in number.against:
-                if name not in ids:
+                if name not in named:
                     raise ValueError(f"published {number.id}: there is no claim '{name}'")
         return self
 

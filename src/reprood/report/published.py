@@ -161,7 +161,7 @@ def against(paper: Paper, claim: str) -> list[str]:
     return found
 
 
-def effects(paper: Paper, verdicts: Sequence[Mapping[str, Any]]) -> Table | None:
+def effects(paper: Paper, verdicts: Sequence[Mapping[Any, Any]]) -> Table | None:
     """Make the table of published effects next to measured ones, one row per verdict; None without any.
 
     Parameters
