@@ -11,6 +11,7 @@ from tiny_problem import Net, problem, run
 from torch import Tensor
 from torch.nn import functional
 
+from reprood.attacks.projected import attack_labels
 from reprood.engine.batches import Batch
 from reprood.engine.schedules import cosine
 from reprood.engine.training import Training
@@ -324,6 +325,35 @@ def test_the_attack_stays_in_its_ball(centre: str, tmp_path: Path, monkeypatch: 
 
 class Killed(Exception):
     pass
+
+
+@pytest.mark.parametrize("part", ["adversarial", "plain adversarial"])
+def test_the_history_has_the_robust_error_and_the_training_does_not_depend_on_it(part: str, tmp_path: Path) -> None:
+    given = {**PARTS[part], "eps": 0.1, "step": 0.03, "training": SHORT.model_copy(update={"monitor_every": 1})}
+    task, names = problem(48), ("validation_robust_error", "test_robust_error")
+    model, rows = method.train(task, Config(**given, monitor_steps=4), run(tmp_path / "a"))
+    other, plain = method.train(task, Config(**given, monitor_steps=0), run(tmp_path / "b"))
+    assert all(torch.equal(one, two) for one, two in zip(model.state_dict().values(), other.state_dict().values()))
+    assert all(name in row for row in rows for name in names)
+    assert [{key: value for key, value in row.items() if key not in names} for row in rows] == plain
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (task.mean, task.std))
+
+    def classify(images: Tensor) -> Tensor:
+        return model((images - mean) / std)
+
+    for name, data in task.monitor.items():
+        generator = run(tmp_path).generator("robust error")
+        images = data.images.float() / 255
+        attacked = attack_labels(classify, images, data.labels, eps=0.1, step=0.03, steps=4, generator=generator)
+        wrong = (classify(attacked).argmax(1) != data.labels).double()
+        assert rows[-1][f"{name}_robust_error"] == pytest.approx(100 * float(wrong.mean()))
+        assert rows[-1][f"{name}_robust_error"] >= rows[-1][f"{name}_error"]
+
+
+def test_other_parts_have_no_robust_error(tmp_path: Path) -> None:
+    for part in ("ood", "auxiliary"):
+        _, rows = method.train(problem(48), Config(training=SHORT, **PARTS[part]), run(tmp_path / part))
+        assert not any("robust" in key for row in rows for key in row)
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -18,9 +18,10 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from reprood.attacks.projected import pgd, start_noise
-from reprood.engine.batches import Batch, Inputs
-from reprood.engine.fit import fit
+from reprood.engine.batches import Batch, Inputs, error_percent
+from reprood.engine.fit import Monitor, fit
 from reprood.engine.problem import Problem
+from reprood.engine.robust_error import robust_error_percent
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
@@ -58,6 +59,12 @@ class Config(BaseModel):
     centre : {"noised", "clean"}
         Centre of the projection: the code adds the noise of the start in place, so that images may end up 2 eps away
         from the clean ones; "clean" is the usual definition.
+    monitor_steps : int
+        With "adversarial": steps of the attack on the class loss, with the training's radius and step and centred on
+        the clean images, under which the history records the robust error of the monitored sets; 0 for none. The error
+        is shown and never used.
+    monitor_limit : int or None
+        Number of images of each set that are attacked, from the first on; None for all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,6 +81,8 @@ class Config(BaseModel):
     step: float = Field(default=2 / 255, gt=0)
     steps: int = Field(default=10, ge=1)
     centre: Literal["noised", "clean"] = "noised"
+    monitor_steps: int = Field(default=10, ge=0)
+    monitor_limit: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
@@ -298,8 +307,25 @@ def unit_inputs(training: Training, run: Run) -> Inputs:
     return inputs
 
 
+def robust_monitor(problem: Problem, config: Config, run: Run, mean: Tensor, std: Tensor) -> Monitor:
+    """Return a function that measures the errors on clean and on attacked images of the monitored sets, in percent."""
+
+    def measure(model: nn.Module) -> dict[str, float]:
+        def classify(images: Tensor) -> Tensor:
+            return cast(Tensor, model((images - mean) / std))
+
+        row = {f"{name}_error": error_percent(model, part, problem, run) for name, part in problem.monitor.items()}
+        attack: dict[str, Any] = {"eps": config.eps, "step": config.step, "steps": config.monitor_steps}
+        for name, part in problem.monitor.items():
+            error = robust_error_percent(model, classify, part, run, limit=config.monitor_limit, **attack)
+            row[f"{name}_robust_error"] = error
+        return row
+
+    return measure
+
+
 def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, History]:
-    """Train one phase."""
+    """Train one phase; with adversarial training the history has the error on attacked images too."""
     with seeded(run.seed("initialisation")):
         model = build(config, problem.backbone(), problem.classes)
     mean, std = (torch.tensor(v, device=run.device).view(1, -1, 1, 1) for v in (problem.mean, problem.std))
@@ -312,8 +338,12 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, Histor
             return auxiliary_step(rotation_net, batch.images, batch.labels, config.weight)
         return adversarial_step(rotation_net, batch, config, mean, std)
 
-    inputs = unit_inputs(config.training, run) if config.part == "adversarial" else None
-    return model, fit(model, loss, problem.train, config.training, run, problem=problem, inputs=inputs)
+    inputs, monitor = None, None
+    if config.part == "adversarial":
+        inputs = unit_inputs(config.training, run)
+        monitor = robust_monitor(problem, config, run, mean, std) if config.monitor_steps else None
+    rows = fit(model, loss, problem.train, config.training, run, problem=problem, inputs=inputs, monitor=monitor)
+    return model, rows
 
 
 def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
