@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from reprood.engine.state import load_checkpoint, save_checkpoint
+from reprood.engine.checkpoint import load_checkpoint, save_checkpoint
 
 RECORD = {"key": "k", "tensor": torch.arange(6.0).view(2, 3), "rows": [{"epoch": 1, "lr": 0.1}], "none": None}
 
@@ -51,7 +51,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path, caplog) -> None:
     import hashlib
     import io
 
-    from reprood.engine.state import MAGIC
+    from reprood.engine.checkpoint import MAGIC
 
     class Evil:
         def __reduce__(self):

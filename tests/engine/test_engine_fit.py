@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn import functional
 
 from reprood.core.errors import ReproodError
+from reprood.engine.checkpoint import DIGEST, MAGIC, load_checkpoint
 from reprood.engine.fit import fit
 from reprood.engine.run import Stopped
 from reprood.engine.seeds import seeded
-from reprood.engine.state import DIGEST, MAGIC, load_checkpoint
 from reprood.engine.training import Training
 from reprood.nets.classifier import Classifier
 

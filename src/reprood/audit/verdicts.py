@@ -18,7 +18,8 @@ from reprood.audit.decide import LEVEL, holm
 from reprood.audit.evidence import BenchmarkEvidence, Evidence, Part, parts_of
 from reprood.audit.explanations import explain, pattern
 from reprood.audit.families import FamilyEvidence
-from reprood.audit.papers import SOURCE_WORDS, Claim, Paper, unit
+from reprood.audit.papers import Claim, Paper, unit
+from reprood.audit.published import SOURCE_WORDS
 from reprood.audit.settings import attached, major, texts
 from reprood.audit.studies import StudyEvidence
 from reprood.config.suite import Suite

@@ -1,28 +1,24 @@
-"""The state of a training phase: where it is, its checkpoint on disk, and the checks that stop a diverged one.
+"""The state of a training phase: where it is, its checkpoint, and the checks that stop a diverged one.
 
-`fit`, and the loops of methods that train several networks, share one `Phase`. A checkpoint is complete or absent, is
-verified by its SHA-256 before use, and cannot run code. A phase that is resumed gives the same bits as one that was not
-interrupted, because everything that a later step depends on is either stored here or a function of (run, phase, epoch,
-step).
+`fit`, and the loops of methods that train several networks, share one `Phase`. A phase that is resumed gives the same
+bits as one that was not interrupted, because everything that a later step depends on is either stored here or a
+function of (run, phase, epoch, step).
 """
 
-import hashlib
-import io
 import logging
-import pickle
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from reprood.core.errors import ReproodError
-from reprood.core.files import atomic_path, canonical_json
+from reprood.core.files import canonical_json
+from reprood.engine.checkpoint import load_checkpoint, save_checkpoint
 from reprood.engine.optimizers import Optimizer
 from reprood.engine.run import Run, Stopped
 from reprood.engine.seeds import own_global_generators
@@ -30,8 +26,6 @@ from reprood.engine.training import Training
 
 Row = dict[str, Any]
 
-MAGIC = b"reprood checkpoint 1\n"
-DIGEST = 64
 CHECK_EVERY = 50
 DIVERGED = 1e4
 ADVICE = "lower training.lr, add training.warmup_epochs or set training.clip_norm, and record it as a deviation"
@@ -355,54 +349,3 @@ def averaged(model: nn.Module, average: list[Tensor] | None) -> Iterator[None]:
         yield
     finally:
         assign(model, own)
-
-
-# --- checkpoints on disk
-
-
-def save_checkpoint(path: Path, record: dict[str, Any]) -> None:
-    """Write tensors, numbers, text and containers of them atomically, preceded by their SHA-256.
-
-    Raises
-    ------
-    ReproodError
-        When the disk is full or the folder cannot be written.
-    """
-    buffer = io.BytesIO()
-    torch.save(record, buffer)
-    payload = buffer.getbuffer()
-    with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-        stream.write(MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n")
-        stream.write(payload)
-
-
-def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
-    """Return the record of a checkpoint, or None when there is none that can be used.
-
-    A damaged file, and one written for another `key` (settings, data, software), is logged and ignored: the phase then
-    starts from scratch, which costs time and changes no result.
-    """
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    header = len(MAGIC) + DIGEST + 1
-    payload = memoryview(raw)[header:]
-    expected = raw[len(MAGIC) : header - 1]
-    if raw[: len(MAGIC)] != MAGIC or hashlib.sha256(payload).hexdigest().encode() != expected:
-        log.warning("the checkpoint %s is damaged (checksum); it is ignored and the phase starts over", path)
-        return None
-    try:
-        record: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        log.warning("the checkpoint %s cannot be read (%s); it is ignored and the phase starts over", path, reason)
-        return None
-    if record.get("key") != key:
-        log.warning(
-            "the checkpoint %s was written with other settings, data or software; it is ignored and the phase "
-            "starts over",
-            path,
-        )
-        return None
-    return record

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from reprood.audit.explanations import signed
-from reprood.audit.papers import COMPLEMENTS, LOCALISATION, SEGMENTATION, Paper, Published, measured_metric, unit
-from reprood.core.files import read_json
+from reprood.audit.papers import LOCALISATION, SEGMENTATION, Paper, unit
+from reprood.audit.published import COMPLEMENTS, Published, measured_metric
+from reprood.audit.settings import attached
 from reprood.evaluate.resample import Replicates
 from reprood.report import labels
 from reprood.report.families import joined
