@@ -10,6 +10,7 @@ families of members that are very unlike: the coverage before and after interval
 
 import argparse
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def simulated_errors(
 def _uniform_of_mean(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Combine two uniform numbers into one that depends on both and is uniform again."""
     mean = (first + second) / 2
-    return np.where(mean < 0.5, 2 * mean**2, 1 - 2 * (1 - mean) ** 2)
+    return np.asarray(np.where(mean < 0.5, 2 * mean**2, 1 - 2 * (1 - mean) ** 2))
 
 
 def simulated_auroc(
@@ -90,13 +91,17 @@ def simulated_family(chance: np.random.Generator, members: int, images: int, spr
     return contrast(found, [1.0, -1.0], chance, trainings=["family", "family"])
 
 
-SIMULATIONS = {"error": simulated_errors, "auroc": simulated_auroc, "family": simulated_family}
+SIMULATIONS: dict[str, Callable[..., Interval]] = {
+    "error": simulated_errors,
+    "auroc": simulated_auroc,
+    "family": simulated_family,
+}
 
 
 def study(
     metric: str, seeds: int, images: int, spread: float, base: float | None, repetitions: int,
     chance: np.random.Generator,
-) -> dict:  # fmt: skip
+) -> dict[str, float]:  # fmt: skip
     """Return the shares over the repetitions of one setting."""
     simulate, margin = SIMULATIONS[metric], MARGIN[metric]
     if base is not None:
@@ -112,12 +117,12 @@ def study(
         [values[i : i + CLAIMS] for i in range(0, repetitions - CLAIMS + 1, CLAIMS)] for values in (p, strict)
     )
     return {
-        "coverage": np.mean([found.low <= 0 <= found.high for found in zero]),
-        "coverage_gap": np.mean([found.low <= margin <= found.high for found in edge]),
-        "false_difference": np.mean([judge("difference", found, better, 0.0) is True for found in zero]),
-        "false_equivalence": np.mean([judge("equivalent", found, better, margin) is True for found in edge]),
-        "any_uncorrected": np.mean([min(some) < 0.05 for some in papers]),
-        "any_holm": np.mean([min(holm(some)) < 0.05 for some in corrected]),
+        "coverage": float(np.mean([found.low <= 0 <= found.high for found in zero])),
+        "coverage_gap": float(np.mean([found.low <= margin <= found.high for found in edge])),
+        "false_difference": float(np.mean([judge("difference", found, better, 0.0) is True for found in zero])),
+        "false_equivalence": float(np.mean([judge("equivalent", found, better, margin) is True for found in edge])),
+        "any_uncorrected": float(np.mean([min(some) < 0.05 for some in papers])),
+        "any_holm": float(np.mean([min(holm(some)) < 0.05 for some in corrected])),
     }
 
 
@@ -150,15 +155,17 @@ def wide_family(chance: np.random.Generator, members: int, images: int, repetiti
     return {"coverage": hits / repetitions, "coverage_cut": cut / repetitions, "beyond": beyond / repetitions}
 
 
-SETTINGS = [  # metric, seeds, images per side, spread between trainings in points, and the value if near a limit
-    ("error", 3, 2000, 0.5), ("error", 3, 2000, 2.0), ("error", 3, 400, 1.0), ("error", 5, 2000, 1.0),
-    ("auroc", 3, 800, 0.5), ("auroc", 3, 800, 3.0), ("auroc", 3, 300, 1.0), ("auroc", 5, 800, 2.0),
-    ("family", 3, 300, 0.5), ("family", 3, 300, 3.0), ("family", 10, 300, 2.0),
-    ("error", 3, 2000, 0.3, 0.01), ("auroc", 3, 300, 0.3, 0.97),
+# metric, seeds, images per side, spread between trainings in points, and the value if near a limit
+SETTINGS: list[tuple[str, int, int, float, float | None]] = [
+    ("error", 3, 2000, 0.5, None), ("error", 3, 2000, 2.0, None), ("error", 3, 400, 1.0, None),
+    ("error", 5, 2000, 1.0, None), ("auroc", 3, 800, 0.5, None), ("auroc", 3, 800, 3.0, None),
+    ("auroc", 3, 300, 1.0, None), ("auroc", 5, 800, 2.0, None), ("family", 3, 300, 0.5, None),
+    ("family", 3, 300, 3.0, None), ("family", 10, 300, 2.0, None), ("error", 3, 2000, 0.3, 0.01),
+    ("auroc", 3, 300, 0.3, 0.97),
 ]  # fmt: skip
 
 
-def draw(rows: list[tuple[str, dict]], path: Path) -> None:
+def draw(rows: list[tuple[str, dict[str, float]]], path: Path) -> None:
     """Draw coverage and false claims by setting, with their nominal values."""
     from reprood.report.style import new_figure, save
 
@@ -192,17 +199,16 @@ def main() -> None:
     options = parser.parse_args()
     begun, rows = time.monotonic(), []
     print(f"{'setting':60s} coverage  (gap)  false diff.  false equiv.  any of 12   with Holm")
-    for place, (metric, seeds, images, spread, *near) in enumerate(SETTINGS):
-        base = near[0] if near else None
+    for place, (metric, seeds, images, spread, base) in enumerate(SETTINGS):
         found = study(metric, seeds, images, spread, base, options.repetitions, np.random.default_rng(place))
         what, of = ("auroc of a family", "members") if metric == "family" else (metric, "seeds")
         name = f"{what}, {seeds} {of}, {images} images, spread {spread:g}"
         name += f", around {base:g}" if base is not None else ""
         rows.append((name, found))
-        shares = [100 * value for value in found.values()]
+        percent = [100 * value for value in found.values()]
         print(
-            f"{name:60s} {shares[0]:7.1f} {shares[1]:7.1f} {shares[2]:10.2f} {shares[3]:13.2f} {shares[4]:11.1f} "
-            f"{shares[5]:10.1f}"
+            f"{name:60s} {percent[0]:7.1f} {percent[1]:7.1f} {percent[2]:10.2f} {percent[3]:13.2f} {percent[4]:11.1f} "
+            f"{percent[5]:10.1f}"
         )
     for members in (3, 5, 10):
         wide = wide_family(np.random.default_rng(members), members, 300, options.repetitions)
