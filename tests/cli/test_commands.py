@@ -221,6 +221,24 @@ def test_show_explains_one_claim(place):
     assert "did you mean 'wins'" in fails("show", "toy:win")
 
 
+def test_show_lists_the_differences_from_the_published_setting(place):
+    path = place / "results" / "small" / "verdicts.csv"
+    table = pd.read_csv(path)
+    assert "Differences" not in run("show", "toy").stdout
+    table["differences"] = table["differences"].astype(object)
+    table.loc[0, "differences"] = "trained in bf16, published in fp32"
+    table.to_csv(path, index=False)
+    text = run("show", "toy").stdout
+    assert text.endswith(
+        "\nDifferences from the published setting:\n  wins on digits: trained in bf16, published in fp32\n"
+    )
+    text = run("show", "toy:wins").stdout
+    assert text.endswith("because\n  differs from the published setting: trained in bf16, published in fp32\n")
+    assert "bf16" not in run("show", "toy", "--tsv").stdout
+    table.drop(columns="differences").to_csv(path, index=False)  # of an earlier release
+    assert "supported at reduced scale" in run("show", "toy").stdout
+
+
 def test_show_reads_a_release(place):
     shutil.copytree("results/small", "draft/results")
     done = run("show", "toy", "--release", "draft")

@@ -28,6 +28,7 @@ TEXTS = (
     "reason",
     "published_source",
 )
+DIFFERENCES = "differences"  # verdicts of earlier releases do not have this column
 
 
 def show(
@@ -41,7 +42,7 @@ def show(
     ] = False,
     tsv: Annotated[bool, typer.Option("--tsv", help="Print tab-separated columns, for other programs.")] = False,
 ) -> None:
-    """Show the verdicts on a paper's claims: effect, 95 % interval, published value.
+    """Show the verdicts on a paper's claims: effect, 95 % interval, published value, differences from its setting.
 
     Effects are in points (percent) for metrics, and plain numbers for studies.
 
@@ -70,12 +71,25 @@ def show(
     if not tsv:
         print(f"{name} in {where}: {in_words(overall(chosen))}.\n")
     print_table(*table(chosen), right=(3, 4, 5), tsv=tsv)
-    if reasons and not tsv:
-        for row in chosen.to_dict("records"):
-            place = f" on {row['benchmark']}" if row["benchmark"] else ""
-            print(f"\n{row['claim']}{place}: {row['statement']}\n  {row['verdict']}: {row['reason']}")
+    if not tsv:
+        print_details(chosen, reasons=reasons)
+
+
+def print_details(verdicts: "pd.DataFrame", *, reasons: bool) -> None:
+    """Print how the setting of each verdict differs from the published one, and optionally its reason."""
+    rows = verdicts.to_dict("records")
+    if not reasons and any(row[DIFFERENCES] for row in rows):
+        print("\nDifferences from the published setting:")
+    for row in rows:
+        place = f"{row['claim']} on {row['benchmark']}" if row["benchmark"] else row["claim"]
+        if reasons:
+            print(f"\n{place}: {row['statement']}\n  {row['verdict']}: {row['reason']}")
             if row["published_source"]:
                 print(f"  published: {row['published_source']}")
+            if row[DIFFERENCES]:
+                print(f"  differs from the published setting: {row[DIFFERENCES]}")
+        elif row[DIFFERENCES]:
+            print(f"  {place}: {row[DIFFERENCES]}")
 
 
 @contextmanager
@@ -133,7 +147,12 @@ def complete(verdicts: "pd.DataFrame", path: Path) -> "pd.DataFrame":
         published = verdicts["published_effect"].astype(float)
     except (ValueError, TypeError) as error:
         raise ReproodError(f"{path}: published_effect is not a number ({error}); run the audit again.") from error
-    texts = {name: ["" if pd.isna(text) else printable(str(text)) for text in verdicts[name]] for name in TEXTS}
+    if DIFFERENCES not in verdicts:
+        verdicts = verdicts.assign(**{DIFFERENCES: ""})
+    texts = {
+        name: ["" if pd.isna(text) else printable(str(text)) for text in verdicts[name]]
+        for name in (*TEXTS, DIFFERENCES)
+    }
     return verdicts.assign(published_effect=published, **texts)
 
 
