@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from reprood.audit.papers import load_papers
-from reprood.audit.recipes import Recipe, changes, covers, undeclared
-from reprood.cli.comparisons import Comparison, compare_claims
+from reprood.audit.recipes import Change, Recipe, changes, covers, undeclared
+from reprood.cli.comparisons import Comparison, compare_claims, listing
 from reprood.pipeline.plan import Plan
 from reprood.train.run import parse_config
 
@@ -63,7 +63,12 @@ def comparisons(suite: str) -> list[Comparison]:
 def test_every_claim_of_every_suite_compares_equal_recipes() -> None:
     """And no claim declares a difference that no suite has."""
     found = {suite: comparisons(suite) for suite in SUITES}
-    wrong = [f"{suite}: {next(one.lines())}" for suite, each in found.items() for one in each if one.undeclared]
+    wrong = [
+        f"{suite}: {one.claim}: {next(one.clauses())}"
+        for suite, each in found.items()
+        for one in each
+        if one.undeclared
+    ]
     assert wrong == []
     occurring: dict[str, set[str]] = {}
     for one in (one for each in found.values() for one in each):
@@ -73,3 +78,35 @@ def test_every_claim_of_every_suite_compares_equal_recipes() -> None:
             names = occurring.get(f"{paper.id}/{claim.id}", set())
             for declared in claim.differs:
                 assert any(covers(declared, name) for name in names), f"{paper.id}/{claim.id}: {declared}"
+
+
+def comparison(claim: str, benchmark: str, *, declared: bool = False, published: str = "") -> Comparison:
+    recipe = (Change("training.lr", 0.1, 0.2, shared=True),) if declared else ()
+    return Comparison(f"{claim}", benchmark, recipe, (), published, described=True)
+
+
+def test_differences_are_listed_by_paper_and_summed_up_in_one_line() -> None:
+    given = [
+        comparison("a/wins", "digits", declared=True, published="trained on digits, published for letters"),
+        comparison("a/wins", "letters"),
+        comparison("b/loses", "digits", published="trained in bf16, published in fp32"),
+    ]
+    (line,) = listing(given, verbose=False)
+    assert line.startswith("3 comparisons of 2 claims: recipes equal or as the claim says in all but 0,")
+    assert "declared differences in 1; 1 in the published setting" in line
+    lines = listing(given, verbose=True)
+    assert lines[:-1] == [
+        "",
+        "a",
+        "  wins on digits",
+        "    declared differences: training.lr 0.1/0.2",
+        "    from the published setting: trained on digits, published for letters",
+        "  wins on letters",
+        "    from the published setting: no difference",
+        "",
+        "b",
+        "  loses on digits",
+        "    from the published setting: trained in bf16, published in fp32",
+        "",
+    ]
+    assert lines[-1].startswith(line.partition(". List")[0])

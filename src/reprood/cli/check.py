@@ -17,17 +17,21 @@ def check(
     trial: Annotated[
         bool, typer.Option("--trial", help="Also train each method for two steps on random images.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="List the differences of every claim; always done at the papers' scale.")
+    ] = False,
     threads: Threads = 1,
     device: Device = "auto",
 ) -> None:
     """Validate a suite's configuration, build its networks and compare the sides of its claims, without training.
 
-    For every claim it lists what differs between the sides and from the published setting.
+    For suites at the papers' scale, and others with --verbose, it lists by paper and claim what differs between the
+    sides and from the published setting.
 
     Example: reprood check --suite cifar10 --trial
     """
     pin_threads(threads)
-    for line in check_suite(suite, Path.cwd()):
+    for line in check_suite(suite, Path.cwd(), verbose=verbose):
         print(line)
     if trial:
         from reprood.cli.trial import trial as try_suite
@@ -36,14 +40,14 @@ def check(
             print(line, flush=True)
 
 
-def check_suite(suite: str, root: Path) -> list[str]:
+def check_suite(suite: str, root: Path, *, verbose: bool = False) -> list[str]:
     """Validate every run's settings against its method, build every network once and compare the sides of claims.
 
     Returns
     -------
     list of str
         One line per benchmark and method: the network and its number of parameters. Then what differs between the
-        sides of each claim, and from the published setting.
+        sides of each claim, and from the published setting; at reduced scale one line about all, unless `verbose`.
 
     Raises
     ------
@@ -53,7 +57,7 @@ def check_suite(suite: str, root: Path) -> list[str]:
     """
     import json
 
-    from reprood.cli.comparisons import compare_claims
+    from reprood.cli.comparisons import compare_claims, listing
     from reprood.engine.settings import read_settings
     from reprood.pipeline.plan import Plan
     from reprood.studies.registry import study as find_study
@@ -74,12 +78,12 @@ def check_suite(suite: str, root: Path) -> list[str]:
     comparisons = compare_claims(plan, resolved)
     wrong = [one for one in comparisons if one.undeclared]
     if wrong:
-        listed = "; ".join(next(one.lines()) for one in wrong)
+        listed = "; ".join(f"{one.claim} on {one.benchmark}: {next(one.clauses())}" for one in wrong)
         raise ReproodError(
             f"{len(wrong)} claims compare methods whose recipes differ in more than the claim is about ({listed}); "
             "make the settings equal, or declare them under 'differs' in the paper's file and say why in its note."
         )
-    return lines + [line for one in comparisons for line in one.lines()]
+    return lines + listing(comparisons, verbose=verbose or plan.suite.scale == "paper")
 
 
 @results_app.command("check")

@@ -1,8 +1,8 @@
 """`reprood check`: how the sides of each claim of a suite differ, and how they differ from the published setting."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +48,38 @@ class Comparison:
     published: str
     described: bool
 
-    def lines(self) -> Iterator[str]:
-        """Yield lines for a terminal."""
-        where = f"{self.claim} on {self.benchmark}"
+    def clauses(self) -> Iterator[str]:
+        """Yield one text for each kind of difference; undeclared differences first."""
         if self.undeclared:
-            yield f"{where}: undeclared differences: {', '.join(map(str, self.undeclared))}"
+            yield f"undeclared differences: {', '.join(map(str, self.undeclared))}"
         declared = [one for one in self.recipe if one.shared and one not in self.undeclared]
         if declared:
-            yield f"{where}: declared differences: {', '.join(map(str, declared))}"
-        about = ", ".join(one.name for one in self.recipe if not one.shared)
+            yield f"declared differences: {', '.join(map(str, declared))}"
+        about = ", ".join(dict.fromkeys(one.name for one in self.recipe if not one.shared))
         if about:
-            yield f"{where}: compares {about}"
-        published = self.published or ("equal to the published setting" if self.described else "none is described")
-        yield f"{where}: published setting: {published}"
+            yield f"compares: {about}"
+        published = self.published or ("no difference" if self.described else "none is described")
+        yield f"from the published setting: {published}"
+
+
+def listing(comparisons: Sequence[Comparison], *, verbose: bool) -> list[str]:
+    """Return the lines of a report on the claims of a suite, by paper; one line in total unless `verbose`."""
+    undeclared = sum(bool(one.undeclared) for one in comparisons)
+    declared = sum(any(change.shared for change in one.recipe) for one in comparisons) - undeclared
+    here = sum(one.described and not one.published for one in comparisons)
+    total = (
+        f"{len(comparisons)} comparisons of {len({one.claim for one in comparisons})} claims: recipes equal or as the "
+        f"claim says in all but {undeclared}, with declared differences in {declared}; {here} in the published setting"
+    )
+    if not verbose:
+        return [f"{total}. List the differences with --verbose."]
+    lines = []
+    for paper, group in groupby(comparisons, key=lambda one: one.claim.partition("/")[0]):
+        lines += ["", paper]
+        for one in group:
+            lines.append(f"  {one.claim.partition('/')[2]} on {one.benchmark}")
+            lines += [f"    {clause}" for clause in one.clauses()]
+    return [*lines, "", f"{total}."]
 
 
 def compare_claims(plan: Layout, settings: Settings, papers: Path | None = None) -> list[Comparison]:
