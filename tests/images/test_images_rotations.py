@@ -98,3 +98,10 @@ def test_nothing_changes_in_place() -> None:
 def test_a_line_of_one_pixel_has_no_mirror_image(shape: tuple[int, ...]) -> None:
     with pytest.raises(ReproodError, match="cannot be translated with mirrored borders"):
         translate(torch.zeros(shape), torch.tensor([1]), torch.tensor([0]))
+
+
+def test_images_that_are_not_square_are_rotated_together_only() -> None:
+    images = torch.arange(24).view(1, 1, 4, 6)
+    assert rotate(images, 1).shape == (1, 1, 6, 4)
+    with pytest.raises(ReproodError, match="4 x 6 pixels cannot be rotated"):
+        rotate(images, torch.tensor([2]))

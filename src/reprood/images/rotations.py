@@ -12,12 +12,22 @@ def rotate(images: Tensor, quarter_turns: int | Tensor) -> Tensor:
     Parameters
     ----------
     images : Tensor [B, C, H, W]
-        Square, if any image is rotated by an odd multiple.
+        Square, if `quarter_turns` is a tensor.
     quarter_turns : int or int64 Tensor [B]
         One number for all images, or one per image.
+
+    Raises
+    ------
+    ReproodError
+        For a tensor of turns and images that are not square.
     """
     if isinstance(quarter_turns, int):
         return torch.rot90(images, quarter_turns, (2, 3))
+    height, width = images.shape[2:]
+    if height != width:
+        raise ReproodError(
+            f"Images of {height} x {width} pixels cannot be rotated by a number of quarter turns each; use square images."
+        )
     turned = torch.stack([torch.rot90(images, k, (2, 3)) for k in range(4)])
     return turned[quarter_turns % 4, torch.arange(len(images), device=images.device)]
 
