@@ -17,7 +17,9 @@ from scipy import stats
 from reprood.audit.decide import holm, judge, p_values, two_sided
 from reprood.audit.evidence import parts_of
 from reprood.audit.explanations import CHANCE, worse_than_chance
-from reprood.audit.papers import Paper, largest, load_papers
+from reprood.audit.papers import JUDGED, Paper, largest, load_papers
+from reprood.audit.published import measured_metric
+from reprood.audit.settings import Measurement, attached, closest, major
 from reprood.audit.verdicts import REDUCED, audit, corrected, name_of
 from reprood.config.load import load_suite
 from reprood.core.errors import ReproodError
@@ -470,6 +472,14 @@ def test_linked_numbers_name_their_setting():
         for number in paper.published:
             assert not number.measured_by or number.setting in paper.settings, f"{paper.id}: {number.id}"
             assert not number.members or not number.member, f"{paper.id}: {number.id}"
+
+
+def test_linked_numbers_are_of_a_metric_that_is_measured():
+    measured = {*JUDGED, "top5_error", "ece15"}
+    for paper in load_papers(PAPERS):
+        for number in paper.published:
+            if number.measured_by:
+                assert measured_metric(number.metric) in measured, f"{paper.id}: {number.id}"
 
 
 def test_every_paper_with_numbers_for_a_setting_that_runs_has_linked_ones():

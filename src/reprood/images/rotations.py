@@ -26,7 +26,7 @@ def rotate(images: Tensor, quarter_turns: int | Tensor) -> Tensor:
     height, width = images.shape[2:]
     if height != width:
         raise ReproodError(
-            f"Images of {height} x {width} pixels cannot be rotated by a number of quarter turns each; use square images."
+            f"Images of {height} x {width} pixels cannot be rotated by different quarter turns; use square ones."
         )
     turned = torch.stack([torch.rot90(images, k, (2, 3)) for k in range(4)])
     return turned[quarter_turns % 4, torch.arange(len(images), device=images.device)]

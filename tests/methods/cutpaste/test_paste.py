@@ -60,11 +60,12 @@ def test_jitter_reference() -> None:
 def test_jitter_ranges_reference() -> None:
     arrays = load("cutpaste", "color_jitter")
     grey = torch.full((4000, 3, 1, 1), 100, dtype=torch.uint8)
-    levels = jitter.random_jitter(grey, generator(), 0.1)[:, 0, 0, 0]
     low, high = arrays["range_brightness"]
+    amount = float(high - low) / 2
+    levels = jitter.random_jitter(grey, generator(), amount)[:, 0, 0, 0]
     assert (int(levels.min()), int(levels.max())) == (int(100 * low), int(100 * high) - 1)
-    np.testing.assert_allclose(arrays["range_brightness"], [0.9, 1.1])
-    np.testing.assert_allclose(arrays["range_hue"], [-0.1, 0.1])
+    np.testing.assert_allclose(arrays["range_brightness"], [1 - amount, 1 + amount])
+    np.testing.assert_allclose(arrays["range_hue"], [-amount, amount])
 
 
 @pytest.mark.parametrize("change", range(4))
