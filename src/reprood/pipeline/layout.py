@@ -101,6 +101,7 @@ class Layout:
         self.cached: dict[Any, Any] = {}
         self.settings = load_settings(config)
         self.suite = load_suite(self.settings.suite, root)
+        self._check_detectors()
         self.name, self.folders = self._place()
         self.results, self.reports = f"results/{self.name}", f"reports/{self.name}"
         self.catalogue: dict[str, DatasetEntry] = load_catalogue(
@@ -127,14 +128,18 @@ class Layout:
         name = path.stem + (OWN if same_name else "")
         return name, experiment_folders(self.suite, others, evaluated=f"results/{name}/runs")
 
+    def _check_detectors(self) -> None:
+        """Check the detectors of every benchmark; they are needed to find its folder."""
+        for name, benchmark in self.suite.benchmarks.items():
+            try:
+                detectors.parse_options(benchmark.detectors)
+            except ReproodError as error:
+                raise ReproodError(f"Suite '{self.settings.suite}': benchmark {name}: {error}") from error
+
     def _check(self) -> None:
         """Check that every name in the suite is known."""
         where = f"Suite '{self.settings.suite}'"
         for name in self.benchmarks:
-            try:
-                detectors.parse_options(self.benchmark(name).detectors)
-            except ReproodError as error:
-                raise ReproodError(f"{where}: benchmark {name}: {error}") from error
             corruption = self.benchmark(name).corruption
             if corruption is not None and corruption.baseline and corruption.baseline not in self.methods_of(name):
                 raise ReproodError(
