@@ -64,29 +64,6 @@ def gaussian_noise(rng: np.random.Generator, count: int, size: int, channels: in
     return ImageData(np.round(np.clip(values, 0, 1) * 255).astype(np.uint8), np.full(count, -1))
 
 
-# Mean and standard deviation of CIFAR-10's channels, 0..255, by which the code of Outlier Exposure normalises images.
-INPUT_MEAN, INPUT_STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
-
-
-def image_of_input(values: np.ndarray) -> np.ndarray:
-    """Return the colour images uint8 [N, H, W, 3] whose normalisation gives network inputs [N, H, W, 3].
-
-    The code of Outlier Exposure draws its noise sets as inputs of the network, after the normalisation by CIFAR-10's
-    mean and standard deviation: an input of -1 or 1 is an image one standard deviation from the mean, not black or
-    white.
-    """
-    levels = np.asarray(INPUT_MEAN) + np.asarray(INPUT_STD) * values
-    return np.asarray(np.round(np.clip(levels, 0, 255)), np.uint8)
-
-
-def gaussian_input(rng: np.random.Generator, count: int, size: int, channels: int) -> ImageData:
-    """Draw the Gaussian noise of Outlier Exposure: network inputs from N(0, 0.5), clipped to [-1, 1]; 3 channels."""
-    if channels != 3:
-        raise ReproodError(f"Generator 'gaussian_input': channels is {channels}; expected 3, as in CIFAR-10.")
-    values = np.clip(rng.normal(0.0, 0.5, _noise_shape(count, size, channels)), -1, 1)
-    return ImageData(image_of_input(values), np.full(count, -1))
-
-
 def blobs(rng: np.random.Generator, count: int, size: int, channels: int) -> ImageData:
     """Draw amorphous shapes with sharp edges: a coin flip per pixel, blurred, with the darker part set to black.
 
@@ -289,7 +266,6 @@ def objects_on_canvas(rng: np.random.Generator, count: int, size: int, channels:
 GENERATORS: dict[str, Callable[..., ImageData]] = {
     "uniform_noise": uniform_noise,
     "gaussian_noise": gaussian_noise,
-    "gaussian_input": gaussian_input,
     "blobs": blobs,
     "oe_gaussian": oe_gaussian,
     "oe_rademacher": oe_rademacher,
