@@ -211,10 +211,10 @@ def main() -> None:
             f"{percent[5]:10.1f}"
         )
     for members in (3, 5, 10):
-        wide = wide_family(np.random.default_rng(members), members, 300, options.repetitions)
+        shares = wide_family(np.random.default_rng(members), members, 300, options.repetitions)
         print(
-            f"unlike members, {members}: coverage {100 * wide['coverage']:.1f}, cut to the possible range "
-            f"{100 * wide['coverage_cut']:.1f}; {100 * wide['beyond']:.1f} % of the intervals reach beyond it"
+            f"unlike members, {members}: coverage {100 * shares['coverage']:.1f}, cut to the possible range "
+            f"{100 * shares['coverage_cut']:.1f}; {100 * shares['beyond']:.1f} % of the intervals reach beyond it"
         )
     print(f"{options.repetitions} repetitions each, {time.monotonic() - begun:.0f} s")
     if options.figure:

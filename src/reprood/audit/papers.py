@@ -1,7 +1,7 @@
 """Records of the papers: bibliography, published numbers with their sources, and testable claims."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -60,43 +60,7 @@ class Arm(Record):
 
     means: Line
     also: tuple[str, ...] = ()
-
-
-class Setting(Record):
-    """A setting for which a paper makes a claim.
-
-    Attributes
-    ----------
-    dataset : str
-        Training data set.
-    backbone : mapping
-        The network's name and the options that must be equal.
-    ood : tuple of str
-        Data sets that must be among the OOD sets.
-    outlier_classes : int
-        Number of classes in the OOD sets of an open-set problem; 0: any.
-    """
-
-    dataset: str
-    backbone: dict[str, str | int | float] = {}
-    ood: tuple[str, ...] = ()
-    outlier_classes: int = 0
-
-    def differs(self, benchmark: Benchmark, backbone: Mapping[str, object]) -> str:
-        """Return how a benchmark differs from this setting; empty if it does not."""
-        if benchmark.train.dataset != self.dataset:
-            return f"trained on {benchmark.train.dataset}, published for {self.dataset}"
-        wrong = {key: value for key, value in self.backbone.items() if backbone.get(key) != value}
-        if wrong:
-            wanted = " ".join(f"{value}" if key == "name" else f"{key} {value}" for key, value in self.backbone.items())
-            return f"published for the network {wanted}"
-        missing = sorted(set(self.ood) - {outlier.dataset for outlier in benchmark.ood.values()})
-        if missing:
-            return f"published with the OOD sets {', '.join(missing)} as well"
-        classes = sum(len(outlier.classes or ()) for outlier in benchmark.ood.values())
-        if self.outlier_classes and classes != self.outlier_classes:
-            return f"published with {self.outlier_classes} unknown classes"
-        return ""
+    auxiliary: str = ""
 
 
 class Side(Record):
@@ -237,7 +201,11 @@ class Claim(Record):
 
 
 class Paper(Record):
-    """One paper: `config/papers/<id>.yaml`; `settings` are those of its published numbers, by their text."""
+    """One paper: `config/papers/<id>.yaml`.
+
+    `settings` describes the settings of the published numbers, by the text under which numbers name them, or by the id
+    of a single number.
+    """
 
     id: str
     name: Line = ""
@@ -280,12 +248,12 @@ class Paper(Record):
                     f"claim {claim.id}: {len(claim.sides)} sides need as many published numbers, "
                     f"not {len(claim.published)}"
                 )
-        named = {claim.id for claim in self.claims}
+        claims = {claim.id for claim in self.claims}
         for number in self.published:
             if number.than and number.than not in known:
                 raise ValueError(f"published {number.id}: there is no published number '{number.than}'")
             for name in number.against:
-                if name not in named:
+                if name not in claims:
                     raise ValueError(f"published {number.id}: there is no claim '{name}'")
         return self
 

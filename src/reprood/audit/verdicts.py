@@ -32,6 +32,7 @@ COLUMNS = (
     "paper", "claim", "statement", "exploratory", "kind", "benchmark", "metric", "split", "first", "second",
     "value_first", "value_second", "effect", "low", "high", "level", "p", "p_strict", "p_holm", "margin", "better",
     "n_seeds", "n", "n_ood", "scale", "verdict", "reason", "below_chance", "published_effect", "published_source",
+    "comparable", "differences",
 )  # fmt: skip
 
 
@@ -87,7 +88,7 @@ def _begin(claim: Claim, paper: Paper, benchmark: str, labels: Sequence[str], sc
         "metric": claim.metric, "split": claim.split, "first": labels[0],
         "second": labels[1] if len(labels) > 1 else "published", "margin": claim.margin, "better": claim.better,
         "level": LEVEL, "n_seeds": 0, "scale": scale, "below_chance": "", "published_effect": effect,
-        "published_source": source,
+        "published_source": source, "comparable": False, "differences": "",
     }  # fmt: skip
 
 
@@ -215,7 +216,7 @@ def audit(
                 if parts is not None and claim.kind == "signs" and not pieces(here, one, parts):
                     parts = None
                 if parts is not None:
-                    of_claim.append(verdict(claim, paper, one, parts, suite.scale))
+                    of_claim.append(verdict(here, paper, one, parts, suite.scale))
                     progress(f"{paper.id}/{claim.id} on {one.name}: {of_claim[-1]['verdict']}")
             rows.extend(_once(of_claim) or [_not_run(claim, paper, suite)])
         corrected(rows[begin:])

@@ -203,6 +203,6 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> d
         "unverified": any(not paper.number(name).verified for name in claim.published),
         "published": "" if math.isnan(published) else value(published, 2) + (" %" if row["kind"] == "equals" else ""),
         "source": row["published_source"] if isinstance(row["published_source"], str) else "",
-        "differences": row["differences"] if isinstance(row["differences"], str) else "",
+        "differences": row["differences"] if isinstance(row.get("differences"), str) else "",
         "differs": ", ".join(claim.differs),
     }

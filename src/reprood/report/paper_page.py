@@ -45,7 +45,7 @@ def paper_page(
         "claims": cards,
         "published": numbers,
         "comparable": comparable(numbers),
-        "effects": effects(paper, rows.to_dict("records")),
+        "effects": effects(paper, [dict(row) for _, row in rows.iterrows()]),
         "unverified": sum(not number.verified for number in paper.published),
         "studies": [study for study in studies if study["record"].use in used],
         "benchmarks": [(one.name, one.benchmark.title) for one in where],

@@ -63,7 +63,8 @@ def published(paper: Paper, results: Sequence[BenchmarkResults]) -> Table:
     head = (*HEAD, *(f"measured on {name}" for name in columns))
     caption = (
         "Published numbers, and those measured here with the corresponding method, score and split in the published "
-        f"setting, with 95 % intervals. {UNVERIFIED}: cited from memory and not verified. ±: SE, standard error; SD, "
+        f"setting (equal data, network, OOD sets, base rate, auxiliary images, checkpoint and precision), with 95 % "
+        f"intervals. {UNVERIFIED}: cited from memory and not verified. ±: SE, standard error; SD, "
         "standard deviation."
     )
     return Table(f"published_{paper.id}", caption, head, tuple(rows))
@@ -73,22 +74,20 @@ def _kind(number: Published) -> str:
     return {"standard error": " SE", "standard deviation": " SD"}.get(number.spread_is, "")
 
 
-def differs(number: Published, paper: Paper, results: BenchmarkResults, method: str) -> str:
-    """Return how a benchmark differs from the setting of a published number; empty if it does not."""
-    if number.setting not in paper.settings:
-        return f"the published setting ({number.setting}) is not described"
-    model = read_json(results.file(method, results.seeds(method)[0], "model.json"))
-    return paper.settings[number.setting].differs(results.benchmark, model["backbone"])
-
-
 def _method(number: Published, paper: Paper, results: BenchmarkResults) -> str | None:
     """Return the method that measured a number on a benchmark in the published setting; None if there is none."""
     if not number.measured_by or (number.score != "-" and not results.detects):
         return None
     method = paper.method_of(number.measured_by, results.methods)
-    if method is None or not len(results.values(method, measured_metric(number.metric), number.split, number.score)):
+    if method is None or not len(_values(number, paper, results, method)):
         return None
-    return None if differs(number, paper, results, method) else method
+    measurement = replace(results.measurement(method, paper.auxiliary_of(number)), whole=bool(number.members))
+    return method if attached(paper.compared(number, measurement)) else None
+
+
+def _values(number: Published, paper: Paper, results: BenchmarkResults, method: str) -> np.ndarray:
+    split = paper.split_on(number, results.benchmark)
+    return results.values(method, measured_metric(number.metric), split, number.score)
 
 
 def _of_benchmark(number: Published, paper: Paper, results: BenchmarkResults) -> Cell:
@@ -98,10 +97,10 @@ def _of_benchmark(number: Published, paper: Paper, results: BenchmarkResults) ->
     method = _method(number, paper, results)
     if method is None:
         return NONE
-    replicates = _replicates(number, results, method)
+    replicates = _replicates(number, paper, results, method)
     if replicates is not None:
         return _complement(number, measured(measured_metric(number.metric), interval_of(replicates)))
-    values = results.values(method, measured_metric(number.metric), number.split, number.score)
+    values = _values(number, paper, results, method)
     return _complement(number, plain(measured_metric(number.metric), values.tolist()))
 
 
@@ -114,24 +113,24 @@ def _of_family(number: Published, paper: Paper, members: Sequence[BenchmarkResul
     if len(found) < len(members):
         return NONE
     metric = measured_metric(number.metric)
-    replicates = [_replicates(number, one, method) for one, method in found]
+    replicates = [_replicates(number, paper, one, method) for one, method in found]
     if all(one is not None for one in replicates):
         return _complement(number, measured(metric, interval_of(joined([r for r in replicates if r is not None]))))
-    means = [one.values(method, metric, number.split, number.score).mean() for one, method in found]
+    means = [_values(number, paper, one, method).mean() for one, method in found]
     return _complement(number, plain(metric, [float(np.mean(means))]))
 
 
-def _replicates(number: Published, results: BenchmarkResults, method: str) -> Replicates | None:
+def _replicates(number: Published, paper: Paper, results: BenchmarkResults, method: str) -> Replicates | None:
     """Return the resampled metric of a published number; None for a metric that is shown without interval."""
-    metric = measured_metric(number.metric)
+    metric, split = measured_metric(number.metric), paper.split_on(number, results.benchmark)
     if metric == "top1_error":
-        return results.error_replicates(method, number.split)
+        return results.error_replicates(method, split)
     if metric in LOCALISATION:
         return results.localisation_replicates(method, metric)
     if metric in SEGMENTATION:
         return results.segmentation_replicates(method, metric)
     if metric == "auroc":
-        return results.detection_replicates(method, metric, number.split, number.score)
+        return results.detection_replicates(method, metric, split, number.score)
     return None
 
 
@@ -162,7 +161,7 @@ def against(paper: Paper, claim: str) -> list[str]:
     return found
 
 
-def effects(paper: Paper, verdicts: Sequence[Mapping[Any, Any]]) -> Table | None:
+def effects(paper: Paper, verdicts: Sequence[Mapping[str, Any]]) -> Table | None:
     """Make the table of published effects next to measured ones, one row per verdict; None without any.
 
     Parameters
