@@ -32,7 +32,8 @@ RESULTS = (
     "reports/**/tables/smoke_letters/detection.csv",
     "reports/**/figures/smoke_letters/roc.svg",
 )
-REBUILT = (f"{RUN}/model.safetensors", f"{RUN}/predictions.parquet", "reports/**/index.html", "results/**/verdicts.csv")
+# Weights are not among them: a run whose predictions exist does not need its weights.
+REBUILT = (f"{RUN}/model.json", f"{RUN}/predictions.parquet", "reports/**/index.html", "results/**/verdicts.csv")
 INPUTS = (  # a file that a job writes, a file that the job reads
     (f"{RUN}/model.safetensors", "data/benchmarks/smoke_letters/train/images.npy"),
     (f"{RUN}/predictions.parquet", f"{RUN}/model.safetensors"),

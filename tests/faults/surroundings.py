@@ -66,7 +66,7 @@ def clock_set_back(place: Workspace, reference: Reference, seed: int, full: bool
     outcome = place.run()
     if outcome.status == 0:
         tally.losses.append("results from the future were not noticed")
-    elif "snakemake --touch" not in outcome.text:
+    elif "--touch" not in outcome.text:
         tally.losses.append(f"no message says what to do: {summary(outcome)}")
     place.follow_advice(outcome)
     place.recover(tally, reference, followed=True)

@@ -138,14 +138,14 @@ class Workspace:
         if "--unlock" in outcome.text:
             self.shell("snakemake --unlock --config suite=smoke")
             done.append("snakemake --unlock")
-        if "snakemake --touch" in outcome.text:
-            self.shell("snakemake --cores 1 --touch --config suite=smoke")
-            done.append("snakemake --touch")
+        for command in sorted(set(re.findall(r"`(snakemake [^`]*--touch[^`]*)`", outcome.text))):
+            self.shell(f"{command} --config suite=smoke")
+            done.append(command)
         for command in sorted(set(re.findall(r"`(reprood [a-z ]*--remove)`", outcome.text))):
             self.shell(command)
             done.append(command)
         for line in outcome.messages:
-            if re.search(r"\b(remove|delete)\b", line):
+            if re.search(r"\b(remove|delete)\b", line, re.IGNORECASE):
                 done += self._remove_named(line)
             if "Another process is training" in line:
                 done.append("wait for the other training")
