@@ -1,6 +1,5 @@
 """Verdicts on results with a known truth; mistakes in the papers' files."""
 
-import functools
 import re
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ import yaml
 from scipy import stats
 
 from reprood.audit.decide import holm, judge, p_values, two_sided
-from reprood.audit.evidence import parts_of
+from reprood.audit.evidence import detects, parts_of
 from reprood.audit.explanations import CHANCE, worse_than_chance
 from reprood.audit.papers import JUDGED, Paper, largest, load_papers
 from reprood.audit.published import measured_metric
@@ -431,14 +430,9 @@ def test_the_papers_are_valid_and_say_where_numbers_come_from():
     assert means[-1] == pytest.approx(sum(means[:-1]) / 6, abs=0.005)
 
 
-@functools.cache
-def all_papers():
-    return load_papers(PAPERS)
-
-
 def test_numbers_from_memory_are_the_known_ones():
     """Every other number says where it was read; a paper that gets verified is removed from this list."""
-    counts = {p.id: sum(not n.verified for n in p.published) for p in all_papers()}
+    counts = {p.id: sum(not n.verified for n in p.published) for p in load_papers(PAPERS)}
     assert {name: count for name, count in counts.items() if count} == {
         "csi": 34,
         "dias": 2,
@@ -450,7 +444,7 @@ def test_numbers_from_memory_are_the_known_ones():
 def test_published_means_of_families_are_those_of_their_members():
     """A mistake in copying one class would show in the mean, which the papers print with one digit."""
     checked = 0
-    for paper in all_papers():
+    for paper in load_papers(PAPERS):
         numbers = {number.id: number for number in paper.published}
         for stem in {name.removesuffix("_mean") for name in numbers if name.endswith("_mean")}:
             mean = numbers[f"{stem}_mean"]
@@ -468,7 +462,7 @@ def test_published_means_of_families_are_those_of_their_members():
 
 
 def test_linked_numbers_name_their_setting():
-    for paper in all_papers():
+    for paper in load_papers(PAPERS):
         for number in paper.published:
             assert not number.measured_by or number.setting in paper.settings, f"{paper.id}: {number.id}"
             assert not number.members or not number.member, f"{paper.id}: {number.id}"
@@ -485,18 +479,22 @@ def test_linked_numbers_are_of_a_metric_that_is_measured():
 def test_every_paper_with_numbers_for_a_setting_that_runs_has_linked_ones():
     """At the papers' scale; BiaMAT's own numbers are unknown, so it has none."""
     linked = set()
-    papers = all_papers()
+    papers = load_papers(PAPERS)
     for name in ("paper", "cifar10"):
         suite = load_suite(name, ROOT)
+        ran: dict[str, dict[str, None]] = {}
+        for benchmark, method, _ in suite.jobs():
+            ran.setdefault(benchmark, {})[method] = None
         for paper in papers:
             for number in paper.published:
                 for benchmark, record in suite.benchmarks.items():
-                    ran = [method for one, method, _ in suite.jobs() if one == benchmark]
-                    method = paper.method_of(number.measured_by, ran) if number.measured_by else None
+                    methods = ran.get(benchmark, {})
+                    method = paper.method_of(number.measured_by, methods) if number.measured_by else None
                     if method is None:
                         continue
                     settings = {**record.settings, **suite.methods[method].set}
-                    if not paper.settings[number.setting].differs(record, settings["backbone"]):
+                    here = Measurement(record, settings["backbone"], suite.precision, (), whole=bool(number.members))
+                    if attached(paper.compared(number, here)):
                         linked.add(paper.id)
                         break
     assert linked == {paper.id for paper in papers} - {"biamat"}
@@ -654,7 +652,7 @@ def test_the_published_effect_of_an_ordering_is_that_of_the_step_shown(folder, t
         claim = {**ERROR, "kind": "ordering", "better": better, "sides": sides(*((name, "") for name in order)),
                  "published": list(order)}  # fmt: skip
         paper = Paper.model_validate(fabricated(claim, published=numbers))
-        table = audit(fabricate.suite(), [paper], folder / "runs", folder / "studies", tmp_path / "verdicts.csv")
+        table = audit(fabricate.suite(), [paper], folder, folder / "studies", tmp_path / "verdicts.csv")
         found = table.iloc[0]
         assert {found["first"], found["second"]} == {"same", "erm"}
         assert found["published_effect"] == pytest.approx(values[found["first"]] - values[found["second"]])
@@ -711,7 +709,7 @@ def test_a_published_value_that_no_benchmark_can_judge_is_listed_once(folder, tm
     runs = tmp_path / "runs"
     shutil.copytree(folder / "runs" / "toy", runs / "toy")
     shutil.copytree(folder / "runs" / "toy", runs / "again")
-    table = audit(suite, [paper], runs, folder / "studies", tmp_path / "verdicts.csv")
+    table = audit(suite, [paper], tmp_path, folder / "studies", tmp_path / "verdicts.csv")
     assert list(table["verdict"]) == ["not judged at this scale"]
     assert list(table["benchmark"]) == [""]
     assert list(table["reason"]) == ["published values are compared only at the paper's scale"]

@@ -101,7 +101,7 @@ def test_a_card_names_sides_below_chance_and_numbers_against_the_claim():
         "metric": "auroc", "first": "good (msp)", "second": "erm (msp)", "value_first": 0.9, "value_second": 0.2,
         "effect": 0.7, "low": 0.4, "high": 1.0, "published_effect": float("nan"), "published_source": "",
         "benchmark": "toy", "n_seeds": 3, "n": 10, "n_ood": 10, "verdict": "inconclusive", "reason": "r",
-        "below_chance": "erm (msp)",
+        "below_chance": "erm (msp)", "differences": "",
     }  # fmt: skip
     card = shown(row, paper.claims[0], paper, fabricate.suite())
     assert card["below_chance"] == ["Cross-entropy (MSP)"]

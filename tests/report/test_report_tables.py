@@ -17,6 +17,7 @@ from reprood.report.formats import Cell, Table, frame, latex, markdown, plain, w
 from reprood.report.plots import write_plots
 from reprood.report.published import HEAD, against, comparable, effects, published
 from reprood.report.results import BenchmarkResults
+from reprood.report.robustness import robustness_table
 from reprood.report.tables import classification, detection, matrix, write_table
 
 
@@ -184,9 +185,9 @@ def test_a_mean_over_a_family_is_attached_to_the_family_and_a_member_to_its_benc
         @property
         def stored(self):
             seeds = {method: self.seeds(method) for method in self.methods}
-            return StoredRuns(self.runs, "toy", self.benchmark, seeds, fabricate.suite().folders)
+            return StoredRuns(self.root, "toy", self.benchmark, seeds, fabricate.suite().folders)
 
-    found = [Stored(name, suite, folder / "runs") for name in members]
+    found = [Stored(name, suite, folder) for name in members]
     auroc = {"metric": "auroc", "score": "msp", "split": "mean_all"}
     paper = paper_with({**auroc, "members": 2}, {**auroc, "members": 10}, {**auroc, "member": "dog"})
     table = published(paper, found)

@@ -76,7 +76,7 @@ def long_names(tmp_path_factory):
     methods = {name: {**record, "label": LONG.format(name)} for name, record in fabricate.SUITE["methods"].items()}
     folder = tmp_path_factory.mktemp("long")
     suite = fabricate.results(folder, methods=methods)
-    return BenchmarkResults("toy", suite, folder / "runs")
+    return BenchmarkResults("toy", suite, folder)
 
 
 @pytest.mark.parametrize("draw", [curves, roc, histograms, auroc, draw_leaderboard])
@@ -109,5 +109,5 @@ def test_a_benchmark_without_labels_has_one_panel_of_curves(tmp_path):
     for path in tmp_path.rglob("history.csv"):
         lines = [line.split(",") for line in path.read_text().splitlines()]
         path.write_text("".join(",".join(line[:4]) + "\n" for line in lines))
-    figure = curves(BenchmarkResults("toy", suite, tmp_path / "runs"))
+    figure = curves(BenchmarkResults("toy", suite, tmp_path))
     assert [axes.get_title() for axes in figure.axes] == ["training loss (of each method)"]

@@ -28,7 +28,6 @@ NUMBERS = [
 PAPER = Paper.model_validate(
     {
         **fabricate.paper(*CLAIMS),
-        "settings": {"s": {"dataset": "d", "backbone": {"name": "wrn"}}},
         "arms": {"good": {"means": "ours"}, "erm": {"means": "baseline"}},
         "settings": {"s": {"dataset": "d", "backbone": {"name": "wrn"}}},
         "published": [{"where": "Table 1", "setting": "s", "method": "m", **number} for number in NUMBERS],
