@@ -107,7 +107,9 @@ def lint_parameters(wildcards):
 
 
 def corrupted_files(wildcards):
-    return plan.data_files(wildcards.benchmark, plan.corrupted_sources(benchmark_name(wildcards)))
+    return plan.data_files(
+        wildcards.benchmark, plan.corrupted_sources(benchmark_name(wildcards))
+    )
 
 
 def frost_option(wildcards):
