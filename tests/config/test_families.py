@@ -56,8 +56,8 @@ def question(benchmark: Benchmark) -> str:
 
 
 def copies(suite: Suite, family: str) -> list[tuple[str, str]]:
-    asked = {name: question(suite.benchmarks[name]) for name in suite.families()[family]}
-    return [(a, b) for a, b in combinations(asked, 2) if asked[a] == asked[b]]
+    questions = {name: question(suite.benchmarks[name]) for name in suite.families()[family]}
+    return [(a, b) for a, b in combinations(questions, 2) if questions[a] == questions[b]]
 
 
 @pytest.mark.parametrize(("name", "family"), families())

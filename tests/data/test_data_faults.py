@@ -78,8 +78,8 @@ def test_a_transfer_that_is_often_interrupted_is_finished(tmp_path):
     with serving() as site:
         site.files["/f"], site.faults["/f"] = BODY, "cuts"
         download(f"{site.url}/f", tmp_path / "part", patience=QUICK)
-        assert site.asked["/f"] > QUICK.tries
-        assert len(site.ranges) == site.asked["/f"] - 1
+        assert site.requests["/f"] > QUICK.tries
+        assert len(site.ranges) == site.requests["/f"] - 1
     assert (tmp_path / "part").read_bytes() == BODY
 
 

@@ -1,4 +1,4 @@
-"""Label noise beside its reference values (those are in test_data_styles): draws, extremes, small trusted shares."""
+"""Label noise and its reference values (those are in test_data_styles): draws, extremes, small trusted shares."""
 
 import subprocess
 import sys

@@ -47,7 +47,7 @@ def served(tmp_path: Path, dataset: str, split: str, pictures: dict[str, np.ndar
         change = {"urls": (f"{site.url}/s/{name}",), "md5": hashlib.md5(body, usedforsecurity=False).hexdigest()}
         entry = entry.model_copy(update={"files": {name: entry.files[name].model_copy(update=change)}})
         file = fetch(dataset, entry, name, mirrors=(), downloads=tmp_path / "downloads")
-        assert site.asked[f"/s/{name}"] == 1
+        assert site.requests[f"/s/{name}"] == 1
     assert file.record["digest_status"] == "verified"
     prepare_dataset(dataset, entry, split, [file], tmp_path / dataset)
     return tmp_path / dataset

@@ -80,7 +80,7 @@ def test_lasting_faults_are_reported(site, tmp_path, fault, words, requests):
     site.faults["/a/file.bin"] = fault
     with pytest.raises(ReproodError, match=words) as caught:
         bring(tmp_path, entry(site))
-    assert site.asked["/a/file.bin"] == requests
+    assert site.requests["/a/file.bin"] == requests
     assert "mirrors" in str(caught.value)
     assert not (tmp_path / "downloads" / "a" / "file.bin").exists()
 
@@ -89,7 +89,7 @@ def test_a_missing_file_is_not_requested_again(site, tmp_path):
     del site.files["/a/file.bin"]
     with pytest.raises(ReproodError, match="HTTP 404"):
         bring(tmp_path, entry(site))
-    assert site.asked["/a/file.bin"] == 1
+    assert site.requests["/a/file.bin"] == 1
 
 
 def test_files_with_a_wrong_checksum_or_size_are_rejected_and_removed(site, tmp_path):
@@ -161,10 +161,10 @@ def test_a_kept_file_is_not_fetched_again_and_a_damaged_one_is(site, tmp_path):
     record = entry(site, sha256=sha(BODY))
     path = bring(tmp_path, record).path
     bring(tmp_path, record)
-    assert site.asked["/a/file.bin"] == 1
+    assert site.requests["/a/file.bin"] == 1
     path.write_bytes(BODY[:-1])
     assert bring(tmp_path, record).path.read_bytes() == BODY
-    assert site.asked["/a/file.bin"] == 2
+    assert site.requests["/a/file.bin"] == 2
 
 
 def test_mirrors_come_first_in_their_order(site, tmp_path):
@@ -174,7 +174,7 @@ def test_mirrors_come_first_in_their_order(site, tmp_path):
     found = bring(tmp_path, entry(site), mirrors=[str(tmp_path / "none"), str(tmp_path / "one"), str(tmp_path / "two")])
     assert found.kind == "mirror"
     assert found.path.read_bytes() == BODY
-    assert not site.asked
+    assert not site.requests
     (tmp_path / "one" / "file.bin").write_bytes(BODY)
     assert bring(tmp_path, entry(site), mirrors=[str(tmp_path / "one")]).path == tmp_path / "one" / "file.bin"
 
@@ -193,7 +193,7 @@ def test_a_mirror_may_be_a_url(site, tmp_path):
 def test_offline_uses_no_official_url(site, tmp_path):
     with pytest.raises(ReproodError, match="not tried"):
         bring(tmp_path, entry(site), offline=True)
-    assert not site.asked
+    assert not site.requests
 
 
 def _ask(url: str, folder: str) -> None:
@@ -209,7 +209,7 @@ def test_two_processes_download_once(site, tmp_path):
     for child in children:
         child.join(timeout=30)
     assert [child.exitcode for child in children] == [0, 0]
-    assert site.asked["/a/file.bin"] == 1
+    assert site.requests["/a/file.bin"] == 1
 
 
 def make_deb(path: Path, member: str, data: bytes, compression: str = "xz") -> None:

@@ -124,7 +124,7 @@ def test_mahalanobis_equals_scikit_learn() -> None:
 
 @pytest.mark.parametrize("half", [False, True])
 def test_mahalanobis_ignores_directions_without_variance(half: bool) -> None:
-    """Dead and doubled units, with rounding errors in them, leave the distance as it is without them."""
+    """Dead and doubled units, with rounding errors in them, leave the distance unchanged."""
     alive = normal(200, 5) + 2
     labels = np.arange(200) % CLASSES
     dead = np.full((200, 2), 0.123456, np.float32) * (1 + 1e-7 * normal(200, 2, seed=1))

@@ -92,7 +92,7 @@ def test_fpr_conventions_by_hand() -> None:
 
 
 def test_aupr_positives_are_not_swapped() -> None:
-    """Three ID, one OOD that stands second from above.
+    """Three ID, one OOD with the second highest score.
 
     ID positive: precisions 1, 2/3, 3/4 at recalls 1/3, 2/3, 1. OOD positive, from below: found third, precision 1/3.
     """

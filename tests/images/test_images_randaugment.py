@@ -195,7 +195,7 @@ def test_draws_are_the_generators() -> None:
     assert torch.equal(outcome(1), outcome(1))
     assert not torch.equal(outcome(1), outcome(2))
     assert torch.equal(images, before)
-    # What an image becomes does not depend on those beside it.
+    # What an image becomes does not depend on the others of its batch.
     draws = draw(RESMOOTH_TABLE, 3, 64, torch.Generator().manual_seed(1))
     part = Draws(draws.operation[:, 7:19], draws.negative[:, 7:19], draws.position[:, 7:19])
     whole = apply(images, RESMOOTH_TABLE, 28, draws)

@@ -134,7 +134,7 @@ def test_stopped_anywhere_ends_in_the_same_bits(tmp_path, monkeypatch, layers, s
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, checkpoints: int) -> None:
-    """The run dies after so many checkpoints."""
+    """The run is killed after a number of checkpoints."""
     from reprood.engine import state as module
 
     original, left = module.save_checkpoint, [checkpoints]

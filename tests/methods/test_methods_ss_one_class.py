@@ -23,7 +23,7 @@ SHORT = Training(epochs=2, batch_size=16, lr=0.1, augment="none", monitor_every=
 
 
 def oriented(count: int, size: int = 8, seed: int = 0) -> ImageSet:
-    """Dark images with one bright corner, the same in all: their turns and moves can be told."""
+    """Dark images with one bright corner, the same in all, so that rotations and translations can be recognised."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 60, (count, 1, size, size)).astype(np.uint8)
     images[:, :, 1 : size // 2, 1:3] += 180

@@ -1,4 +1,4 @@
-"""The rows beside a verdict give its numbers; those beside a leaderboard give its cells; no name leads elsewhere."""
+"""The evidence rows of a verdict give its numbers, those of a leaderboard its cells; no name leads elsewhere."""
 
 import fabricate
 import pandas as pd
@@ -59,8 +59,8 @@ def rows_of(claim, results, hashes):
 @pytest.mark.parametrize("claim", [0, 1])
 def test_the_rows_give_the_values_of_the_verdict(claim, results, hashes, verdicts, folder):
     row, rows = verdicts.loc[f"c{claim}"], rows_of(claim, results, hashes)
-    for side, value, asked in (("first", "value_first", 0), ("second", "value_second", 1)):
-        split = PAPER.claims[claim].split_of(PAPER.claims[claim].sides[asked])
+    for side, value, place in (("first", "value_first", 0), ("second", "value_second", 1)):
+        split = PAPER.claims[claim].split_of(PAPER.claims[claim].sides[place])
         found = rows[(rows["side"] == row[side]) & (rows["split"] == split)]
         assert sorted(found["seed"]) == [0, 1, 2]
         assert found["value"].mean() == pytest.approx(row[value], rel=1e-9)

@@ -24,7 +24,7 @@ def pattern(n, pairs):
         (3, [(0, 1), (0, 2), (1, 2)], ["a", "b", "c"]),
         (3, [(0, 2)], ["a", "ab", "b"]),
         (4, [(0, 2), (0, 3), (1, 3)], ["a", "ab", "bc", "c"]),
-        # the noisy second row is not told apart from any, its neighbours are
+        # the noisy second row does not differ from any, its neighbours do
         (4, [(0, 2), (0, 3), (2, 3)], ["a", "abc", "b", "c"]),
         # not an interval of ranks: the first and the last, but not the one between them
         (3, [(0, 1), (1, 2)], ["a", "b", "a"]),
@@ -112,7 +112,7 @@ def test_holm_is_over_all_pairs():
 
 
 def test_family_wise_errors_stay_rare():
-    """Six methods of one truth: in at most about one of twenty leaderboards is anyone told apart."""
+    """Six methods of one truth: at most about one of twenty leaderboards separates any two."""
     wrong = 0
     for trial in range(120):
         rng = np.random.default_rng([11, trial])

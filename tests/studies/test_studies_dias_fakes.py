@@ -88,17 +88,17 @@ def test_measure_and_figure(tmp_path, channels) -> None:
 
 
 def test_the_classifier_never_learns_from_fakes(tmp_path, monkeypatch) -> None:
-    asked = []
+    configs = []
     inner = dias.train_networks
 
     def spy(task, config, run):
-        asked.append(config)
+        configs.append(config)
         return inner(task, config, run)
 
     monkeypatch.setattr(dias, "train_networks", spy)
     few = METHOD.model_copy(update={"levels": ("easy",)})
     dias_fakes.measure(Config(method=few), context(tmp_path, seeds=(0,)))
-    assert [(config.learn, set(config.levels)) for config in asked] == [(False, {"easy", "moderate", "hard"})]
+    assert [(config.learn, set(config.levels)) for config in configs] == [(False, {"easy", "moderate", "hard"})]
 
 
 def test_without_data() -> None:

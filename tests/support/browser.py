@@ -102,13 +102,13 @@ class Browser:
         """Errors on the console, exceptions, requests that failed or left the machine, since the page was opened."""
         found = []
         for event in self.events:
-            method, told = event.get("method"), event.get("params", {})
+            method, details = event.get("method"), event.get("params", {})
             if method == "Runtime.exceptionThrown":
-                found.append(str(told["exceptionDetails"].get("text")))
-            elif method == "Runtime.consoleAPICalled" and told["type"] in ("error", "warning"):
-                found.append(str(told["args"]))
-            elif method == "Log.entryAdded" and told["entry"]["level"] == "error":
-                found.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
-            elif method == "Network.requestWillBeSent" and not told["request"]["url"].startswith(("file:", "data:")):
-                found.append(f"asked for {told['request']['url']}")
+                found.append(str(details["exceptionDetails"].get("text")))
+            elif method == "Runtime.consoleAPICalled" and details["type"] in ("error", "warning"):
+                found.append(str(details["args"]))
+            elif method == "Log.entryAdded" and details["entry"]["level"] == "error":
+                found.append(f"{details['entry']['text']} {details['entry'].get('url', '')}")
+            elif method == "Network.requestWillBeSent" and not details["request"]["url"].startswith(("file:", "data:")):
+                found.append(f"asked for {details['request']['url']}")
         return found

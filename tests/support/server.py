@@ -9,12 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Site:
-    """Files by path, faults by path, and a record of what was asked."""
+    """Files by path, faults by path, and a record of the requests."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.faults: dict[str, str] = {}
-        self.asked: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
         self.ranges: list[str] = []
         self.url = ""
         self.versions: dict[str, str] = {}
@@ -28,8 +28,8 @@ def handler(site: Site) -> type[BaseHTTPRequestHandler]:
             return
 
         def do_GET(self) -> None:
-            site.asked[self.path] += 1
-            count, fault = site.asked[self.path], site.faults.get(self.path, "")
+            site.requests[self.path] += 1
+            count, fault = site.requests[self.path], site.faults.get(self.path, "")
             if "Range" in self.headers:
                 site.ranges.append(self.headers["Range"])
             if fault == "redirect":

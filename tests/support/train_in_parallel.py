@@ -64,7 +64,7 @@ def main(mode: str, folder: Path) -> None:
         return
     with join_workers(CPU) as workers:
         torch.save(contents(*train(folder / "state" / "whole", workers)), folder / f"whole{workers.rank}")
-        stops = iter([False] * 5 + [workers.rank == 1])  # only one of the processes is asked to stop
+        stops = iter([False] * 5 + [workers.rank == 1])  # only one of the processes gets the request to stop
         try:
             train(folder / "state" / "parts", workers, stop=lambda: next(stops))
         except Stopped:

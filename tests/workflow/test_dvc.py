@@ -106,8 +106,8 @@ def test_revisions_can_be_compared(versioned, tmp_path):
     git(copy, "commit", "-qam", "Head E")
     changed = json.loads(copy.run("dvc", "metrics", "diff", "HEAD~1", "HEAD", "--json").stdout)
     assert set(changed) == {part}
-    told = changed[part]["top1_error"]
-    assert (told["old"], told["new"]) == (before["top1_error"], after["top1_error"])
+    change = changed[part]["top1_error"]
+    assert (change["old"], change["new"]) == (before["top1_error"], after["top1_error"])
     copy.run("dvc", "plots", "diff", "HEAD~1", "HEAD", "--out", "plots")
     page = (copy.folder / "plots" / "index.html").read_text()
     assert all(f'"{revision}"' in page for revision in ("HEAD", "HEAD~1"))

@@ -11,7 +11,7 @@ MIRRORS = "REPROOD_MIRRORS"
 OFFLINE = "REPROOD_OFFLINE"
 PRELOADED = "REPROOD_PRELOADED"
 
-STOPPED = 75  # exit status of a training that was asked to stop and has written a checkpoint (EX_TEMPFAIL)
+STOPPED = 75  # exit status of a training that stopped on request after writing a checkpoint (EX_TEMPFAIL)
 
 # Read by BLAS and OpenMP when they are imported; set before numpy or torch.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")

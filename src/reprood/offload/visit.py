@@ -154,7 +154,7 @@ class Runner:
     def work(self, until: float, grace: float) -> None:
         """Run jobs until all are done, `until` (on the monotonic clock), or a signal; then stop what runs.
 
-        Trainings are asked for a checkpoint and predictions are ended; after `grace` seconds all are killed.
+        Trainings are requested to write a checkpoint and predictions are stopped; after `grace` seconds all are killed.
         """
         numbers = (signal.SIGINT, signal.SIGTERM)
         handlers = {number: signal.signal(number, self._interrupt) for number in numbers}

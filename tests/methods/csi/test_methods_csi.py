@@ -37,7 +37,7 @@ def settings(**changes: object) -> Config:
 
 
 def oriented(count: int, classes: int = 1, size: int = 8, seed: int = 0) -> ImageSet:
-    """Dark images with one bright corner, so that turns can be told."""
+    """Dark images with one bright corner, so that rotations can be recognised."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 60, (count, 1, size, size)).astype(np.uint8)
     labels = np.arange(count, dtype=np.int64) % classes
@@ -73,8 +73,8 @@ def by_hand(z: np.ndarray, temperature: float, labels: list[int] | None = None) 
         if labels is None:
             total -= math.log(shares[(i + count // 2) % count] + 1e-8)
         else:
-            alike = [j for j in range(count) if labels[j] == labels[i]]
-            total -= sum(math.log(shares[j] + 1e-8) for j in alike) / (len(alike) + 1e-8)
+            same = [j for j in range(count) if labels[j] == labels[i]]
+            total -= sum(math.log(shares[j] + 1e-8) for j in same) / (len(same) + 1e-8)
     return total / count
 
 

@@ -108,7 +108,7 @@ def test_blur_against_pillow_and_a_matrix(channels) -> None:
         assert np.abs(blurred - slow).max() <= 0.51
         picture = Image.fromarray(image.astype(np.uint8)[0]).filter(ImageFilter.GaussianBlur(sigma))
         assert np.abs(np.asarray(picture).astype(float) - blurred[0]).mean() < 2.5
-    # An image's outcome does not depend on those beside it.
+    # An image's outcome does not depend on the others of its batch.
     assert torch.equal(negative.blur(smooth[1:2], deviation[1:2], 6), outcome[1:2])
 
 

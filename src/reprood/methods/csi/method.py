@@ -71,7 +71,7 @@ class Config(BaseModel):
         Crop before the shift: the order for ImageNet.
     marginalise : bool
         With labels: predict by the mean over the shifts of the joint layer's logits (CSI-ens) instead of the class
-        layer on the image as it is.
+        layer on the unchanged image.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
