@@ -182,7 +182,10 @@ def example_folder(wildcards):
 
 
 def example_data(wildcards):
-    return split_files(f"{example_folder(wildcards)}/train")
+    auxiliary = plan.benchmark(wildcards.benchmark).auxiliary
+    return plan.data_files(
+        plan.folders.trained(wildcards.benchmark), ["train", *auxiliary]
+    )
 
 
 def example_code(wildcards):

@@ -176,5 +176,7 @@ def examples(
     pin_threads(1)
     from reprood.train.examples import draw_examples
 
-    with checked_job(of_splits(data, ("train",)), [out]):
-        draw_examples(parse_record(settings, "--settings"), data / "train", out)
+    records = parse_record(settings, "--settings")
+    auxiliary = {split for record in records.values() for split in record["auxiliary"]}
+    with checked_job(of_splits(data, ("train", *sorted(auxiliary))), [out]):
+        draw_examples(records, data, out)

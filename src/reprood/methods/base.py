@@ -128,6 +128,8 @@ class Method(Generic[C, M]):
         See `Build` and `Train`.
     fit_on_train, fit_scores, scores, anomaly_maps, illustrate : callable or None
         Optional capabilities; see the protocol of the same name.
+    illustrates_outliers : bool
+        Whether `illustrate` is for images of the auxiliary set; else for training images.
     data_parallel : bool
         Whether several processes may each train on a part of every batch and average their gradients: the loss is a
         mean over the samples of a batch, and no sample's term depends on which others are in it (batch statistics
@@ -144,4 +146,5 @@ class Method(Generic[C, M]):
     scores: Scores[C, M] | None = None
     anomaly_maps: AnomalyMaps[C, M] | None = None
     illustrate: Illustrate[C] | None = None
+    illustrates_outliers: bool = False
     data_parallel: bool = False

@@ -328,4 +328,5 @@ METHOD = Method(
     train=train,
     scores=scores,
     illustrate=illustrate,
+    illustrates_outliers=True,
 )

@@ -92,7 +92,7 @@ FIGURES = (
     FigureType(
         name="examples",
         title="What training sees",
-        caption="The same training images as each method augments them.",
+        caption="The same training images, and images of the auxiliary set, as each method augments them.",
         draw="reprood.report.figures:examples",
         applies=lambda benchmark: not benchmark.family,
         images="augmented",

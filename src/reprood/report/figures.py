@@ -186,13 +186,15 @@ def auroc(results: BenchmarkResults) -> Figure:
 
 
 def examples(results: BenchmarkResults) -> Figure:
-    """Draw the same training images as each method augments them."""
+    """Draw the same training images, and images of the auxiliary set, as each method augments them."""
     path = results.examples
     if path is None or not path.is_file():
         raise ReproodError(f"{path or 'The file of examples'} does not exist; run the rule `examples` first.")
     with np.load(path, allow_pickle=False) as archive:
         shown = {name: archive[name] for name in archive.files}
-    rows = ["original", *(m for m in results.methods if m in shown)]
+    unchanged = {"original": "original", "outliers": "auxiliary images"}
+    of_outliers = [f"outliers.{method}" for method in results.methods]
+    rows = [name for name in ("original", *results.methods, "outliers", *of_outliers) if name in shown]
     count = len(shown["original"])
     figure = new_figure(7.2, 0.62 * len(rows) + 0.1)
     axes = figure.subplots(len(rows), count, squeeze=False)
@@ -203,7 +205,7 @@ def examples(results: BenchmarkResults) -> Figure:
             picture(axis, image)
             for spine in axis.spines.values():  # a black or white image must be seen to be one
                 spine.set(visible=True, color="#888888", linewidth=0.5)
-        label = "original" if name == "original" else results.label(name)
+        label = unchanged.get(name) or results.label(name.removeprefix("outliers."))
         axes[row, 0].set_ylabel(label.replace(" (", "\n("), rotation=0, ha="right", va="center", fontsize=7)
     return figure
 

@@ -16,38 +16,46 @@ from reprood.methods import registry
 from reprood.train.run import parse_config
 
 COUNT = 10
+FROST = "frost_"  # auxiliary sets that corruptions use
 
 
-def draw_examples(records: Mapping[str, Mapping[str, Any]], train: Path, out: Path) -> None:
+def draw_examples(records: Mapping[str, Mapping[str, Any]], data: Path, out: Path) -> None:
     """Write an array `<method>`, uint8 [10, H, W, C], for every method that changes images, and `original`.
+
+    Methods that change images of an auxiliary set are shown on these: `outliers` unchanged, and `outliers.<method>`.
 
     Parameters
     ----------
     records : mapping
         Method (row of the tables) -> training record.
-    train : Path
-        The benchmark's training split.
+    data : Path
+        Folder of the benchmark's splits.
     out : Path
         The .npz file.
     """
-    split = load_split(train)
-    images = np.array(split.images[:COUNT])
+    split = load_split(data / "train")
+    images = {"original": np.array(split.images[:COUNT])}
     mean, std = channel_statistics(split.images)
-    normalised = normalise(torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, 3, 1))), mean, std)
-    arrays = {"original": images}
+    arrays = dict(images)
     for name, record in records.items():
-        illustrate = registry.method(record["use"]).illustrate
-        if illustrate is None:
+        method = registry.method(record["use"])
+        if method.illustrate is None:
             continue
+        shown = "original"
+        if method.illustrates_outliers:
+            shown, source = "outliers", next(s for s in record["auxiliary"] if not s.startswith(FROST))
+            if shown not in images:
+                images[shown] = arrays[shown] = np.array(load_split(data / source).images[:COUNT])
+        normalised = normalise(torch.from_numpy(np.ascontiguousarray(np.moveaxis(images[shown], 3, 1))), mean, std)
         config = parse_config(record)
         rows = []
         for k in range(COUNT):  # a batch may share one rectangle, so each image is taken from another batch
             generator = torch.Generator().manual_seed(hashed_seed("examples", k))
-            rows.append(illustrate(normalised, config, generator)[k])
+            rows.append(method.illustrate(normalised, config, generator)[k])
         pixels = torch.stack(rows) * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None]
         integers = (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
         changed = integers.permute(0, 2, 3, 1).contiguous().numpy()
-        if not np.array_equal(changed, images):
-            arrays[name] = changed
+        if not np.array_equal(changed, images[shown]):
+            arrays[name if shown == "original" else f"{shown}.{name}"] = changed
     with atomic_path(out) as temporary:
         write_npz(temporary, arrays)
