@@ -22,6 +22,7 @@ from reprood.core.files import canonical_json
 from reprood.core.mappings import merged
 from reprood.detectors import registry as detectors
 
+LARGEST = 1e9  # of a number in the settings
 PREDICTED_EVALUATIONS = ("localisation", "segmentation")  # evaluations for which predictions hold columns of their own
 
 
@@ -142,3 +143,21 @@ def experiment_folders(suite: Suite, reproductions: Iterable[Suite], evaluated: 
         methods=dict(sorted(methods.items())),
         evaluated=evaluated,
     )
+
+
+def check_numbers(value: Any, where: str, key: str = "") -> None:
+    """Reject numbers that no setting has: a typing error that would train for years.
+
+    Raises
+    ------
+    ReproodError
+        One sentence that names the key.
+    """
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            check_numbers(inner, where, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            check_numbers(inner, where, key)
+    elif isinstance(value, int | float) and abs(value) > LARGEST:
+        raise ReproodError(f"{where}: {key} is {value:.3g}; no setting is larger than {LARGEST:g}: correct it.")

@@ -17,7 +17,7 @@ from reprood.data.entries import DatasetEntry
 from reprood.detectors import registry as detectors
 from reprood.methods import registry
 from reprood.nets.registry import backbones as list_backbones
-from reprood.pipeline.definitions import experiment_folders, run_settings, stored_outputs
+from reprood.pipeline.definitions import check_numbers, experiment_folders, run_settings, stored_outputs
 from reprood.pipeline.fingerprint import PACKAGE
 from reprood.pipeline.outputs import EVALUATED_FILES, PREDICTED_FILES, SPLIT_FILES
 from reprood.report.contents import figure_types, figures_of, modules_of, page_names, table_types, tables_of
@@ -165,7 +165,7 @@ class Layout:
                     f"known: {', '.join(methods())}."
                 )
         for name, study in self.suite.studies.items():
-            _check_numbers(study.set, f"{where}: study {name}")
+            check_numbers(study.set, f"{where}: study {name}")
             if study.use not in studies():
                 raise ReproodError(
                     f"{where}: study {name}: there is no module '{study.use}' in reprood.studies; "
@@ -173,7 +173,7 @@ class Layout:
                 )
         for benchmark, method in self.pairs:
             settings = self.run_settings(benchmark, method)
-            _check_numbers([settings["settings"], settings["backbone"]], f"{where}: {benchmark}/{method}")
+            check_numbers([settings["settings"], settings["backbone"]], f"{where}: {benchmark}/{method}")
             backbone = self.backbone(benchmark, method).get("name")
             if backbone not in backbones():
                 raise ReproodError(
@@ -379,24 +379,3 @@ class Layout:
         """Return the papers' files."""
         folder = self.root / "config" / "papers"
         return [f"config/papers/{path.name}" for path in sorted(folder.glob("*.yaml"))]
-
-
-LARGEST = 1e9  # of a number in the settings
-
-
-def _check_numbers(value: Any, where: str, key: str = "") -> None:
-    """Reject numbers that no setting has: a typing error that would train for years.
-
-    Raises
-    ------
-    ReproodError
-        One sentence that names the key.
-    """
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            _check_numbers(inner, where, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            _check_numbers(inner, where, key)
-    elif isinstance(value, int | float) and abs(value) > LARGEST:
-        raise ReproodError(f"{where}: {key} is {value:.3g}; no setting is larger than {LARGEST:g}: correct it.")
