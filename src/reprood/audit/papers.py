@@ -103,7 +103,7 @@ class Claim(Record):
     split : str
         "test", an OOD set, a mean over OOD sets, or for the error a condition (`corrupted`, `attacked/pgd20`, ...).
     mean : str
-        Group of OOD sets that replaces `split` on benchmarks that define it under `means`.
+        Group of OOD sets, or OOD set, that replaces `split` on benchmarks that have it.
     study : str
         Name of the study's module, for a claim on a study's numbers; its sides' methods are the study's arms.
     label_noise : (float, float) or None
@@ -196,8 +196,9 @@ class Claim(Record):
         return side.split or self.split
 
     def on(self, benchmark: Benchmark) -> "Claim":
-        """Return the claim with the split on which it is judged on a benchmark: the named group if there is one."""
-        return self.model_copy(update={"split": self.mean}) if self.mean in benchmark.means else self
+        """Return the claim with the split on which it is judged on a benchmark: the named group or set if there is one."""
+        known = self.mean in (*benchmark.means, *benchmark.ood)
+        return self.model_copy(update={"split": self.mean}) if known else self
 
 
 class Paper(Record):
