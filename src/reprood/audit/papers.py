@@ -196,7 +196,7 @@ class Claim(Record):
         return side.split or self.split
 
     def on(self, benchmark: Benchmark) -> "Claim":
-        """Return the claim with the split on which it is judged on a benchmark: the named group or set if there is one."""
+        """Return the claim with the split on which it is judged: the named group or set if the benchmark has it."""
         known = self.mean in (*benchmark.means, *benchmark.ood)
         return self.model_copy(update={"split": self.mean}) if known else self
 
