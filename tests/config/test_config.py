@@ -6,11 +6,13 @@ import pytest
 import yaml
 
 from reprood.config.benchmark import Benchmark
-from reprood.config.load import load_settings, load_suite, suite_path
+from reprood.config.families import Splits
+from reprood.config.load import load_settings, load_suite, suite_files, suite_path
 from reprood.config.perturbations import PUBLISHED_CORRUPTIONS
 from reprood.config.settings import Settings
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
+from reprood.core.seeds import hashed_seed
 from reprood.core.yaml import read_yaml
 from reprood.images.registry import CORRUPTION_NAMES as NAMES
 
@@ -166,23 +168,137 @@ def suite(benchmarks, runs, **more):
     }  # fmt: skip
 
 
-def test_members_are_written_out_and_a_family_can_be_run():
-    members = {"a": {"train": {"classes": [0]}}, "b": {"train": {"classes": [1], "limit": 5}}}
+MEMBERS = {"a": {"train": {"classes": [0]}}, "b": {"train": {"classes": [1], "limit": 5}}}
+
+
+def test_replicate_r_of_a_family_runs_on_member_r_mod_k():
     record = suite(
-        {"one": benchmark(members=members), "other": benchmark()},
-        [{"benchmark": "one", "methods": ["erm"], "seeds": [7]}, {"benchmark": "other", "methods": ["erm"]}],
+        {"one": benchmark(members=MEMBERS), "other": benchmark()},
+        [{"benchmark": "one", "methods": ["erm"], "seeds": 4}, {"benchmark": "other", "methods": ["erm"]}],
     )
     expanded = Suite.model_validate(record)
-    assert list(expanded.benchmarks) == ["one_a", "one_b", "other"]
+    assert sorted(expanded.benchmarks) == ["one_a", "one_b", "other"]
     assert expanded.benchmarks["one_b"].train.classes == (1,)
     assert expanded.benchmarks["one_b"].train.split == "train"
     assert expanded.benchmarks["one_b"].title == "B: b"
     assert expanded.families() == {"one": ("one_a", "one_b")}
+    assert expanded.record("one").title == "B"
     assert list(expanded.jobs()) == [
-        ("one_a", "erm", 7), ("one_b", "erm", 7), ("other", "erm", 0), ("other", "erm", 1),
+        ("one_a", "erm", 0), ("one_b", "erm", 1), ("one_a", "erm", 2), ("one_b", "erm", 3),
+        ("other", "erm", 0), ("other", "erm", 1),
     ]  # fmt: skip
-    # jobs get the expanded record, which validates to the same
+    # jobs get a record that validates to the same, however many members there are
+    written = expanded.model_dump(mode="json")
+    assert list(written["benchmarks"]) == ["other"]
+    assert Suite.model_validate(written) == expanded
+
+
+SPLIT = {
+    "train": {"dataset": "letters", "split": "train", "classes": "known", "limit": 9},
+    "ood": {"unseen": {"dataset": "letters", "split": "test", "classes": "unknown", "shift": "near"}},
+    "splits": {"classes": 10, "known": 6},
+}
+
+
+def test_every_replicate_has_its_own_random_split_of_the_classes():
+    record = suite({"one": benchmark(**SPLIT)}, [{"benchmark": "one", "methods": ["erm"], "seeds": [0, 7]}])
+    expanded = Suite.model_validate(record)
+    assert list(expanded.jobs()) == [("one_s0", "erm", 0), ("one_s7", "erm", 7)]
+    assert sorted(expanded.benchmarks) == ["one_s0", "one_s7"]
+    seventh = expanded.benchmarks["one_s7"]
+    assert (seventh.family, seventh.member, seventh.replicate) == ("one", "s7", 7)
+    order = sorted(range(10), key=lambda c: hashed_seed("split", 0, 7, c))
+    assert seventh.train.classes == tuple(sorted(order[:6]))
+    assert seventh.ood["unseen"].classes == tuple(sorted(order[6:]))
+    assert seventh.train.limit == 9
+    assert seventh.validation.classes is None
+    assert "own random split into 6 known and 4 unknown classes" in seventh.note
+    assert seventh.covers == "class splits, seeds and test images"
     assert Suite.model_validate(expanded.model_dump(mode="json")) == expanded
+    drawn = {tuple(Splits(classes=10, known=6).draw(r)["known"]) for r in range(40)}
+    assert len(drawn) > 30  # of 210
+    assert Splits(classes=10, known=6, seed=1).draw(7) != Splits(classes=10, known=6).draw(7)
+
+
+def test_more_replicates_are_added_to_those_of_the_file():
+    record = suite({"one": benchmark(**SPLIT)}, [{"benchmark": "one", "methods": ["erm"], "seeds": 2}])
+    record["methods"]["other"] = {"use": "erm", "label": "O"}
+    record["runs"].append({"benchmark": "one", "methods": ["other"], "seeds": [1]})
+    more = Suite.model_validate({**record, "replicates": {"one": {"erm": 4, "other": 1}}})
+    assert list(more.jobs()) == [
+        *((f"one_s{r}", "erm", r) for r in range(4)), ("one_s0", "other", 0), ("one_s1", "other", 1),
+    ]  # fmt: skip
+    assert Suite.model_validate(more.model_dump(mode="json")) == more
+
+
+@pytest.mark.parametrize(
+    ("changes", "run", "words"),
+    [
+        ({"train": SPLIT["train"]}, {}, "only a benchmark with 'splits' has known and unknown classes"),
+        ({**SPLIT, "splits": {"classes": 6, "known": 6}}, {}, "known is 6 of 6 classes; expected fewer than 6"),
+        ({**SPLIT, "members": MEMBERS}, {}, "has 'members' and 'splits'; keep one of them"),
+        ({"members": MEMBERS}, {"benchmark": "one_b"}, "name 'one', and choose the member by its seeds"),
+        ({"members": MEMBERS}, {"benchmark": "two"}, "names the benchmark 'two'; known: one"),
+        ({}, {"seeds": 0}, "0 is no number of replicates; expected 1 to 10,000, or a list of seeds"),
+        (
+            {"members": {"a": {}, "b": {"evaluations": ["classification", "localisation"]}}},
+            {},
+            "differ in their splits",
+        ),
+    ],
+)
+def test_wrong_families_are_explained(changes, run, words, tmp_path):
+    record = suite({"one": benchmark(**changes)}, [{"benchmark": "one", "methods": ["erm"], **run}])
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(record))
+    with pytest.raises(ReproodError) as caught:
+        load_suite(str(tmp_path / "own.yaml"), tmp_path)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value).strip()
+
+
+def test_a_claim_is_judged_on_a_benchmark_that_exists():
+    record = suite({"b": benchmark()}, [{"benchmark": "b", "methods": ["erm"]}])
+    assert Suite.model_validate({**record, "judge": {"p/c": "b"}}).judge == {"p/c": "b"}
+    with pytest.raises(ValueError, match="judge.p/c names the benchmark 'd'; known: b"):
+        Suite.model_validate({**record, "judge": {"p/c": "d"}})
+
+
+def extending(folder, **files):
+    (folder / "config" / "suites").mkdir(parents=True)
+    for name, record in files.items():
+        (folder / "config" / "suites" / f"{name}.yaml").write_text(yaml.safe_dump(record))
+    return folder
+
+
+def test_a_suite_extends_another(tmp_path):
+    first = suite({"b": benchmark(), "c": benchmark()}, [{"benchmark": "b", "methods": ["erm"]}])
+    more = {
+        "extends": "first", "title": "More", "seeds": 3, "benchmarks": {"b": {"note": "N"}},
+        "methods": {"smooth": {"use": "erm", "label": "S"}}, "runs": [{"benchmark": "c", "methods": ["smooth"]}],
+    }  # fmt: skip
+    root = extending(tmp_path, first=first, more=more)
+    made = load_suite("more", root)
+    assert (made.title, made.name, made.seeds) == ("More", "more", (0, 1, 2))
+    assert made.benchmarks["b"].note == "N"
+    assert made.benchmarks["b"].preparation.size == 28
+    assert list(made.methods) == ["erm", "smooth"]
+    assert [job[:2] for job in made.jobs()] == [("b", "erm")] * 3 + [("c", "smooth")] * 3
+    assert [path.stem for path in suite_files("more", root)] == ["more", "first"]
+
+
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [
+        ({"extends": "more"}, "extend each other in a circle (more -> first -> more); remove one 'extends'"),
+        ({"extends": "none"}, "first.yaml: extends: There is no suite 'none'"),
+        ({"extends": 3}, "first.yaml: extends is 3; expected the name or the path of a suite"),
+    ],
+)
+def test_what_a_suite_extends_must_exist(first, words, tmp_path):
+    root = extending(tmp_path, first=first, more={"extends": "first"})
+    with pytest.raises(ReproodError) as caught:
+        load_suite("more", root)
+    assert words in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from tiny_problem import save_benchmark, settings
 
 from reprood.core.errors import ReproodError
 from reprood.core.files import file_lock, sha256_file
+from reprood.engine.batches import make_inputs
+from reprood.engine.optimizers import build_optimizer
 from reprood.engine.run import Stopped
 from reprood.train.run import load_model, parse_config, train_run
 
@@ -90,6 +92,40 @@ def test_equal_seeds_equal_bits_and_other_seeds_others(tmp_path) -> None:
         out = start(tmp_path, {**settings("cutmix"), "seed": seed}, name)
         hashes.append(sha256_file(out / "model.safetensors"))
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def batches_of(monkeypatch, tmp_path: Path, use: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the first weights of the network and the prepared images of every batch of a training."""
+    weights: list[np.ndarray] = []
+    images: list[np.ndarray] = []
+
+    def watched(problem: object, training: object, run: object) -> object:
+        prepare = make_inputs(problem, training, run)
+
+        def keep(part: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+            images.append(prepare(part, generator).clone().numpy())
+            return torch.from_numpy(images[-1])
+
+        return keep
+
+    def first(model: torch.nn.Module, *rest: object) -> object:
+        weights.extend(p.detach().clone().numpy() for p in model.parameters())
+        return build_optimizer(model, *rest)
+
+    monkeypatch.setattr("reprood.engine.fit.make_inputs", watched)
+    monkeypatch.setattr("reprood.engine.fit.build_optimizer", first)
+    start(tmp_path, {**settings(use, augment="crop_flip"), "method": f"arm_{use}"}, use)
+    return weights, images
+
+
+def test_arms_of_a_replicate_share_first_weights_and_batches(tmp_path, monkeypatch) -> None:
+    plain, mixed = (batches_of(monkeypatch, tmp_path, use) for use in ("erm", "cutmix"))
+    for one, other in zip(plain, mixed, strict=True):
+        assert len(one) == len(other) > 2
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    assert not np.array_equal(plain[1][0], plain[1][1])
+    models = [sha256_file(tmp_path / use / "model.safetensors") for use in ("erm", "cutmix")]
+    assert models[0] != models[1]
 
 
 def test_other_data_does_not_resume_an_old_state(tmp_path, caplog) -> None:

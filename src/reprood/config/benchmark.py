@@ -4,6 +4,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from reprood.attacks.options import Attack
 from reprood.config.perturbations import Corruptions, Occlusion
@@ -89,7 +90,8 @@ class Benchmark(Record):
     `means` names groups of OOD sets, for instance those of a published mean, to which claims and numbers refer.
     `features` stores penultimate features even when no detector of `detectors` needs them.
     `family` and `member` are set for a benchmark that is one of a family (one class each, or one split of known and
-    unknown classes each); claims are judged on the family.
+    unknown classes each), `replicate` for a random split, on which this replicate alone runs. Claims are judged on the
+    family, which is one benchmark for readers.
     """
 
     title: Line
@@ -109,6 +111,7 @@ class Benchmark(Record):
     open_set: OpenSet = OpenSet()
     family: str = ""
     member: str = ""
+    replicate: SkipJsonSchema[int | None] = None
     gate: Gate | None = None
     allow: tuple[str, ...] = ()
     settings: dict[str, Any] = {}
@@ -161,6 +164,19 @@ class Benchmark(Record):
         """Return every split by name: train, validation, test, the OOD sets, the auxiliary sets."""
         fixed: dict[str, Source] = {"train": self.train, "validation": self.validation, "test": self.test}
         return {**fixed, **self.ood, **self.auxiliary}
+
+    @property
+    def varies(self) -> str:
+        """What differs between the replicates of the benchmark besides seeds; "" for a benchmark of no family."""
+        if not self.family:
+            return ""
+        count = len(self.train.classes or ())
+        return "class splits" if count > 1 else "classes" if count else "members"
+
+    @property
+    def covers(self) -> str:
+        """What intervals of means over replicates cover, for captions."""
+        return f"{self.varies}, seeds and test images" if self.varies else "seeds and test images"
 
     def role(self, split: str) -> str:
         """Return the role of a split: train, validation, test, ood or auxiliary."""

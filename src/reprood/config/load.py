@@ -10,8 +10,11 @@ from reprood.config.names import check_names
 from reprood.config.settings import Settings
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
+from reprood.core.mappings import merged
 from reprood.core.messages import explain_validation
 from reprood.core.yaml import read_yaml
+
+RESERVED = {"name", "folders", "palette", "drawn", "replicates"}  # keys of a suite that its file cannot have
 
 
 def load_settings(values: Mapping[str, Any], where: str = "config/config.yaml") -> Settings:
@@ -64,7 +67,56 @@ def suite_path(name: str, root: Path) -> Path:
     return path
 
 
-def load_suite(name: str, root: Path) -> Suite:
+def read_suite(path: Path, root: Path, below: tuple[Path, ...] = ()) -> Any:
+    """Read a suite's file, laid over the suite that it extends.
+
+    Mappings are merged key by key, `runs` are appended, everything else is replaced.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    root : Path
+        The checkout.
+    below : tuple of Path
+        The files that extend this one, the first one first.
+
+    Raises
+    ------
+    ReproodError
+        When a suite extends one that does not exist, or itself.
+    """
+    record = read_yaml(path)
+    if not isinstance(record, Mapping) or "extends" not in record:
+        return record
+    name = record["extends"]
+    if not isinstance(name, str):
+        raise ReproodError(f"{path}: extends is {name!r}; expected the name or the path of a suite.")
+    try:
+        base = suite_path(name, root)
+    except ReproodError as error:
+        raise ReproodError(f"{path}: extends: {error}") from error
+    chain = (*below, path)
+    if base.resolve() in [one.resolve() for one in chain]:
+        names = " -> ".join(one.stem for one in (*chain, base))
+        raise ReproodError(f"{path}: suites extend each other in a circle ({names}); remove one 'extends'.")
+    first = read_suite(base, root, chain)
+    own = {key: value for key, value in record.items() if key != "extends"}
+    if not isinstance(first, Mapping):
+        return own
+    runs = [part["runs"] for part in (first, own) if isinstance(part.get("runs"), list)]
+    return merged(first, own) | ({"runs": [group for groups in runs for group in groups]} if runs else {})
+
+
+def suite_files(name: str, root: Path) -> list[Path]:
+    """Return the file of a suite and those of the suites that it extends, its own first."""
+    files = [suite_path(name, root)]
+    while isinstance(record := read_yaml(files[-1]), Mapping) and "extends" in record:
+        files.append(suite_path(record["extends"], root))
+    return files
+
+
+def load_suite(name: str, root: Path, replicates: Mapping[str, Mapping[str, int]] | None = None) -> Suite:
     """Read and validate a suite.
 
     Parameters
@@ -73,6 +125,8 @@ def load_suite(name: str, root: Path) -> Suite:
         Name or path of the suite.
     root : Path
         The checkout.
+    replicates : mapping, optional
+        Benchmark or family -> method -> number of replicates, where more than the file says are to run.
 
     Raises
     ------
@@ -81,11 +135,14 @@ def load_suite(name: str, root: Path) -> Suite:
         the key.
     """
     path = suite_path(name, root)
-    record = read_yaml(path)
-    if isinstance(record, Mapping) and (reserved := {"name", "folders", "palette"} & record.keys()):
+    record = read_suite(path, root)
+    if isinstance(record, Mapping) and (reserved := RESERVED & record.keys()):
         raise ReproodError(f"{path}: {min(reserved)}: this key is set by the workflow; remove it.")
     try:
-        suite = Suite.model_validate({**record, "name": path.stem} if isinstance(record, Mapping) else record)
+        values = (
+            {**record, "name": path.stem, "replicates": replicates or {}} if isinstance(record, Mapping) else record
+        )
+        suite = Suite.model_validate(values)
     except ValidationError as error:
         raise ReproodError(explain_validation(error, str(path))) from error
     for name, benchmark in suite.benchmarks.items():

@@ -67,7 +67,7 @@ class Source(Record):
     dataset, split : str
         Name in the catalogue, and one of its splits.
     classes : tuple of int or None
-        Which classes; None: all.
+        Which classes; None: all. In the file of a suite, a benchmark with `splits` says `known` or `unknown`.
     skip, limit : int
         Range of rows of each class; `limit` None: up to the last.
     style : str
@@ -89,6 +89,16 @@ class Source(Record):
     resample: Literal["antialiased", "nearest"] = "antialiased"
     mixed: bool = False
     labelled: bool = False
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _split_is_drawn(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise ValueError(
+                f"classes is '{value}', and only a benchmark with 'splits' has known and unknown classes, written "
+                "`known` and `unknown`; list numbers, or add `splits: {classes: ..., known: ...}`"
+            )
+        return value
 
     @field_validator("classes")
     @classmethod

@@ -3,15 +3,46 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic.json_schema import SkipJsonSchema
 
 from reprood.config.benchmark import Benchmark
+from reprood.config.families import expand, is_family
 from reprood.config.folders import Folders
 from reprood.config.records import Line, Record, check_name
-from reprood.core.mappings import merged
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Count = Annotated[int, Field(ge=1, le=10_000)]
+
+
+def counted(value: Any) -> Any:
+    """Return the seeds 0 to n - 1 for a number n, anything else unchanged.
+
+    Examples
+    --------
+    >>> counted(3)
+    (0, 1, 2)
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if not 1 <= value <= 10_000:
+        raise ValueError(f"{value} is no number of replicates; expected 1 to 10,000, or a list of seeds")
+    return tuple(range(value))
+
+
+Seeds = Annotated[
+    tuple[Seed, ...],
+    BeforeValidator(counted, json_schema_input_type=Count | tuple[Seed, ...]),
+    Field(min_length=1),
+]
 
 
 class Arm(Record):
@@ -23,11 +54,14 @@ class Arm(Record):
 
 
 class RunGroup(Record):
-    """The methods that run on a benchmark, and the seeds (the suite's if omitted)."""
+    """The methods that run on a benchmark or family, and the seeds, which number the replicates (default: the suite's).
+
+    `seeds: n` means 0 to n - 1.
+    """
 
     benchmark: str
     methods: tuple[str, ...] = Field(min_length=1)
-    seeds: tuple[Seed, ...] | None = None
+    seeds: Seeds | None = None
 
 
 class Study(Record):
@@ -40,7 +74,7 @@ class Study(Record):
     title, note : str
         Heading and remark of its page.
     benchmark : str
-        The benchmark whose data it reads; "" for none.
+        The benchmark whose data it reads; "" for none. On a family, each replicate reads the data of its own member.
     methods : tuple of str
         Rows of the tables whose models, trained on that benchmark, it reads.
     seeds : tuple of int or None
@@ -54,21 +88,24 @@ class Study(Record):
     note: str = ""
     benchmark: str = ""
     methods: tuple[str, ...] = ()
-    seeds: tuple[Seed, ...] | None = None
+    seeds: Seeds | None = None
     set: dict[str, Any] = {}
 
 
 class Suite(Record):
     """The set of runs that a configuration requests.
 
-    A benchmark with `members:` is a family: one benchmark `<name>_<member>` per member, each with its own changes.
-    `runs` may name the family. `scale: paper` needs `precision: fp32`, in which all papers' networks were trained.
+    A benchmark with `members:` or `splits:` is a family: one benchmark `<name>_<member>` for each fixed member, with
+    its own changes, or for each random split that a replicate uses (`reprood.config.families`). `runs` names the
+    family: replicate r runs with seed r on member r mod K, or on the r-th split.
+    `judge` names the benchmark or family on which a main claim, "paper/claim", is judged.
+    `scale: paper` needs `precision: fp32`, in which all papers' networks were trained.
     """
 
     title: Line
     note: str = ""
     scale: Literal["reduced", "paper"]
-    seeds: tuple[Seed, ...] = Field(min_length=1)
+    seeds: Seeds
     suite_seed: int = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     settings: dict[str, Any] = {}
@@ -76,14 +113,29 @@ class Suite(Record):
     methods: dict[str, Arm] = Field(min_length=1)
     runs: tuple[RunGroup, ...] = Field(min_length=1)
     studies: dict[str, Study] = {}
-    name: SkipJsonSchema[str] = ""  # this and the next two are set by the workflow, not in a suite's file
+    judge: dict[str, str] = {}
+    # the following are set by the workflow, not in a suite's file
+    name: SkipJsonSchema[str] = ""
     palette: SkipJsonSchema[dict[str, int]] = {}  # each method's position in the palette of the figures
     folders: SkipJsonSchema[Folders] = Folders()
+    drawn: SkipJsonSchema[
+        dict[str, dict[str, Any]]
+    ] = {}  # families as in the file, whose benchmarks are not written out
+    replicates: SkipJsonSchema[dict[str, dict[str, Count]]] = {}  # benchmark or family -> method -> at least so many
 
     @model_validator(mode="before")
     @classmethod
     def _expand(cls, values: Any) -> Any:
         return _with_members(values) if isinstance(values, Mapping) else values
+
+    @model_serializer(mode="wrap")
+    def _compact(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write families as in the file: with dozens of members, a suite would be too long for a command line."""
+        record: dict[str, Any] = handler(self)
+        if "benchmarks" in record:
+            alone = {name for name, benchmark in self.benchmarks.items() if benchmark.family not in self.drawn}
+            record["benchmarks"] = {name: one for name, one in record["benchmarks"].items() if name in alone}
+        return record
 
     @model_validator(mode="after")
     def _paper_precision(self) -> "Suite":
@@ -100,27 +152,53 @@ class Suite(Record):
             check_name(name, "benchmark")
         for name in self.methods:
             check_name(name, "method")
+        known = list(self.places())
         for group in self.runs:
-            if group.benchmark not in self.benchmarks:
-                raise ValueError(f"runs names the benchmark '{group.benchmark}'; known: {', '.join(self.benchmarks)}")
+            if group.benchmark in self.benchmarks and self.benchmarks[group.benchmark].family:
+                family = self.benchmarks[group.benchmark].family
+                raise ValueError(
+                    f"runs names '{group.benchmark}', one benchmark of the family '{family}'; name '{family}', and "
+                    "choose the member by its seeds: replicate r runs on member r mod K"
+                )
+            if group.benchmark not in known:
+                raise ValueError(f"runs names the benchmark '{group.benchmark}'; known: {', '.join(known)}")
             for method in group.methods:
                 if method not in self.methods:
                     raise ValueError(f"runs names the method '{method}'; known: {', '.join(self.methods)}")
-        jobs = list(self.jobs())
-        if len(set(jobs)) < len(jobs):
-            duplicate = next(job for job in jobs if jobs.count(job) > 1)
+        for claim, name in self.judge.items():
+            if name not in known:
+                raise ValueError(f"judge.{claim} names the benchmark '{name}'; known: {', '.join(known)}")
+        for family, members in self.families().items():
+            kinds = {(*sorted(self.benchmarks[one].splits()), *self.benchmarks[one].evaluations) for one in members}
+            if len(kinds) > 1:
+                raise ValueError(
+                    f"the members of the family '{family}' differ in their splits or evaluations; they must not"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _runs_exist_once(self) -> "Suite":
+        groups = [(g.benchmark, m, s) for g in self.runs for m in g.methods for s in self._seeds_of(g)]
+        if len(set(groups)) < len(groups):
+            duplicate = next(job for job in groups if groups.count(job) > 1)
             raise ValueError(f"runs lists {'/'.join(map(str, duplicate))} twice; name each run once")
+        jobs = set(self.jobs())
         for name, study in self.studies.items():
             check_name(name, "study")
-            if study.benchmark and study.benchmark not in self.benchmarks:
+            if not study.benchmark:
+                continue
+            if study.benchmark not in (*self.places(), *self.benchmarks):
                 raise ValueError(f"the study '{name}' names the benchmark '{study.benchmark}', which is not known")
             for method in study.methods:
                 for seed in self.study_seeds(name):
-                    if (study.benchmark, method, seed) not in jobs:
+                    if (self.place(study.benchmark, seed), method, seed) not in jobs:
                         raise ValueError(
                             f"the study '{name}' needs the run {study.benchmark}/{method}/{seed}; add it to 'runs'"
                         )
         return self
+
+    def _seeds_of(self, group: RunGroup) -> tuple[int, ...]:
+        return self.seeds if group.seeds is None else group.seeds
 
     def study_seeds(self, name: str) -> tuple[int, ...]:
         """Return the seeds of a study's replicates."""
@@ -129,42 +207,74 @@ class Suite(Record):
 
     def families(self) -> dict[str, tuple[str, ...]]:
         """Return family -> names of its benchmarks."""
-        members: dict[str, list[str]] = {}
+        return {place: names for place, names in self.places().items() if names != (place,)}
+
+    def places(self) -> dict[str, tuple[str, ...]]:
+        """Return the benchmarks as readers see them -> names of their benchmarks: a family's members, or itself."""
+        found: dict[str, list[str]] = {}
         for name, benchmark in self.benchmarks.items():
-            if benchmark.family:
-                members.setdefault(benchmark.family, []).append(name)
-        return {family: tuple(names) for family, names in members.items()}
+            found.setdefault(benchmark.family or name, []).append(name)
+        return {place: tuple(names) for place, names in found.items()}
+
+    def place(self, benchmark: str, seed: int) -> str:
+        """Return the benchmark on which a replicate runs: the member of a family, else `benchmark` itself."""
+        return self._member(self.places(), benchmark, seed)
+
+    def _member(self, places: Mapping[str, tuple[str, ...]], benchmark: str, seed: int) -> str:
+        members = places.get(benchmark, (benchmark,))
+        random = self.benchmarks[members[0]].replicate is not None
+        return f"{benchmark}_s{seed}" if random and benchmark in places else members[seed % len(members)]
+
+    def record(self, place: str) -> Benchmark:
+        """Return the record of a benchmark; that of a family's first member, with the title of the family."""
+        if place in self.benchmarks:
+            return self.benchmarks[place]
+        first = self.benchmarks[self.families()[place][0]]
+        title = str(self.drawn[place].get("title", place)) if place in self.drawn else first.title
+        return first.model_copy(update={"title": title})
 
     def jobs(self) -> Iterator[tuple[str, str, int]]:
-        """Yield (benchmark, method, seed) of every run, in the order of the file."""
+        """Yield (benchmark, method, seed) of every run, in the order of the file, with ascending seeds."""
+        places = self.places()
+        for place, method, seed in self.replicated():
+            yield self._member(places, place, seed), method, seed
+
+    def replicated(self) -> Iterator[tuple[str, str, int]]:
+        """Yield (benchmark or family, method, seed) of every run, in the order of the file, with ascending seeds."""
+        found: dict[tuple[str, str], set[int]] = {}
         for group in self.runs:
             for method in group.methods:
-                for seed in self.seeds if group.seeds is None else group.seeds:
-                    yield group.benchmark, method, seed
+                least = self.replicates.get(group.benchmark, {}).get(method, 0)
+                seeds = found.setdefault((group.benchmark, method), set(range(least)))
+                seeds.update(self._seeds_of(group))
+        for (place, method), seeds in found.items():
+            for seed in sorted(seeds):
+                yield place, method, seed
 
 
 def _with_members(suite: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a suite's record in which every benchmark with `members` is expanded."""
-    benchmarks: dict[str, Any] = {}
-    families: dict[str, list[str]] = {}
-    if not isinstance(suite.get("benchmarks"), Mapping) or not isinstance(suite.get("runs"), list | tuple):
+    """Return a suite's record in which the benchmarks of every family are written out."""
+    benchmarks = suite.get("benchmarks")
+    if not isinstance(benchmarks, Mapping):
         return dict(suite)  # the validation reports what is missing or wrong
-    for family, record in suite["benchmarks"].items():
-        if not isinstance(record, Mapping) or not record.get("members"):
-            benchmarks[family] = record
-            continue
-        if not isinstance(record["members"], Mapping):
-            raise ValueError(f"benchmark {family}: 'members' must be a mapping of names to changes")
-        common = {key: value for key, value in record.items() if key != "members"}
-        for member, changes in record["members"].items():
-            if not isinstance(changes or {}, Mapping):
-                raise ValueError(f"benchmark {family}, member {member}: expected a mapping of changes")
-            name = f"{family}_{member}"
-            benchmarks[name] = merged(common, changes or {}, {"family": family, "member": str(member)})
-            benchmarks[name]["title"] = f"{record.get('title', family)}: {str(member).replace('_', ' ')}"
-            families.setdefault(family, []).append(name)
-    runs = []
-    for group in suite["runs"]:
-        names = families.get(str(group.get("benchmark")), ()) if isinstance(group, Mapping) else ()
-        runs += [{**group, "benchmark": name} for name in names] or [group]
-    return {**suite, "benchmarks": benchmarks, "runs": runs}
+    drawn = {**(suite.get("drawn") or {}), **{name: one for name, one in benchmarks.items() if is_family(one)}}
+    found: dict[str, Any] = {}
+    for name, record in {**benchmarks, **drawn}.items():
+        found |= expand(name, record, _replicates_on(name, suite)) if name in drawn else {name: record}
+    return {**suite, "benchmarks": found, "drawn": drawn}
+
+
+def _replicates_on(family: str, suite: Mapping[str, Any]) -> set[int]:
+    """Return the replicates of a family that runs and studies of a record, not yet validated, use."""
+    groups = [*(suite.get("runs") or ()), *dict(suite.get("studies") or {}).values()]
+    found: set[int] = set()
+    for group in groups:
+        one = group.model_dump() if isinstance(group, Record) else group
+        if isinstance(one, Mapping) and one.get("benchmark") == family:
+            seeds = suite.get("seeds") if one.get("seeds") is None else one["seeds"]
+            try:
+                found.update(TypeAdapter(Seeds).validate_python(seeds))
+            except ValidationError:  # the validation of the seeds, which follows, reports it
+                continue
+    more = (suite.get("replicates") or {}).get(family, {}).values()
+    return found | set(range(max(more, default=0)))

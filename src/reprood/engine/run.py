@@ -62,7 +62,8 @@ class Run:
     name : str
         "benchmark/method/seed", for messages.
     root_seed : int
-        Every random draw of the run comes from generators seeded by this number and a stream's name.
+        Every random draw of the run comes from generators seeded by this number and a stream's name. All methods of a
+        replicate have the same.
     state : Path
         Folder of the resume checkpoints (outside declared outputs).
     device : torch.device

@@ -87,7 +87,7 @@ class Context:
         """Return seeds, device and a resume folder for a training of one replicate."""
         return Run(
             name=f"study/{self.name}/{seed}",
-            root_seed=derive_seed(self.suite_seed, "study", self.name, seed),
+            root_seed=derive_seed(self.suite_seed, f"study/{self.name}", seed),
             state=self.state / str(seed),
             device=self.device,
             precision=resolve_precision(precision, self.device),

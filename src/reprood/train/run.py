@@ -159,9 +159,7 @@ def train_run(
             facts = _facts(settings, folders, resolved, workers)
             run = Run(
                 name=name,
-                root_seed=derive_seed(
-                    settings["suite_seed"], settings["benchmark"], settings["method"], int(settings["seed"])
-                ),
+                root_seed=derive_seed(settings["suite_seed"], settings["benchmark"], int(settings["seed"])),
                 state=state,
                 device=resolved,
                 precision=facts["precision"],
