@@ -103,8 +103,9 @@ def batches_of(monkeypatch, tmp_path: Path, use: str) -> tuple[list[np.ndarray],
         prepare = make_inputs(problem, training, run)
 
         def keep(part: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-            images.append(prepare(part, generator).clone().numpy())
-            return torch.from_numpy(images[-1])
+            prepared = prepare(part, generator)
+            images.append(prepared.contiguous().numpy().copy())
+            return prepared
 
         return keep
 
@@ -114,7 +115,8 @@ def batches_of(monkeypatch, tmp_path: Path, use: str) -> tuple[list[np.ndarray],
 
     monkeypatch.setattr("reprood.engine.fit.make_inputs", watched)
     monkeypatch.setattr("reprood.engine.fit.build_optimizer", first)
-    start(tmp_path, {**settings(use, augment="crop_flip"), "method": f"arm_{use}"}, use)
+    backbone = {"name": "wrn", "depth": 10, "width": 1, "stem_stride": 2}
+    start(tmp_path, {**settings(use, augment="crop_flip"), "method": f"arm_{use}", "backbone": backbone}, use)
     return weights, images
 
 
