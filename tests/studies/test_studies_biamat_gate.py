@@ -29,7 +29,7 @@ def context(threshold: float = 0.4) -> Context:
                 by_seed[seed].head.weight.mul_(20)
             by_seed[seed].threshold.fill_(threshold)
     task = replace(problem(40), auxiliary={"near": image_set(30, seed=5), "far": image_set(20, seed=6)})
-    return Context("gate", (0, 1), torch.device("cpu"), task, models)
+    return Context("gate", (0, 1), torch.device("cpu"), dict.fromkeys((0, 1), task), models)
 
 
 def test_shares_by_hand() -> None:

@@ -27,7 +27,7 @@ def context(channels: int = 1, seeds: tuple[int, ...] = (0, 1)) -> Context:
     with seeded(0):
         models = {seed: Classifier(Net(channels), 3).eval() for seed in seeds}
     task = problem(40, size=28, channels=channels)
-    return Context("cnc_images", seeds, torch.device("cpu"), task, {"erm": models})
+    return Context("cnc_images", seeds, torch.device("cpu"), dict.fromkeys(seeds, task), {"erm": models})
 
 
 def test_arms_share_boxes_and_corruptions(monkeypatch) -> None:

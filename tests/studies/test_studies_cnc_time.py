@@ -26,7 +26,7 @@ def context() -> Context:
             "cnc": {seed: ExtraClass(Net(), 3).eval() for seed in (0, 1)},
             "godin_c": {seed: DecomposedConfidence(Net(), "cosine", 3).eval() for seed in (0, 1)},
         }
-    return Context("inference_time", (0, 1), CPU, problem(40), models)
+    return Context("inference_time", (0, 1), CPU, dict.fromkeys((0, 1), problem(40)), models)
 
 
 def test_medians_and_ratios_are_of_the_rounds(monkeypatch) -> None:

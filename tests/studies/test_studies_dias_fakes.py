@@ -26,7 +26,7 @@ METHOD = dias.Config(training=Training(epochs=2, batch_size=16, lr=0.05, crop_pa
 
 def context(tmp_path: Path, channels: int = 1, seeds: tuple[int, ...] = (0, 1)) -> Context:
     task = replace(problem(40, size=8, channels=channels), backbone=lambda: build(channels, width=2))
-    return Context("fakes", seeds, torch.device("cpu"), task, state=tmp_path)
+    return Context("fakes", seeds, torch.device("cpu"), dict.fromkeys(seeds, task), state=tmp_path)
 
 
 def test_judgements_against_their_definitions() -> None:

@@ -37,7 +37,7 @@ def context(seeds: tuple[int, ...] = (0, 1), factor: float = 1.0) -> Context:
     task = replace(problem(40), auxiliary={"letters": image_set(30, seed=5)})
     training = Training(batch_size=8, drop_last=True)
     configs = {"erm": erm.Config(), "hood": hood.Config(training=training, tau=0.3)}
-    return Context("mechanism", seeds, torch.device("cpu"), task, models, configs)
+    return Context("mechanism", seeds, torch.device("cpu"), dict.fromkeys(seeds, task), models, configs)
 
 
 def kernels(width: int, rows: int = 64) -> tuple[Tensor, Tensor]:

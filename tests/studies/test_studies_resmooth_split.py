@@ -26,7 +26,7 @@ def context(channels: int = 1, seeds: tuple[int, ...] = (0, 1), size: int = 12) 
         models: dict[int, nn.Module] = {seed: Classifier(Net(channels), 3).eval() for seed in seeds}
     task = problem(40, size=size, channels=channels)
     configs = {"erm": erm.Config(training=Training(crop_padding=1))}
-    return Context("resmooth_split", seeds, torch.device("cpu"), task, {"erm": models}, configs)
+    return Context("resmooth_split", seeds, torch.device("cpu"), dict.fromkeys(seeds, task), {"erm": models}, configs)
 
 
 def views(losses: list[float], right: list[bool]) -> Views:

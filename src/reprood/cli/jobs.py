@@ -149,14 +149,15 @@ def study(
     pin_threads(threads)
     from reprood.config.folders import Folders
 
-    keys = ("name", "use", "set", "seeds", "benchmark", "methods", "suite_seed", "folders")
+    keys = ("name", "use", "set", "seeds", "benchmarks", "methods", "suite_seed", "folders")
     record = parse_record(settings, "--settings", *keys)
-    jobs = [(record["benchmark"], method, seed) for method in record["methods"] for seed in record["seeds"]]
+    places = list(zip(record["benchmarks"], record["seeds"], strict=False))
+    jobs = [(benchmark, method, seed) for method in record["methods"] for benchmark, seed in places]
     folders = validated(Folders, record["folders"], "--settings: folders")
     reads = of_runs(root, folders, jobs, *MODEL_FILES[:2])
-    if record["benchmark"]:
-        splits = ("train", "validation", "test", *record["auxiliary"])
-        reads += of_splits(data / folders.trained(record["benchmark"]), splits)
+    splits = ("train", "validation", "test", *record["auxiliary"])
+    for benchmark in dict.fromkeys(record["benchmarks"]):
+        reads += of_splits(data / folders.trained(benchmark), splits)
     with checked_job(reads, within(out, STUDY_FILES)), _gpu(device, share=False):
         from reprood.studies.run import run_study
 

@@ -63,12 +63,12 @@ class Folders(BaseModel):
         """Return the folder of a method's runs, below that of the benchmark."""
         return self.methods.get(f"{benchmark}/{method}", method)
 
-    def only(self, benchmark: str) -> "Folders":
-        """Return what concerns one benchmark."""
+    def only(self, *benchmarks: str) -> "Folders":
+        """Return what concerns some benchmarks."""
         return Folders(
-            benchmarks={name: folder for name, folder in self.benchmarks.items() if name == benchmark},
-            training={name: folder for name, folder in self.training.items() if name == benchmark},
-            methods={key: folder for key, folder in self.methods.items() if key.partition("/")[0] == benchmark},
+            benchmarks={name: folder for name, folder in self.benchmarks.items() if name in benchmarks},
+            training={name: folder for name, folder in self.training.items() if name in benchmarks},
+            methods={key: folder for key, folder in self.methods.items() if key.partition("/")[0] in benchmarks},
             evaluated=self.evaluated,
         )
 

@@ -116,7 +116,7 @@ def suite_files(name: str, root: Path) -> list[Path]:
     return files
 
 
-def load_suite(name: str, root: Path, replicates: Mapping[str, Mapping[str, int]] | None = None) -> Suite:
+def load_suite(name: str, root: Path) -> Suite:
     """Read and validate a suite.
 
     Parameters
@@ -125,8 +125,6 @@ def load_suite(name: str, root: Path, replicates: Mapping[str, Mapping[str, int]
         Name or path of the suite.
     root : Path
         The checkout.
-    replicates : mapping, optional
-        Benchmark or family -> method -> number of replicates, where more than the file says are to run.
 
     Raises
     ------
@@ -139,10 +137,7 @@ def load_suite(name: str, root: Path, replicates: Mapping[str, Mapping[str, int]
     if isinstance(record, Mapping) and (reserved := RESERVED & record.keys()):
         raise ReproodError(f"{path}: {min(reserved)}: this key is set by the workflow; remove it.")
     try:
-        values = (
-            {**record, "name": path.stem, "replicates": replicates or {}} if isinstance(record, Mapping) else record
-        )
-        suite = Suite.model_validate(values)
+        suite = Suite.model_validate({**record, "name": path.stem} if isinstance(record, Mapping) else record)
     except ValidationError as error:
         raise ReproodError(explain_validation(error, str(path))) from error
     for name, benchmark in suite.benchmarks.items():

@@ -17,6 +17,7 @@ from pydantic.json_schema import SkipJsonSchema
 from reprood.config.benchmark import Benchmark
 from reprood.config.families import expand, is_family
 from reprood.config.folders import Folders
+from reprood.config.looks import Looks
 from reprood.config.records import Line, Record, check_name
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -113,6 +114,7 @@ class Suite(Record):
     methods: dict[str, Arm] = Field(min_length=1)
     runs: tuple[RunGroup, ...] = Field(min_length=1)
     studies: dict[str, Study] = {}
+    evidence: Looks | None = None
     judge: dict[str, str] = {}
     # the following are set by the workflow, not in a suite's file
     name: SkipJsonSchema[str] = ""
@@ -196,6 +198,10 @@ class Suite(Record):
                             f"the study '{name}' needs the run {study.benchmark}/{method}/{seed}; add it to 'runs'"
                         )
         return self
+
+    def with_replicates(self, replicates: Mapping[str, Mapping[str, int]]) -> "Suite":
+        """Return the suite with at least so many replicates of each benchmark or family and method."""
+        return Suite.model_validate({**self.model_dump(), "replicates": replicates})
 
     def _seeds_of(self, group: RunGroup) -> tuple[int, ...]:
         return self.seeds if group.seeds is None else group.seeds

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reprood.config.benchmark import Benchmark
+from reprood.config.families import expand
 from reprood.config.folders import RUNS, SUFFIX, Folders
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
@@ -93,7 +94,11 @@ def prediction_definition(benchmark: Benchmark) -> str:
 
 def run_settings(suite: Suite, benchmark: str, method: str) -> dict[str, Any]:
     """Return what a training depends on besides its data, seed and code."""
-    record, arm = suite.benchmarks[benchmark], suite.methods[method]
+    return _run_settings(suite, suite.benchmarks[benchmark], method)
+
+
+def _run_settings(suite: Suite, record: Benchmark, method: str) -> dict[str, Any]:
+    arm = suite.methods[method]
     settings = layered(suite.settings, record.settings, arm.set)
     backbone = dict(settings.pop("backbone", None) or {})
     return {
@@ -108,6 +113,14 @@ def run_settings(suite: Suite, benchmark: str, method: str) -> dict[str, Any]:
 
 def _digest(definition: str) -> str:
     return hashlib.sha256(definition.encode()).hexdigest()[:8]
+
+
+def _counterpart(other: Suite, name: str, own: Benchmark) -> Benchmark | None:
+    """Return the benchmark of another suite with this name; a random split is drawn even if no replicate uses it."""
+    if name in other.benchmarks or own.replicate is None or own.family not in other.drawn:
+        return other.benchmarks.get(name)
+    drawn = expand(own.family, other.drawn[own.family], [own.replicate])
+    return Benchmark.model_validate(drawn[name]) if name in drawn else None
 
 
 def experiment_folders(suite: Suite, reproductions: Iterable[Suite], evaluated: str = RUNS) -> Folders:
@@ -127,16 +140,19 @@ def experiment_folders(suite: Suite, reproductions: Iterable[Suite], evaluated: 
     methods: dict[str, str] = {}
     pairs = dict.fromkeys((benchmark, method) for benchmark, method, _ in suite.jobs())
     for other in reproductions:
-        for name in suite.benchmarks.keys() & other.benchmarks.keys():
-            own, committed = suite.benchmarks[name], other.benchmarks[name]
+        committed = {name: _counterpart(other, name, own) for name, own in suite.benchmarks.items()}
+        shared = {name: record for name, record in committed.items() if record is not None}
+        for name, record in shared.items():
             for define, folders in ((training_definition, training), (prediction_definition, benchmarks)):
-                definition = define(own)
-                if definition != define(committed):
+                definition = define(suite.benchmarks[name])
+                if definition != define(record):
                     folders[name] = f"{name}{SUFFIX}{_digest(definition)}"
-        for benchmark, method in pairs.keys() & {(benchmark, method) for benchmark, method, _ in other.jobs()}:
-            settings = canonical_json(run_settings(suite, benchmark, method))
-            if settings != canonical_json(run_settings(other, benchmark, method)):
-                methods[f"{benchmark}/{method}"] = f"{method}{SUFFIX}{_digest(settings)}"
+        arms = {(place, method) for place, method, _ in other.replicated()}
+        for benchmark, method in pairs:
+            if benchmark in shared and (shared[benchmark].family or benchmark, method) in arms:
+                settings = canonical_json(run_settings(suite, benchmark, method))
+                if settings != canonical_json(_run_settings(other, shared[benchmark], method)):
+                    methods[f"{benchmark}/{method}"] = f"{method}{SUFFIX}{_digest(settings)}"
     return Folders(
         benchmarks=dict(sorted(benchmarks.items())),
         training=dict(sorted(training.items())),

@@ -6,12 +6,16 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from pydantic import ValidationError
+
 from reprood.config.benchmark import Benchmark
 from reprood.config.folders import Folders
 from reprood.config.load import load_settings, load_suite, suite_path
 from reprood.config.records import Source
 from reprood.config.suite import Arm, Suite
 from reprood.core.errors import ReproodError
+from reprood.core.files import read_json
+from reprood.core.messages import explain_validation
 from reprood.data.catalogue import load_catalogue
 from reprood.data.entries import DatasetEntry
 from reprood.detectors import registry as detectors
@@ -28,6 +32,7 @@ Self = TypeVar("Self", bound="Layout")
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
+REPLICATES = "replicates.json"  # in a suite's results: benchmark or family -> method -> number of replicates
 OWN = "~own"  # marks the results of a suite that shares the name of a committed one
 SUITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -84,6 +89,10 @@ class Layout:
         Where its data and runs are.
     results, reports : str
         Its folders of results and of rendered pages, relative to the checkout.
+    jobs, pairs, benchmarks : tuple
+        (benchmark, method, seed) of every run, (benchmark, method), and the benchmarks.
+    places : dict
+        The benchmarks as readers see them -> names of their benchmarks: the members of a family that run, or itself.
 
     Raises
     ------
@@ -102,18 +111,26 @@ class Layout:
         self.settings = load_settings(config)
         self.suite = load_suite(self.settings.suite, root)
         self._check_detectors()
-        self.name, self.folders = self._place()
+        self.name, committed = self._name()
         self.results, self.reports = f"results/{self.name}", f"reports/{self.name}"
+        self.suite = self._with_planned_replicates()
+        self.folders = self._folders(committed)
         self.catalogue: dict[str, DatasetEntry] = load_catalogue(
             [root / "config" / "datasets.yaml"], dict(self.settings.datasets)
         )
         self.jobs = tuple(self.suite.jobs())
         self.pairs = tuple(dict.fromkeys((benchmark, method) for benchmark, method, _ in self.jobs))
         self.benchmarks = tuple(dict.fromkeys(benchmark for benchmark, _, _ in self.jobs))
+        self.places: dict[str, list[str]] = {}
+        for name in self.benchmarks:
+            self.places.setdefault(self.suite.benchmarks[name].family or name, []).append(name)
+        self._runs: dict[str, list[tuple[str, int]]] = {}
+        for benchmark, method, seed in self.jobs:
+            self._runs.setdefault(benchmark, []).append((method, seed))
         self._check()
 
-    def _place(self) -> tuple[str, Folders]:
-        """Return the name of the suite's results, and its folders: plain ones for a committed suite."""
+    def _name(self) -> tuple[str, bool]:
+        """Return the name of the suite's results, and whether the suite is a committed one."""
         path = suite_path(self.settings.suite, self.root)
         if not SUITE_NAME.fullmatch(path.stem):
             raise ReproodError(
@@ -122,11 +139,26 @@ class Layout:
             )
         committed = committed_suites(self.root)
         if path.resolve() in [other.resolve() for other in committed]:
-            return path.stem, Folders(evaluated=f"results/{path.stem}/runs")
-        others = [_reproduction(other, other.stat().st_mtime_ns) for other in committed]
-        same_name = any(other.stem == path.stem for other in committed)
-        name = path.stem + (OWN if same_name else "")
-        return name, experiment_folders(self.suite, others, evaluated=f"results/{name}/runs")
+            return path.stem, True
+        return path.stem + (OWN if any(other.stem == path.stem for other in committed) else ""), False
+
+    def _folders(self, committed: bool) -> Folders:
+        """Return the suite's folders: plain ones for a committed suite."""
+        evaluated = f"{self.results}/runs"
+        if committed:
+            return Folders(evaluated=evaluated)
+        others = [_reproduction(other, other.stat().st_mtime_ns) for other in committed_suites(self.root)]
+        return experiment_folders(self.suite, others, evaluated=evaluated)
+
+    def _with_planned_replicates(self) -> Suite:
+        """Return the suite with the replicates that a sequential audit has planned so far."""
+        path = self.root / self.results / REPLICATES
+        if self.suite.evidence is None or not path.is_file():
+            return self.suite
+        try:
+            return self.suite.with_replicates(read_json(path))
+        except ValidationError as error:
+            raise ReproodError(explain_validation(error, str(path))) from error
 
     def _check_detectors(self) -> None:
         """Check the detectors of every benchmark; they are needed to find its folder."""
@@ -181,9 +213,10 @@ class Layout:
                     f"expected one of {', '.join(backbones())}."
                 )
 
+    @once
     def benchmark(self, name: str) -> Benchmark:
-        """Return a benchmark of the suite."""
-        return self.suite.benchmarks[name]
+        """Return a benchmark of the suite, or a family as if it were one (see `Suite.record`)."""
+        return self.suite.record(name)
 
     def arm(self, method: str) -> Arm:
         """Return a method (a row of the tables) of the suite."""
@@ -220,8 +253,9 @@ class Layout:
         return f"data/benchmarks/{self.folders.benchmark(benchmark)}"
 
     def methods_of(self, benchmark: str) -> tuple[str, ...]:
-        """Return the methods that run on a benchmark."""
-        return tuple(dict.fromkeys(method for name, method in self.pairs if name == benchmark))
+        """Return the methods that run on a benchmark or on any member of a family."""
+        names = self.places.get(benchmark, [benchmark])
+        return tuple(dict.fromkeys(method for name in names for method, _ in self._runs[name]))
 
     def predicted_splits(self, benchmark: str, method: str) -> list[str]:
         """Return the splits that a trained model is run on.
@@ -261,8 +295,13 @@ class Layout:
         return self.folders.file(benchmark, method, seed, name)
 
     def runs(self, *names: str, benchmark: str | None = None) -> list[str]:
-        """Return the named files of every run (of one benchmark)."""
-        return [self.run_file(b, m, s, name) for b, m, s in self.jobs if benchmark in (None, b) for name in names]
+        """Return the named files of every run (of one benchmark or family)."""
+        jobs = self.jobs if benchmark is None else self.jobs_of(benchmark)
+        return [self.run_file(b, m, s, name) for b, m, s in jobs for name in names]
+
+    def jobs_of(self, benchmark: str) -> list[tuple[str, str, int]]:
+        """Return (benchmark, method, seed) of the runs of a benchmark or family."""
+        return [(name, *run) for name in self.places.get(benchmark, [benchmark]) for run in self._runs[name]]
 
     def summaries(self) -> list[str]:
         """Return the small files of metrics, one for each benchmark and method."""
@@ -295,12 +334,12 @@ class Layout:
 
     def figure_modules(self, *benchmarks: str) -> list[str]:
         """Return the modules that draw the figures of some benchmarks (without names: of all), for a fingerprint."""
-        records = map(self.benchmark, benchmarks or self.benchmarks)
+        records = map(self.benchmark, benchmarks or self.places)
         return modules_of([one.draw for record in records for one in figure_types(record)])
 
     def table_modules(self, *benchmarks: str) -> list[str]:
         """Return the modules that make the tables of some benchmarks (without names: of all), for a fingerprint."""
-        records = map(self.benchmark, benchmarks or self.benchmarks)
+        records = map(self.benchmark, benchmarks or self.places)
         return modules_of([one.make for record in records for one in table_types(record)])
 
     def study_seeds(self, name: str) -> tuple[int, ...]:
@@ -312,14 +351,13 @@ class Layout:
         study = self.suite.studies[name]
         if not study.benchmark:
             return []
-        models = [
-            self.run_file(study.benchmark, method, seed, file)
-            for method in study.methods
-            for seed in self.study_seeds(name)
-            for file in ("model.safetensors", "model.json")
-        ]
-        folder = self.folders.trained(study.benchmark)
-        return self.data_files(folder, self.training_splits(study.benchmark)) + models
+        files: list[str] = []
+        for seed in self.study_seeds(name):
+            place = self.suite.place(study.benchmark, seed)
+            files += self.data_files(self.folders.trained(place), self.training_splits(place))
+            for method in study.methods:
+                files += [self.run_file(place, method, seed, file) for file in ("model.safetensors", "model.json")]
+        return list(dict.fromkeys(files))
 
     def study_files(self, *names: str) -> list[str]:
         """Return the named files of every study."""
@@ -338,37 +376,41 @@ class Layout:
             for split in self.made_splits(name)
         ]
 
+    def first_member(self, benchmark: str) -> str:
+        """Return the benchmark of a family's first replicate, which figures show; else the benchmark itself."""
+        return min(self.jobs_of(benchmark), key=lambda job: job[2])[0]
+
     def example_file(self, benchmark: str) -> str:
         """Return the file of images before and after each method's augmentation."""
         return f"{self.results}/examples/{benchmark}.npz"
 
     def examples(self) -> list[str]:
         """Return the files of augmented images of all benchmarks that show them."""
-        return [self.example_file(name) for name in self.benchmarks if "examples" in self.figures(name)]
+        return [self.example_file(name) for name in self.places if "examples" in self.figures(name)]
 
     def figure_files(self, *benchmarks: str) -> list[str]:
-        """Return the figures of some benchmarks as SVG; without names those of all benchmarks and studies."""
-        selected = benchmarks or self.benchmarks
+        """Return the figures of benchmarks or families as SVG; without names those of all, and of all studies."""
+        selected = benchmarks or self.places
         files = [f"{self.reports}/figures/{name}/{kind}.svg" for name in selected for kind in self.figures(name)]
         drawn = [name for name, study in self.suite.studies.items() if study.use in drawings()]
         return files + ([] if benchmarks else [f"{self.reports}/figures/studies/{name}.svg" for name in drawn])
 
     def table_files(self, *benchmarks: str) -> list[str]:
-        """Return the tables of some benchmarks (without names: of all) as CSV."""
-        selected = benchmarks or self.benchmarks
+        """Return the tables of benchmarks or families (without names: of all) as CSV."""
+        selected = benchmarks or self.places
         return [f"{self.reports}/tables/{name}/{kind}.csv" for name in selected for kind in self.tables(name)]
 
     def drawing_inputs(self, benchmark: str) -> list[str]:
-        """Return the files that the figures and tables of a benchmark are drawn from."""
+        """Return the files that the figures and tables of a benchmark or family are drawn from."""
         files = self.runs("predictions.parquet", *EVALUATED_FILES, "history.csv", benchmark=benchmark)
         shown = {one.images for one in figure_types(self.benchmark(benchmark))}
         if "test" in shown:
-            files += self.split_files(benchmark, ["test", *self.benchmark(benchmark).ood])
+            files += self.split_files(self.first_member(benchmark), ["test", *self.benchmark(benchmark).ood])
         return files + ([self.example_file(benchmark)] if "augmented" in shown else [])
 
     def pages(self) -> list[str]:
         """Return the report's pages, relative to its folder."""
-        return page_names([Path(path).stem for path in self.papers()], self.benchmarks, list(self.suite.studies))
+        return page_names([Path(path).stem for path in self.papers()], list(self.places), list(self.suite.studies))
 
     def templates(self) -> list[str]:
         """Return the templates of the pages."""

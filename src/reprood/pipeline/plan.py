@@ -96,7 +96,7 @@ class Plan(Layout):
     def evaluate_parameters(self, benchmark: str) -> str:
         """Return the benchmark's record, without what only training uses, and its runs with their folders."""
         record = self.benchmark(benchmark).model_dump(mode="json", exclude={"settings", "features"})
-        jobs = [(method, seed) for name, method, seed in self.jobs if name == benchmark]
+        jobs = [(method, seed) for _, method, seed in self.jobs_of(benchmark)]
         files = PREDICTED_FILES[0], EVALUATED_FILES[0]
         runs = [[*job, *(str(Path(self.run_file(benchmark, *job, name)).parent) for name in files)] for job in jobs]
         return canonical_json({"name": benchmark, "runs": runs, **record})
@@ -122,12 +122,10 @@ class Plan(Layout):
         return canonical_json(names | self.run_settings(benchmark, method))
 
     def example_records(self, benchmark: str) -> str:
-        """Return the training settings of each method of a benchmark (first seed)."""
-        firsts = {method: seed for name, method, seed in reversed(self.jobs) if name == benchmark}
-        records = {
-            method: json.loads(self.train_parameters(benchmark, method, seed)) for method, seed in firsts.items()
-        }
-        return canonical_json(records)
+        """Return the training settings of each method of a benchmark (first seed) or family (first member)."""
+        place = self.first_member(benchmark)
+        firsts = {method: seed for _, method, seed in reversed(self.jobs_of(benchmark))}
+        return canonical_json({m: json.loads(self.train_parameters(place, m, seed)) for m, seed in firsts.items()})
 
     def example_entries(self, benchmark: str) -> tuple[str, ...]:
         """Return the entries of the fingerprint of a benchmark's examples: every method's module."""
@@ -150,15 +148,17 @@ class Plan(Layout):
         """Return all settings of a study."""
         study = self.suite.studies[name]
         named = bool(study.benchmark)
+        seeds = self.study_seeds(name)
         layers = layered(self.suite.settings, self.benchmark(study.benchmark).settings) if named else {}
+        places = {seed: self.suite.place(study.benchmark, seed) for seed in seeds} if named else {}
         return canonical_json(
             {
                 "name": name,
                 "use": study.use,
                 "set": study.set,
-                "seeds": list(self.study_seeds(name)),
+                "seeds": list(seeds),
                 "suite_seed": self.suite.suite_seed,
-                "benchmark": study.benchmark,
+                "benchmarks": [places[seed] for seed in seeds] if named else [],
                 "methods": list(study.methods),
                 "backbone": dict(layers.get("backbone") or {}),
                 "auxiliary": list(self.benchmark(study.benchmark).auxiliary) if named else [],
@@ -172,7 +172,8 @@ class Plan(Layout):
         """Return the entries of a study's fingerprint: its module, the methods and networks whose models it reads."""
         study = self.suite.studies[name]
         methods = sorted({module_name("methods", self.arm(method).use) for method in study.methods})
-        networks = sorted({f"reprood.nets.{self.backbone(study.benchmark, m)['name']}" for m in study.methods})
+        place = self.suite.place(study.benchmark, self.study_seeds(name)[0]) if study.benchmark else ""
+        networks = sorted({f"reprood.nets.{self.backbone(place, m)['name']}" for m in study.methods})
         return "reprood.studies.run", f"reprood.studies.{study.use}", *methods, *networks
 
     def study_code(self, name: str) -> str:
@@ -201,22 +202,26 @@ class Plan(Layout):
         return self.suite.studies[name].use
 
     @once
-    @once
     def drawing_suite(self, benchmark: str) -> str:
-        """Return the part of the suite that the figures and tables of a benchmark show, and the methods' colours."""
+        """Return the part of the suite that the figures and tables of a benchmark or family show, and the colours."""
         methods = {name: self.arm(name) for name in self.suite.methods if name in self.methods_of(benchmark)}
-        seeds = {method: tuple(s for b, m, s in self.jobs if (b, m) == (benchmark, method)) for method in methods}
+        seeds = {method: tuple(s for _, m, s in self.jobs_of(benchmark) if m == method) for method in methods}
         colours = palette_of(self.suite)
+        names = self.suite.places()[benchmark]
         changes = {
             "title": self.name,
             "note": "",
-            "benchmarks": {benchmark: self.benchmark(benchmark)},
+            "benchmarks": {name: self.suite.benchmarks[name] for name in names},
+            "drawn": {family: record for family, record in self.suite.drawn.items() if family == benchmark},
             "methods": methods,
             "runs": tuple(RunGroup(benchmark=benchmark, methods=(m,), seeds=s) for m, s in seeds.items()),
             "studies": {},
+            "judge": {},
+            "evidence": None,
+            "replicates": {},
             "palette": {method: colours[method] for method in methods},
             "name": self.name,
-            "folders": self.folders.only(benchmark),
+            "folders": self.folders.only(*names),
         }
         record = self.suite.model_copy(update=changes).model_dump(mode="json", exclude={"settings"})
         return json.dumps(record, separators=(",", ":"), ensure_ascii=False)

@@ -63,8 +63,8 @@ class Context:
         One replicate each.
     device : torch.device
         Where to compute.
-    problem : Problem or None
-        The data of the benchmark that the suite names.
+    problems : mapping
+        Seed -> data of the benchmark that the suite names; on a family, of the replicate's own member.
     models : dict
         Method (row of the tables) -> seed -> trained model in evaluation mode.
     configs : dict
@@ -77,7 +77,7 @@ class Context:
     name: str
     seeds: tuple[int, ...]
     device: torch.device
-    problem: Problem | None = None
+    problems: Mapping[int, Problem] = field(default_factory=dict)
     models: dict[str, dict[int, nn.Module]] = field(default_factory=dict)
     configs: dict[str, BaseModel] = field(default_factory=dict)
     suite_seed: int = 0
@@ -97,17 +97,17 @@ class Context:
         """Return a new generator at the start of a named stream of one replicate."""
         return self.run(seed).generator(*stream, device=device)
 
-    def require_problem(self) -> Problem:
-        """Return the problem.
+    def problem(self, seed: int) -> Problem:
+        """Return the data of a replicate.
 
         Raises
         ------
         ReproodError
             If the suite names no benchmark for the study.
         """
-        if self.problem is None:
+        if seed not in self.problems:
             raise ReproodError(f"The study {self.name} needs data; set its 'benchmark' in the suite.")
-        return self.problem
+        return self.problems[seed]
 
     def models_of(self, method: str) -> dict[int, nn.Module]:
         """Return the models of a method by seed.

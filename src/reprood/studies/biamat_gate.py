@@ -63,16 +63,18 @@ def measure(config: Config, context: Context) -> Findings:
     ReproodError
         For a set that the benchmark does not have, or a network that was trained without the gate.
     """
-    problem = context.require_problem()
     rows: list[Row] = []
     arrays: dict[str, np.ndarray] = {"edges": np.linspace(0, 1, BINS + 1)}
     for name, method in zip(config.sets, config.methods, strict=True):
-        if name not in problem.auxiliary:
-            known = ", ".join(problem.auxiliary) or "none"
-            raise ReproodError(f"Study {context.name}: there is no auxiliary set '{name}'; the benchmark has {known}.")
         models = context.models_of(method)
-        sets = {name: problem.auxiliary[name], f"primary_{name}": problem.validation}
         for seed in context.seeds:
+            problem = context.problem(seed)
+            if name not in problem.auxiliary:
+                known = ", ".join(problem.auxiliary) or "none"
+                raise ReproodError(
+                    f"Study {context.name}: there is no auxiliary set '{name}'; the benchmark has {known}."
+                )
+            sets = {name: problem.auxiliary[name], f"primary_{name}": problem.validation}
             threshold = float(getattr(models[seed], "threshold", 0.0))
             if threshold == 0:
                 raise ReproodError(

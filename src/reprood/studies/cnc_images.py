@@ -126,14 +126,16 @@ def measure(config: Config, context: Context) -> Findings:
         Arrays of the first seed: `edges` of the entropy histogram, `entropy_<arm>` counts, `shown_<arm>` images
         [shown, H, W, C].
     """
-    problem, models = context.require_problem(), context.models_of(config.classifier)
-    count = min(config.images, len(problem.train))
-    if count < 2:
-        raise ReproodError(f"The study {context.name} needs two training images or more, and there are {count}.")
-    frost = frost_crops(problem, config.strengths, config.frost, context.name)
+    models = context.models_of(config.classifier)
     rows: list[Row] = []
-    arrays: dict[str, np.ndarray] = {"edges": np.linspace(0, np.log(problem.classes), BINS + 1)}
+    arrays: dict[str, np.ndarray] = {}
     for seed in context.seeds:
+        problem = context.problem(seed)
+        count = min(config.images, len(problem.train))
+        if count < 2:
+            raise ReproodError(f"The study {context.name} needs two training images or more, and there are {count}.")
+        frost = frost_crops(problem, config.strengths, config.frost, context.name)
+        arrays.setdefault("edges", np.linspace(0, np.log(problem.classes), BINS + 1))
         chosen = torch.randperm(len(problem.train), generator=context.generator(seed, "source"))[:count]
         chosen = chosen.to(problem.train.images.device)
         source = ImageSet(problem.train.images[chosen], problem.train.labels[chosen])

@@ -120,11 +120,11 @@ def measure(config: Config, context: Context) -> Findings:
         uint8 [shown, H, W, C]; `map_classifier`, `map_copycat` uint8 [shown, h, w], the means over the channels of
         the first stage's maps.
     """
-    problem = context.require_problem()
     method = config.method.model_copy(update={"learn": False, "levels": ("easy", "moderate", "hard")})
     rows: list[Row] = []
     arrays: dict[str, np.ndarray] = {}
     for seed in context.seeds:
+        problem = context.problem(seed)
         _, networks, _ = dias.train_networks(problem, method, context.run(seed))
         data = problem.validation
         drawn = torch.randn(len(data), method.noise, 1, 1, generator=context.generator(seed, "noise"))

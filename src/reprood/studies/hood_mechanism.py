@@ -101,17 +101,18 @@ def measure(config: Config, context: Context) -> Findings:
         If the reference's models are missing or are not HOOD's, there are too few images for one batch, or the
         features of a model do not differ.
     """
-    problem, tau, size = context.require_problem(), *_settings(config, context)
-    outliers = outlier_set(problem, config.outliers, f"study {context.name}")
-    count = min(config.batches, len(problem.validation) // size)
-    if count == 0 or len(outliers) < size:
-        raise ReproodError(
-            f"Study {context.name}: pairs of {size} images need as many validation images and outliers, but there are "
-            f"{len(problem.validation)} and {len(outliers)}; set a smaller 'batch'."
-        )
+    tau, size = _settings(config, context)
     rows: list[Row] = []
     arrays: dict[str, np.ndarray] = {}
     for seed in context.seeds:
+        problem = context.problem(seed)
+        outliers = outlier_set(problem, config.outliers, f"study {context.name}")
+        count = min(config.batches, len(problem.validation) // size)
+        if count == 0 or len(outliers) < size:
+            raise ReproodError(
+                f"Study {context.name}: pairs of {size} images need as many validation images and outliers, but there "
+                f"are {len(problem.validation)} and {len(outliers)}; set a smaller 'batch'."
+            )
         generator, run = context.generator(seed, "pairs"), context.run(seed)
         chosen = torch.randperm(len(problem.validation), generator=generator)[: count * size]
         partners = torch.cat([torch.randperm(len(outliers), generator=generator)[:size] for _ in range(count)])

@@ -133,14 +133,14 @@ def measure(config: Config, context: Context) -> Findings:
         Metrics: ms_per_image (median over rounds; batches of `batch`), ratio_to_msp (median of the rounds' ratios).
         Arrays: `times_<arm>` [seeds, rounds] in ms per image.
     """
-    problem = context.require_problem()
     rows: list[Row] = []
     times: dict[str, list[np.ndarray]] = {}
-    test = problem.monitor["test"].images
-    order = torch.arange(config.images, device=test.device) % len(test)
-    images = normalise(test[order], problem.mean, problem.std).contiguous(memory_format=torch.channels_last)
-    batches = list(torch.split(images, config.batch))
     for seed in context.seeds:
+        problem = context.problem(seed)
+        test = problem.monitor["test"].images
+        order = torch.arange(config.images, device=test.device) % len(test)
+        images = normalise(test[order], problem.mean, problem.std).contiguous(memory_format=torch.channels_last)
+        batches = list(torch.split(images, config.batch))
         arms = classifier_scores(context.models_of(config.classifier)[seed], problem, config)
         arms["cnc"] = cnc_score(context.models_of(config.cnc)[seed])
         if config.godin:

@@ -104,11 +104,12 @@ def measure(config: Config, context: Context) -> Findings:
         Arrays of the first seed: `edges` of the histogram, counts `weak` and `strong`, `mixture` [3, 2] (means,
         variances, weights), images `shown_id` and `shown_ood` [shown, H, W, C].
     """
-    problem, models = context.require_problem(), context.models_of(config.classifier)
+    models = context.models_of(config.classifier)
     training: Training = getattr(context.configs.get(config.classifier), "training", Training())
     rows: list[Row] = []
     arrays: dict[str, np.ndarray] = {}
     for seed in context.seeds:
+        problem = context.problem(seed)
         chosen = torch.randperm(len(problem.train), generator=context.generator(seed, "source"))[: config.images]
         chosen = chosen.to(problem.train.images.device)
         data = ImageSet(problem.train.images[chosen], problem.train.labels[chosen])

@@ -12,7 +12,7 @@ from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path
 from reprood.data.arrays import write_npz
 from reprood.engine.device import make_repeatable, resolve_device
-from reprood.engine.problem import load_problem
+from reprood.engine.problem import Problem, load_problem
 from reprood.engine.settings import read_settings
 from reprood.studies.base import Context, Findings
 from reprood.studies.registry import study
@@ -36,7 +36,8 @@ def run_study(
     Parameters
     ----------
     settings : mapping
-        name, use, set, seeds, suite_seed, benchmark ("" for none), methods (rows whose models are loaded), auxiliary.
+        name, use, set, seeds, suite_seed, benchmarks (of each seed; none for a study without data), methods (rows
+        whose models are loaded), auxiliary.
     data : Path
         Folder of the benchmarks' splits.
     root : Path
@@ -59,21 +60,27 @@ def run_study(
     make_repeatable(where, threads)
     record = study(settings["use"])
     config = read_settings(record.config, settings["set"], f"study {settings['name']}")
-    name, benchmark, seeds = settings["name"], settings["benchmark"], tuple(settings["seeds"])
-    problem, models, configs = None, {}, {}
-    if benchmark:
+    name, seeds = settings["name"], tuple(settings["seeds"])
+    places = dict(zip(seeds, settings["benchmarks"], strict=False))
+    problems, models, configs = {}, {}, {}
+    if places:
         auxiliary = tuple(settings["auxiliary"])
         folders = Folders.model_validate(settings["folders"])
-        trained = data / folders.trained(benchmark)
-        splits = {split: trained / split for split in ("train", "validation", "test", *auxiliary)}
-        task = {"benchmark": benchmark, "method": name, "backbone": settings["backbone"]}
-        problem = load_problem(splits, lambda channels: network(task, channels), where, auxiliary=auxiliary)
+
+        def load(benchmark: str) -> Problem:
+            splits = ("train", "validation", "test", *auxiliary)
+            files = {split: data / folders.trained(benchmark) / split for split in splits}
+            task = {"benchmark": benchmark, "method": name, "backbone": settings["backbone"]}
+            return load_problem(files, lambda channels: network(task, channels), where, auxiliary=auxiliary)
+
+        by_benchmark = {benchmark: load(benchmark) for benchmark in dict.fromkeys(places.values())}
+        problems = {seed: by_benchmark[benchmark] for seed, benchmark in places.items()}
         for method in settings["methods"]:
-            paths = {seed: root / folders.file(benchmark, method, seed, "model.json") for seed in seeds}
+            paths = {seed: root / folders.file(places[seed], method, seed, "model.json") for seed in seeds}
             loaded = {seed: load_model(path.parent, where) for seed, path in paths.items()}
             models[method] = {seed: model for seed, (model, *_) in loaded.items()}
             configs[method] = next(iter(loaded.values()))[3]
-    context = Context(name, seeds, where, problem, models, configs, settings["suite_seed"], state)
+    context = Context(name, seeds, where, problems, models, configs, settings["suite_seed"], state)
     write_findings(name, record.measure(config, context), out)
 
 
