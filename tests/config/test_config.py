@@ -7,7 +7,7 @@ import yaml
 
 from reprood.config.benchmark import Benchmark
 from reprood.config.families import Splits
-from reprood.config.load import load_settings, load_suite, suite_files, suite_path
+from reprood.config.load import load_settings, load_suite, suite_path
 from reprood.config.perturbations import PUBLISHED_CORRUPTIONS
 from reprood.config.settings import Settings
 from reprood.config.suite import Suite
@@ -283,7 +283,6 @@ def test_a_suite_extends_another(tmp_path):
     assert made.benchmarks["b"].preparation.size == 28
     assert list(made.methods) == ["erm", "smooth"]
     assert [job[:2] for job in made.jobs()] == [("b", "erm")] * 3 + [("c", "smooth")] * 3
-    assert [path.stem for path in suite_files("more", root)] == ["more", "first"]
 
 
 @pytest.mark.parametrize(

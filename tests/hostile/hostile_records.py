@@ -452,35 +452,37 @@ HEAD = "benchmark,method,seed,split,score,metric,value,n,n_ood\n"
 LINE = "toy,erm,0,test,-,top1_error,5.0,20,0\n"
 
 
-def metrics(name: str, text: str | bytes, *words: str, more: tuple[str, ...] = ()) -> None:
+def metrics(name: str, text: str | bytes, *words: str, seeds: tuple[int, ...] = (0,)) -> None:
     def build(inside: Path) -> Act:
-        write(inside / "m.csv", text)
-        out = ["--parquet", "all.parquet", "--csv", "all.csv", "--summary", "s.json"]
-        return Act(["evaluate", "collect", "m.csv", *more, *out], inside, inside / "all.csv")
+        import fabricate
 
-    CASES.append(Case(METRICS, f"metrics: {name}", build, words or ("m.csv",)))
+        write(inside / "runs" / "toy" / "erm" / "0" / "metrics.csv", text)
+        record = {"name": "toy", **fabricate.SUITE, "runs": [{"benchmark": "toy", "methods": ["erm"], "seeds": seeds}]}
+        arguments = ["evaluate", "collect", "--suite", json.dumps(record), "--out", "all"]
+        return Act(arguments, inside, inside / "all" / "metrics.csv")
+
+    CASES.append(Case(METRICS, f"metrics: {name}", build, words or ("metrics.csv",)))
 
 
-metrics("0 bytes", "", "m.csv", "not a table of metrics")
-metrics("no UTF-8", b"\xff\xfe\x00", "m.csv")
-metrics("other columns", "a,b\n1,2\n", "m.csv", "not a table of metrics")
-metrics("no lines", HEAD + '"', "m.csv")
-metrics("a value of text", HEAD + LINE.replace("5.0", "high"), "m.csv", "high")
-metrics("a value of infinity", HEAD + LINE.replace("5.0", "inf"), "m.csv", "infinite")
-metrics("a seed of text", HEAD + LINE.replace(",0,test", ",x,test"), "m.csv")
-metrics("a seed beyond 63 bits", HEAD + LINE.replace(",0,test", f",{2**70},test"), "m.csv")
-metrics("a negative count", HEAD + LINE.replace(",20,", ",-20,"), "m.csv", "negative count")
-metrics("a line that is too long", HEAD + LINE + LINE.strip() + ",1,2,3\n", "m.csv")
+metrics("0 bytes", "", "metrics.csv", "not a table of metrics")
+metrics("no UTF-8", b"\xff\xfe\x00", "metrics.csv")
+metrics("other columns", "a,b\n1,2\n", "metrics.csv", "not a table of metrics")
+metrics("no lines", HEAD + '"', "metrics.csv")
+metrics("a value of text", HEAD + LINE.replace("5.0", "high"), "metrics.csv", "high")
+metrics("a value of infinity", HEAD + LINE.replace("5.0", "inf"), "metrics.csv", "infinite")
+metrics("a seed of text", HEAD + LINE.replace(",0,test", ",x,test"), "metrics.csv")
+metrics("a seed beyond 63 bits", HEAD + LINE.replace(",0,test", f",{2**70},test"), "metrics.csv")
+metrics("a negative count", HEAD + LINE.replace(",20,", ",-20,"), "metrics.csv", "negative count")
+metrics("a line that is too long", HEAD + LINE + LINE.strip() + ",1,2,3\n", "metrics.csv")
 metrics("a line twice", HEAD + LINE + LINE, "toy/erm/0 is given twice")
-metrics("a null character", HEAD + LINE.replace("erm", "e\0m"), "m.csv")
-metrics("an open quote", HEAD + '"' + LINE, "m.csv")
-metrics("a file that is missing", HEAD + LINE, "missing.csv does not exist", more=("missing.csv",))
-metrics("a baseline without a method", HEAD + LINE, "--baseline", more=("--baseline", "toy"))
+metrics("a null character", HEAD + LINE.replace("erm", "e\0m"), "metrics.csv")
+metrics("an open quote", HEAD + '"' + LINE, "metrics.csv")
+metrics("a file that is missing", HEAD + LINE, "runs/toy/erm/1/metrics.csv does not exist", seeds=(0, 1))
 for title, cell in {
     "a formula": "=1+1", "a command": "=cmd|' /C calc'!A1", "a sum": "+1", "a difference": "-1", "a function": "@SUM(A1)",
     "HTML": "<script>alert(1)</script>", "a path": "../../x", "an escape sequence": "\x1b[31m", "nothing": "", "a blank": "a b",
 }.items():  # fmt: skip
-    metrics(f"a method that is {title}", HEAD + LINE.replace("erm", cell), "m.csv, line 2", "method")
+    metrics(f"a method that is {title}", HEAD + LINE.replace("erm", cell), "metrics.csv, line 2", "method")
 
 
 def history(name: str, text: bytes, *words: str) -> None:

@@ -179,7 +179,7 @@ def test_lists(what):
         (["data", "dataset", "lettres", "train"], "There is no data set 'lettres'"),
         (["check", "--suite", "nowhere"], "There is no suite 'nowhere'"),
         (["train", "--settings", "{", "--data", "x", "--out", "y"], "--settings is not valid JSON"),
-        (["evaluate", "collect", "x.csv", "--parquet", "p", "--csv", "c", "--summary", "s"], "x.csv does not exist"),
+        (["evaluate", "collect", "--suite", "{", "--out", "x"], "--suite is not valid JSON"),
     ],
 )
 def test_mistakes_on_the_command_line(arguments, words):

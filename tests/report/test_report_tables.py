@@ -10,7 +10,6 @@ from toy_paper import PAPER
 from reprood.audit.explanations import signed
 from reprood.audit.papers import Paper
 from reprood.core.errors import ReproodError
-from reprood.evaluate.results import StoredRuns
 from reprood.report import labels
 from reprood.report.figures import make_figure
 from reprood.report.formats import Cell, Table, frame, latex, markdown, plain, write_forms
@@ -174,29 +173,22 @@ def test_a_number_of_a_family_is_not_attached_to_one_benchmark(results):
     assert [row[len(HEAD)].text == "–" for row in published(paper, [results]).rows] == [False, True, True]
 
 
-def test_a_mean_over_a_family_is_attached_to_the_family_and_a_member_to_its_benchmark(folder):
-    """Two members with the stored results of one benchmark: their mean is that of each."""
-    record = fabricate.SUITE["benchmarks"]["toy"]
-    members = {f"pets_{name}": {**record, "family": "pets", "member": name} for name in ("cat", "dog")}
-    runs = [{"benchmark": name, "methods": ["erm", "good"]} for name in members]
-    suite = fabricate.suite(benchmarks=members, runs=runs)
-
-    class Stored(BenchmarkResults):
-        @property
-        def stored(self):
-            seeds = {method: self.seeds(method) for method in self.methods}
-            return StoredRuns(self.root, "toy", self.benchmark, seeds, fabricate.suite().folders)
-
-    found = [Stored(name, suite, folder) for name in members]
+def test_a_mean_over_a_family_is_attached_to_the_family_and_a_member_to_its_benchmark(tmp_path):
+    record = {**fabricate.SUITE["benchmarks"]["toy"], "members": {"cat": {}, "dog": {}}}
+    runs = [{"benchmark": "pets", "methods": ["erm", "good"], "seeds": 4}]
+    suite = fabricate.results(tmp_path, benchmarks={"pets": record}, runs=runs)
+    found = BenchmarkResults("pets", suite, tmp_path)
     auroc = {"metric": "auroc", "score": "msp", "split": "mean_all"}
     paper = paper_with({**auroc, "members": 2}, {**auroc, "members": 10}, {**auroc, "member": "dog"})
-    table = published(paper, found)
+    table = published(paper, [found])
     heads = table.head[len(HEAD) :]
-    assert heads == ("measured on pets_dog", "measured on pets (mean of 2)")
-    of_one = 100 * found[0].values("good", "auroc", "mean_all", "msp").mean()
+    assert heads == ("measured on pets (mean of 2)", "measured on pets_dog")
+    values = 100 * found.values("good", "auroc", "mean_all", "msp")
+    assert abs(values[[1, 3]].mean() - values[[0, 2]].mean()) > 1
     cells = [[cell.text for cell in row[len(HEAD) :]] for row in table.rows]
-    assert cells == [["–", labels.number(of_one)], ["–", "–"], [labels.number(of_one), "–"]]
-    assert table.rows[0][-1].interval
+    mean, dog = labels.number(values.mean()), labels.number(values[[1, 3]].mean())
+    assert cells == [[mean, "–"], ["–", "–"], ["–", dog]]
+    assert table.rows[0][len(HEAD)].interval
 
 
 @pytest.mark.parametrize(

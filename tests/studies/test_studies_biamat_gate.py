@@ -38,7 +38,7 @@ def test_shares_by_hand() -> None:
     assert found.rows == measure(Config(images=25), task).rows
     values = {(row["arm"], row["metric"], row["seed"]): row["value"] for row in found.rows}
     assert {arm for arm, _, _ in values} == {"near", "far", "primary_near", "primary_far"}
-    near = task.problem.auxiliary["near"].images[:25]
+    near = task.problem(0).auxiliary["near"].images[:25]
     with torch.no_grad():
         logits = task.models["biamat"][1](normalise(near, (0.4,), (0.2,)))
     sure = logits.softmax(1).amax(1)

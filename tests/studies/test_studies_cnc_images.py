@@ -79,4 +79,4 @@ def test_what_is_missing_is_said() -> None:
     small = problem(40)
     one = replace(small, train=image_set(1))
     with pytest.raises(ReproodError, match="two training images"):
-        cnc_images.measure(Config(frost="drawn"), replace(context(), problem=one))
+        cnc_images.measure(Config(frost="drawn"), replace(context(), problems={0: one}))

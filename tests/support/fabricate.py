@@ -48,10 +48,14 @@ def suite(**changes) -> Suite:
     return Suite.model_validate({**SUITE, **changes})
 
 
-def predictions(folder: Path, method: str, seed: int) -> None:
-    """Samples whose difficulty is shared by all methods, so that methods are paired."""
+def predictions(folder: Path, method: str, seed: int, benchmark: str = "toy", shift: float = 0.0) -> None:
+    """Samples whose difficulty is shared by all methods, so that methods are paired; `shift` moves ID scores up."""
     error, gap = TRUTH[method]
-    hard, own = np.random.default_rng(7), np.random.default_rng([seed, *method.encode()])
+    gap += shift
+    hard, own = (
+        np.random.default_rng([7, *benchmark.removeprefix("toy").encode()]),
+        np.random.default_rng([seed, *method.encode()]),
+    )
     columns: dict[str, list] = {
         "split": [],
         "row": [],
@@ -77,17 +81,18 @@ def predictions(folder: Path, method: str, seed: int) -> None:
         columns["score_msp"] += msp(logits).tolist()
         columns["logits"] += logits.tolist()
         columns["score_own"] += (score + (0.5 if label == 0 else 0)).tolist()
-    facts = {"benchmark": "toy", "method": method, "seed": seed, "fitted": {"godin": {"epsilon": 0.01}}}
+    facts = {"benchmark": benchmark, "method": method, "seed": seed, "fitted": {"godin": {"epsilon": 0.01}}}
     write_run(folder, columns, {**facts, "native": []})
 
 
 def results(folder: Path, epochs: int = 60, **changes) -> Suite:
-    """Runs, data and lint report under `folder`; returns the suite."""
+    """Runs, data and lint report under `folder`; returns the suite. ID scores rise from member to member."""
     made = suite(**changes)
+    places = list(dict.fromkeys(benchmark for benchmark, _, _ in made.jobs()))
     for benchmark, method, seed in made.jobs():
         run = folder / "runs" / benchmark / method / str(seed)
         run.mkdir(parents=True)
-        predictions(run, method, seed)
+        predictions(run, method, seed, benchmark, 0.5 * places.index(benchmark))
         evaluate_run(run, made.benchmarks[benchmark], benchmark, method, seed, run / "metrics.csv")
         write_json(
             run / "model.json",
@@ -120,14 +125,13 @@ def results(folder: Path, epochs: int = 60, **changes) -> Suite:
         )
         (run / "history.csv").write_text(history)
     rng = np.random.default_rng(0)
-    for split in made.benchmarks["toy"].splits():
+    for place, split in [(name, split) for name in places for split in made.benchmarks[name].splits()]:
         source = {"kind": "package", "files": [{"from": "a package", "digest_status": "verified"}]}
         meta = {"title": f"<i>{split}</i>", "split": split, "licence": "none", "note": "", "source": source}
         images = rng.integers(0, 256, (COUNT, 8, 8, 1), dtype=np.uint8)
-        save_split(
-            folder / "data" / "benchmarks" / "toy" / split, images, np.zeros(COUNT), {}, {**meta, "classes": ["a", "b"]}
-        )
-    write_json(folder / "data" / "benchmarks" / "toy" / "lint.json", {"duplicates": {"train": 0}, "overlaps": {}})
+        data = folder / "data" / "benchmarks" / place
+        save_split(data / split, images, np.zeros(COUNT), {}, {**meta, "classes": ["a", "b"]})
+        write_json(data / "lint.json", {"duplicates": {"train": 0}, "overlaps": {}})
     images = rng.integers(0, 256, (10, 8, 8, 1), dtype=np.uint8)
     np.savez(folder / "examples.npz", original=images, good=images[::-1])
     return made

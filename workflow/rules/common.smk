@@ -178,14 +178,14 @@ def predict_parameters(wildcards):
 
 
 def example_folder(wildcards):
-    return f"data/benchmarks/{plan.folders.trained(wildcards.benchmark)}"
+    first = plan.first_member(wildcards.benchmark)
+    return f"data/benchmarks/{plan.folders.trained(first)}"
 
 
 def example_data(wildcards):
-    auxiliary = plan.benchmark(wildcards.benchmark).auxiliary
-    return plan.data_files(
-        plan.folders.trained(wildcards.benchmark), ["train", *auxiliary]
-    )
+    first = plan.first_member(wildcards.benchmark)
+    auxiliary = plan.benchmark(first).auxiliary
+    return plan.data_files(plan.folders.trained(first), ["train", *auxiliary])
 
 
 def example_code(wildcards):
@@ -212,15 +212,7 @@ def study_folder(wildcards):
     return f"{plan.results}/studies/{wildcards.study}"
 
 
-# --- evaluate ---
-
-
-def summary_options(wildcards):
-    parts = [f"--part {path}" for path in plan.summaries()]
-    return " ".join(parts + [f"--baseline {pair}" for pair in plan.baselines()])
-
-
-# --- audit ---
+# --- evaluate, audit ---
 
 
 def suite_parameters(wildcards):

@@ -45,7 +45,7 @@ rule collect_metrics:
         runtime=30,
     params:
         code=code("reprood.evaluate.collect"),
-        parts=summary_options,
+        settings=suite_parameters,
+        results=results_folder,
     shell:
-        "reprood evaluate collect {input} --parquet {output.parquet} --csv {output.csv}"
-        " --summary {output.summary} {params.parts} > {log} 2>&1"
+        "reprood evaluate collect --suite {params.settings:q} --out {params.results} > {log} 2>&1"

@@ -1,8 +1,8 @@
 # Stage 6, report: figures, tables, notebooks and pages, from stored results.
 
 
-# One job per benchmark draws all of its figures and tables: reading the results costs more than drawing.
-for name in plan.benchmarks:
+# One job per benchmark or family draws all of its figures and tables: reading the results costs more than drawing.
+for name in plan.places:
 
     rule:
         name:

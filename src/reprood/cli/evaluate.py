@@ -8,7 +8,6 @@ import typer
 
 from reprood.cli.options import Out, parse_record, suite_of, validated
 from reprood.core.checksums import checked_job
-from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path
 from reprood.core.process import pin_threads
 from reprood.pipeline.outputs import EVALUATED_FILES, PREDICTED_FILES, of_runs, within
@@ -45,28 +44,25 @@ def evaluate_runs(
 
 @evaluate_app.command("collect")
 def evaluate_collect(
-    metrics: Annotated[list[Path], typer.Argument(help="metrics.csv of every run.")],
-    parquet: Annotated[Path, typer.Option(help="Table to write, as Parquet.")],
-    csv: Annotated[Path, typer.Option(help="The same table, as CSV.")],
-    summary: Annotated[Path, typer.Option(help="Summary to write, as JSON.")],
-    part: Annotated[list[Path] | None, typer.Option(help="<benchmark>.<method>.json to write as well.")] = None,
-    baseline: Annotated[
-        list[str] | None, typer.Option(help="BENCHMARK=METHOD by which corruption errors are normalised.")
-    ] = None,
+    suite: Annotated[str, typer.Option(help="The suite as JSON.")],
+    out: Annotated[Path, typer.Option(help="The suite's folder of results.")],
+    root: Annotated[Path, typer.Option(help="The checkout, with the runs.")] = Path(),
 ) -> None:
     """Write the metrics of all runs as one table, and summaries for `dvc metrics show`.
 
     Example: snakemake -n -p --until collect_metrics
     """
     pin_threads(1)
-    from reprood.evaluate.collect import collect, write_summaries
+    from reprood.evaluate.collect import baselines_of, collect, write_summaries
 
-    pairs = [pair.partition("=") for pair in baseline or []]
-    if not all(name and equals and method for name, equals, method in pairs):
-        raise ReproodError(f"--baseline is {baseline}; expected BENCHMARK=METHOD.")
-    parts = part or []
+    record = suite_of(suite)
+    jobs = list(record.jobs())
+    metrics = of_runs(root, record.folders, jobs, "metrics.csv")
+    pairs = dict.fromkeys((benchmark, method) for benchmark, method, _ in jobs)
+    parts = [out / "summary" / f"{benchmark}.{method}.json" for benchmark, method in pairs]
+    parquet, csv, summary = (out / name for name in ("metrics.parquet", "metrics.csv", "summary.json"))
     with checked_job(metrics, [parquet, csv, summary, *parts]):
-        collect(metrics, parquet, csv, summary, {name: method for name, _, method in pairs})
+        collect(metrics, parquet, csv, summary, baselines_of(record))
         write_summaries(summary, parts)
 
 

@@ -21,8 +21,8 @@ def _results(suite: str, benchmark: str, root: Path, examples: Path) -> Any:
     from reprood.report.results import BenchmarkResults
 
     record = suite_of(suite)
-    if benchmark not in record.benchmarks:
-        raise ReproodError(f"There is no benchmark '{benchmark}' in --suite; known: {', '.join(record.benchmarks)}.")
+    if benchmark not in record.places():
+        raise ReproodError(f"There is no benchmark '{benchmark}' in --suite; known: {', '.join(record.places())}.")
     return BenchmarkResults(benchmark, record, root, examples)
 
 
@@ -32,7 +32,7 @@ Root = Annotated[Path, typer.Option("--root", help="The checkout, with the runs.
 
 @report_app.command("draw")
 def report_draw(
-    benchmark: Annotated[str, typer.Argument(help="The benchmark.")],
+    benchmark: Annotated[str, typer.Argument(help="The benchmark or family.")],
     suite: SuiteText,
     examples: Annotated[Path, typer.Option(help="Folder of augmented images: BENCHMARK.npz.")],
     out: Out,
@@ -48,7 +48,7 @@ def report_draw(
     from reprood.report.draw import draw_benchmark
 
     results = _results(suite, benchmark, root, examples / f"{benchmark}.npz")
-    record, jobs = results.benchmark, [job for job in results.suite.jobs() if job[0] == benchmark]
+    record, jobs = results.benchmark, list(results.suite.jobs())
     reads = [
         *of_runs(root, results.suite.folders, jobs, "predictions.parquet", *EVALUATED_FILES, "history.csv"),
         examples / f"{benchmark}.npz",
@@ -144,7 +144,8 @@ def report_pages(
     for name in benchmarks:
         folder = data / "benchmarks" / record.folders.benchmark(name)
         reads += [folder / "lint.json", *(folder / split / "meta.json" for split in record.benchmarks[name].splits())]
-    names = page_names([path.stem for path in sorted(papers.glob("*.yaml"))], benchmarks, list(record.studies))
+    places = list(dict.fromkeys(place for place, _, _ in record.replicated()))
+    names = page_names([path.stem for path in sorted(papers.glob("*.yaml"))], places, list(record.studies))
     with checked_job(reads, [out / name for name in names], at=out):
         write_report(
             record,

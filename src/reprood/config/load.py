@@ -108,14 +108,6 @@ def read_suite(path: Path, root: Path, below: tuple[Path, ...] = ()) -> Any:
     return merged(first, own) | ({"runs": [group for groups in runs for group in groups]} if runs else {})
 
 
-def suite_files(name: str, root: Path) -> list[Path]:
-    """Return the file of a suite and those of the suites that it extends, its own first."""
-    files = [suite_path(name, root)]
-    while isinstance(record := read_yaml(files[-1]), Mapping) and "extends" in record:
-        files.append(suite_path(record["extends"], root))
-    return files
-
-
 def load_suite(name: str, root: Path) -> Suite:
     """Read and validate a suite.
 

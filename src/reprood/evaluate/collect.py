@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, read_json, write_json
 from reprood.detectors.registry import names as detector_names
@@ -98,25 +99,28 @@ def write_summaries(summary: Path, outs: Sequence[Path]) -> None:
         write_json(out, numbers[benchmark][method])
 
 
-def _shown(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
-    """Yield the few numbers of the summary, under short names."""
-    plain = rows[rows["score"] == NO_SCORE]
-    for metric, part in plain[plain["split"] == "test"].groupby("metric", sort=True):
-        yield str(metric), part
-    for split in dict.fromkeys(plain.loc[plain["split"] != "test", "split"]):
-        if split.split("/")[0] != "attacked" and split not in SUMMARY_CONDITIONS:
-            continue
-        for metric, part in plain[plain["split"] == split].groupby("metric", sort=True):
-            yield f"{metric}.{split}", part
+def baselines_of(suite: Suite) -> dict[str, str]:
+    """Return benchmark -> the method whose errors on corrupted images those of the other methods are relative to."""
+    corruptions = {name: suite.benchmarks[name].corruption for name, _, _ in suite.jobs()}
+    return {name: options.baseline for name, options in corruptions.items() if options and options.baseline}
+
+
+def _shown(means: Mapping[tuple[str, str, str], float]) -> Iterable[tuple[str, float]]:
+    """Yield the few numbers of the summary, under short names, from means by (score, split, metric)."""
+    plain = sorted(key for key in means if key[0] == NO_SCORE)
+    yield from ((key[2], means[key]) for key in plain if key[1] == "test")
+    for key in plain:
+        _, split, metric = key
+        if split != "test" and (split.split("/")[0] == "attacked" or split in SUMMARY_CONDITIONS):
+            yield f"{metric}.{split}", means[key]
     # A method's own scores at every step size of a grid are for its diagnosis.
     others = (NO_SCORE, *detector_names())
-    own = sorted({score for score in rows["score"] if score not in others and "_eps_" not in score})
+    own = sorted({score for score, _, _ in means if score not in others and "_eps_" not in score})
     for score in ("msp", *own):
         for split in SUMMARY_SPLITS:
             for metric in SUMMARY_METRICS:
-                part = rows[(rows["score"] == score) & (rows["split"] == split) & (rows["metric"] == metric)]
-                if not part.empty:
-                    yield f"{score}.{split}.{metric}", part
+                if (score, split, metric) in means:
+                    yield f"{score}.{split}.{metric}", means[score, split, metric]
 
 
 def summarise(table: pd.DataFrame) -> dict[str, Any]:
@@ -124,6 +128,11 @@ def summarise(table: pd.DataFrame) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     for (benchmark, method), rows in table.groupby(["benchmark", "method"], sort=True):
         numbers: dict[str, Any] = {"seeds": int(rows["seed"].nunique())}
-        numbers.update({name: round(float(part["value"].mean()), 6) for name, part in _shown(rows)})
+        values: dict[tuple[str, str, str], list[float]] = {}
+        keys = rows[["score", "split", "metric"]].itertuples(index=False, name=None)
+        for key, value in zip(keys, rows["value"], strict=True):
+            values.setdefault(key, []).append(value)
+        means = {key: float(np.mean(found)) for key, found in values.items()}
+        numbers.update({name: round(value, 6) for name, value in _shown(means)})
         summary.setdefault(str(benchmark), {})[str(method)] = numbers
     return summary

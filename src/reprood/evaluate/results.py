@@ -15,20 +15,22 @@ from reprood.evaluate.table import METRICS_FILE, members, read_metrics
 
 
 class StoredRuns:
-    """Predictions and metrics of one benchmark's runs, read once when they are first requested.
+    """Predictions and metrics of the runs of a benchmark or family, read once when they are first requested.
 
     Parameters
     ----------
     root : Path
         The checkout, or the release.
     name : str
-        Name of the benchmark.
+        Name of the benchmark or family.
     benchmark : Benchmark
-        Its record.
+        Its record; of a family, that of its first member, for what all members have in common.
     seeds : mapping
         Seeds of each method.
     folders : Folders
         Where the suite's files are, relative to `root`.
+    places : mapping
+        Seed -> member of the family on which this replicate runs; empty for a single benchmark.
     """
 
     def __init__(
@@ -38,23 +40,33 @@ class StoredRuns:
         benchmark: Benchmark,
         seeds: Mapping[str, Sequence[int]],
         folders: Folders,
+        places: Mapping[int, str] | None = None,
     ) -> None:
+        self.places = dict(places or {})
         self.root, self.name, self.benchmark, self.folders = root, name, benchmark, folders
         self.seeds = {method: tuple(values) for method, values in seeds.items()}
         self._predictions: dict[tuple[str, int], Predictions] = {}
         self._metrics: dict[tuple[str, int], pd.DataFrame] = {}
 
+    def path(self, method: str, seed: int, name: str) -> str:
+        """Return the path of a run's file, relative to the checkout or the release."""
+        return self.folders.file(self.places.get(seed, self.name), method, seed, name)
+
     def file(self, method: str, seed: int, name: str) -> Path:
         """Return the path of a run's file."""
-        return self.root / self.folders.file(self.name, method, seed, name)
+        return self.root / self.path(method, seed, name)
 
     def predictions(self, method: str) -> list[Predictions]:
         """Return the predictions of each seed."""
-        for seed in self.seeds[method]:
+        return self.only(method, self.seeds[method])
+
+    def only(self, method: str, seeds: Sequence[int]) -> list[Predictions]:
+        """Return the predictions of some seeds."""
+        for seed in seeds:
             if (method, seed) not in self._predictions:
                 folder, evaluated = (self.file(method, seed, name).parent for name in (PREDICTIONS, SCORES))
                 self._predictions[method, seed] = load_predictions(folder, evaluated)
-        return [self._predictions[method, seed] for seed in self.seeds[method]]
+        return [self._predictions[method, seed] for seed in seeds]
 
     def metrics(self, method: str) -> list[pd.DataFrame]:
         """Return the metrics of each seed."""

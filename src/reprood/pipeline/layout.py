@@ -79,6 +79,9 @@ class Layout:
         Snakemake's configuration: `config/config.yaml`, updated by the command line.
     root : Path
         The checkout, with `config/` and `src/`.
+    replicates : mapping, optional
+        Benchmark or family -> method -> number of replicates, where more than the suite's file says run; default:
+        those that a sequential audit has planned in the suite's results.
 
     Attributes
     ----------
@@ -100,7 +103,9 @@ class Layout:
         When the configuration is wrong, or when `reprood` is imported from another checkout.
     """
 
-    def __init__(self, config: Mapping[str, Any], root: Path) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], root: Path, replicates: Mapping[str, Mapping[str, int]] | None = None
+    ) -> None:
         if PACKAGE.parent.parent.resolve() != root.resolve():
             raise ReproodError(
                 f"The installed package reprood comes from {PACKAGE.parent.parent}, not from this checkout ({root}); "
@@ -113,7 +118,7 @@ class Layout:
         self._check_detectors()
         self.name, committed = self._name()
         self.results, self.reports = f"results/{self.name}", f"reports/{self.name}"
-        self.suite = self._with_planned_replicates()
+        self.suite = self._with_replicates(replicates)
         self.folders = self._folders(committed)
         self.catalogue: dict[str, DatasetEntry] = load_catalogue(
             [root / "config" / "datasets.yaml"], dict(self.settings.datasets)
@@ -150,13 +155,15 @@ class Layout:
         others = [_reproduction(other, other.stat().st_mtime_ns) for other in committed_suites(self.root)]
         return experiment_folders(self.suite, others, evaluated=evaluated)
 
-    def _with_planned_replicates(self) -> Suite:
-        """Return the suite with the replicates that a sequential audit has planned so far."""
+    def _with_replicates(self, replicates: Mapping[str, Mapping[str, int]] | None) -> Suite:
+        """Return the suite with the given replicates, or with those that a sequential audit has planned so far."""
         path = self.root / self.results / REPLICATES
-        if self.suite.evidence is None or not path.is_file():
-            return self.suite
+        if replicates is None:
+            if self.suite.evidence is None or not path.is_file():
+                return self.suite
+            replicates = read_json(path)
         try:
-            return self.suite.with_replicates(read_json(path))
+            return self.suite.with_replicates(replicates)
         except ValidationError as error:
             raise ReproodError(explain_validation(error, str(path))) from error
 
@@ -362,11 +369,6 @@ class Layout:
     def study_files(self, *names: str) -> list[str]:
         """Return the named files of every study."""
         return [f"{self.results}/studies/{study}/{name}" for study in self.suite.studies for name in names]
-
-    def baselines(self) -> list[str]:
-        """Return pairs benchmark=method for benchmarks whose corruption errors are relative to those of a method."""
-        corruptions = {name: self.benchmark(name).corruption for name in self.benchmarks}
-        return [f"{name}={options.baseline}" for name, options in corruptions.items() if options and options.baseline]
 
     def made_files(self) -> list[str]:
         """Return the descriptions of the splits that are created from test splits."""

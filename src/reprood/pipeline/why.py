@@ -81,12 +81,12 @@ def jobs(plan: Plan) -> list[Job]:
         if plan.made_splits(benchmark):
             found.append(Job("data", "corrupted", benchmark, plan.corrupted_entries(benchmark)))
         found.append(Job("evaluate", "evaluate", benchmark, plan.evaluate_entries(benchmark)))
-        found.append(Job("report", "draw", benchmark, plan.drawing_entries_of(benchmark)))
     for benchmark, method in plan.pairs:
         name = f"{benchmark}/{method}"
         found.append(Job("train", "train", name, plan.entries_of(benchmark, method, "reprood.train.run")))
         found.append(Job("predict", "predict", name, plan.entries_of(benchmark, method, "reprood.predict.run")))
-    augmented = [name for name in plan.benchmarks if "examples" in plan.figures(name)]
+    found += [Job("report", "draw", place, plan.drawing_entries_of(place)) for place in plan.places]
+    augmented = [name for name in plan.places if "examples" in plan.figures(name)]
     found += [Job("predict", "examples", benchmark, plan.example_entries(benchmark)) for benchmark in augmented]
     for study in plan.suite.studies:
         found.append(Job("predict", "study", study, plan.study_entries(study)))

@@ -8,10 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from reprood.audit.papers import load_papers
 from reprood.config.folders import Folders
+from reprood.config.load import read_suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file, write_json
+from reprood.core.yaml import read_yaml
 from reprood.publish.bill import bill_of
 from reprood.publish.contents import (
     BILL,
@@ -92,6 +96,9 @@ def build_release(
     for path in files:
         (built / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(origin(path), built / path)
+    if "extends" in read_yaml(origin(stored)):  # a release holds one suite
+        whole = yaml.safe_dump(read_suite(origin(stored), root), sort_keys=False, allow_unicode=True)
+        (built / stored).write_text(whole, encoding="utf-8")
     log(f"{len(files)} files copied")
     if record.folders != Folders():  # a release holds one suite: plain names
         record = record.model_copy(update={"folders": Folders()})

@@ -115,8 +115,9 @@ def copied(name: str, suite: Suite, root: Path) -> list[str]:
     for benchmark in benchmarks_of(suite):
         record, folder = suite.benchmarks[benchmark], paths.benchmark(benchmark)
         files += [folder / "lint.json", *(folder / split / "meta.json" for split in record.splits())]
-        tables = paths.reports / "tables" / benchmark
-        files += [tables / f"{kind}{form}" for kind in tables_of(record) for form in TABLE_FORMS]
+    for place in places_of(suite):
+        tables = paths.reports / "tables" / place
+        files += [tables / f"{kind}{form}" for kind in tables_of(suite.record(place)) for form in TABLE_FORMS]
     return list(dict.fromkeys(paths.name_of(file) for file in files))
 
 
@@ -143,9 +144,7 @@ def in_checkout(path: str, name: str, folders: Folders) -> str:
 def figures(name: str, suite: Suite, root: Path) -> list[str]:
     """Return the drawn figures as SVG, except those that show images, which may be of others' data sets."""
     names = [
-        f"reports/figures/{benchmark}/{kind}.svg"
-        for benchmark in benchmarks_of(suite)
-        for kind in figures_of(suite.benchmarks[benchmark])
+        f"reports/figures/{place}/{kind}.svg" for place in places_of(suite) for kind in figures_of(suite.record(place))
     ]
     names += [f"reports/figures/studies/{study}.svg" for study in suite.studies]
     drawn = {path: root / in_checkout(path, name, suite.folders) for path in names}
@@ -155,6 +154,11 @@ def figures(name: str, suite: Suite, root: Path) -> list[str]:
 def benchmarks_of(suite: Suite) -> list[str]:
     """Return the benchmarks on which a suite runs anything, in its order."""
     return list(dict.fromkeys(benchmark for benchmark, _, _ in suite.jobs()))
+
+
+def places_of(suite: Suite) -> list[str]:
+    """Return the benchmarks and families on which a suite runs anything, in its order."""
+    return list(dict.fromkeys(place for place, _, _ in suite.replicated()))
 
 
 def fingerprints() -> dict[str, str]:

@@ -84,8 +84,9 @@ def rerun(
         When torch or the data are missing, or the data are not those of the release.
     """
     paths = Paths(folder)
-    suite = paths.suite_file(paths.suite()[0]).resolve()
-    plan = Plan({"suite": str(suite)}, root)
+    name, record = paths.suite()
+    suite = paths.suite_file(name).resolve()
+    plan = Plan({"suite": str(suite)}, root, record.replicates)
     for benchmark in dict.fromkeys(job[0] for job in jobs):
         _require_same_data(folder, root / plan.data_folder(benchmark), suite, benchmark)
     reruns = []

@@ -26,10 +26,10 @@ from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file
 from reprood.core.messages import printable
 from reprood.core.yaml import read_yaml
-from reprood.evaluate.collect import collect
+from reprood.evaluate.collect import baselines_of, collect
 from reprood.evaluate.predictions import SCORES
 from reprood.evaluate.table import evaluate_run, read_metrics
-from reprood.publish.contents import CODE, METADATA, SUITE, Paths, benchmarks_of, fingerprints
+from reprood.publish.contents import CODE, METADATA, SUITE, Paths, fingerprints, places_of
 from reprood.publish.rescore import wrong_scores
 from reprood.publish.seal import check_signature, differences, read_sums, sums_of
 from reprood.publish.unpack import opened
@@ -175,7 +175,7 @@ def _configuration(paths: Paths) -> list[str]:
     path = paths.suite_file(name)
     if not path.is_file():
         return [f"{paths.name_of(path)} is missing"]
-    stated = load_suite(str(path), paths.root).model_dump(mode="json", exclude={"settings"})
+    stated = load_suite(str(path), paths.root).model_dump(mode="json", exclude={"settings", "replicates"})
     held = suite.model_dump(mode="json", exclude={"settings"})
     wrong = [f"{SUITE} and the suite's file differ in '{key}'" for key in stated if stated[key] != held[key]]
     settings = read_yaml(paths.root / "config" / "config.yaml") or {}
@@ -290,12 +290,10 @@ def _first_difference(computed: pd.DataFrame, stated: pd.DataFrame, where: str) 
 
 def _collected(paths: Paths) -> list[str]:
     _, suite = paths.suite()
-    corruptions = {name: benchmark.corruption for name, benchmark in suite.benchmarks.items()}
-    baselines = {name: options.baseline for name, options in corruptions.items() if options and options.baseline}
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary)
         files = [run / "metrics.csv" for *_, run in paths.all_runs(suite)]
-        collect(files, out / "metrics.parquet", out / "metrics.csv", out / "summary.json", baselines)
+        collect(files, out / "metrics.parquet", out / "metrics.csv", out / "summary.json", baselines_of(suite))
         wrong = []
         if not same_numbers(read_metrics(out / "metrics.csv"), read_metrics(paths.results / "metrics.csv")):
             wrong.append("results/metrics.csv differs from the runs' metrics")
@@ -336,9 +334,9 @@ def _tables(paths: Paths) -> list[str]:
     _, suite = paths.suite()
     wrong = []
     with tempfile.TemporaryDirectory() as temporary:
-        for name in benchmarks_of(suite):
+        for name in places_of(suite):
             results = BenchmarkResults(name, suite, paths.root)
-            for kind in tables_of(suite.benchmarks[name]):
+            for kind in tables_of(suite.record(name)):
                 write_table(kind, results, Path(temporary) / kind)
                 for form in TABLE_FORMS:
                     stated = paths.reports / "tables" / name / f"{kind}{form}"

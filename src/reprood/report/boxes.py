@@ -18,13 +18,14 @@ TRUE, FOUND = "#56B4E9", "#E69F00"
 
 
 def draw_boxes(results: BenchmarkResults, data: Path) -> Figure:
-    """Draw a row per method, a column per test image: true box and box of the class activation map (first seed)."""
+    """Draw a row per method, a column per test image: true box and box of the map (first replicate)."""
     stored = load_split(results.data_path(data, "test"))
     rows = shown_rows(np.asarray(stored.labels), COUNT)
-    figure = new_figure(7.2, 0.92 * len(results.methods) + 0.1)
-    axes = figure.subplots(len(results.methods), len(rows), squeeze=False)
-    for line, method in enumerate(results.methods):
-        test = results.predictions(method)[0].split("test")
+    methods = [method for method in results.methods if results.shown(method)]
+    figure = new_figure(7.2, 0.92 * len(methods) + 0.1)
+    axes = figure.subplots(len(methods), len(rows), squeeze=False)
+    for line, method in enumerate(methods):
+        test = results.shown(method)[0].split("test")
         true, found = (test[[f"{name}_{end}" for end in ENDS]].to_numpy(dtype=float) for name in ("box", "cam"))
         right = test["label_rank"].to_numpy() == 0
         overlap = iou(true, found)

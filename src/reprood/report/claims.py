@@ -176,8 +176,6 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> d
         if row["kind"] != "equals":
             measured += f", {label(row['second'])} {values[1]}{percent}: difference {value(effect, 2)}"
         measured += f", 95 % interval {interval}"
-    family = row["benchmark"] in suite.families()
-    replicate, many = ("member and seed", "members and seeds") if family else ("seed", "seeds")
     below = row.get("below_chance", "")
     below = below if isinstance(below, str) else ""
     images = [labels.count(row["n"], "ID test image"), labels.count(row["n_ood"], "OOD image")]
@@ -188,11 +186,9 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> d
         "exploratory": claim.exploratory,
         "tested": tested[0].upper() + tested[1:],
         "measured": measured,
-        "based": ", ".join([labels.plural(int(row["n_seeds"]), replicate, many), *(text for text in images if text)]),
+        "based": ", ".join([labels.plural(int(row["n_seeds"]), "replicate"), *(text for text in images if text)]),
         "benchmark": row["benchmark"] if isinstance(row["benchmark"], str) else "",
-        "page": f"index.html#{row['benchmark']}-family"
-        if family
-        else f"{'studies' if claim.study else 'benchmarks'}/{row['benchmark']}.html",
+        "page": f"{'studies' if claim.study else 'benchmarks'}/{row['benchmark']}.html",
         "unit": "" if claim.study else " points",
         "forest": forest(row),
         "verdict": row["verdict"],

@@ -25,7 +25,7 @@ class FigureType:
     name : str
         Name of the file, without its ending.
     title, caption : str
-        What the pages show above and below the figure.
+        What the pages show above and below the figure; see `caption_of`.
     draw : str
         "module:function" of a function ``(results) -> Figure``, or ``(results, data) -> Figure`` for a figure that
         shows test images; `results` are a `BenchmarkResults`, `data` is the folder of the data.
@@ -84,7 +84,8 @@ FIGURES = (
     FigureType(
         name="leaderboard",
         title="Which methods differ",
-        caption="Means over seeds with 95 % intervals. Methods with a dot on the same bar do not differ significantly. "
+        caption="Means over replicates with 95 % intervals over {covers}. Methods with a dot on the same bar do "
+        "not differ significantly. "
         "The letters are those of the table.",
         draw="reprood.report.leaderboard:draw_leaderboard",
         applies=_always,
@@ -94,13 +95,13 @@ FIGURES = (
         title="What training sees",
         caption="The same training images, and images of the auxiliary set, as each method augments them.",
         draw="reprood.report.figures:examples",
-        applies=lambda benchmark: not benchmark.family,
+        applies=_always,
         images="augmented",
     ),
     FigureType(
         name="curves",
         title="Training curves",
-        caption="Mean over seeds; the band spans the lowest to the highest seed. Methods with mixed labels report the "
+        caption="Mean over replicates; the band spans the lowest to the highest. Methods with mixed labels report the "
         "loss on the mixed labels, which is not comparable with that of the others.",
         draw="reprood.report.figures:curves",
         applies=_always,
@@ -108,7 +109,7 @@ FIGURES = (
     FigureType(
         name="auroc",
         title="AUROC by score and method",
-        caption="Mean over the OOD sets named on the axis. Dots are seeds, bars their means.",
+        caption="Mean over the OOD sets named on the axis. Dots are replicates, bars their means.",
         draw="reprood.report.figures:auroc",
         applies=_evaluates("detection"),
         needs_ood_sets=True,
@@ -116,7 +117,7 @@ FIGURES = (
     FigureType(
         name="roc",
         title="ROC curves",
-        caption="One panel per OOD set. Each method uses its own score, or MSP if it has none. Mean over seeds.",
+        caption="One panel per OOD set. Each method uses its own score, or MSP if it has none. Mean over replicates.",
         draw="reprood.report.figures:roc",
         applies=_evaluates("detection"),
         needs_ood_sets=True,
@@ -124,7 +125,8 @@ FIGURES = (
     FigureType(
         name="histograms",
         title="Distributions of scores",
-        caption="Higher scores mean more in-distribution. First seed; every histogram has the same area. The axis of "
+        caption="Higher scores mean more in-distribution. First replicate; every histogram has the same area. The "
+        "axis of "
         "MSP stretches the values close to 1; its last bin holds everything above 0.99999.",
         draw="reprood.report.figures:histograms",
         applies=_evaluates("detection"),
@@ -133,9 +135,10 @@ FIGURES = (
     FigureType(
         name="hardest",
         title="Hardest images",
-        caption="Top: ID test images that the leading method rejects most confidently in every seed, with their class. "
+        caption="Top: ID test images that the leading method rejects most confidently in every seed{first}, with "
+        "their class. "
         "Bottom: OOD images that it accepts most confidently, with their data set. The percentage is the share of ID "
-        "test images with a lower score, mean over seeds.",
+        "test images with a lower score, mean over these seeds.",
         draw="reprood.report.hardest:draw_hardest",
         applies=_evaluates("detection"),
         images="test",
@@ -144,7 +147,8 @@ FIGURES = (
     FigureType(
         name="maps",
         title="Where images are anomalous",
-        caption="Anomaly maps of the first seed on test images, with the true defect outlined. The colours range from "
+        caption="Anomaly maps of the first replicate on test images, with the true defect outlined. The colours "
+        "range from "
         "the median to the highest value of each method.",
         draw="reprood.report.heat_maps:draw_heat_maps",
         applies=_evaluates("segmentation"),
@@ -154,7 +158,7 @@ FIGURES = (
         name="boxes",
         title="Where methods see the object",
         caption="Test images of every class. Solid blue: the true box. Dashed orange: the box of the class activation "
-        "map of the predicted class. First seed. Below each image: the overlap (IoU) of the two boxes.",
+        "map of the predicted class. First replicate. Below each image: the overlap (IoU) of the two boxes.",
         draw="reprood.report.boxes:draw_boxes",
         applies=_evaluates("localisation"),
         images="test",
@@ -162,7 +166,7 @@ FIGURES = (
     FigureType(
         name="robustness",
         title="Corrupted, attacked and occluded images",
-        caption="Top-1 error on changed copies of the test set. Dots are seeds, bars their means.",
+        caption="Top-1 error on changed copies of the test set. Dots are replicates, bars their means.",
         draw="reprood.report.robustness:draw_robustness",
         applies=lambda benchmark: bool(conditions(benchmark)),
     ),
@@ -170,6 +174,7 @@ FIGURES = (
 
 TABLES = (
     TableType("leaderboard", "Leaderboard", "reprood.report.leaderboard:leaderboard", _always),
+    TableType("members", "By member", "reprood.report.members:members_table", lambda benchmark: bool(benchmark.family)),
     TableType("classification", "Classification", "reprood.report.tables:classification", _evaluates("classification")),
     TableType(
         "robustness",
@@ -196,6 +201,11 @@ def figure_types(benchmark: Benchmark) -> list[FigureType]:
 def table_types(benchmark: Benchmark) -> list[TableType]:
     """Return the types of the tables of a benchmark, in the order of the page."""
     return [one for one in TABLES if one.applies(benchmark)]
+
+
+def caption_of(figure: FigureType, benchmark: Benchmark) -> str:
+    """Return the caption of a figure: what its intervals cover, and that images of a family are of its first member."""
+    return figure.caption.format(covers=benchmark.covers, first=" on the first member" if benchmark.family else "")
 
 
 def figures_of(benchmark: Benchmark) -> tuple[str, ...]:

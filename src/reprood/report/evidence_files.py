@@ -25,7 +25,7 @@ Hashes = Mapping[tuple[str, str, int], str]
 
 
 def hashes_of(benchmarks: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, int], str]:
-    """Return the abbreviated SHA-256 of the predictions of each (benchmark, method, seed), from the pages' records."""
+    """Return (benchmark, method, seed) -> abbreviated SHA-256 of the predictions, from the records of the pages."""
     return {
         (item["name"], run["method"], run["seed"]): run["predictions"] for item in benchmarks for run in item["runs"]
     }
@@ -64,7 +64,7 @@ def metric_rows(
     gate = everything[everything["metric"] == GATE]
     rows = pd.concat([rows, gate[gate["value"] == 0].assign(side=side)])
     seeds = [int(seed) for seed in rows["seed"]]
-    files = [results.suite.folders.file(results.name, method, seed, "predictions.parquet") for seed in seeds]
+    files = [results.stored.path(method, seed, "predictions.parquet") for seed in seeds]
     rows = rows.assign(
         predictions=files,
         sha256=[hashes[results.name, method, seed] for seed in seeds],
@@ -102,7 +102,7 @@ def verdict_rows(
         arms = [side.method for side in claim.sides]
         found = values[(values["metric"] == claim.metric) & values["arm"].isin(arms)]
         return found.assign(arm=pd.Categorical(found["arm"], list(dict.fromkeys(arms)))).sort_values(["arm", "seed"])
-    where = [one for one in results if benchmark in (one.name, one.benchmark.family)]
+    where = [one for one in results if one.name == benchmark]
     tables = []
     for one in where:
         sides: list[Part] = parts_of(claim, paper, dict.fromkeys(one.methods)) or []

@@ -44,7 +44,7 @@ def _panels(figure: Figure, count: int, columns: int, sharey: bool = True) -> li
 
 
 def curves(results: BenchmarkResults) -> Figure:
-    """Draw training loss and validation error over epochs; mean over seeds, band from lowest to highest."""
+    """Draw training loss and validation error over epochs; mean over replicates, band from lowest to highest."""
     tables: dict[str, dict[str, pd.DataFrame]] = {"train_loss": {}, "validation_error": {}}
     for method in results.methods:
         # epochs are numbered through all phases of a training
@@ -81,7 +81,7 @@ def _roc(id_scores: np.ndarray, ood_scores: np.ndarray) -> np.ndarray:
 
 
 def roc(results: BenchmarkResults) -> Figure:
-    """Draw the ROC curve of each method's headline score, one panel per OOD set; mean over seeds."""
+    """Draw the ROC curve of each method's headline score, one panel per OOD set; mean over replicates."""
     names = list(results.benchmark.ood)
     methods = results.detecting
     if not methods:
@@ -115,7 +115,7 @@ def roc(results: BenchmarkResults) -> Figure:
 
 
 def histograms(results: BenchmarkResults) -> Figure:
-    """Draw histograms of each method's headline score on ID test images and on kinds of OOD sets; first seed."""
+    """Draw histograms of each method's headline score on ID test images and on kinds of OOD sets; first replicate."""
     methods = results.detecting
     if not methods:
         return notice(CLOSED)
@@ -156,7 +156,7 @@ def histograms(results: BenchmarkResults) -> Figure:
 
 
 def auroc(results: BenchmarkResults) -> Figure:
-    """Draw the AUROC of every score of every method, mean over natural OOD sets; dots are seeds, bars their means."""
+    """Draw the AUROC of every score of every method, mean over natural OOD sets: dots are replicates, bars means."""
     split = results.natural
     methods = results.detecting
     if not methods:

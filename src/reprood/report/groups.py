@@ -1,7 +1,7 @@
 """Groups of leaderboard rows that do not differ significantly: paired tests, Holm's correction, letter display."""
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from string import ascii_lowercase
 
@@ -36,15 +36,15 @@ class Grouping:
     pairs: int
 
 
-def differing(found: Sequence[Replicates], trainings: Sequence[Hashable] | None = None) -> Booleans:
+def differing(found: Sequence[Replicates], seeds: Sequence[Sequence[int]] | None = None) -> Booleans:
     """Test which rows differ significantly, with all pairs corrected by Holm's method at 5 %.
 
     Parameters
     ----------
     found : sequence of Replicates
         One per row and method, all on the same resampled test samples (from equal generators).
-    trainings : sequence, optional
-        Rows with equal names have the same trained models; see `evaluate.bootstrap.contrast`.
+    seeds : sequence of sequences of int, optional
+        Seeds of each row. If given, rows are paired by seed, on the seeds that both have.
 
     Returns
     -------
@@ -52,21 +52,31 @@ def differing(found: Sequence[Replicates], trainings: Sequence[Hashable] | None 
         Symmetric; False on the diagonal.
     """
     pairs = list(combinations(range(len(found)), 2))
-    names = list(range(len(found))) if trainings is None else list(trainings)
     p = []
     for i, j in pairs:
+        one, other = found[i], found[j]
+        if seeds is not None:
+            common = sorted(set(seeds[i]) & set(seeds[j]))
+            if len(common) < LEAST_SEEDS:
+                p.append(1.0)
+                continue
+            one, other = (_at(found[row], [seeds[row].index(seed) for seed in common]) for row in (i, j))
         both = Replicates(
-            [found[i].observed[0], found[j].observed[0]],
-            [found[i].resampled[0], found[j].resampled[0]],
-            found[i].n_id,
-            found[i].n_ood,
+            [one.observed[0], other.observed[0]], [one.resampled[0], other.resampled[0]], one.n_id, one.n_ood
         )
-        gap = contrast(both, [1.0, -1.0], np.random.default_rng(0), LEVEL, trainings=[names[i], names[j]])
+        names = None if seeds is None else ["paired", "paired"]
+        gap = contrast(both, [1.0, -1.0], np.random.default_rng(0), LEVEL, trainings=names)
         p.append(min(1.0, 2 * min(gap.above(0.0), gap.below(0.0))))
     different = np.zeros((len(found), len(found)), dtype=bool)
     for (i, j), adjusted in zip(pairs, holm(p), strict=True):
         different[i, j] = different[j, i] = adjusted <= 1 - LEVEL
     return different
+
+
+def _at(found: Replicates, columns: Sequence[int]) -> Replicates:
+    """Return some of the seeds of one method."""
+    chosen = list(columns)
+    return replace(found, observed=[found.observed[0][chosen]], resampled=[found.resampled[0][:, chosen]])
 
 
 def groups_of(different: Booleans) -> list[tuple[int, ...]]:
@@ -112,13 +122,13 @@ def letters_of(groups: Sequence[Sequence[int]], n: int) -> list[str]:
     return [between.join(name for name, group in zip(names, groups, strict=True) if row in group) for row in range(n)]
 
 
-def grouped(found: Sequence[Replicates], trainings: Sequence[Hashable] | None = None) -> Grouping:
+def grouped(found: Sequence[Replicates], seeds: Sequence[Sequence[int]] | None = None) -> Grouping:
     """Compare all rows that have at least three seeds; see `differing` and `groups_of`."""
     chosen = [row for row, one in enumerate(found) if len(one.observed[0]) >= LEAST_SEEDS]
     if len(chosen) < 2:
         return Grouping((), ("",) * len(found), 0)
-    names = None if trainings is None else [trainings[row] for row in chosen]
+    of_rows = None if seeds is None else [seeds[row] for row in chosen]
     groups = tuple(
-        tuple(chosen[row] for row in group) for group in groups_of(differing([found[row] for row in chosen], names))
+        tuple(chosen[row] for row in group) for group in groups_of(differing([found[row] for row in chosen], of_rows))
     )
     return Grouping(groups, tuple(letters_of(groups, len(found))), len(chosen) * (len(chosen) - 1) // 2)

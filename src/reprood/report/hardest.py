@@ -15,7 +15,7 @@ from reprood.report.results import BenchmarkResults
 from reprood.report.style import new_figure, notice
 
 COUNT = 8  # of each kind
-NOTHING = "Every run failed the accuracy gate, so there are no hardest images."
+NOTHING = "The leading method has no run here that passed the accuracy gate, so there are no hardest images."
 REJECTED, ACCEPTED = "ID, rejected", "OOD, accepted"
 
 
@@ -64,13 +64,14 @@ def percentiles(in_distribution: np.ndarray, scores: np.ndarray) -> np.ndarray:
 def hardest(results: BenchmarkResults, method: str) -> list[Hard]:
     """Return the ID images with the lowest and the OOD images with the highest scores in every seed.
 
+    Of a family, the images and seeds of the first member.
     OOD images come from the sets of the main mean. ID images are ranked by the highest of their percentiles over the
     seeds, OOD images by the lowest; ties by the mean.
     """
     column = f"score_{results.headline(method)}"
     found: list[Hard] = []
     candidates: dict[str, list[tuple[float, float, str, int, int, np.ndarray]]] = {REJECTED: [], ACCEPTED: []}
-    runs = results.predictions(method)
+    runs = results.shown(method)
     known = [run.split("test")[column].to_numpy() for run in runs]
     for split in ("test", *groups(results.benchmark)[results.natural]):
         kind, sign = (REJECTED, 1.0) if split == "test" else (ACCEPTED, -1.0)
@@ -93,7 +94,7 @@ def hardest_table(results: BenchmarkResults) -> Table:
     """Make the table of the hardest images: data set, index and percentile of the score."""
     head = ("images", "data set", "index", "class", "percentile of the score, %", "lowest seed", "highest seed")
     method = leading(results)
-    if method is None:
+    if method is None or not results.shown(method):
         return Table("hardest", NOTHING, head, ())
     rows = tuple(
         (
@@ -112,7 +113,8 @@ def hardest_table(results: BenchmarkResults) -> Table:
         f"ID images that {results.label(method)} ({labels.score(results.headline(method))}), the first method of the "
         "leaderboard, rejects most confidently in every seed, and OOD images that it accepts most confidently. "
         "Percentile: share of the ID test images with a lower score, mean over seeds. Images are ranked by their "
-        f"least extreme percentile over the seeds. OOD sets: {labels.split(results.natural)}."
+        f"least extreme percentile over the seeds{' of the first member' if results.paired else ''}. OOD sets: "
+        f"{labels.split(results.natural)}."
     )
     return Table("hardest", caption, head, rows)
 
@@ -120,7 +122,7 @@ def hardest_table(results: BenchmarkResults) -> Table:
 def draw_hardest(results: BenchmarkResults, data: Path) -> Figure:
     """Draw the hardest ID images (top) and the hardest OOD images (bottom)."""
     method = leading(results)
-    if method is None:
+    if method is None or not results.shown(method):
         return notice(NOTHING)
     found = hardest(results, method)
     figure = new_figure(7.2, 2.35)

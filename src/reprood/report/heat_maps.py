@@ -15,11 +15,11 @@ GOOD, BAD = 2, 8  # images with and without a defect that are shown
 
 
 def draw_heat_maps(results: BenchmarkResults, data: Path) -> Figure:
-    """Draw one row per method: its map over some test images (first seed), with the true defect outlined.
+    """Draw one row per method: its map over some test images (first replicate), with the true defect outlined.
 
     Each method has one colour scale, from the median to the highest value of all its test pixels.
     """
-    methods = results.mapping()
+    methods = [method for method in results.mapping() if results.shown(method)]
     if not methods:
         return notice("No method of this benchmark gives anomaly maps.")
     splits = ("test", *results.benchmark.ood)
@@ -34,7 +34,7 @@ def draw_heat_maps(results: BenchmarkResults, data: Path) -> Figure:
     figure = new_figure(7.2, 0.72 * (len(methods) + 1) + 0.1)
     axes = figure.subplots(len(methods) + 1, len(rows), squeeze=False)
     for line, method in enumerate([None, *methods]):
-        maps = None if method is None else stored_maps(results.predictions(method)[0], splits)
+        maps = None if method is None else stored_maps(results.shown(method)[0], splits)
         for column, row in enumerate(rows):
             axis = axes[line, column]
             picture(axis, images[column])

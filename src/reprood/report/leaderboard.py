@@ -28,10 +28,11 @@ def leaderboard(results: BenchmarkResults) -> Table:
     head = ("method", *(("score",) if scored else ()), *(one.title for one in found))
     if not found:
         return Table("leaderboard", NOTHING, head, ())
-    caption = f"Methods ordered by {found[0].title}: means over seeds with 95 % intervals over test samples and seeds. "
+    caption = f"Methods ordered by {found[0].title}: means over replicates with 95 % intervals over "
+    caption += f"{results.benchmark.covers}. "
     if scored:
         caption += "AUROC uses each method's own score, or MSP if it has none. "
-    return Table("leaderboard", caption + judged(found, results.label), head, tuple(rows))
+    return Table("leaderboard", caption + judged(found, results.label, results.paired), head, tuple(rows))
 
 
 def _cell(one: Board, method: str) -> Cell:

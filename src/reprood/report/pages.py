@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,8 @@ from reprood.config.suite import Suite
 from reprood.core.files import atomic_path
 from reprood.report import labels
 from reprood.report.claims import by_importance, read_verdicts
-from reprood.report.contents import ASSETS, TABLE_FORMS, figure_types, table_types, tables_of
+from reprood.report.contents import ASSETS, TABLE_FORMS, caption_of, figure_types, table_types, tables_of
 from reprood.report.evidence_files import write_evidence
-from reprood.report.families import family
 from reprood.report.formats import Cell, Table, write_forms
 from reprood.report.paper_page import paper_page
 from reprood.report.provenance import data_of, machines_of, runs_of, sources_of
@@ -58,23 +57,33 @@ def _figure(path: str, title: str, caption: str, about: str, folder: Path) -> di
 
 def _benchmark(results: BenchmarkResults, data: Path, figures: Path) -> dict[str, Any]:
     """Collect what the page of a benchmark shows."""
-    drawn = [one for one in figure_types(results.benchmark) if (figures / results.name / f"{one.name}.svg").is_file()]
+    record = results.benchmark
+    drawn = [one for one in figure_types(record) if (figures / results.name / f"{one.name}.svg").is_file()]
     return {
         "name": results.name,
-        "record": results.benchmark,
+        "record": record,
+        "members": len(results.members) if results.paired else 0,
         "methods": [results.label(method) for method in results.methods],
         "seeds": sorted({len(results.seeds(method)) for method in results.methods}),
-        "titles": {one.name: one.title for one in table_types(results.benchmark)},
-        "tables": {kind: make_table(kind, results) for kind in tables_of(results.benchmark)},
+        "titles": {one.name: one.title for one in table_types(record)},
+        "tables": {kind: make_table(kind, results) for kind in tables_of(record)},
         "matrix": matrix(results) if results.detects and results.detecting else None,
         "figures": [
-            _figure(f"{results.name}/{one.name}", one.title, one.caption, results.benchmark.title, figures)
+            _figure(f"{results.name}/{one.name}", one.title, caption_of(one, record), record.title, figures)
             for one in drawn
         ],
         "runs": runs_of(results),
         "data": data_of(results, data),
-        "lint": checked(results.data_path(data, "lint.json"), LintRecord),
+        "sources": [row for name in results.members for row in data_of(replace(results, name=name), data)],
+        "lint": _lint(results, data),
     }
+
+
+def _lint(results: BenchmarkResults, data: Path) -> dict[str, int]:
+    """Return the number of duplicates within and between splits, over all members."""
+    paths = [replace(results, name=name).data_path(data, "lint.json") for name in results.members]
+    found = [checked(path, LintRecord) for path in paths]
+    return {key: sum(sum(one[key].values()) for one in found) for key in ("duplicates", "overlaps")}
 
 
 def _study(name: str, suite: Suite, studies: Path, figures: Path) -> dict[str, Any]:
@@ -87,17 +96,6 @@ def _study(name: str, suite: Suite, studies: Path, figures: Path) -> dict[str, A
         "table": study_table(values, study.title),
         "figure": _figure(f"studies/{name}", study.title, study.note, "study", figures) if drawn else None,
     }
-
-
-def _families(suite: Suite, results: Sequence[BenchmarkResults]) -> list[dict[str, Any]]:
-    """Return the families with the table over their members."""
-    found = []
-    for name, members in suite.families().items():
-        chosen = [one for one in results if one.name in members]
-        if chosen:
-            title = chosen[0].benchmark.title.rpartition(":")[0]
-            found.append({"name": name, "title": title, "members": list(members), "table": family(title, chosen)})
-    return found
 
 
 def _times(benchmarks: Sequence[Mapping[str, Any]]) -> Table:
@@ -167,7 +165,7 @@ def write_report(
         Links to rendered notebooks.
     """
     table = read_verdicts(verdicts)
-    names = list(dict.fromkeys(benchmark for benchmark, _, _ in suite.jobs()))
+    names = list(dict.fromkeys(place for place, _, _ in suite.replicated()))
     results = [BenchmarkResults(name, suite, root) for name in names]
     benchmarks = [_benchmark(one, data, figures) for one in results]
     analysed = [_study(name, suite, studies, figures) for name in suite.studies]
@@ -198,7 +196,6 @@ def write_report(
         counts=by_importance(table),
         numbers=_numbers(papers, judged),
         benchmarks=benchmarks,
-        families=_families(suite, results),
         studies=analysed,
         machines=machines_of(benchmarks),
         runs=len(list(suite.jobs())),

@@ -31,9 +31,9 @@ def paper_page(
     rows = verdicts[verdicts["paper"] == paper.id]
     used = {claim.study for claim in paper.claims if claim.study}
     judged = set(rows.loc[~rows["verdict"].isin([NOT_JUDGED, NOT_RUN]), "benchmark"])
-    where = [one for one in results if {one.name, one.benchmark.family} & judged]
+    where = [one for one in results if one.name in judged]
     records = {item["name"]: item for item in benchmarks}
-    chosen = [records[one.name] for one in _first_of_families(where)]
+    chosen = [records[one.name] for one in where]
     pictures = [figure for item in chosen for figure in item["figures"] if figure["kind"] == "examples"]
     numbers = published(paper, results)
     cards = [shown(row, claims[row["claim"]], paper, suite) for row in ordered(rows).to_dict("records")]
@@ -59,14 +59,6 @@ def paper_page(
 def ordered(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the verdicts with those of claims that were not run or not judged last, otherwise in their order."""
     return rows.sort_values("verdict", kind="stable", key=lambda names: names.isin([NOT_JUDGED, NOT_RUN]))
-
-
-def _first_of_families(results: Sequence[BenchmarkResults]) -> list[BenchmarkResults]:
-    """Return the benchmarks, with only the first member of each family: the other members look similar."""
-    first: dict[str, BenchmarkResults] = {}
-    for one in results:
-        first.setdefault(one.benchmark.family or one.name, one)
-    return list(first.values())
 
 
 def _figures(benchmarks: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ def runs_of(results: BenchmarkResults) -> list[dict[str, Any]]:
         for seed in results.seeds(method):
             facts = results.facts(method, seed)
             model = checked(results.file(method, seed, "model.json"), ModelRecord)
-            stored = results.predictions(method)[results.seeds(method).index(seed)].facts
+            stored = results.stored.only(method, [seed])[0].facts
             phases = facts["phases"]
             found.append(
                 {
@@ -39,7 +39,7 @@ def runs_of(results: BenchmarkResults) -> list[dict[str, Any]]:
                     "skipped": "; ".join(f"{k}: {v}" for k, v in stored.get("skipped", {}).items()),
                     "steps": "; ".join(f"{k} {v['epsilon']:g}" for k, v in stored["fitted"].items() if "epsilon" in v),
                     "predictions": sha256_file(results.file(method, seed, "predictions.parquet"))[:12],
-                    "files": {name: results.suite.folders.file(results.name, method, seed, name) for name in LINKED},
+                    "files": {name: results.stored.path(method, seed, name) for name in LINKED},
                 }
             )  # fmt: skip
     return found
@@ -82,7 +82,7 @@ def sources_of(benchmarks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return one record per data set and split, with the benchmarks that use it."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for benchmark in benchmarks:
-        for row in benchmark["data"]:
+        for row in benchmark["sources"]:
             key = row["title"], row["split"]
             kept = {name: row.get(name, "") for name in ("title", "split", "where", "status", "licence", "note")}
             record = found.setdefault(

@@ -12,7 +12,6 @@ from reprood.audit.published import COMPLEMENTS, Published, measured_metric
 from reprood.audit.settings import attached
 from reprood.evaluate.resample import Replicates
 from reprood.report import labels
-from reprood.report.families import joined
 from reprood.report.formats import Cell, Table, measured, plain
 from reprood.report.results import BenchmarkResults, interval_of
 
@@ -35,17 +34,22 @@ def published(paper: Paper, results: Sequence[BenchmarkResults]) -> Table:
 
     Benchmarks and families that measured none of them are omitted.
     """
-    families: dict[str, list[BenchmarkResults]] = {}
+    members = {number.member for number in paper.published if number.member}
+    columns: dict[str, list[Cell]] = {}
     for one in results:
-        families.setdefault(one.benchmark.family or one.name, []).append(one)
-    columns = {
-        **{one.name: [_of_benchmark(number, paper, one) for number in paper.published] for one in results},
-        **{
-            f"{name} (mean of {len(members)})": [_of_family(number, paper, members) for number in paper.published]
-            for name, members in families.items()
-            if members[0].benchmark.family
-        },
-    }
+        if one.paired:
+            name = f"{one.name} (mean of {len(one.members)})"
+            columns[name] = [
+                _cell(number, paper, one, number.members == len(one.members)) for number in paper.published
+            ]
+        for name in one.members:
+            alone = replace(one, name=name)
+            if not alone.benchmark.family or alone.benchmark.member in members:
+                here = alone.benchmark.member
+                columns[name] = [
+                    _cell(number, paper, alone, not number.members and number.member == here)
+                    for number in paper.published
+                ]
     columns = {name: cells for name, cells in columns.items() if any(cell is not NONE for cell in cells)}
     rows = [
         (
@@ -90,11 +94,9 @@ def _values(number: Published, paper: Paper, results: BenchmarkResults, method: 
     return results.values(method, measured_metric(number.metric), split, number.score)
 
 
-def _of_benchmark(number: Published, paper: Paper, results: BenchmarkResults) -> Cell:
-    """Return what a benchmark measured for a published number; a dash if nothing."""
-    if number.members or number.member != results.benchmark.member:
-        return NONE
-    method = _method(number, paper, results)
+def _cell(number: Published, paper: Paper, results: BenchmarkResults, fits: bool) -> Cell:
+    """Return what was measured for a published number; a dash if nothing, or if it is of other members (`fits`)."""
+    method = _method(number, paper, results) if fits else None
     if method is None:
         return NONE
     replicates = _replicates(number, paper, results, method)
@@ -102,22 +104,6 @@ def _of_benchmark(number: Published, paper: Paper, results: BenchmarkResults) ->
         return _complement(number, measured(measured_metric(number.metric), interval_of(replicates)))
     values = _values(number, paper, results, method)
     return _complement(number, plain(measured_metric(number.metric), values.tolist()))
-
-
-def _of_family(number: Published, paper: Paper, members: Sequence[BenchmarkResults]) -> Cell:
-    """Return what a family measured for the published mean over its members; a dash if nothing."""
-    if number.members != len(members):
-        return NONE
-    methods = [_method(number, paper, one) for one in members]
-    found = [(one, method) for one, method in zip(members, methods, strict=True) if method is not None]
-    if len(found) < len(members):
-        return NONE
-    metric = measured_metric(number.metric)
-    replicates = [_replicates(number, paper, one, method) for one, method in found]
-    if all(one is not None for one in replicates):
-        return _complement(number, measured(metric, interval_of(joined([r for r in replicates if r is not None]))))
-    means = [_values(number, paper, one, method).mean() for one, method in found]
-    return _complement(number, plain(metric, [float(np.mean(means))]))
 
 
 def _replicates(number: Published, paper: Paper, results: BenchmarkResults, method: str) -> Replicates | None:

@@ -26,7 +26,7 @@ class Board:
     scores : tuple of str
         The score of each method; "-" for metrics without a score.
     intervals : tuple of Interval
-        Interval of each method's mean over seeds, in the metric's unit.
+        Interval of each method's mean over replicates, in the metric's unit.
     grouping : Grouping
         Groups of methods; rows are methods in this order.
     """
@@ -46,7 +46,7 @@ class Board:
 
     @property
     def uncompared(self) -> tuple[str, ...]:
-        """Methods with too few seeds."""
+        """Methods with too few replicates."""
         return tuple(m for m, text in zip(self.methods, self.grouping.letters, strict=True) if not text)
 
 
@@ -56,8 +56,20 @@ def board(
     methods: Sequence[str],
     scores: Sequence[str],
     replicates: Callable[[str, str], Replicates],
+    seeds: Callable[[str], list[int]] | None = None,
 ) -> Board:
-    """Rank methods by their mean over seeds and group them; `replicates` is called with a method and its score."""
+    """Rank methods by their mean over replicates and group them.
+
+    Parameters
+    ----------
+    metric, split : str
+    methods, scores : sequence of str
+        The methods, and the score of each.
+    replicates : callable
+        Called with a method and its score.
+    seeds : callable, optional
+        Seeds of a method, by which methods are paired; default: not paired.
+    """
     found = [replicates(method, score) for method, score in zip(methods, scores, strict=True)]
     sign = -1 if metric in HIGHER else 1
     order = sorted(range(len(methods)), key=lambda row: (sign * float(np.mean(found[row].observed[0])), row))
@@ -67,7 +79,7 @@ def board(
         tuple(methods[row] for row in order),
         tuple(scores[row] for row in order),
         tuple(interval_of(found[row]) for row in order),
-        grouped([found[row] for row in order]),
+        grouped([found[row] for row in order], None if seeds is None else [seeds(methods[row]) for row in order]),
     )
 
 
@@ -77,45 +89,51 @@ def boards(results: BenchmarkResults) -> list[Board]:
     evaluations = record.evaluations
     every = list(results.methods)
     none = ["-"] * len(every)
+    seeds = results.seeds if results.paired else None
     if results.detects and results.detecting:
         chosen = results.detecting
         own = [results.headline(method) for method in chosen]
         natural = results.natural
         rankings.append(
-            board("auroc", natural, chosen, own, lambda m, s: results.detection_replicates(m, "auroc", natural, s))
+            board(
+                "auroc", natural, chosen, own, lambda m, s: results.detection_replicates(m, "auroc", natural, s), seeds
+            )
         )
     if "segmentation" in evaluations and results.mapping():
         mapping = results.mapping()
         of_maps = board(
             "pixel_auroc", "test", mapping, none[: len(mapping)],
-            lambda m, s: results.segmentation_replicates(m, "pixel_auroc"),
+            lambda m, s: results.segmentation_replicates(m, "pixel_auroc"), seeds,
         )  # fmt: skip
         rankings.append(of_maps)
     if "localisation" in evaluations:
         rankings.append(
             board(
                 "localisation_error", "test", every, none,
-                lambda m, s: results.localisation_replicates(m, "localisation_error"),
+                lambda m, s: results.localisation_replicates(m, "localisation_error"), seeds,
             )
         )  # fmt: skip
     conditions = [*(["corrupted"] if record.corruption else []), *(f"attacked/{name}" for name in record.attacks)]
     for split in [*(["test"] if "classification" in evaluations else []), *conditions]:
-        rankings.append(board("top1_error", split, every, none, lambda m, s, at=split: results.error_replicates(m, at)))  # type: ignore[misc]
+        rankings.append(
+            board("top1_error", split, every, none, lambda m, s, at=split: results.error_replicates(m, at), seeds)  # type: ignore[misc]
+        )
     return rankings
 
 
-def judged(found: Sequence[Board], label: Callable[[str], str]) -> str:
-    """Describe how the methods were grouped, and which could not be grouped and why."""
+def judged(found: Sequence[Board], label: Callable[[str], str], paired: bool = False) -> str:
+    """Describe how the methods were grouped (`paired` by replicate), and which could not be grouped and why."""
     compared = sorted({one.grouping.pairs for one in found if one.grouping.pairs})
     without = list(dict.fromkeys(method for one in found for method in one.uncompared))
-    too_few = f"fewer than {LEAST_SEEDS} seeds"
+    too_few = f"fewer than {LEAST_SEEDS} replicates"
     if not compared:
         alone = all(len(one.methods) < 2 for one in found)
         return "Not grouped: only one method." if alone else f"Not grouped: the methods have {too_few}."
     pairs = " or ".join(map(str, compared))
     text = (
-        "Methods that share a letter do not differ significantly (5 %, t tests over seeds and "
-        f"{REPLICATES} resamplings of the test images, Holm-corrected for {pairs} pairs). That does not mean they are "
+        f"Methods that share a letter do not differ significantly (5 %, {'paired ' if paired else ''}t tests over "
+        f"replicates and {REPLICATES} resamplings of the test images, Holm-corrected for {pairs} pairs). That does "
+        "not mean they are "
         "equal."
     )
     if without:

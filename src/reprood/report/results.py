@@ -1,6 +1,6 @@
-"""The stored results of a benchmark: runs with histories, predictions, metrics and resampled metrics."""
+"""The stored results of a benchmark or family: runs with histories, predictions, metrics and resampled metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from reprood.report.records import ModelRecord, RunRecord, checked
 from reprood.report.style import colour_of, line_of
 
 REPLICATES = 200
+Resample = Callable[[Sequence[Predictions], np.random.Generator], Replicates]
 HISTORY = ("phase", "epoch", "lr", "train_loss")
 
 
@@ -54,11 +55,12 @@ def read_history(path: Path) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class BenchmarkResults:
-    """The stored results of one benchmark of a suite.
+    """The stored results of one benchmark of a suite, or of a family, whose replicates run on its members.
 
     Attributes
     ----------
     name : str
+        The benchmark, the family, or one member of it.
     suite : Suite
     root : Path
         The checkout, or the release.
@@ -71,16 +73,35 @@ class BenchmarkResults:
     root: Path
     examples: Path | None = None
 
-    @property
+    @cached_property
     def benchmark(self) -> Benchmark:
-        """The benchmark's record."""
-        return self.suite.benchmarks[self.name]
+        """The benchmark's record; that of the first member of a family, for what all members have in common."""
+        return self.suite.record(self.name)
+
+    @cached_property
+    def _seeds(self) -> dict[str, dict[int, str]]:
+        """Method -> seed -> benchmark on which this replicate runs."""
+        found: dict[str, dict[int, str]] = {}
+        names = self.suite.places().get(self.name, (self.name,))
+        for benchmark, method, seed in self.suite.jobs():
+            if benchmark in names:
+                found.setdefault(method, {})[seed] = benchmark
+        return found
+
+    @cached_property
+    def places(self) -> dict[int, str]:
+        """Seed -> benchmark on which this replicate runs, ascending."""
+        return dict(sorted({seed: name for seeds in self._seeds.values() for seed, name in seeds.items()}.items()))
+
+    @cached_property
+    def members(self) -> tuple[str, ...]:
+        """The benchmarks that run, in the order of the first replicates: members of a family, or the benchmark."""
+        return tuple(dict.fromkeys(self.places.values()))
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
         """Methods that ran on the benchmark, in the suite's order."""
-        ran = {method for benchmark, method, _ in self.suite.jobs() if benchmark == self.name}
-        return tuple(method for method in self.suite.methods if method in ran)
+        return tuple(method for method in self.suite.methods if method in self._seeds)
 
     @property
     def detects(self) -> bool:
@@ -98,8 +119,18 @@ class BenchmarkResults:
         return [method for method in self.methods if self.passed(method)]
 
     def seeds(self, method: str) -> list[int]:
-        """Return the seeds of a method."""
-        return [s for b, m, s in self.suite.jobs() if (b, m) == (self.name, method)]
+        """Return the seeds of a method, one for each replicate, ascending."""
+        return sorted(self._seeds[method])
+
+    def shown(self, method: str) -> list[Predictions]:
+        """Return the predictions on the first member (of a single benchmark: all), for figures of single images."""
+        seeds = [seed for seed in self.seeds(method) if self.places[seed] == self.members[0]]
+        return self.stored.only(method, seeds)
+
+    @property
+    def paired(self) -> bool:
+        """Whether methods are compared replicate by replicate, because members differ far more than seeds do."""
+        return self.benchmark.family == self.name
 
     def label(self, method: str) -> str:
         """Return a method's name for readers."""
@@ -109,15 +140,15 @@ class BenchmarkResults:
     def stored(self) -> StoredRuns:
         """The stored predictions and metrics of the runs."""
         seeds = {method: self.seeds(method) for method in self.methods}
-        return StoredRuns(self.root, self.name, self.benchmark, seeds, self.suite.folders)
+        return StoredRuns(self.root, self.name, self.benchmark, seeds, self.suite.folders, self.places)
 
     def file(self, method: str, seed: int, name: str) -> Path:
         """Return the path of a run's file."""
         return self.stored.file(method, seed, name)
 
     def data_path(self, data: Path, name: str) -> Path:
-        """Return the path of a split or file of the benchmark's data, below the folder of all data."""
-        return data / "benchmarks" / self.suite.folders.benchmark(self.name) / name
+        """Return the path of a split or file of the benchmark's (first member's) data, below the folder of all data."""
+        return data / "benchmarks" / self.suite.folders.benchmark(self.members[0]) / name
 
     def history(self, method: str) -> list[pd.DataFrame]:
         """Return the training history of each seed."""
@@ -165,64 +196,89 @@ class BenchmarkResults:
         return next(iter(self.predictions(method)[0].facts["native"]), "msp")
 
     @cached_property
-    def _places(self) -> dict[str, int]:
+    def _palette(self) -> dict[str, int]:
         return self.suite.palette or palette_of(self.suite)
 
     def colour(self, method: str) -> str:
         """Return a method's colour, the same in all figures."""
-        return colour_of(self._places[method])
+        return colour_of(self._palette[method])
 
     def line(self, method: str) -> dict[str, Any]:
         """Return a method's colour and line style."""
-        return line_of(self._places[method])
+        return line_of(self._palette[method])
 
     @cached_property
     def _replicates(self) -> dict[tuple[str, ...], Replicates]:
         return {}
 
-    def _cached(self, key: tuple[str, ...], make: Callable[[np.random.Generator], Replicates]) -> Replicates:
-        """Return cached replicates; equal generators draw the same test samples for all methods."""
-        if key not in self._replicates:
-            self._replicates[key] = make(np.random.default_rng(0))
-        return self._replicates[key]
+    def _resampled(self, key: tuple[str, ...], method: str, make: Resample) -> Replicates:
+        """Return a metric of each seed on resampled data; the test images of every member are resampled separately.
+
+        The results are cached. Equal generators draw the same test images for all methods.
+
+        Parameters
+        ----------
+        key : tuple of str
+            Identity of the result.
+        method : str
+            The method.
+        make : callable
+            Computes it from the predictions of some replicates on one member.
+        """
+        if key in self._replicates:
+            return self._replicates[key]
+        seeds, found = self.seeds(method), []
+        for place, member in enumerate(self.members):
+            here = [seed for seed in seeds if self.places[seed] == member]
+            if here:
+                generator = np.random.default_rng([0, place] if self.benchmark.family else 0)
+                found.append((here, make(self.stored.only(method, here), generator)))
+        order = np.argsort([seed for here, _ in found for seed in here])
+        joined = Replicates(
+            [np.concatenate([one.observed[0] for _, one in found])[order]],
+            [np.concatenate([one.resampled[0] for _, one in found], axis=1)[:, order]],
+            sum(one.n_id for _, one in found),
+            sum(one.n_ood for _, one in found),
+        )
+        self._replicates[key] = joined
+        return joined
 
     def detection_replicates(self, method: str, metric: str, split: str, score: str) -> Replicates:
         """Return a metric of each seed, mean over the OOD sets of `split`, on the data and on resampled data."""
         members = self.stored.members(split)
+        rate = base_rate(self.benchmark, split)
 
-        def make(generator: np.random.Generator) -> Replicates:
-            arm = [scores_of(p, score, members) for p in self.predictions(method)]
-            rates = [base_rate(self.benchmark, split)]
-            return replicate_detection([arm], metric, generator, REPLICATES, base_rates=rates)
+        def make(found: Sequence[Predictions], generator: np.random.Generator) -> Replicates:
+            arm = [scores_of(p, score, members) for p in found]
+            return replicate_detection([arm], metric, generator, REPLICATES, base_rates=[rate])
 
-        return self._cached((method, metric, score, str(base_rate(self.benchmark, split)), *members), make)
+        return self._resampled((method, metric, score, str(rate), *members), method, make)
 
     def error_replicates(self, method: str, split: str = "test") -> Replicates:
         """Return the top-1 error in percent of every seed, mean over the conditions of `split`."""
 
-        def make(generator: np.random.Generator) -> Replicates:
-            errors = [self.stored.errors(p, split) for p in self.predictions(method)]
-            return replicate_errors([np.stack(errors)], generator, REPLICATES)
+        def make(found: Sequence[Predictions], generator: np.random.Generator) -> Replicates:
+            return replicate_errors([np.stack([self.stored.errors(p, split) for p in found])], generator, REPLICATES)
 
-        return self._cached((method, "top1_error", split), make)
+        return self._resampled((method, "top1_error", split), method, make)
 
     def localisation_replicates(self, method: str, metric: str) -> Replicates:
         """Return a localisation error in percent for every seed."""
 
-        def make(generator: np.random.Generator) -> Replicates:
-            wrong = [100.0 * localisation_outcomes(p.split("test"))[metric] for p in self.predictions(method)]
+        def make(found: Sequence[Predictions], generator: np.random.Generator) -> Replicates:
+            wrong = [100.0 * localisation_outcomes(p.split("test"))[metric] for p in found]
             return replicate_errors([np.stack(wrong)], generator, REPLICATES)
 
-        return self._cached((method, metric), make)
+        return self._resampled((method, metric), method, make)
 
     def segmentation_replicates(self, method: str, metric: str) -> Replicates:
         """Return a metric of the anomaly maps for every seed."""
 
-        def make(generator: np.random.Generator) -> Replicates:
-            maps = [stored_maps(p, ("test", *self.benchmark.ood)) for p in self.predictions(method)]
+        def make(found: Sequence[Predictions], generator: np.random.Generator) -> Replicates:
+            maps = [stored_maps(p, ("test", *self.benchmark.ood)) for p in found]
             return replicate_segmentation([maps], metric, generator, REPLICATES)
 
-        return self._cached((method, metric), make)
+        return self._resampled((method, metric), method, make)
 
     def detection_interval(self, method: str, metric: str, split: str, score: str) -> Interval:
         """Return the mean over seeds and OOD sets with its bootstrap interval."""
@@ -260,7 +316,9 @@ class BenchmarkResults:
         seed = self.seeds(method)[0]
         model = checked(self.file(method, seed, "model.json"), ModelRecord)
         precision = self.facts(method, seed)["precision"]
-        return Measurement(self.benchmark, model["backbone"], precision, auxiliary, whole=not self.benchmark.family)
+        return Measurement(
+            self.benchmark, model["backbone"], precision, auxiliary, whole=self.benchmark.family in ("", self.name)
+        )
 
     def facts(self, method: str, seed: int) -> dict[str, Any]:
         """Read run.json of a run."""

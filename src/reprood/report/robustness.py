@@ -53,7 +53,8 @@ def robustness_table(results: BenchmarkResults) -> Table:
     head = ("method", "error, %, unchanged test set", *(f"error, %, {labels.split(name)}" for name in columns))
     baseline = results.benchmark.corruption.baseline if results.benchmark.corruption else ""
     caption = (
-        "Top-1 error on changed copies of the test set, mean over seeds, 95 % intervals over test samples and seeds. "
+        "Top-1 error on changed copies of the test set, mean over replicates, 95 % intervals over "
+        f"{results.benchmark.covers}. "
         "Conditions may use fewer test images than the unchanged test set. "
     )
     if relative:

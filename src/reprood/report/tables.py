@@ -14,7 +14,7 @@ from reprood.report.results import BenchmarkResults
 
 GROUPED = (
     "Letters: methods that share a letter do not differ significantly with that score (Holm-corrected over the pairs "
-    "of methods with the score, see the leaderboard); no letters if there are too few seeds."
+    "of methods with the score, see the leaderboard); no letters if there are too few replicates."
 )
 
 
@@ -35,10 +35,11 @@ def classification(results: BenchmarkResults) -> Table:
         )
     head = (
         "method", labels.METRICS["top1_error"], "top-1 error at the best recorded test epoch, %",
-        labels.METRICS["top5_error"], labels.METRICS["ece15"], "seeds",
+        labels.METRICS["top5_error"], labels.METRICS["ece15"], "replicates",
     )  # fmt: skip
     caption = (
-        "Classification of in-distribution test images, mean over seeds, 95 % intervals over test samples and seeds. "
+        "Classification of in-distribution test images, mean over replicates, 95 % intervals over "
+        f"{results.benchmark.covers}. "
         "Results are from the last epoch; the best test epoch, which some papers report, is shown for comparison and "
         "never used."
     )
@@ -83,7 +84,8 @@ def detection(results: BenchmarkResults) -> Table:
         *(f"AUROC, %, {labels.split(name)} ({outlier.shift})" for name, outlier in results.benchmark.ood.items()),
     )  # fmt: skip
     caption = (
-        "Detection of OOD images, mean over seeds, 95 % intervals over test samples and seeds. FPR@95 (ID positive): "
+        f"Detection of OOD images, mean over replicates, 95 % intervals over {results.benchmark.covers}. FPR@95 "
+        "(ID positive): "
         "share of OOD images accepted when 95 % of ID images are; (OOD positive): share of ID images rejected when "
         "95 % of OOD images are. "
         f"AUPR depends on the ratio of ID to OOD images. {GROUPED}"
@@ -102,7 +104,8 @@ def _groups(results: BenchmarkResults) -> dict[tuple[str, str], str]:
         methods = [method for method in results.detecting if score in results.scores(method)]
         values = [results.detection_replicates(method, "auroc", results.natural, score) for method in methods]
         order = sorted(range(len(methods)), key=lambda row, at=values: (-float(at[row].observed[0].mean()), row))  # type: ignore[misc]
-        letters = grouped([values[row] for row in order]).letters
+        seeds = [results.seeds(methods[row]) for row in order] if results.paired else None
+        letters = grouped([values[row] for row in order], seeds).letters
         found |= {(methods[row], score): text for row, text in zip(order, letters, strict=True)}
     return found
 
@@ -127,8 +130,9 @@ def matrix(results: BenchmarkResults) -> Table:
         for method in results.detecting
     )
     caption = (
-        f"AUROC, %, {labels.split(split)}: every method by every score, mean over seeds, 95 % intervals over test "
-        "samples and seeds. Bold: the highest value of a score. A dash: the score does not apply to the network. "
+        f"AUROC, %, {labels.split(split)}: every method by every score, mean over replicates, 95 % intervals over "
+        f"{results.benchmark.covers}. Bold: the highest value of a score. A dash: the score does not apply to the "
+        "network. "
         f"{GROUPED}"
     )
     return Table("matrix", caption, ("method", *(labels.score(score) for score in scores)), rows)
@@ -149,7 +153,7 @@ def localisation(results: BenchmarkResults) -> Table:
         "error: wrong class, or overlap (IoU) of at most 50 %; with known class: the map of the right class. Boxes "
         "surround the largest region of at least 15 % of the map's maximum (the paper), or of its range after "
         "normalisation to [0, 1] (later code of the same authors). "
-        "Mean over seeds, 95 % intervals over test samples and seeds."
+        f"Mean over replicates, 95 % intervals over {results.benchmark.covers}."
     )
     return Table("localisation", caption, head, tuple(rows))
 
@@ -166,7 +170,7 @@ def segmentation(results: BenchmarkResults) -> Table:
     caption = (
         "Anomaly maps compared with masks, over all pixels of all test images. AU-PRO: mean fraction of each defect's "
         "pixels that is detected, integrated over false positive rates up to 30 % and divided by 30 %. Mean over "
-        "seeds, 95 % intervals over test images and seeds. Methods without maps are omitted."
+        f"replicates, 95 % intervals over {results.benchmark.covers}. Methods without maps are omitted."
     )
     head = ("method", labels.METRICS["pixel_auroc"], labels.METRICS["au_pro"])
     return Table("segmentation", caption, head, tuple(rows))
@@ -193,7 +197,8 @@ def open_set(results: BenchmarkResults) -> Table:
     head = ("method", "score", "unknown classes", "closed-set accuracy, %", *(labels.METRICS[m] for m in (
         "auroc", "oscr", "macro_f")))  # fmt: skip
     caption = (
-        "Open-set recognition, mean over seeds. OSCR: area under the rate of correctly classified known images over "
+        "Open-set recognition, mean over replicates. OSCR: area under the rate of correctly classified known "
+        "images over "
         "the rate of accepted unknown ones. Macro-F: mean F1 of the known classes and of 'unknown' at the threshold "
         "set by the benchmark, for scores that are probabilities."
     )
@@ -201,7 +206,7 @@ def open_set(results: BenchmarkResults) -> Table:
 
 
 def study_table(values: pd.DataFrame, title: str) -> Table:
-    """Make the table of a study: one row per arm, one column per metric; mean over seeds, lowest to highest."""
+    """Make the table of a study: one row per arm, one column per metric; mean over replicates, lowest to highest."""
     metrics = list(values["metric"].unique())
     rows = []
     for arm in values["arm"].unique():
@@ -215,7 +220,7 @@ def study_table(values: pd.DataFrame, title: str) -> Table:
             cells.append(Cell(f"{found.mean():.3g}", span, float(found.mean())))
         rows.append(tuple(cells))
     head = ("arm", *(metric.replace("_", " ") for metric in metrics))
-    return Table("study", f"{title}: mean over seeds, with the lowest and highest value.", head, tuple(rows))
+    return Table("study", f"{title}: mean over replicates, with the lowest and highest value.", head, tuple(rows))
 
 
 def make_table(kind: str, results: BenchmarkResults) -> Table:
