@@ -90,6 +90,64 @@ def test_the_name_of_a_committed_suite_does_not_take_its_results(tmp_path):
     assert experiment(tmp_path, name="smoke.yaml").results == "results/smoke~own"
 
 
+def test_a_family_is_compared_in_replicates_that_the_committed_suite_does_not_run(tmp_path):
+    """Another suite may run them: the folder of a replicate has the committed definition of the family."""
+
+    def more(suite):
+        suite["runs"].append({"benchmark": "smoke_open_set", "methods": ["dias_ce"], "seeds": [7]})
+
+    def other(suite):
+        more(suite)
+        suite["benchmarks"]["smoke_open_set"]["train"]["limit"] = 60
+        suite["methods"]["dias"]["set"]["gan_width"] = 8
+        suite["runs"].append({"benchmark": "smoke_open_set", "methods": ["dias"], "seeds": [7]})
+
+    assert experiment(tmp_path, more).folders == Folders(evaluated="results/experiment/runs")
+    folders = experiment(tmp_path, other).folders
+    assert set(folders.training) == set(folders.benchmarks) == {f"smoke_open_set_s{r}" for r in (0, 1, 7)}
+    assert set(folders.methods) == {f"smoke_open_set_s{r}/dias" for r in (0, 1, 7)}
+
+
+LOOKS = {"looks": [2, 4], "weights": [0.5, 0.5]}
+
+
+def test_planned_replicates_are_read_for_a_sequential_audit(tmp_path, monkeypatch):
+    planned = ROOT / "results" / "experiment_looks" / "replicates.json"
+    read = {str(planned): {"smoke_open_set": {"dias_ce": 4}, "smoke_one_class": {"csi": 3}}}
+    monkeypatch.setattr("reprood.pipeline.layout.read_json", lambda path: read[str(path)])
+    monkeypatch.setattr(Path, "is_file", lambda path: str(path) in read or path.exists())
+    plan = experiment(tmp_path, set_at("evidence", value=LOOKS), "experiment_looks.yaml")
+    runs = [(benchmark, seed) for benchmark, method, seed in plan.jobs if method == "dias_ce"]
+    assert runs == [(f"smoke_open_set_s{r}", r) for r in range(4)]
+    assert [(b, s) for b, m, s in plan.jobs if m == "csi"] == [
+        ("smoke_one_class_a", 0), ("smoke_one_class_b", 1), ("smoke_one_class_a", 2),
+    ]  # fmt: skip
+    assert plan.places["smoke_open_set"] == [f"smoke_open_set_s{r}" for r in range(4)]
+    assert "replicates" in plan.suite_parameters()
+    without = experiment(tmp_path, name="experiment_looks.yaml")
+    assert len(without.places["smoke_open_set"]) == 2
+    read[str(planned)] = {"smoke_open_set": {"dias_ce": "many"}}
+    with pytest.raises(ReproodError, match=r"replicates.json: replicates.smoke_open_set.dias_ce"):
+        experiment(tmp_path, set_at("evidence", value=LOOKS), "experiment_looks.yaml")
+
+
+def test_commands_do_not_grow_with_the_replicates(tmp_path):
+    """A command that holds a suite must stay below 128 KiB, the limit of one argument on Linux."""
+
+    def more(count):
+        def change(suite):
+            for group in suite["runs"]:
+                group["seeds"] = count if group["benchmark"] == "smoke_open_set" else group.get("seeds", [0])
+
+        return change
+
+    few, many = (experiment(tmp_path, more(count)) for count in (2, 40))
+    assert len(many.places["smoke_open_set"]) == 40
+    assert len(many.suite_parameters()) < len(few.suite_parameters()) + 150
+    assert len(many.drawing_suite("smoke_open_set")) < len(few.drawing_suite("smoke_open_set")) + 400
+    assert len(Plan({"suite": "paper"}, ROOT).suite_parameters()) < 120_000
+
+
 def test_a_name_that_no_folder_can_have_is_refused(tmp_path):
     with pytest.raises(ReproodError, match="file name must consist of letters"):
         experiment(tmp_path, name="my suite.yaml")
@@ -199,7 +257,7 @@ def test_an_experiment_has_its_own_scores_and_metrics(tmp_path, name):
 
 def test_a_change_redraws_only_the_benchmarks_that_show_it(tmp_path):
     before, after = (experiment(tmp_path, change) for change in (lambda suite: None, new_arm))
-    others = [name for name in before.benchmarks if name != BENCHMARK]
+    others = [name for name in before.places if name != BENCHMARK]
     assert others
     assert before.drawing_suite(BENCHMARK) != after.drawing_suite(BENCHMARK)
     assert [before.drawing_suite(name) for name in others] == [after.drawing_suite(name) for name in others]

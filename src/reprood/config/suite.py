@@ -282,5 +282,7 @@ def _replicates_on(family: str, suite: Mapping[str, Any]) -> set[int]:
                 found.update(TypeAdapter(Seeds).validate_python(seeds))
             except ValidationError:  # the validation of the seeds, which follows, reports it
                 continue
-    more = (suite.get("replicates") or {}).get(family, {}).values()
-    return found | set(range(max(more, default=0)))
+    planned = suite.get("replicates")
+    of_family = planned.get(family) if isinstance(planned, Mapping) else None
+    counts = of_family.values() if isinstance(of_family, Mapping) else ()
+    return found | set(range(max((n for n in counts if isinstance(n, int)), default=0)))
