@@ -63,9 +63,10 @@ def check_suite(suite: str, root: Path, *, verbose: bool = False) -> list[str]:
     from reprood.studies.registry import study as find_study
     from reprood.train.run import network, parse_config
 
-    plan = Plan({"suite": suite}, root)
+    plan = Plan({"suite": suite}, root, {})  # as in the file, without the replicates that an audit has added
     lines, resolved = [], {}
-    for benchmark, method in dict.fromkeys((b, m) for b, m, _ in plan.jobs):
+    pairs = [(plan.first_member(place), method) for place in plan.places for method in plan.methods_of(place)]
+    for benchmark, method in pairs:
         settings = json.loads(plan.train_parameters(benchmark, method, 0))
         config = parse_config(settings)
         resolved[benchmark, method] = config.model_dump()

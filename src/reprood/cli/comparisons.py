@@ -98,21 +98,17 @@ def compare_claims(plan: Layout, settings: Settings, papers: Path | None = None)
     found = []
     for paper in load_papers(sorted(folder.glob("*.yaml"))):
         for claim in (claim for claim in paper.claims if not claim.study):
-            seen: set[str] = set()
-            for name in plan.benchmarks:
-                label = plan.benchmark(name).family or name
-                one = None if label in seen else _compare(plan, settings, paper, claim, name)
-                if one is not None:
-                    seen.add(label)  # all members of a family have the same settings
-                    found.append(one)
+            compared = (_compare(plan, settings, paper, claim, place) for place in plan.places)
+            found += [one for one in compared if one is not None]
     return found
 
 
-def _compare(plan: Layout, settings: Settings, paper: Paper, claim: Claim, name: str) -> Comparison | None:
-    """Compare the sides of a claim on one benchmark; None if it cannot be judged there."""
+def _compare(plan: Layout, settings: Settings, paper: Paper, claim: Claim, place: str) -> Comparison | None:
+    """Compare the sides of a claim on one benchmark or family; None if it cannot be judged there."""
+    name = plan.first_member(place)  # all members of a family have the same settings
     benchmark = plan.benchmark(name)
     seeds: dict[str, list[int]] = {}
-    for _, method, seed in (job for job in plan.jobs if job[0] == name):
+    for _, method, seed in plan.jobs_of(place):
         seeds.setdefault(method, []).append(seed)
     evidence = BenchmarkEvidence(plan.root, name, benchmark, seeds, plan.folders)
     here = evidence.on_split(claim)
@@ -132,7 +128,7 @@ def _compare(plan: Layout, settings: Settings, paper: Paper, claim: Claim, name:
     compared = number_differences if claim.published else claim_differences
     return Comparison(
         f"{paper.id}/{claim.id}",
-        benchmark.family or name,
+        place,
         differing,
         tuple(undeclared(differing, claim.differs)),
         texts(compared(here, paper, sides)),

@@ -50,11 +50,11 @@ def suites(root: Path) -> Listing:
 
 
 def benchmarks(root: Path) -> Listing:
-    """List the benchmarks of all suites: name, suite, title, OOD sets."""
+    """List the benchmarks and families of all suites: name, suite, title, OOD sets."""
     rows: list[Row] = [
-        (key, name, benchmark.title, ", ".join(benchmark.ood))
+        (place, name, suite.record(place).title, ", ".join(suite.record(place).ood))
         for name, suite in _suites(root).items()
-        for key, benchmark in suite.benchmarks.items()
+        for place in suite.places()
     ]
     return ("benchmark", "suite", "title", "OOD sets"), rows
 
