@@ -80,11 +80,11 @@ def test_conditions_families_and_studies_come_out(built):
     assert {"oscr", "macro_f", "pixel_auroc", "au_pro"} <= set(everything["metric"])
     assert (built.folder / "reports" / "smoke" / "figures" / "smoke_defects" / "maps.svg").is_file()
     for page, name in (
-        ("index.html", "smoke_one_class-family"),
+        ("benchmarks/smoke_one_class.html", "smoke_one_class-members"),
         ("studies/cnc_toy.html", "study-cnc_toy-table"),
         ("benchmarks/smoke_robust.html", "smoke_robust-robustness"),
         ("benchmarks/smoke_defects.html", "smoke_defects-segmentation"),
-        ("benchmarks/smoke_open_set_split1.html", "smoke_open_set_split1-open-set"),
+        ("benchmarks/smoke_open_set.html", "smoke_open_set-open-set"),
     ):
         assert f'id="{name}"' in (built.folder / "reports" / "smoke" / page).read_text(), page
 
