@@ -456,7 +456,8 @@ def metrics(name: str, text: str | bytes, *words: str, seeds: tuple[int, ...] = 
     def build(inside: Path) -> Act:
         import fabricate
 
-        write(inside / "runs" / "toy" / "erm" / "0" / "metrics.csv", text)
+        (inside / "runs/toy/erm/0").mkdir(parents=True)
+        write(inside / "runs/toy/erm/0/metrics.csv", text)
         record = {"name": "toy", **fabricate.SUITE, "runs": [{"benchmark": "toy", "methods": ["erm"], "seeds": seeds}]}
         arguments = ["evaluate", "collect", "--suite", json.dumps(record), "--out", "all"]
         return Act(arguments, inside, inside / "all" / "metrics.csv")
