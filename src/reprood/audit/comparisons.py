@@ -1,12 +1,13 @@
 """Compare the sides of a claim: effect, interval and p value on one benchmark, family or study."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from reprood.audit.decide import LEVEL, judge, p_values, two_sided
+from reprood.audit.decide import judge, p_inside, p_values, two_sided
 from reprood.audit.evidence import BenchmarkEvidence, Evidence, Part
 from reprood.audit.explanations import worse_than_chance
 from reprood.audit.families import FamilyEvidence
@@ -17,7 +18,7 @@ from reprood.evaluate.resample import Replicates
 
 @dataclass(frozen=True)
 class Finding:
-    """Result of comparing the sides of a claim.
+    """Result of comparing the sides of a claim at one look.
 
     Attributes
     ----------
@@ -31,8 +32,9 @@ class Finding:
         Means over seeds of the two sides.
     p : float
         Two-sided p value: below 1 - level exactly when `holds` is True or False.
-    p_strict : float
-        The p value used for corrections for many comparisons.
+    p_smaller : float
+        Twice the p value of the two one-sided tests that the effect (of every step) is smaller than relevant; 1 for
+        claims without a relevant effect. Below 1 - level exactly when the intervals lie inside.
     where : str
         The weakest member or OOD set, for a pattern of signs.
     better : str
@@ -50,7 +52,7 @@ class Finding:
     sides: tuple[str, str]
     values: tuple[float, float]
     p: float
-    p_strict: float
+    p_smaller: float = 1.0
     where: str = ""
     better: str = ""
     each: tuple[tuple[str, bool | None], ...] = ()
@@ -58,52 +60,54 @@ class Finding:
     below_chance: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Piece:
+    """The measured values of a claim's sides: on a benchmark, family or study, or on one member or OOD set of it.
+
+    Attributes
+    ----------
+    parts : tuple of Part
+    pairing : tuple of str
+        One name a side; sides with equal names are paired by replicate.
+    seeds : tuple of int
+        Replicates, ascending.
+    found : Replicates
+    better : str
+        The claimed direction here.
+    where : str
+        The member or OOD set, for a pattern of signs.
+    """
+
+    parts: tuple[Part, ...]
+    pairing: tuple[str, ...]
+    seeds: tuple[int, ...]
+    found: Replicates
+    better: Literal["higher", "lower"]
+    where: str = ""
+
+    def only(self, seeds: Sequence[int]) -> "Piece":
+        """Return the piece with those of its replicates that are among `seeds`."""
+        places = [i for i, seed in enumerate(self.seeds) if seed in seeds]
+        return replace(self, seeds=tuple(self.seeds[i] for i in places), found=self.found.chosen(places))
+
+
 def generator_of(*names: str) -> np.random.Generator:
     """Return a generator seeded by names, so that a verdict does not depend on which other claims are judged."""
     return np.random.default_rng(int.from_bytes(hashlib.sha256("/".join(names).encode()).digest()[:8], "big"))
 
 
-def compare(names: Sequence[str], found: Replicates, pair: tuple[int, int], generator: np.random.Generator) -> Interval:
-    """Return the interval of the difference of two sides; sides with equal names are paired by replicate."""
-    weights = [0.0] * len(found.observed)
-    weights[pair[0]], weights[pair[1]] = 1.0, -1.0
-    return contrast(found, weights, generator, LEVEL, trainings=names)
+def common(seeds: Mapping[str, Sequence[int]], parts: Sequence[Part]) -> tuple[int, ...]:
+    """Return the replicates that all sides of a claim have, ascending."""
+    return tuple(sorted(set.intersection(*(set(seeds[part.method]) for part in parts))))
 
 
-@dataclass(frozen=True)
-class Step:
-    """One comparison of a claim that has several.
-
-    Attributes
-    ----------
-    holds : bool or None
-    interval : Interval
-    p, p_strict : (float, float)
-        One-sided p values against the negation of the step, and against the step.
-    sides : (str, str)
-    values : (float, float)
-    better : str
-        The claimed direction.
-    where : str
-        The member or OOD set, for a pattern of signs.
-    """
-
-    holds: bool | None
-    interval: Interval
-    p: tuple[float, float]
-    p_strict: tuple[float, float]
-    sides: tuple[str, str]
-    values: tuple[float, float]
-    better: str
-    where: str = ""
-
-
-def pieces(claim: Claim, evidence: Evidence, parts: Sequence[Part]) -> list[tuple[str, Evidence, list[Part]]]:
+def places(claim: Claim, evidence: Evidence, parts: Sequence[Part]) -> list[tuple[str, Evidence, list[Part]]]:
     """Return the members or OOD sets that a pattern of signs is judged on; empty for other claims."""
     if claim.over == "members" and isinstance(evidence, FamilyEvidence):
         prefix = f"{evidence.name}_"
-        return [(member.name.removeprefix(prefix), member, list(parts)) for member in evidence.parts]
-    if claim.over == "sets" and isinstance(evidence, BenchmarkEvidence):
+        here = [member for member in evidence.parts if all(part.method in member.seeds for part in parts)]
+        return [(member.name.removeprefix(prefix), member, list(parts)) for member in here]
+    if claim.over == "sets" and isinstance(evidence, BenchmarkEvidence | FamilyEvidence):
         sets = evidence.members(claim.split)
         return [(name, evidence, [replace(part, split=name) for part in parts]) for name in sets]
     return []
@@ -113,90 +117,104 @@ def absent(claim: Claim, evidence: Evidence, parts: Sequence[Part]) -> str:
     """Describe the members or OOD sets that a pattern of signs names but that did not run; empty if all ran."""
     if claim.kind != "signs":
         return ""
-    here = {name for name, _, _ in pieces(claim, evidence, parts)}
+    here = {name for name, _, _ in places(claim, evidence, parts)}
     missing = [name for name in claim.signs if name not in here and name != ANY]
     return f"the claim also names {', '.join(missing)}, which did not run here" if missing else ""
 
 
-def find(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part]) -> Finding:
-    """Compute a claim's effect and interval on one benchmark, family or study."""
+def measure(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part], seeds: Sequence[int]) -> list[Piece]:
+    """Compute the metric of every side and replicate, on the data and on resampled test samples.
+
+    One piece, or one for each member or OOD set that has a claimed sign.
+    """
     generator = generator_of(paper.id, claim.id, evidence.name)
-    top = largest(claim.metric, claim.study)
-    if claim.kind == "signs":
-        return _together(claim, _signs(claim, evidence, parts, generator))
-    replicates = evidence.replicates(claim, parts, generator)
-    means = [float(values.mean()) for values in replicates.observed]
-    if claim.kind == "equals":
-        interval = contrast(replicates, [1.0], generator, LEVEL)
-        published = paper.number(claim.published[0]).as_measured * unit(claim.metric)
-        holds = judge("equivalent", _shifted(interval, published), claim.better, claim.margin)
-        gap = _shifted(interval, published)
-        p, strict = (
-            two_sided([p_values("equivalent", gap, claim.better, claim.margin, strict)]) for strict in (False, True)
-        )
-        below = (parts[0].label,) if worse_than_chance(claim.metric, means[0]) else ()
-        return Finding(
-            holds, interval.within(0, top), (parts[0].label, "published"), (means[0], published), p, strict,
-            below_chance=below,
-        )  # fmt: skip
-    names = [evidence.training(part) for part in parts]
-    steps = [
-        _step(claim, compare(names, replicates, (i, i + 1), generator), parts[i : i + 2], means[i : i + 2])
-        for i in range(len(parts) - 1)
-    ]
-    return _together(claim, steps)
-
-
-def _signs(claim: Claim, evidence: Evidence, parts: Sequence[Part], generator: np.random.Generator) -> list[Step]:
-    """Compare the sides on each member or OOD set that has a claimed sign."""
-    steps = []
-    for name, one, sides in pieces(claim, evidence, parts):
+    if claim.kind != "signs":
+        found = evidence.replicates(claim, parts, generator, seeds)
+        pairing = tuple(evidence.pairing(claim, part) for part in parts)
+        return [Piece(tuple(parts), pairing, tuple(seeds), found, claim.better)]
+    pieces = []
+    opposite: Literal["higher", "lower"] = "lower" if claim.better == "higher" else "higher"
+    for name, one, sides in places(claim, evidence, parts):
         sign = claim.signs.get(name, claim.signs.get(ANY))
-        if sign is None:
-            continue
-        found = one.replicates(claim, sides, generator)
-        means = [float(values.mean()) for values in found.observed]
-        interval = compare([one.training(part) for part in sides], found, (0, 1), generator)
-        direction = {"better": claim.better, "worse": "lower" if claim.better == "higher" else "higher"}[sign]
-        steps.append(_step(claim.model_copy(update={"better": direction}), interval, parts, means, name))
-    return steps
+        own = tuple(seed for seed in common(one.seeds, sides) if seed in seeds)
+        if sign is not None and own:
+            found = one.replicates(claim, sides, generator, own)
+            pairing = tuple(one.pairing(claim, part) for part in sides)
+            pieces.append(
+                Piece(tuple(parts), pairing, own, found, claim.better if sign == "better" else opposite, name)
+            )
+    return pieces
 
 
-def _step(claim: Claim, interval: Interval, parts: Sequence[Part], means: Sequence[float], where: str = "") -> Step:
-    return Step(
-        judge(claim.kind, interval, claim.better, claim.margin),
-        interval,
-        p_values(claim.kind, interval, claim.better, claim.margin),
-        p_values(claim.kind, interval, claim.better, claim.margin, strict=True),
-        (parts[0].label, parts[1].label),
-        (means[0], means[1]),
-        claim.better,
-        where,
-    )
-
-
-def _together(claim: Claim, steps: Sequence[Step]) -> Finding:
-    """Combine steps: all must hold, or any may contradict the claim after correction; report the weakest."""
+def find(claim: Claim, paper: Paper, pieces: Sequence[Piece], level: float) -> Finding:
+    """Compute a claim's effect, interval and p value from its measured values."""
+    top = largest(claim.metric, claim.study)
+    if claim.kind == "equals":
+        return _value(claim, paper, pieces[0], level)
+    steps = [_step(claim, piece, i, level) for piece in pieces for i in range(len(piece.parts) - 1)]
     p = two_sided([step.p for step in steps])
     if all(step.holds is True for step in steps):
         holds: bool | None = True
-    else:
-        denied = any(step.holds is False for step in steps)
-        holds = False if denied and p < 1 - LEVEL else None
+    else:  # one contradicts the claim only after correction for their number
+        holds = False if any(step.holds is False for step in steps) and p < 1 - level else None
     place = max(range(len(steps)), key=lambda i: steps[i].p[0])
-    weakest, top = steps[place], largest(claim.metric, claim.study)
-    each = tuple((step.where, step.holds) for step in steps if step.where)
-    strict = two_sided([step.p_strict for step in steps])
+    weakest = steps[place]
+    smaller = max(p_inside(step.interval, claim.relevant) for step in steps) if claim.relevant else 1.0
     sides = [pair for step in steps for pair in zip(step.sides, step.values, strict=True)]
     below = dict.fromkeys(label for label, value in sides if worse_than_chance(claim.metric, value))
     return Finding(
-        holds, weakest.interval.within(-top, top), weakest.sides, weakest.values, p, strict, weakest.where,
-        weakest.better, each, place if claim.kind == "ordering" else 0, tuple(below),
+        holds, weakest.interval.within(-top, top), weakest.sides, weakest.values, p, min(1.0, 2 * smaller),
+        weakest.where, weakest.better, tuple((step.where, step.holds) for step in steps if step.where),
+        place if claim.kind == "ordering" else 0, tuple(below),
     )  # fmt: skip
 
 
-def _shifted(found: Interval, by: float) -> Interval:
-    return Interval(
-        found.estimate - by, found.low - by, found.high - by, found.level, found.standard_error, found.replicates,
-        found.n_seeds, found.n_id, found.n_ood, found.freedom, found.strict_freedom,
-    )  # fmt: skip
+@dataclass(frozen=True)
+class _Step:
+    """One comparison of a claim that may have several; `p` as `decide.p_values` returns them."""
+
+    holds: bool | None
+    interval: Interval
+    p: tuple[float, float]
+    sides: tuple[str, str]
+    values: tuple[float, float]
+    better: str
+    where: str
+
+
+def _step(claim: Claim, piece: Piece, first: int, level: float) -> _Step:
+    """Compare a side with the next one."""
+    found, used = piece.found, slice(first, first + 2)
+    pair = replace(found, observed=found.observed[used], resampled=found.resampled[used])
+    interval = contrast(pair, [1.0, -1.0], level, piece.pairing[used])
+    values = [float(side.mean()) for side in pair.by_unit().observed]
+    return _Step(
+        judge(claim.kind, interval, piece.better, claim.margin),
+        interval,
+        p_values(claim.kind, interval, piece.better, claim.margin),
+        (piece.parts[first].label, piece.parts[first + 1].label),
+        (values[0], values[1]),
+        piece.better,
+        piece.where,
+    )
+
+
+def _value(claim: Claim, paper: Paper, piece: Piece, level: float) -> Finding:
+    """Compare the value of the only side with the published one."""
+    interval = contrast(piece.found, [1.0], level)
+    published = paper.number(claim.published[0]).as_measured * unit(claim.metric)
+    gap = replace(
+        interval,
+        estimate=interval.estimate - published,
+        low=interval.low - published,
+        high=interval.high - published,
+    )
+    label = piece.parts[0].label
+    return Finding(
+        judge("equivalent", gap, claim.better, claim.margin),
+        interval.within(0, largest(claim.metric)),
+        (label, "published"),
+        (interval.estimate, published),
+        two_sided([p_values("equivalent", gap, claim.better, claim.margin)]),
+        below_chance=(label,) if worse_than_chance(claim.metric, interval.estimate) else (),
+    )

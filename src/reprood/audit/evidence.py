@@ -5,15 +5,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 
-from reprood.audit.papers import LOCALISATION, OPEN_SET, PLAIN, SEGMENTATION, Claim, Paper
+from reprood.audit.papers import ERROR, LOCALISATION, OPEN_SET, PLAIN, SEGMENTATION, Claim, Paper
+from reprood.audit.regime import Regime
 from reprood.audit.settings import Difference, Measurement, closest
+from reprood.config.benchmark import Gate
 from reprood.config.conditions import matching
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json
 from reprood.evaluate.localisation import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
-from reprood.evaluate.metrics import METRICS
+from reprood.evaluate.metrics import METRICS, auroc, rank
 from reprood.evaluate.open_set import replicate_open_set
 from reprood.evaluate.resample import Replicates, replicate_detection, replicate_errors
 from reprood.evaluate.results import StoredRuns, scores_of
@@ -26,7 +29,7 @@ from reprood.evaluate.table import (
     threshold_of,
 )
 
-REPLICATES = 1000
+REPLICATES = 200  # resamplings of the test samples: their variance is known to a tenth
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class Evidence(Protocol):
         ...
 
     @property
-    def seeds(self) -> Mapping[str, Sequence[object]]:
+    def seeds(self) -> Mapping[str, Sequence[int]]:
         """Replicates of each method."""
         ...
 
@@ -116,12 +119,16 @@ class Evidence(Protocol):
         """Return whether the metric and the splits of a claim were measured here."""
         ...
 
-    def obstacle(self, claim: Claim, parts: Sequence[Part]) -> str:
+    def obstacle(self, claim: Claim, parts: Sequence[Part], seeds: Sequence[int]) -> str:
         """Return why a claim cannot be judged although its metric was measured; empty if it can."""
         ...
 
-    def training(self, part: Part) -> str:
-        """Return the name of the trained models of a side; sides with equal names have paired replicates."""
+    def pairing(self, claim: Claim, part: Part) -> str:
+        """Return a name; sides with equal names are paired by replicate. It depends on metric and design alone."""
+        ...
+
+    def regime(self, claim: Claim, part: Part, seeds: Sequence[int]) -> Regime | None:
+        """Return what tells whether a baseline is representative; None if nothing does."""
         ...
 
     def epochs(self, method: str) -> int | None:
@@ -140,7 +147,9 @@ class Evidence(Protocol):
         """Return the differences from the settings of the claim's published numbers."""
         ...
 
-    def replicates(self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator) -> Replicates:
+    def replicates(
+        self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator, seeds: Sequence[int]
+    ) -> Replicates:
         """Compute the claim's metric for every side and replicate, on the data and on resampled test samples."""
         ...
 
@@ -148,10 +157,17 @@ class Evidence(Protocol):
 class BenchmarkEvidence(StoredRuns):
     """The stored results of one benchmark's runs, as evidence for claims."""
 
-    def closed_gates(self, method: str) -> list[int]:
+    def chosen(self, method: str, seeds: Sequence[int]) -> list[Predictions]:
+        """Return the predictions of some seeds."""
+        found = dict(zip(self.seeds[method], self.predictions(method), strict=True))
+        return [found[seed] for seed in seeds]
+
+    def closed_gates(self, method: str, seeds: Sequence[int]) -> list[int]:
         """Return the seeds whose accuracy is below the gate."""
         pairs = zip(self.seeds[method], self.metrics(method), strict=True)
-        return [seed for seed, table in pairs if (table.loc[table["metric"] == GATE, "value"] == 0).any()]
+        return [
+            seed for seed, table in pairs if seed in seeds and (table.loc[table["metric"] == GATE, "value"] == 0).any()
+        ]
 
     def _model(self, method: str) -> dict[str, Any]:
         path = self.file(method, self.seeds[method][0], "model.json")
@@ -222,52 +238,79 @@ class BenchmarkEvidence(StoredRuns):
         low, high = claim.label_noise
         return noise is not None and low <= noise.strength <= high
 
-    def obstacle(self, claim: Claim, parts: Sequence[Part]) -> str:
+    def obstacle(self, claim: Claim, parts: Sequence[Part], seeds: Sequence[int]) -> str:
         """Return the failed gates, or the scores or maps that were not stored; empty if there is no obstacle."""
         if claim.metric in SEGMENTATION:
             missing = [part.label for part in parts if not has_maps(self.predictions(part.method)[0])]
             return f"the runs stored no anomaly maps: {', '.join(missing)}" if missing else ""
         if claim.metric not in (*METRICS, *OPEN_SET):
             return ""
-        closed = {method: self.closed_gates(method) for method in dict.fromkeys(part.method for part in parts)}
+        closed = {method: self.closed_gates(method, seeds) for method in dict.fromkeys(part.method for part in parts)}
         failed = "; ".join(f"{m} in seed {', '.join(map(str, s))}" for m, s in closed.items() if s)
         if failed:
             return f"the accuracy gate failed: {failed}"
         missing = [part.label for part in parts if not self.scores(part)]
         return f"the runs did not store the score of {', '.join(missing)}" if missing else ""
 
-    def training(self, part: Part) -> str:
-        """Return the method: two scores of the same trained models share their seeds."""
-        return part.method
+    def pairing(self, claim: Claim, part: Part) -> str:
+        """Return the benchmark, so that all sides are paired, or the method, for errors.
 
-    def replicates(self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator) -> Replicates:
+        Arms of a replicate share initialisation, order and augmentation draws. Their AUROCs correlate, their errors do
+        not reliably, and a paired interval has half the degrees of freedom.
+        """
+        return part.method if claim.metric in (ERROR, *LOCALISATION) else self.name
+
+    def regime(self, claim: Claim, part: Part, seeds: Sequence[int]) -> Regime:
+        """Return AUROC or error of a baseline, and its final training losses if they have a bound."""
+        gate = self.benchmark.gate or Gate()
+        losses = () if gate.loss is None else tuple(self.final_loss(part.method, seed) for seed in seeds)
+        if claim.metric in PLAIN:
+            alone = self.replicates(claim, [part], np.random.default_rng(0), seeds).observed[0]
+            labels = self.chosen(part.method, seeds[:1])[0].split("test")["label"]
+            return Regime(tuple(map(float, alone)), losses, gate, int(labels.nunique()))
+        name, sets = self.best(part, claim, seeds), self.members(part.split or claim.split)
+        values = []
+        for predictions in self.chosen(part.method, seeds):
+            scores = scores_of(predictions, name, sets)
+            ranked = [rank(scores.in_distribution, others).counts() for others in scores.outliers.values()]
+            values.append(float(np.mean([auroc(counts) for counts in ranked])))
+        return Regime(tuple(values), losses, gate)
+
+    def final_loss(self, method: str, seed: int) -> float:
+        """Return the training loss of a run's last epoch."""
+        path = self.file(method, seed, "history.csv")
+        try:
+            losses = pd.read_csv(path, usecols=["train_loss"])["train_loss"].dropna().astype(float)
+        except (OSError, ValueError) as error:
+            raise ReproodError(f"{path} has no readable 'train_loss' ({error}); train the run again.") from error
+        if losses.empty:
+            raise ReproodError(f"{path} has no training loss; train the run again, or remove the bound gate.loss.")
+        return float(losses.iloc[-1])
+
+    def replicates(
+        self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator, seeds: Sequence[int]
+    ) -> Replicates:
         """Compute the claim's metric for every side and seed, on the data and on resampled test samples."""
+        runs = [self.chosen(part.method, seeds) for part in parts]
+        pairs = list(zip(parts, runs, strict=True))
         if claim.metric in SEGMENTATION:
             names = ("test", *self.benchmark.ood)
-            maps = [[stored_maps(p, names) for p in self.predictions(part.method)] for part in parts]
+            maps = [[stored_maps(p, names) for p in some] for some in runs]
             return replicate_segmentation(maps, claim.metric, generator, REPLICATES)
         if claim.metric in PLAIN:
             errors = [
-                np.stack([self._errors(p, claim.metric, s.split or claim.split) for p in self.predictions(s.method)])
-                for s in parts
+                np.stack([self._errors(p, claim.metric, s.split or claim.split) for p in some]) for s, some in pairs
             ]
             return replicate_errors(errors, generator, REPLICATES)
         if claim.metric in OPEN_SET:
-            return self._open_set(claim, parts, generator)
+            answers = [[stored_answers(p, s.score, s.split or claim.split) for p in some] for s, some in pairs]
+            threshold = threshold_of(answers[0][0].classes, self.benchmark)
+            return replicate_open_set(answers, claim.metric, generator, REPLICATES, threshold)
         sets = [self.members(part.split or claim.split) for part in parts]
         every = tuple(dict.fromkeys(name for names in sets for name in names))
-        arms = [[scores_of(p, self.best(s, claim), every) for p in self.predictions(s.method)] for s in parts]
+        arms = [[scores_of(p, self.best(s, claim, seeds), every) for p in some] for s, some in pairs]
         rates = [base_rate(self.benchmark, part.split or claim.split) for part in parts]
         return replicate_detection(arms, claim.metric, generator, REPLICATES, sets, rates)
-
-    def _open_set(self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator) -> Replicates:
-        """Compute an open-set metric on one set of unknown classes."""
-        arms = [
-            [stored_answers(p, part.score, part.split or claim.split) for p in self.predictions(part.method)]
-            for part in parts
-        ]
-        threshold = threshold_of(arms[0][0].classes, self.benchmark)
-        return replicate_open_set(arms, claim.metric, generator, REPLICATES, threshold)
 
     def _errors(self, predictions: Predictions, metric: str, split: str) -> np.ndarray:
         """Return the error of each test image in percent, mean over the conditions of `split`."""
@@ -275,7 +318,7 @@ class BenchmarkEvidence(StoredRuns):
             return np.asarray(100.0 * localisation_outcomes(predictions.split("test"))[metric])
         return self.errors(predictions, split)
 
-    def best(self, part: Part, claim: Claim) -> str:
+    def best(self, part: Part, claim: Claim, seeds: Sequence[int]) -> str:
         """Return a side's score; of several, the best in hindsight by its mean over seeds and sets."""
         names = self.scores(part)
         if len(names) == 1:
@@ -284,7 +327,7 @@ class BenchmarkEvidence(StoredRuns):
         members, rate = self.members(split), base_rate(self.benchmark, split)
 
         def value(name: str) -> float:
-            arm = [scores_of(p, name, members) for p in self.predictions(part.method)]
+            arm = [scores_of(p, name, members) for p in self.chosen(part.method, seeds)]
             found = replicate_detection([arm], claim.metric, np.random.default_rng(0), 2, base_rates=[rate])
             return sign * float(found.observed[0].mean())
 

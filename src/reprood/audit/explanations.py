@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from reprood.audit.decide import threshold
 from reprood.audit.papers import Claim, unit
 from reprood.evaluate.bootstrap import Interval
 
@@ -46,23 +47,23 @@ def explain(claim: Claim, holds: bool | None, interval: Interval, published: flo
     one = unit(claim.metric)
     low, high, margin = interval.low / one, interval.high / one, round(claim.margin / one, 6)
     if claim.kind == "equals":
-        where = f"the 95 % interval, {low:.2f} to {high:.2f} %"
+        where = f"the {100 * interval.level:g} % interval, {low:.2f} to {high:.2f} %"
         band = f"the margin of {points(margin)} around the published {published / one:.2f} %"
         says = {True: "lies within", False: "lies entirely outside", None: "is partly outside"}[holds]
         return f"{where}, {says} {band}" + (MORE if holds is None else "")
     of = "the weakest step" if claim.kind == "ordering" else "the difference"
     study = bool(claim.study)
-    where = f"the 95 % interval of {of}, {signed(low, 2)} to {signed(high, 2)}" + ("" if study else " points")
+    where = f"the {100 * interval.level:g} % interval of {of}, {signed(low, 2)} to {signed(high, 2)}" + (
+        "" if study else " points"
+    )
     if claim.kind == "equivalent":
         says = {True: "lies within", False: "lies entirely outside", None: "is partly outside"}[holds]
         return f"{where}, {says} ±{points(margin, study)}" + (MORE if holds is None else "")
-    # the bound in the direction of first minus second
-    side = 1 if claim.better == "higher" else -1
-    bound = side * margin if claim.kind in ("difference", "ordering") else -side * margin
+    bound = threshold(claim.kind, claim.better, margin)
     shown = "zero" if bound == 0 else ("+" if bound > 0 else "−") + points(abs(bound), study)
     if holds is None:
         return f"{where}, includes {shown}{MORE}"
-    above = (side > 0) == holds
+    above = (claim.better == "higher") == holds
     return f"{where}, lies {'above' if above else 'below'} {shown}" + ("" if holds else ", against the claim")
 
 
@@ -92,10 +93,19 @@ def pattern(
         summary += f", opposite on {', '.join(against)}"
     ends = f"{signed(interval.low / one, 2)} to {signed(interval.high / one, 2)}"
     return (
-        f"{summary}; weakest on {where} (95 % interval {ends}"
+        f"{summary}; weakest on {where} ({100 * interval.level:g} % interval {ends}"
         + (")" if claim.study else " points)")
         + (MORE if holds is None else "")
     )
+
+
+def less_than_relevant(claim: Claim, interval: Interval) -> str:
+    """Return the clause on an interval that lies within the relevant effect; empty without one."""
+    if not claim.relevant:
+        return ""
+    one = unit(claim.metric)
+    ends = f"{signed(interval.low / one, 2)} to {signed(interval.high / one, 2)}"
+    return f"lies within the relevant ±{points(round(claim.relevant / one, 6), bool(claim.study))} ({ends})"
 
 
 MORE = "; more seeds or test images are needed to decide"

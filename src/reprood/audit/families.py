@@ -1,19 +1,22 @@
-"""The evidence of a family of benchmarks: every pair of member and seed is a replicate."""
+"""The evidence of a family of benchmarks: one class or one split of classes each, one member a replicate."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from reprood.audit.evidence import BenchmarkEvidence, Part
 from reprood.audit.papers import Claim, Paper
+from reprood.audit.regime import Regime, joined
 from reprood.audit.settings import Difference
+from reprood.core.errors import ReproodError
 from reprood.evaluate.resample import Replicates
 
 
 class FamilyEvidence:
-    """Benchmarks of one family (one class or one split of classes each); each (member, seed) is a replicate.
+    """Benchmarks of one family; replicate r of a method is its run of seed r, on the one member where that seed ran.
 
-    Sides are paired by member, because members differ in difficulty far more than seeds do.
+    All sides are paired by replicate, because members differ in difficulty far more than trainings do. Methods may have
+    different numbers of replicates; a claim uses those that all its sides have.
 
     Parameters
     ----------
@@ -24,29 +27,60 @@ class FamilyEvidence:
 
     def __init__(self, name: str, members: Sequence[BenchmarkEvidence]) -> None:
         self.name, self.parts = name, tuple(members)
-        common = set.intersection(*(set(member.seeds) for member in members))
-        self.seeds: dict[str, tuple[str, ...]] = {
-            method: tuple(f"{member.name}/{seed}" for member in members for seed in member.seeds[method])
-            for method in members[0].seeds
-            if method in common
-        }
+        self._places: dict[tuple[str, int], int] = {}
+        for place, member in enumerate(members):
+            for method, seeds in member.seeds.items():
+                for seed in seeds:
+                    if (method, seed) in self._places:
+                        raise ReproodError(
+                            f"The family {name} runs {method} with seed {seed} on two members; a seed is one replicate."
+                        )
+                    self._places[method, seed] = place
+        self.seeds: dict[str, tuple[int, ...]] = {}
+        for method, seed in sorted(self._places, key=lambda run: run[1]):
+            self.seeds[method] = (*self.seeds.get(method, ()), seed)
+
+    def _with(self, methods: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+        """Yield the members where some replicates of methods ran, and these replicates."""
+        found: dict[int, list[int]] = {}
+        for seed in seeds:
+            where = {self._places[method, seed] for method in methods}
+            if len(where) > 1:
+                raise ReproodError(
+                    f"The family {self.name} has replicate {seed} of {', '.join(methods)} on two members."
+                )
+            found.setdefault(where.pop(), []).append(seed)
+        yield from sorted(found.items())
+
+    def members(self, split: str) -> tuple[str, ...]:
+        """Return the OOD sets of a split name, the same on all members."""
+        return self.parts[0].members(split)
+
+    def _having(self, *methods: str) -> list[BenchmarkEvidence]:
+        return [member for member in self.parts if all(method in member.seeds for method in methods)]
 
     def measures(self, claim: Claim) -> bool:
         """Return whether every member measured it."""
         return all(member.measures(claim) for member in self.parts)
 
-    def obstacle(self, claim: Claim, parts: Sequence[Part]) -> str:
+    def obstacle(self, claim: Claim, parts: Sequence[Part], seeds: Sequence[int]) -> str:
         """Return the first member's, or an empty text."""
-        found = [(member.name, member.obstacle(claim, parts)) for member in self.parts]
-        return next((f"{name}: {text}" for name, text in found if text), "")
+        methods = [part.method for part in parts]
+        found = ((self.parts[i], own) for i, own in self._with(methods, seeds))
+        texts = ((member.name, member.obstacle(claim, parts, own)) for member, own in found)
+        return next((f"{name}: {text}" for name, text in texts if text), "")
 
-    def training(self, part: Part) -> str:
-        """Return the family: all sides are paired."""
+    def pairing(self, claim: Claim, part: Part) -> str:
+        """Return the family: all sides are paired, also for errors."""
         return self.name
+
+    def regime(self, claim: Claim, part: Part, seeds: Sequence[int]) -> Regime:
+        """Return that of a baseline over its replicates on all members."""
+        return joined([self.parts[i].regime(claim, part, own) for i, own in self._with([part.method], seeds)])
 
     def epochs(self, method: str) -> int | None:
         """Return the smallest number of epochs among the members."""
-        found = [epochs for epochs in (member.epochs(method) for member in self.parts) if epochs is not None]
+        found = [epochs for epochs in (member.epochs(method) for member in self._having(method)) if epochs is not None]
         return min(found, default=None)
 
     def on_split(self, claim: Claim) -> Claim:
@@ -55,19 +89,36 @@ class FamilyEvidence:
 
     def differences(self, claim: Claim, paper: Paper, parts: Sequence[Part]) -> list[Difference]:
         """Return the differences of all members from the published settings."""
-        return [one for member in self.parts for one in member.differences(claim, paper, parts)]
+        here = self._having(*(part.method for part in parts))
+        return [one for member in here for one in member.differences(claim, paper, parts)]
 
     def from_numbers(self, claim: Claim, paper: Paper, parts: Sequence[Part]) -> list[Difference]:
         """Return the differences of all members from the settings of the claim's published numbers."""
-        return [one for member in self.parts for one in member.from_numbers(claim, paper, parts)]
+        here = self._having(*(part.method for part in parts))
+        return [one for member in here for one in member.from_numbers(claim, paper, parts)]
 
-    def replicates(self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator) -> Replicates:
-        """Concatenate the replicates of all members; each member's test samples are resampled separately."""
-        found = [member.replicates(claim, parts, generator) for member in self.parts]
+    def replicates(
+        self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator, seeds: Sequence[int]
+    ) -> Replicates:
+        """Join the replicates of all members, in the order of `seeds`; the units are the members.
+
+        Every member's test samples are resampled with equal draws, so that sets that do not depend on the member, such
+        as noise, are the same samples for all.
+        """
+        draws = int(generator.integers(2**63))
+        order: list[int] = []
+        units: list[int] = []
+        found: list[Replicates] = []
+        for i, own in self._with([part.method for part in parts], seeds):
+            found.append(self.parts[i].replicates(claim, parts, np.random.default_rng(draws), own))
+            order += own
+            units += [i] * len(own)
         sides = range(len(parts))
-        return Replicates(
+        everything = Replicates(
             [np.concatenate([one.observed[i] for one in found]) for i in sides],
             [np.concatenate([one.resampled[i] for one in found], axis=1) for i in sides],
             sum(one.n_id for one in found),
             sum(one.n_ood for one in found),
+            tuple(units),
         )
+        return everything.chosen([order.index(seed) for seed in seeds])

@@ -117,8 +117,15 @@ class Claim(Record):
         "better" or "worse" for each member or OOD set, for the kind signs; "*" means all that are not named.
     margin : float
         In the metric's unit.
-    min_seeds, min_epochs : int
-        A result with fewer seeds or a shorter schedule is inconclusive.
+    relevant : float
+        Smallest effect that matters, in the metric's unit like `margin`; 0: none is stated.
+    gate : bool
+        Whether the baseline, the last side, must be in a representative regime (see `reprood.audit.regime`); False
+        where it is no classifier or detector that is meant to work, and `note` says why.
+    min_seeds : int
+        A result with fewer seeds is open, in suites without looks, and on single members.
+    min_epochs : int
+        With a shorter schedule the claim is not judged.
     where : tuple of Setting
         Settings for which the paper makes the claim. In others a verdict is at reduced scale. Empty: any setting.
     differs : tuple of str
@@ -145,6 +152,8 @@ class Claim(Record):
     over: Literal["", "members", "sets"] = ""
     signs: dict[str, Literal["better", "worse"]] = {}
     margin: float = Field(default=0.0, ge=0)
+    relevant: float = Field(default=0.0, ge=0)
+    gate: bool = True
     min_seeds: int = Field(default=3, ge=1)
     min_epochs: int = Field(default=0, ge=0)
     where: tuple[Setting, ...] = ()
@@ -166,6 +175,10 @@ class Claim(Record):
             raise ValueError("a claim of the kind signs names no published numbers: each member has its own")
         if self.kind == "equals" and len(self.published) != 1:
             raise ValueError("a claim of the kind equals names the one published number it compares with")
+        if not self.gate and not self.note:
+            raise ValueError("'gate: false' needs a 'note' that says why the baseline need not be representative")
+        if self.kind == "equals" and self.relevant:
+            raise ValueError("a claim of the kind equals has no relevant effect: it is about a value")
         if self.kind == "equals" and not self.where:
             raise ValueError("a claim of the kind equals names the setting of the number under 'where'")
         return self

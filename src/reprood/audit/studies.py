@@ -37,14 +37,18 @@ class StudyEvidence:
         """Return whether the claim is about this study and names one of its metrics."""
         return claim.study == self.use and bool((self.table["metric"] == claim.metric).any())
 
-    def obstacle(self, claim: Claim, parts: Sequence[Part]) -> str:
+    def obstacle(self, claim: Claim, parts: Sequence[Part], seeds: Sequence[int]) -> str:
         """Return the arms without the metric; empty if there are none."""
         missing = [part.method for part in parts if not len(self._numbers(part.method, claim.metric))]
         return f"the study has no {claim.metric} for {', '.join(missing)}" if missing else ""
 
-    def training(self, part: Part) -> str:
+    def pairing(self, claim: Claim, part: Part) -> str:
         """Return the study: all arms are paired."""
         return self.name
+
+    def regime(self, claim: Claim, part: Part, seeds: Sequence[int]) -> None:
+        """Return None: an arm of a study is no baseline."""
+        return
 
     def epochs(self, method: str) -> int | None:
         """Return None: a study has no training schedule."""
@@ -67,12 +71,14 @@ class StudyEvidence:
         rows = self.table[(self.table["arm"] == arm) & (self.table["metric"] == metric)]
         return rows.set_index("seed")["value"].sort_index()
 
-    def replicates(self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator) -> Replicates:
+    def replicates(
+        self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator, seeds: Sequence[int]
+    ) -> Replicates:
         """Return the numbers of each side; a study has no test samples to resample."""
         numbers = [self._numbers(part.method, claim.metric) for part in parts]
         if any(list(n.index) != list(numbers[0].index) for n in numbers):
             raise ReproodError(f"{self.values}: the arms of {claim.id} have different seeds; run the study again.")
-        observed = [n.to_numpy(dtype=np.float64) for n in numbers]
+        observed = [n.loc[list(seeds)].to_numpy(dtype=np.float64) for n in numbers]
         return Replicates(observed, [np.tile(values, (2, 1)) for values in observed], 0, 0)
 
 

@@ -79,9 +79,28 @@ class Mean(Record):
 
 
 class Gate(Record):
-    """A threshold of the in-distribution accuracy below which a run yields no detection metrics."""
+    """What makes results representative.
 
-    accuracy: float = Field(gt=0, lt=1)
+    Attributes
+    ----------
+    accuracy : float
+        In-distribution accuracy below which a run yields no detection metrics; 0: none.
+    auroc : (float, float)
+        Range of a baseline's mean AUROC in which claims on detection are judged (see `reprood.audit.regime`).
+    loss : float or None
+        Largest mean of a baseline's final training loss; None where labels are noisy or mixed.
+    """
+
+    accuracy: float = Field(default=0.0, ge=0, lt=1)
+    auroc: tuple[float, float] = (0.65, 0.97)
+    loss: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _range(self) -> "Gate":
+        low, high = self.auroc
+        if not 0 <= low < high <= 1:
+            raise ValueError(f"auroc is {list(self.auroc)}; expected two ascending numbers in [0, 1]")
+        return self
 
 
 class Benchmark(Record):

@@ -5,7 +5,7 @@ seeds of a replicate see the same draw, because they were tested on the same ima
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -79,12 +79,40 @@ class Replicates:
     resampled : list of float array [replicates, seeds]
         The same on resampled test samples; a row is one resampling, the same for all methods and seeds.
     n_id, n_ood : int
+    units : tuple of int
+        The unit (class, split of classes) of each seed, where several may share one; empty: each its own.
     """
 
     observed: list[Floats]
     resampled: list[Floats]
     n_id: int
     n_ood: int
+    units: tuple[int, ...] = ()
+
+    def chosen(self, columns: Sequence[int]) -> "Replicates":
+        """Return the seeds at some positions, which all methods have; sizes are those of the units that remain."""
+        picked = list(columns)
+        share = len({self.units[i] for i in picked}) / len(set(self.units)) if self.units else 1.0
+        return replace(
+            self,
+            n_id=round(share * self.n_id),
+            n_ood=round(share * self.n_ood),
+            observed=[values[picked] for values in self.observed],
+            resampled=[table[:, picked] for table in self.resampled],
+            units=tuple(self.units[i] for i in picked) if self.units else (),
+        )
+
+    def by_unit(self) -> "Replicates":
+        """Return the means over the seeds of each unit, in order of first appearance."""
+        if len(set(self.units)) == len(self.units):
+            return self
+        places = [[i for i, one in enumerate(self.units) if one == unit] for unit in dict.fromkeys(self.units)]
+        return replace(
+            self,
+            observed=[np.array([values[some].mean() for some in places]) for values in self.observed],
+            resampled=[np.stack([table[:, some].mean(axis=1) for some in places], axis=1) for table in self.resampled],
+            units=(),
+        )
 
 
 def replicate_detection(

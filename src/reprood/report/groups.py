@@ -64,8 +64,7 @@ def differing(found: Sequence[Replicates], seeds: Sequence[Sequence[int]] | None
         both = Replicates(
             [one.observed[0], other.observed[0]], [one.resampled[0], other.resampled[0]], one.n_id, one.n_ood
         )
-        names = None if seeds is None else ["paired", "paired"]
-        gap = contrast(both, [1.0, -1.0], np.random.default_rng(0), LEVEL, trainings=names)
+        gap = contrast(both, [1.0, -1.0], LEVEL, [names[i], names[j]])
         p.append(min(1.0, 2 * min(gap.above(0.0), gap.below(0.0))))
     different = np.zeros((len(found), len(found)), dtype=bool)
     for (i, j), adjusted in zip(pairs, holm(p), strict=True):
