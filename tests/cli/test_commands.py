@@ -168,8 +168,8 @@ def place(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     rows = [
         verdict("wins", "supported at reduced scale", effect=0.021, low=0.01, high=0.032, published_effect=0.05),
-        verdict("loses", "inconclusive", benchmark=float("nan")),
-        verdict("area", "inconclusive", metric="area", effect=-0.5, low=-1.0, high=0.0, paper="other"),
+        verdict("loses", "open", benchmark=float("nan")),
+        verdict("area", "open", metric="area", effect=-0.5, low=-1.0, high=0.0, paper="other"),
     ]
     pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(folder / "verdicts.csv", index=False)
     monkeypatch.chdir(tmp_path)
@@ -178,7 +178,7 @@ def place(tmp_path, monkeypatch):
 
 def test_show_prints_effects_intervals_and_published_values_in_points(place):
     lines = run("show", "toy").stdout.splitlines()
-    assert lines[0] == "toy in suite small: 1 supported at reduced scale, 1 inconclusive."
+    assert lines[0] == "toy in suite small: 1 supported at reduced scale, 1 open."
     assert lines[2].split("  ")[0] == "claim"
     cells = [cell.strip() for cell in lines[3].split("  ") if cell.strip()]
     assert cells == [
@@ -205,13 +205,13 @@ def test_show_prints_effects_intervals_and_published_values_in_points(place):
 
 
 def test_show_prints_a_study_in_its_own_unit(place):
-    assert run("show", "other").stdout.split("\n")[3].split()[-6:] == ["−0.5", "−1.0", "to", "0.0", "-", "inconclusive"]
+    assert run("show", "other").stdout.split("\n")[3].split()[-6:] == ["−0.5", "−1.0", "to", "0.0", "-", "open"]
 
 
 def test_show_without_a_name_counts_the_verdicts_of_each_paper(place):
     lines = run("show").stdout.splitlines()
     assert lines[0] == "suite small: 3 verdicts on the claims of 2 papers."
-    assert lines[3] == "toy    1 supported at reduced scale, 1 inconclusive"
+    assert lines[3] == "toy    1 supported at reduced scale, 1 open"
 
 
 def test_show_explains_one_claim(place):

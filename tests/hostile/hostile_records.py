@@ -560,7 +560,7 @@ for title, make in {"a pickle": lambda i: npz(x=objects(i)), "text": lambda i: b
 
     CASES.append(Case(METRICS, f"study: arrays that are {title}", build_arrays, ("arrays.npz",)))
 
-VERDICTS = "paper,claim,benchmark,verdict,effect,low,high\ntoy,c0,toy,inconclusive,0.1,0.0,0.2\n"
+VERDICTS = "paper,claim,benchmark,verdict,effect,low,high\ntoy,c0,toy,open,0.1,0.0,0.2\n"
 
 
 def verdicts(name: str, text: bytes, *words: str) -> None:
@@ -580,5 +580,5 @@ verdicts("an effect of text", VERDICTS.replace("0.1", "large").encode(), "effect
 verdicts("a claim twice", (VERDICTS + VERDICTS.split("\n")[1] + "\n").encode(), "twice")
 verdicts("a line that is too long", (VERDICTS + "a,b,c,d,1,2,3,4,5,6\n").encode())
 verdicts("an open quote", VERDICTS.replace("toy,c0", '"toy,c0').encode())
-verdicts("an unknown verdict", VERDICTS.replace("inconclusive", "<script>alert(1)</script>").encode(), "verdict")
+verdicts("an unknown verdict", VERDICTS.replace("open", "<script>alert(1)</script>").encode(), "verdict")
 command(METRICS, "verdicts: none", ("nowhere does not exist", "published releases"), "compare", "nowhere", "nowhere")

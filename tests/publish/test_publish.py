@@ -435,10 +435,10 @@ def test_two_releases_are_compared(release, copy):
     assert (same.changed, same.same) == ((), 2)
     table = (copy / "results/verdicts.csv").read_text().splitlines()
     (copy / "results/verdicts.csv").write_text("\n".join(table[:2]) + "\n")
-    replace(copy / "results/verdicts.csv", "supported at reduced scale", "inconclusive")
+    replace(copy / "results/verdicts.csv", "supported at reduced scale", "open")
     found = compare(release, copy)
     assert [str(change).split(", effect")[0] for change in found.changed] == [
-        "toy/c0 on toy: supported at reduced scale -> inconclusive"
+        "toy/c0 on toy: supported at reduced scale -> open"
     ]
     assert found.only_first == ("toy/c1 on toy",)
     done = CliRunner().invoke(app, ["compare", str(release), str(copy)])

@@ -84,10 +84,10 @@ def test_forest_of_a_value_is_centred_on_the_published_one():
 
 def test_main_and_exploratory_claims_are_counted_apart():
     verdicts = pd.DataFrame(
-        {"verdict": ["not run", "inconclusive", "not run", "reproduced"], "exploratory": [False, False, True, True]}
+        {"verdict": ["not run", "open", "not run", "reproduced"], "exploratory": [False, False, True, True]}
     )
     assert by_importance(verdicts) == {
-        "main": {"inconclusive": 1, "not run": 1},
+        "main": {"open": 1, "not run": 1},
         "exploratory": {"reproduced": 1, "not run": 1},
     }
 
@@ -100,7 +100,7 @@ def test_a_card_names_sides_below_chance_and_numbers_against_the_claim():
         "claim": "c0", "statement": "S.", "kind": "difference", "better": "lower", "margin": 0.0, "split": "test",
         "metric": "auroc", "first": "good (msp)", "second": "erm (msp)", "value_first": 0.9, "value_second": 0.2,
         "effect": 0.7, "low": 0.4, "high": 1.0, "published_effect": float("nan"), "published_source": "",
-        "benchmark": "toy", "n_seeds": 3, "n": 10, "n_ood": 10, "verdict": "inconclusive", "reason": "r",
+        "benchmark": "toy", "n_seeds": 3, "n": 10, "n_ood": 10, "verdict": "open", "reason": "r",
         "below_chance": "erm (msp)", "differences": "",
     }  # fmt: skip
     card = shown(row, paper.claims[0], paper, fabricate.suite())

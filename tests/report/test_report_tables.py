@@ -237,12 +237,12 @@ def test_effects_compare_directions():
     paper = Paper.model_validate(record)
     row = {
         "claim": "c0", "kind": "difference", "metric": "top1_error", "benchmark": "toy", "published_effect": -3.0,
-        "published_source": "T", "effect": -1.0, "low": -2.0, "high": 0.5, "verdict": "inconclusive",
+        "published_source": "T", "effect": -1.0, "low": -2.0, "high": 0.5, "verdict": "open",
     }  # fmt: skip
     unknown, opposite = {**row, "published_effect": float("nan")}, {**row, "effect": 1.0}
     not_run = {**row, "benchmark": float("nan"), **dict.fromkeys(("effect", "low", "high"), float("nan"))}
     rows = effects(paper, [unknown, row, opposite, not_run]).rows
-    assert [cell.text for cell in rows[0]][1:] == ["toy", "−3.0", "T", "−1.0", "yes", "inconclusive"]
+    assert [cell.text for cell in rows[0]][1:] == ["toy", "−3.0", "T", "−1.0", "yes", "open"]
     assert (rows[0][2].mark, rows[0][4].interval) == ("◇", "[−2.0, +0.5]")
     assert [row[5].text for row in rows] == ["yes", "no", "–"]
     assert effects(paper, [unknown]) is None

@@ -84,7 +84,14 @@ def audit(
 
     chosen = suite_of(suite)
     reads = of_runs(
-        root, chosen.folders, chosen.jobs(), "predictions.parquet", *EVALUATED_FILES, "model.json", "run.json"
+        root,
+        chosen.folders,
+        chosen.jobs(),
+        "predictions.parquet",
+        *EVALUATED_FILES,
+        "model.json",
+        "run.json",
+        "history.csv",
     )
     reads += [studies / study / "values.csv" for study in chosen.studies]
     with checked_job(reads, [out, record]):

@@ -161,8 +161,8 @@ def in_words(counts: dict[str, int]) -> str:
 
     Examples
     --------
-    >>> in_words({"supported at reduced scale": 2, "inconclusive": 1})
-    '2 supported at reduced scale, 1 inconclusive'
+    >>> in_words({"supported at reduced scale": 2, "open": 1})
+    '2 supported at reduced scale, 1 open'
     """
     return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
@@ -191,4 +191,4 @@ def table(verdicts: "pd.DataFrame") -> tuple[tuple[str, ...], list[tuple[str, ..
         compared = row["first"] if row["kind"] == "equals" else f"{row['first']} - {row['second']}"
         measured = f"{compared}: {row['metric']}"
         rows.append((row["claim"], row["benchmark"] or "-", measured, effect, interval, published, row["verdict"]))
-    return ("claim", "benchmark", "measured", "effect", "95 % interval", "published", "verdict"), rows
+    return ("claim", "benchmark", "measured", "effect", "interval", "published", "verdict"), rows

@@ -312,6 +312,10 @@ def _verdicts(paths: Paths) -> list[str]:
         out = Path(temporary) / "verdicts.csv"
         audit(suite, load_papers(paths.papers()), paths.root, paths.studies, out)
         computed, stated = pd.read_csv(out), pd.read_csv(paths.verdicts)
+    if list(computed.columns) != list(stated.columns):
+        return [
+            "results/verdicts.csv has other columns than this version writes; verify it with the release's own code"
+        ]
     key = ["paper", "claim", "benchmark"]
     if len(computed) != len(stated) or not computed[key].astype(str).equals(stated[key].astype(str)):
         return ["results/verdicts.csv has other claims than the papers' files and the runs give"]

@@ -8,19 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from reprood.audit.decide import STRICT
+from reprood.audit.cases import CONTRADICTED, OPEN, VERDICTS
+from reprood.audit.decide import threshold
 from reprood.audit.explanations import points, signed
 from reprood.audit.papers import ANY, Claim, Paper, unit
-from reprood.audit.verdicts import INCONCLUSIVE, NOT_JUDGED, NOT_RUN
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.report import labels
 from reprood.report.published import against
 
-ORDER = (
-    "reproduced", "supported at reduced scale", "contradicted", "contradicted at reduced scale", INCONCLUSIVE,
-    NOT_JUDGED, NOT_RUN,
-)  # fmt: skip
+FORMER = {"inconclusive": OPEN, "contradicted at reduced scale": CONTRADICTED}  # words of releases up to 0.2
 COMPARISONS = {
     "difference": "{first} has {better} {metric} than {second}",
     "non_inferior": "{first} is at most {margin} worse in {metric} than {second}",
@@ -62,9 +59,10 @@ def read_verdicts(path: Path) -> pd.DataFrame:
             raise ReproodError(
                 f"{path}: the column {name} must hold numbers ({error}); run the audit again."
             ) from error
-    unknown = sorted(set(table["verdict"].fillna("")) - set(ORDER))
+    table["verdict"] = table["verdict"].fillna("").replace(FORMER)
+    unknown = sorted(set(table["verdict"]) - set(VERDICTS))
     if unknown:
-        raise ReproodError(f"{path}: there is no verdict {unknown[0][:40]!r}; known: {', '.join(ORDER)}.")
+        raise ReproodError(f"{path}: there is no verdict {unknown[0][:40]!r}; known: {', '.join(VERDICTS)}.")
     if table.duplicated(KEY).any():
         first = table[table.duplicated(KEY)].iloc[0]
         raise ReproodError(f"{path} has the claim {first['paper']}/{first['claim']} twice; run the audit again.")
@@ -74,7 +72,7 @@ def read_verdicts(path: Path) -> pd.DataFrame:
 def overall(verdicts: pd.DataFrame) -> dict[str, int]:
     """Count the verdicts of each kind, in display order; kinds that do not occur are omitted."""
     counts = Counter(verdicts["verdict"])
-    return {name: counts[name] for name in ORDER if counts[name]}
+    return {name: counts[name] for name in VERDICTS if counts[name]}
 
 
 def by_importance(verdicts: pd.DataFrame) -> dict[str, dict[str, int]]:
@@ -115,9 +113,8 @@ def forest(row: Mapping[Any, Any]) -> dict[str, Any] | None:
     if row["kind"] in ("equals", "equivalent"):
         start, stop = place(-margin), place(margin)
     else:
-        side = 1 if row["better"] == "higher" else -1
-        bound = place(side * margin if row["kind"] in STRICT else -side * margin)
-        start, stop = (bound, 100.0) if side > 0 else (0.0, bound)
+        bound = place(threshold(row["kind"], row["better"], margin))
+        start, stop = (bound, 100.0) if row["better"] == "higher" else (0.0, bound)
     return {
         "low": place(low),
         "width": round(place(high) - place(low), 2),
@@ -175,7 +172,9 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> d
         measured = f"{label(row['first'])} {values[0]}{percent}"
         if row["kind"] != "equals":
             measured += f", {label(row['second'])} {values[1]}{percent}: difference {value(effect, 2)}"
-        measured += f", 95 % interval {interval}"
+        measured += f", {100 * row['level']:g} % interval {interval}"
+    family = row["benchmark"] in suite.families()
+    replicate, many = ("member and seed", "members and seeds") if family else ("seed", "seeds")
     below = row.get("below_chance", "")
     below = below if isinstance(below, str) else ""
     images = [labels.count(row["n"], "ID test image"), labels.count(row["n_ood"], "OOD image")]
@@ -183,7 +182,7 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> d
         "id": row["claim"],
         "statement": row["statement"],
         "note": claim.note,
-        "exploratory": claim.exploratory,
+        "exploratory": row["exploratory"],
         "tested": tested[0].upper() + tested[1:],
         "measured": measured,
         "based": ", ".join([labels.plural(int(row["n_seeds"]), "replicate"), *(text for text in images if text)]),

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from reprood.audit.cases import NOT_JUDGED, NOT_RUN
 from reprood.audit.papers import Paper
-from reprood.audit.verdicts import NOT_JUDGED, NOT_RUN
 from reprood.config.suite import Suite
 from reprood.report import labels
 from reprood.report.claims import by_importance, shown
