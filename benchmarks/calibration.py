@@ -1,224 +1,259 @@
-"""Check on simulated results with known truth whether the verdicts keep their level, for the sizes of `quick`.
+"""Check on simulated results with known truth how often papers get a false verdict, and how often effects are found.
 
-    python benchmarks/calibration.py [--repetitions 2000] [--figure docs/calibration.svg]
+    python benchmarks/calibration.py [--papers 1000] [--effects 200] [--design NAME ...]
 
-For every setting: how often the 95 % interval of a difference covers the true one; how often a claim that is not true
-(a difference of zero; two methods just as far apart as the margin of equivalence) is called supported; and, for a paper
-with twelve claims none of which is true, how often any is called supported with Holm's correction and without. For
-families of members that are very unlike: the coverage before and after intervals are cut to the possible range.
+A paper has six main claims, whose first sides are compared with one baseline at looks of 5, 10, 20 and 40 replicates.
+The decision is the audit's own: intervals, p values over looks, Holm's correction, "smaller than relevant", the gate
+and giving up. A verdict is false if it says what the truth is not: supported without an effect, contradicted with an
+effect as claimed (or none), smaller than relevant with a relevant effect. First no claim is true; then three of six
+have an effect of one standard deviation of a one-replicate difference, and its share that is decided is the power.
 """
 
 import argparse
 import time
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
-from reprood.audit.decide import holm, judge, p_values, two_sided
-from reprood.evaluate.bootstrap import Interval, contrast
-from reprood.evaluate.resample import Replicates, Scores, replicate_detection, replicate_errors
+from reprood.audit.comparisons import Piece
+from reprood.audit.evidence import Part
+from reprood.audit.looks import Judged, correct, given_up, judge_at
+from reprood.audit.papers import Claim, Paper
+from reprood.audit.regime import Regime, unrepresentative
+from reprood.config.benchmark import Gate
+from reprood.config.looks import Looks
+from reprood.evaluate.metrics import Floats
+from reprood.evaluate.resample import Replicates
 
-REPLICATES = 200
-CLAIMS = 12
-MARGIN = {"error": 1.0, "auroc": 0.02, "family": 0.02}
-
-
-def simulated_errors(
-    chance: np.random.Generator, seeds: int, images: int, spread: float, gap: float, base: float = 0.12
-) -> Interval:
-    """Return the interval of the difference of two errors in percent; the true difference is `gap`.
-
-    Every image has a difficulty that both methods share; every training moves all thresholds by `spread` points.
-    """
-    difficulty = chance.random(images)
-    arms = []
-    for extra in (gap / 100, 0.0):
-        rate = base + extra + spread / 100 * chance.normal(size=(seeds, 1))
-        own = chance.random((seeds, images))  # half of what decides is the training's own
-        mixed = _uniform_of_mean(difficulty, own)
-        arms.append(100.0 * (mixed < np.clip(rate, 0, 1)))
-    return contrast(replicate_errors(arms, chance, REPLICATES), [1.0, -1.0], chance)
-
-
-def _uniform_of_mean(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Combine two uniform numbers into one that depends on both and is uniform again."""
-    mean = (first + second) / 2
-    return np.asarray(np.where(mean < 0.5, 2 * mean**2, 1 - 2 * (1 - mean) ** 2))
-
-
-def simulated_auroc(
-    chance: np.random.Generator, seeds: int, images: int, spread: float, gap: float, base: float = 0.80
-) -> Interval:
-    """Return the interval of the difference of two AUROCs of normal scores, whose true values are known."""
-    shared = {"id": chance.normal(size=images), "ood": chance.normal(size=images)}
-    arms = []
-    for extra in (gap, 0.0):
-        runs = []
-        for _ in range(seeds):
-            value = np.clip(base + extra + spread / 100 * chance.normal(), 0.51, 0.995)
-            shift = np.sqrt(2) * stats.norm.ppf(value)
-            known, unknown = ((shared[k] + chance.normal(size=images)) / np.sqrt(2) for k in ("id", "ood"))
-            runs.append(Scores(known + shift, {"set": unknown}))
-        arms.append(runs)
-    return contrast(replicate_detection(arms, "auroc", chance, REPLICATES), [1.0, -1.0], chance)
-
-
-def simulated_family(chance: np.random.Generator, members: int, images: int, spread: float, gap: float) -> Interval:
-    """Return the paired interval of the difference of two AUROCs over the members of a family, one training each.
-
-    Members differ in difficulty by 5 points, and in what a method gains on them by `spread` points.
-    """
-    parts = []
-    for _ in range(members):
-        base = np.clip(0.80 + 0.05 * chance.normal(), 0.6, 0.9)
-        gained = gap + spread / 100 * chance.normal()
-        shared = {"id": chance.normal(size=images), "ood": chance.normal(size=images)}
-        arms = []
-        for extra in (gained, 0.0):
-            shift = np.sqrt(2) * stats.norm.ppf(np.clip(base + extra, 0.51, 0.995))
-            known, unknown = ((shared[k] + chance.normal(size=images)) / np.sqrt(2) for k in ("id", "ood"))
-            arms.append([Scores(known + shift, {"set": unknown})])
-        parts.append(replicate_detection(arms, "auroc", chance, REPLICATES))
-    found = Replicates(
-        [np.concatenate([part.observed[i] for part in parts]) for i in (0, 1)],
-        [np.concatenate([part.resampled[i] for part in parts], axis=1) for i in (0, 1)],
-        members * images,
-        members * images,
-    )
-    return contrast(found, [1.0, -1.0], chance, trainings=["family", "family"])
-
-
-SIMULATIONS: dict[str, Callable[..., Interval]] = {
-    "error": simulated_errors,
-    "auroc": simulated_auroc,
-    "family": simulated_family,
+LOOKS = Looks(looks=(5, 10, 20, 40), weights=(0.1, 0.2, 0.3, 0.4), futility=0.2)
+MOST, CLAIMS, RESAMPLED = LOOKS.looks[-1], 6, 50
+SIDES = [{"method": "ours", "score": "s"}, {"method": "baseline", "score": "s"}]
+RECORD = {
+    "id": "c",
+    "statement": "S.",
+    "kind": "difference",
+    "metric": "auroc",
+    "split": "mean_all",
+    "better": "higher",
 }
-
-
-def study(
-    metric: str, seeds: int, images: int, spread: float, base: float | None, repetitions: int,
-    chance: np.random.Generator,
-) -> dict[str, float]:  # fmt: skip
-    """Return the shares over the repetitions of one setting."""
-    simulate, margin = SIMULATIONS[metric], MARGIN[metric]
-    if base is not None:
-        simulate = partial(simulate, base=base)
-    better = "lower" if metric == "error" else "higher"
-    zero = [simulate(chance, seeds, images, spread, 0.0) for _ in range(repetitions)]
-    edge = [simulate(chance, seeds, images, spread, margin) for _ in range(repetitions)]
-    p, strict = (
-        [two_sided([p_values("difference", found, better, 0.0, corrected)]) for found in zero]
-        for corrected in (False, True)
-    )
-    papers, corrected = (
-        [values[i : i + CLAIMS] for i in range(0, repetitions - CLAIMS + 1, CLAIMS)] for values in (p, strict)
-    )
-    return {
-        "coverage": float(np.mean([found.low <= 0 <= found.high for found in zero])),
-        "coverage_gap": float(np.mean([found.low <= margin <= found.high for found in edge])),
-        "false_difference": float(np.mean([judge("difference", found, better, 0.0) is True for found in zero])),
-        "false_equivalence": float(np.mean([judge("equivalent", found, better, margin) is True for found in edge])),
-        "any_uncorrected": float(np.mean([min(some) < 0.05 for some in papers])),
-        "any_holm": float(np.mean([min(holm(some)) < 0.05 for some in corrected])),
+CLAIM = Claim.model_validate({**RECORD, "sides": SIDES})
+PAPER = Paper.model_validate(
+    {
+        "id": "p", "title": "T", "authors": "A", "venue": "V", "year": 2020, "summary": "S", "method": "M",
+        "arms": {"ours": {"means": "ours"}, "baseline": {"means": "baseline"}}, "claims": [{**RECORD, "sides": SIDES}],
     }
+)  # fmt: skip
+PARTS = (Part("ours", "s"), Part("baseline", "s"))
+Draw = Callable[[np.random.Generator], Floats]
 
 
-def wide_family(chance: np.random.Generator, members: int, images: int, repetitions: int) -> dict[str, float]:
-    """Return coverage and share of intervals beyond the possible range for members that are very unlike.
+@dataclass(frozen=True)
+class Design:
+    """How the results of a paper come about.
 
-    One method has an AUROC of 0.97 on every member; the other's is drawn between 0.05 and 0.95 for each member, so that
-    the mean of three is between detecting and detecting backwards. The true difference is the mean over all members.
+    Attributes
+    ----------
+    name : str
+    draw : callable
+        generator -> values [arms, replicates]: six arms without effect, then the baseline.
+    paired : bool
+        By replicate, or Welch's test.
+    units : int
+        Replicate r runs on unit r mod `units`; 0: each on its own.
+    samples : float
+        Standard deviation of what the test images, common to all replicates, do to a difference.
+    relevant : float
+        Relevant effect; 0: none.
+    effects : tuple of float
+        True effects of the six claims when "no claim is true" is not wanted.
+    gate : bool
+        The baseline's mean is at the lower end of the gate, its spread 5 points of AUROC.
+    adaptive : bool
+        A claim gets no more replicates once it is decided or given up.
     """
-    truth, hits, cut, beyond = 0.97 - 0.5, 0, 0, 0
-    for _ in range(repetitions):
-        parts = []
-        for _ in range(members):
-            arms = []
-            for value in (0.97, chance.uniform(0.05, 0.95)):
-                shift = np.sqrt(2) * stats.norm.ppf(value)
-                arms.append([Scores(chance.normal(size=images) + shift, {"set": chance.normal(size=images)})])
-            parts.append(replicate_detection(arms, "auroc", chance, 50))
-        joined = Replicates(
-            [np.concatenate([part.observed[i] for part in parts]) for i in (0, 1)],
-            [np.concatenate([part.resampled[i] for part in parts], axis=1) for i in (0, 1)],
-            members * images,
-            members * images,
+
+    name: str
+    draw: Draw
+    paired: bool = True
+    units: int = 0
+    samples: float = 0.0
+    relevant: float = 0.0
+    effects: tuple[float, ...] = (0.0,) * CLAIMS
+    gate: bool = False
+    adaptive: bool = False
+
+
+def normal(spread: float = 1.0, shared: float = 0.5) -> Draw:
+    """Draw normal values; replicates share a part of their variance, and the baseline's own part has another spread."""
+
+    def draw(chance: np.random.Generator) -> Floats:
+        own = chance.normal(size=(CLAIMS + 1, MOST)) * np.sqrt(1 - shared)
+        own[-1] *= spread
+        return np.asarray(own + np.sqrt(shared) * chance.normal(size=MOST))
+
+    return draw
+
+
+def transformed(form: Callable[[np.random.Generator, Floats], Floats]) -> Draw:
+    """Draw values of another form for every arm, with mean 0 and about unit variance."""
+    return lambda chance: form(chance, chance.normal(size=(CLAIMS + 1, MOST)))
+
+
+def bimodal(chance: np.random.Generator, normal: Floats) -> Floats:
+    """Return 70 % of values in one mode, 30 % in another, four spreads apart."""
+    low = chance.random(normal.shape) < 0.3
+    return np.asarray((normal - 4 * low + 1.2) / np.sqrt(1 + 16 * 0.21))
+
+
+def collapse(chance: np.random.Generator, normal: Floats) -> Floats:
+    """Return one value in ten four spreads lower."""
+    low = chance.random(normal.shape) < 0.1
+    return np.asarray((normal - 4 * low + 0.4) / np.sqrt(1 + 16 * 0.09))
+
+
+def skewed(chance: np.random.Generator, normal: Floats) -> Floats:
+    """Return exponential values."""
+    return chance.exponential(size=normal.shape) - 1
+
+
+def splits(chance: np.random.Generator) -> Floats:
+    """Draw random splits of ten classes into six known and four unknown ones, whose effects the arms have.
+
+    The truth is the mean over all 210 splits. Test images are shared: each class has an error of its own, common to
+    all replicates, of a size that gives 0.06 of a replicate's spread.
+    """
+    arms = CLAIMS + 1
+    known, unknown = (chance.normal(size=(arms, 10, 1)) * 1.5 for _ in range(2))
+    known, unknown = (values - values.mean(axis=1, keepdims=True) for values in (known, unknown))
+    images = 0.1 * chance.normal(size=(arms, 10, 1))
+    inside = np.argsort(chance.random((10, MOST)), axis=0) < 6
+    first = np.sum((known + images) * inside, axis=1) / 6
+    second = np.sum((unknown + images) * ~inside, axis=1) / 4
+    return np.asarray(first + second + 0.5 * chance.normal(size=(arms, MOST)))
+
+
+def of_units(units: int) -> Draw:
+    """Draw a few fixed units (classes), which differ by 1 in what an arm gains, and trainings, which differ by 0.5."""
+
+    def draw(chance: np.random.Generator) -> Floats:
+        effects = chance.normal(size=(CLAIMS + 1, units))
+        return np.asarray(effects[:, np.arange(MOST) % units] + 0.5 * chance.normal(size=(CLAIMS + 1, MOST)))
+
+    return draw
+
+
+def pieces(design: Design, effects: Sequence[float], chance: np.random.Generator) -> list[Piece]:
+    """Return the six claims of a paper; an effect is in standard deviations of a one-replicate difference."""
+    values = design.draw(chance)
+    unit = np.std(values[:CLAIMS] - values[-1])
+    pairing = ("same", "same") if design.paired else ("ours", "baseline")
+    common = design.samples * unit * chance.normal(size=CLAIMS)
+    found = []
+    for i, effect in enumerate(effects):
+        arms = [values[i] + effect * unit + common[i], values[-1]]
+        noise = design.samples * unit * chance.normal(size=(RESAMPLED, 1)) if design.samples else np.zeros((2, 1))
+        resampled = [arms[0] + noise, np.tile(arms[1], (len(noise), 1))]
+        units = tuple(np.arange(MOST) % design.units) if design.units else ()
+        found.append(
+            Piece(PARTS, pairing, tuple(range(MOST)), Replicates(arms, resampled, 1000, 1000, units), "higher")
         )
-        found = contrast(joined, [1.0, -1.0], chance, trainings=["family", "family"])
-        inside = found.within(-1.0, 1.0)
-        hits += found.low <= truth <= found.high
-        cut += inside.low <= truth <= inside.high
-        beyond += found.high > 1 or found.low < -1
-    return {"coverage": hits / repetitions, "coverage_cut": cut / repetitions, "beyond": beyond / repetitions}
+    return found
 
 
-# metric, seeds, images per side, spread between trainings in points, and the value if near a limit
-SETTINGS: list[tuple[str, int, int, float, float | None]] = [
-    ("error", 3, 2000, 0.5, None), ("error", 3, 2000, 2.0, None), ("error", 3, 400, 1.0, None),
-    ("error", 5, 2000, 1.0, None), ("auroc", 3, 800, 0.5, None), ("auroc", 3, 800, 3.0, None),
-    ("auroc", 3, 300, 1.0, None), ("auroc", 5, 800, 2.0, None), ("family", 3, 300, 0.5, None),
-    ("family", 3, 300, 3.0, None), ("family", 10, 300, 2.0, None), ("error", 3, 2000, 0.3, 0.01),
-    ("auroc", 3, 300, 0.3, 0.97),
-]  # fmt: skip
+def verdicts(design: Design, effects: Sequence[float], chance: np.random.Generator) -> tuple[list[str], list[int]]:
+    """Return the verdict of each claim of a paper, and the replicates it got."""
+    made = pieces(design, effects, chance)
+    unit = float(np.mean([np.std(one.found.observed[0] - one.found.observed[1]) for one in made]))
+    claim = CLAIM.model_copy(update={"relevant": design.relevant * unit})
+    stages = LOOKS.stages()
+    everything = [judge_at(claim, PAPER, [piece], range(MOST), stages) for piece in made]
+    reached = [1 if design.adaptive else len(stages)] * CLAIMS
+    while True:
+        judged: list[Judged | None] = []
+        for one, count, piece in zip(everything, reached, made, strict=True):
+            assert one is not None
+            seen = Judged(one.looks[:count], one.findings[:count])
+            baseline = 0.65 + 0.05 * piece.found.observed[1][: stages[count - 1].replicates]
+            closed = design.gate and unrepresentative(claim, "baseline", Regime(tuple(baseline), (), Gate()))
+            judged.append(None if closed else seen)
+        outcomes = correct(judged)
+        further = [
+            count < len(stages) and one is not None and not outcome.decided and not outcome.smaller
+            and not given_up(claim, one, LOOKS)
+            for one, outcome, count in zip(judged, outcomes, reached, strict=True)
+        ]  # fmt: skip
+        if not any(further):
+            break
+        reached = [count + more for count, more in zip(reached, further, strict=True)]
+    named = []
+    for one, outcome in zip(judged, outcomes, strict=True):
+        word = "open"
+        if one is not None and outcome.decided:
+            word = "supported" if one.reported()[1].holds else "contradicted"
+        elif outcome.smaller:
+            word = "smaller"
+        named.append(word)
+    return named, [stages[count - 1].replicates for count in reached]
 
 
-def draw(rows: list[tuple[str, dict[str, float]]], path: Path) -> None:
-    """Draw coverage and false claims by setting, with their nominal values."""
-    from reprood.report.style import new_figure, save
+def false(word: str, effect: float, relevant: float) -> bool:
+    """Return whether a verdict says what the truth is not."""
+    wrong = {"supported": effect <= 0, "contradicted": effect >= 0, "smaller": abs(effect) >= relevant > 0}
+    return wrong.get(word, False)
 
-    figure = new_figure(9.6, 3.8)
-    left, right = figure.subplots(1, 2, sharey=True)
-    places = np.arange(len(rows))
-    for axis, names, nominal in (
-        (left, ("coverage", "coverage_gap"), 95.0),
-        (right, ("false_difference", "false_equivalence", "any_uncorrected", "any_holm"), 5.0),
-    ):
-        for k, name in enumerate(names):
-            values = [100 * row[name] for _, row in rows]
-            axis.plot(values, places + 0.12 * (k - len(names) / 2), "o", ms=4, label=name.replace("_", " "))
-        axis.axvline(nominal, color="#888888", lw=0.8, ls="--")
-        axis.tick_params(labelsize=7)
-        axis.set_yticks(places, [name for name, _ in rows])
-        axis.legend(fontsize=6, loc="best")
-    left.set(xlim=(80, 100))
-    left.set_xlabel("coverage of the 95 % interval, %", fontsize=7)
-    right.set(xlim=(-1, 52))
-    right.set_xlabel("untrue claims that are decided, %", fontsize=7)
-    left.invert_yaxis()
-    save(figure, path, path.with_suffix(".png"))
+
+def shares(design: Design, papers: int, effects: Sequence[float], seed: int) -> tuple[float, float, float]:
+    """Return the share of papers with a false verdict, of true effects decided, and the mean of replicates."""
+    wrong, found, replicates = 0, [], []
+    for k in range(papers):
+        words, used = verdicts(design, effects, np.random.default_rng([seed, k]))
+        wrong += any(false(word, effect, design.relevant) for word, effect in zip(words, effects, strict=True))
+        found += [word == "supported" for word, effect in zip(words, effects, strict=True) if effect > 0]
+        replicates += used
+    return wrong / papers, float(np.mean(found)) if found else float("nan"), float(np.mean(replicates))
+
+
+MIXED = (0.0, 0.0, 0.0, 0.5, 0.5, -0.5)
+DESIGNS = (
+    Design("normal, paired", normal()),
+    Design("normal, not paired (Welch)", normal(shared=0.0), paired=False),
+    Design("part of the test images in common, 0.3", normal(), samples=0.3),
+    Design("two modes, 70 % and 30 %", transformed(bimodal)),
+    Design("rare collapse, one in ten", transformed(collapse)),
+    Design("skewed", transformed(skewed)),
+    Design("baseline's spread x 3, not paired", normal(3.0, 0.0), paired=False),
+    Design("baseline's spread x 1/3", normal(1 / 3)),
+    Design("random splits of ten classes, shared images", splits),
+    Design("ten classes, replicate r on class r mod 10", of_units(10), units=10),
+    Design("five splits, replicate r on split r mod 5", of_units(5), units=5),
+    Design("gate: baseline's mean at its end", normal(), gate=True),
+    Design("stopped at a decision or given up", normal(), adaptive=True),
+    Design("relevant effect 0.5, six without effect", normal(), relevant=0.5),
+    Design("relevant effect 0.5, effects 0, 0, 0, 0.5, 0.5, -0.5", normal(), relevant=0.5, effects=MIXED),
+    Design("the same, stopped, with the gate", normal(), relevant=0.5, effects=MIXED, gate=True, adaptive=True),
+    Design("relevant effect 1, one without effect, five of 1", normal(), relevant=1.0, effects=(0.0, *(1.0,) * 5)),
+)
 
 
 def main() -> None:
-    """Print one line a setting."""
+    """Print one row of a Markdown table a design."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=2000)
-    parser.add_argument("--figure", type=Path, default=None)
+    parser.add_argument("--papers", type=int, default=1000)
+    parser.add_argument("--effects", type=int, default=200, help="papers with three true effects of one")
+    parser.add_argument("--design", nargs="*", default=[], help="parts of names; default: all")
     options = parser.parse_args()
-    begun, rows = time.monotonic(), []
-    print(f"{'setting':60s} coverage  (gap)  false diff.  false equiv.  any of 12   with Holm")
-    for place, (metric, seeds, images, spread, base) in enumerate(SETTINGS):
-        found = study(metric, seeds, images, spread, base, options.repetitions, np.random.default_rng(place))
-        what, of = ("auroc of a family", "members") if metric == "family" else (metric, "seeds")
-        name = f"{what}, {seeds} {of}, {images} images, spread {spread:g}"
-        name += f", around {base:g}" if base is not None else ""
-        rows.append((name, found))
-        percent = [100 * value for value in found.values()]
-        print(
-            f"{name:60s} {percent[0]:7.1f} {percent[1]:7.1f} {percent[2]:10.2f} {percent[3]:13.2f} {percent[4]:11.1f} "
-            f"{percent[5]:10.1f}"
-        )
-    for members in (3, 5, 10):
-        shares = wide_family(np.random.default_rng(members), members, 300, options.repetitions)
-        print(
-            f"unlike members, {members}: coverage {100 * shares['coverage']:.1f}, cut to the possible range "
-            f"{100 * shares['coverage_cut']:.1f}; {100 * shares['beyond']:.1f} % of the intervals reach beyond it"
-        )
-    print(f"{options.repetitions} repetitions each, {time.monotonic() - begun:.0f} s")
-    if options.figure:
-        draw(rows, options.figure)
+    begun = time.process_time()
+    print("| results | papers with a false verdict, % | effects of 1 decided, % | replicates a claim |")
+    print("|---|---:|---:|---:|")
+    for place, design in enumerate(DESIGNS):
+        if options.design and not any(part in design.name for part in options.design):
+            continue
+        wrong, _, _ = shares(design, options.papers, design.effects, place)
+        _, found, replicates = shares(design, options.effects, (0.0, 0.0, 0.0, 1.0, 1.0, 1.0), 100 + place)
+        error = 100 * np.sqrt(max(wrong, 1 / options.papers) * (1 - wrong) / options.papers)
+        print(f"| {design.name} | {100 * wrong:.1f} ± {error:.1f} | {100 * found:.0f} | {replicates:.0f} |", flush=True)
+    print(f"\n{options.papers} papers a row, {time.process_time() - begun:.0f} CPU-seconds")
 
 
 if __name__ == "__main__":
