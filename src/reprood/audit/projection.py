@@ -8,7 +8,7 @@ late rather than too early.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from reprood.audit.decide import p_inside, p_values, threshold, two_sided
 from reprood.evaluate.bootstrap import Interval
@@ -98,7 +98,7 @@ def probability(result: Result, replicates: int, level: float) -> float:
     inner = variance * chance.chisquare(more - 1, DRAWS) if more > 1 else np.zeros(DRAWS)
     between = n * more / replicates * (later - result.estimate) ** 2
     joint = (per_replicate * (n - 1) + inner + between) / (replicates - 1)
-    half = np.sqrt(joint / replicates) * stats.t.ppf(0.5 + level / 2, result.freedom_with(replicates))
+    half = np.sqrt(joint / replicates) * special.stdtrit(result.freedom_with(replicates), 0.5 + level / 2)
     low, high = estimate - half, estimate + half
     if result.kind == "equivalent":
         decided = ((low > -result.margin) & (high < result.margin)) | (high < -result.margin) | (low > result.margin)

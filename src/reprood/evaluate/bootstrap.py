@@ -8,7 +8,8 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
-from scipy import stats
+import numpy as np
+from scipy import special
 
 from reprood.core.errors import ReproodError
 from reprood.evaluate.metrics import Floats
@@ -59,14 +60,14 @@ class Interval:
         gap = self.estimate - bound
         if self.standard_error == 0:
             return 0.0 if gap > 0 else 1.0
-        return float(stats.t.sf(gap / self.standard_error, self.freedom))
+        return float(special.stdtr(self.freedom, -gap / self.standard_error))
 
     def below(self, bound: float) -> float:
         """Return the one-sided p value of "the value is at least `bound`" against "it is below"; in [0, 1]."""
         gap = self.estimate - bound
         if self.standard_error == 0:
             return 0.0 if gap < 0 else 1.0
-        return float(stats.t.cdf(gap / self.standard_error, self.freedom))
+        return float(special.stdtr(self.freedom, gap / self.standard_error))
 
 
 def contrast(
@@ -117,11 +118,11 @@ def contrast(
     several = [(values, table) for values, table in zip(observed, resampled, strict=True) if len(values) > 1]
     of_seeds = [(float(values.var(ddof=1)) / len(values), len(values) - 1) for values, _ in several]
     own = sum(_own_part(table) for _, table in several)
-    joint = float(sum(table.mean(axis=1) for table in resampled).var(ddof=1))
+    joint = float(np.sum([table.mean(axis=1) for table in resampled], axis=0).var(ddof=1))
     of_samples = (max(0.0, joint - own), max(min(replicated.n_id, replicates) - 1, 1))
     error = math.sqrt(of_samples[0] + sum(variance for variance, _ in of_seeds))
     freedom = min(_freedom([of_samples, *of_seeds]), sum(count - 1 for count in seeds) or math.inf)
-    half = error * float(stats.t.ppf(0.5 + level / 2, freedom)) if error > 0 else 0.0
+    half = error * float(special.stdtrit(freedom, 0.5 + level / 2)) if error > 0 else 0.0
     return Interval(
         estimate, estimate - half, estimate + half, level, error, min(seeds), replicated.n_id, replicated.n_ood, freedom
     )
