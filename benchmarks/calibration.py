@@ -27,6 +27,7 @@ from reprood.evaluate.metrics import Floats
 from reprood.evaluate.resample import Replicates
 
 LOOKS = Looks(looks=(5, 10, 20, 40), weights=(0.1, 0.2, 0.3, 0.4), futility=0.2)
+IMAGES = 0.1  # error of the images of one class, where a replicate has a spread of 0.9
 MOST, CLAIMS, RESAMPLED = LOOKS.looks[-1], 6, 50
 SIDES = [{"method": "ours", "score": "s"}, {"method": "baseline", "score": "s"}]
 RECORD = {
@@ -63,6 +64,8 @@ class Design:
         Replicate r runs on unit r mod `units`; 0: each on its own.
     samples : float
         Standard deviation of what the test images, common to all replicates, do to a difference.
+    overlap : float
+        Standard deviation of what the test images do to one replicate of one arm, where test sets overlap.
     relevant : float
         Relevant effect; 0: none.
     effects : tuple of float
@@ -78,6 +81,7 @@ class Design:
     paired: bool = True
     units: int = 0
     samples: float = 0.0
+    overlap: float = 0.0
     relevant: float = 0.0
     effects: tuple[float, ...] = (0.0,) * CLAIMS
     gate: bool = False
@@ -120,13 +124,13 @@ def skewed(chance: np.random.Generator, normal: Floats) -> Floats:
 def splits(chance: np.random.Generator) -> Floats:
     """Draw random splits of ten classes into six known and four unknown ones, whose effects the arms have.
 
-    The truth is the mean over all 210 splits. Test images are shared: each class has an error of its own, common to
-    all replicates, of a size that gives 0.06 of a replicate's spread.
+    The truth is the mean over all 210 splits. Test images are shared: those of each class add an error of their own,
+    common to all replicates that have the class.
     """
     arms = CLAIMS + 1
     known, unknown = (chance.normal(size=(arms, 10, 1)) * 1.5 for _ in range(2))
     known, unknown = (values - values.mean(axis=1, keepdims=True) for values in (known, unknown))
-    images = 0.1 * chance.normal(size=(arms, 10, 1))
+    images = IMAGES * chance.normal(size=(arms, 10, 1))
     inside = np.argsort(chance.random((10, MOST)), axis=0) < 6
     first = np.sum((known + images) * inside, axis=1) / 6
     second = np.sum((unknown + images) * ~inside, axis=1) / 4
@@ -154,9 +158,17 @@ def pieces(design: Design, effects: Sequence[float], chance: np.random.Generator
         arms = [values[i] + effect * unit + common[i], values[-1]]
         noise = design.samples * unit * chance.normal(size=(RESAMPLED, 1)) if design.samples else np.zeros((2, 1))
         resampled = [arms[0] + noise, np.tile(arms[1], (len(noise), 1))]
+        if design.overlap:
+            resampled = [arm + design.overlap * chance.normal(size=(RESAMPLED, MOST)) for arm in arms]
         units = tuple(np.arange(MOST) % design.units) if design.units else ()
         found.append(
-            Piece(PARTS, pairing, tuple(range(MOST)), Replicates(arms, resampled, 1000, 1000, units), "higher")
+            Piece(
+                PARTS,
+                pairing,
+                tuple(range(MOST)),
+                Replicates(arms, resampled, 1000, 1000, units, bool(design.overlap)),
+                "higher",
+            )
         )
     return found
 
@@ -224,7 +236,7 @@ DESIGNS = (
     Design("skewed", transformed(skewed)),
     Design("baseline's spread x 3, not paired", normal(3.0, 0.0), paired=False),
     Design("baseline's spread x 1/3", normal(1 / 3)),
-    Design("random splits of ten classes, shared images", splits),
+    Design("random splits of ten classes, shared images", splits, overlap=IMAGES * np.sqrt(1 / 6 + 1 / 4)),
     Design("ten classes, replicate r on class r mod 10", of_units(10), units=10),
     Design("five splits, replicate r on split r mod 5", of_units(5), units=5),
     Design("gate: baseline's mean at its end", normal(), gate=True),

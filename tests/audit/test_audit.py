@@ -166,11 +166,11 @@ def test_a_reduced_scale_never_reproduces(folder, tmp_path):
 
 
 def test_numbers_are_judged_at_the_papers_scale_only(folder, tmp_path):
-    claim = {**ERROR, "kind": "equals", "margin": 4, "sides": sides(("good", "")), "published": ["a"], "where": HERE}
+    claim = {**ERROR, "kind": "equals", "margin": 6, "sides": sides(("good", "")), "published": ["a"], "where": HERE}
     assert row(folder, claim, tmp_path)["verdict"] == "not judged at this scale"
     found = row(folder, claim, tmp_path, scale="paper")
     assert found["verdict"] == "reproduced"
-    assert "lies within the margin of 4 points around the published 8.00 %" in found["reason"]
+    assert "lies within the margin of 6 points around the published 8.00 %" in found["reason"]
     far = {**claim, "published": ["b"]}
     assert row(folder, far, tmp_path, scale="paper")["verdict"] == "contradicted"
 
@@ -209,7 +209,7 @@ def test_another_setting_than_the_published_one_is_no_reproduction(folder, tmp_p
     assert words in found["reason"]
     one_of_many = {**claim, "where": [*where, *HERE]}
     assert row(folder, one_of_many, tmp_path, scale="paper")["verdict"] == "reproduced"
-    value = {**claim, "kind": "equals", "margin": 4, "sides": sides(("good", "")), "published": ["a"]}
+    value = {**claim, "kind": "equals", "margin": 6, "sides": sides(("good", "")), "published": ["a"]}
     found = row(folder, value, tmp_path, scale="paper")
     assert (found["verdict"], found["reason"]) == ("not judged at this scale", words)
 
@@ -264,7 +264,7 @@ def test_published_numbers_of_another_setting_are_marked(folder, tmp_path, setti
     found = table.iloc[0]
     assert (found["differences"], found["comparable"]) == (differences, not differences)
     assert found["published_effect"] == -12
-    value = {**claim, "kind": "equals", "margin": 4, "sides": sides(("good", "")), "published": ["a"], "where": HERE}
+    value = {**claim, "kind": "equals", "margin": 6, "sides": sides(("good", "")), "published": ["a"], "where": HERE}
     record = {**fabricated(value, published=PUBLISHED), "settings": record["settings"]}
     table = audit(suite, [Paper.model_validate(record)], folder, folder / "studies", tmp_path / "verdicts.csv")
     wanted = ("not judged at this scale", differences) if differences else ("reproduced", table.iloc[0]["reason"])
@@ -665,7 +665,7 @@ def test_intervals_stay_in_the_possible_range(folder, tmp_path, metric, top):
 
 def test_a_published_value_that_no_benchmark_can_judge_is_listed_once(folder, tmp_path):
     """At reduced scale, however many benchmarks ran the method."""
-    claim = {**ERROR, "kind": "equals", "margin": 4, "sides": sides(("good", "")), "published": ["a"], "where": HERE}
+    claim = {**ERROR, "kind": "equals", "margin": 6, "sides": sides(("good", "")), "published": ["a"], "where": HERE}
     paper = Paper.model_validate(fabricated(claim, published=PUBLISHED))
     record = fabricate.SUITE["benchmarks"]["toy"]
     suite = fabricate.suite(
@@ -700,7 +700,7 @@ def test_every_verdict_lies_in_the_possible_range(folder, tmp_path, monkeypatch)
         found = row(folder, claim, tmp_path)
         assert (found["low"], found["high"]) == (low, -low)
         assert "−100.00 to +100.00" in found["reason"]
-    value = {**ERROR, "kind": "equals", "margin": 4, "sides": sides(("good", "")), "published": ["a"], "where": HERE}
+    value = {**ERROR, "kind": "equals", "margin": 6, "sides": sides(("good", "")), "published": ["a"], "where": HERE}
     found = row(folder, value, tmp_path, scale="paper")
     assert (found["low"], found["high"]) == (0.0, 100.0)
 

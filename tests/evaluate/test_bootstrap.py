@@ -136,6 +136,8 @@ def test_what_samples_do_to_single_seeds_is_counted_once() -> None:
     assert found.standard_error**2 == pytest.approx(4.0, rel=0.03)
     alone = contrast(Replicates([np.zeros(5)], [resampled - resampled.mean(axis=1, keepdims=True)], 10**6, 0), [1.0])
     assert alone.standard_error == 0
+    apart = contrast(Replicates([np.zeros(5)], [resampled], 10**6, 0, pooled=True), [1.0])
+    assert apart.standard_error**2 == pytest.approx(13.0, rel=0.03), "the upper bound where test sets overlap in part"
     single = contrast(Replicates([np.zeros(1)], [resampled[:, :1]], 10**6, 0), [1.0])
     assert single.standard_error**2 == pytest.approx(13.0, rel=0.03), "with one seed everything counts, as before"
 

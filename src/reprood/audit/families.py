@@ -102,15 +102,13 @@ class FamilyEvidence:
     ) -> Replicates:
         """Join the replicates of all members, in the order of `seeds`; the units are the members.
 
-        Every member's test samples are resampled with equal draws, so that sets that do not depend on the member, such
-        as noise, are the same samples for all.
+        Every member's test samples are resampled alone; the members' images are the same in part.
         """
-        draws = int(generator.integers(2**63))
         order: list[int] = []
         units: list[int] = []
         found: list[Replicates] = []
         for i, own in self._with([part.method for part in parts], seeds):
-            found.append(self.parts[i].replicates(claim, parts, np.random.default_rng(draws), own))
+            found.append(self.parts[i].replicates(claim, parts, generator, own))
             order += own
             units += [i] * len(own)
         sides = range(len(parts))
@@ -120,5 +118,6 @@ class FamilyEvidence:
             sum(one.n_id for one in found),
             sum(one.n_ood for one in found),
             tuple(units),
+            pooled=len(found) > 1,
         )
         return everything.chosen([order.index(seed) for seed in seeds])

@@ -83,9 +83,10 @@ def contrast(
 
         max(0, Var_b(mean_s x) - sum over groups of mean_s Var_b(x - mean_s x) / (S - 1)),
 
-    because what the samples do to single seeds is in the variance between seeds already. With one seed nothing is known
-    about training, and the interval covers the test samples only. Seeds that share a unit are averaged first, and the
-    units take their place.
+    because what the samples do to single seeds is in the variance between seeds already. Where seeds have test sets of
+    their own, made from the same images in part (`Replicates.pooled`), the common part is not known, and is taken as
+    its upper bound: all of mean_s Var_b(x). With one seed nothing is known about training, and the interval covers the
+    test samples only. Seeds that share a unit are averaged first, and the units take their place.
 
     The degrees of freedom are Satterthwaite's, but at most those of the trainings: sum of S - 1. Satterthwaite's alone
     are right on average, but when a few trainings agree by luck they grow to those of the images, and p values far
@@ -117,9 +118,12 @@ def contrast(
     seeds = [len(values) for values in observed]
     several = [(values, table) for values, table in zip(observed, resampled, strict=True) if len(values) > 1]
     of_seeds = [(float(values.var(ddof=1)) / len(values), len(values) - 1) for values, _ in several]
-    own = sum(_own_part(table) for _, table in several)
-    joint = float(np.sum([table.mean(axis=1) for table in resampled], axis=0).var(ddof=1))
-    of_samples = (max(0.0, joint - own), max(min(replicated.n_id, replicates) - 1, 1))
+    if replicated.pooled:
+        common = sum(float(table.var(axis=0, ddof=1).mean()) for table in resampled)
+    else:
+        joint = float(np.sum([table.mean(axis=1) for table in resampled], axis=0).var(ddof=1))
+        common = max(0.0, joint - sum(_own_part(table) for _, table in several))
+    of_samples = (common, max(min(replicated.n_id, replicates) - 1, 1))
     error = math.sqrt(of_samples[0] + sum(variance for variance, _ in of_seeds))
     freedom = min(_freedom([of_samples, *of_seeds]), sum(count - 1 for count in seeds) or math.inf)
     half = error * float(special.stdtrit(freedom, 0.5 + level / 2)) if error > 0 else 0.0
@@ -162,4 +166,4 @@ def _freedom(parts: Sequence[tuple[float, float]]) -> float:
     total = sum(variance for variance, _ in parts)
     if total == 0:
         return math.inf
-    return total**2 / sum(variance**2 / degrees for variance, degrees in parts)
+    return float(total**2 / sum(variance**2 / degrees for variance, degrees in parts))

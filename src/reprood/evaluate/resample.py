@@ -81,6 +81,8 @@ class Replicates:
     n_id, n_ood : int
     units : tuple of int
         The unit (class, split of classes) of each seed, where several may share one; empty: each its own.
+    pooled : bool
+        Seeds have test sets of their own, made from the same images in an unknown part, and each is resampled alone.
     """
 
     observed: list[Floats]
@@ -88,6 +90,7 @@ class Replicates:
     n_id: int
     n_ood: int
     units: tuple[int, ...] = ()
+    pooled: bool = False
 
     def chosen(self, columns: Sequence[int]) -> "Replicates":
         """Return the seeds at some positions, which all methods have; sizes are those of the units that remain."""
