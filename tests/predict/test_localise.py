@@ -89,7 +89,7 @@ def test_minmax_maps_are_in_the_unit_interval_and_ignore_scale_and_shift(size: i
 
 
 def test_a_map_that_points_nowhere_gives_the_whole_image() -> None:
-    assert boxes_of(-torch.ones(1, 3, 3), 24).tolist() == [[0, 0, 24, 24]]
+    assert boxes_of(-torch.ones(1, 3, 3), 24, 0.15).tolist() == [[0, 0, 24, 24]]
 
 
 def test_an_object_is_found() -> None:
@@ -107,14 +107,14 @@ def test_predicted_and_right_classes_have_boxes_of_their_own() -> None:
         return list(images.split(4))
 
     first, second = torch.zeros(6, dtype=torch.int64), torch.ones(6, dtype=torch.int64)
-    boxes = localise(model, batches, first, second, 16)
-    swapped = localise(model, batches, second, first, 16)
+    boxes = localise(model, batches, first, second, 16, 0.3)
+    swapped = localise(model, batches, second, first, 16, 0.3)
     assert tuple(boxes) == RULES
     for rule in RULES:
         assert np.array_equal(boxes[rule].predicted, swapped[rule].true)
         assert np.array_equal(boxes[rule].true, swapped[rule].predicted)
     maps = torch.cat([model.backbone.maps(part) for part in batches()]).detach()
-    expected = boxes_of(activation_maps(maps, model.linear_head()[0], first), 16, rule="minmax")
+    expected = boxes_of(activation_maps(maps, model.linear_head()[0], first), 16, 0.3, "minmax")
     assert np.array_equal(boxes["minmax"].predicted, expected)
 
 
@@ -124,4 +124,4 @@ def test_a_model_without_maps_is_refused() -> None:
             return None
 
     with pytest.raises(ReproodError, match="Blind has no class activation maps"):
-        localise(Blind(), list, torch.zeros(1), torch.zeros(1), 8)
+        localise(Blind(), list, torch.zeros(1), torch.zeros(1), 8, 0.15)

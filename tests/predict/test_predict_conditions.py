@@ -26,6 +26,7 @@ REQUESTS = {
     "corruption": {"names": ["contrast", "brightness"], "severities": [1, 5], "limit": 30},
     "attacks": {"none": {"eps": 0.0, "steps": 1, "limit": 20}, "strong": {"eps": 0.3, "step": 0.05, "limit": 20}},
     "occlusion": {"sides": [1, 4, 16], "where": ["center", "boundary"], "limit": 25},
+    "localisation": {"threshold": 0.15},
 }
 
 CORRUPTED = Corruptions.model_validate(REQUESTS["corruption"]).model_dump(exclude={"baseline", "frost"})
@@ -181,7 +182,7 @@ def test_a_test_set_without_boxes_is_rejected(folder: Path, tmp_path: Path) -> N
             folder / "run",
             {"validation": folder / "validation", "test": tmp_path / "test"},
             tmp_path / "p",
-            requests={"evaluations": ["localisation"]},
+            requests={"evaluations": ["localisation"], "localisation": {"threshold": 0.15}},
             device="cpu",
             threads=1,
         )

@@ -39,7 +39,17 @@ def test_requests_follow_from_the_detectors_inputs(tmp_path: Path) -> None:
     assert (robust["features"], robust["passes"], robust["evaluations"]) == (False, {}, [])
     assert "train" not in robust["splits"]
     assert "baseline" not in robust["corruption"]
-    assert requests(made, "smoke_objects", "erm")["evaluations"] == ["localisation"]
+    assert "localisation" not in robust
+    objects = requests(made, "smoke_objects", "erm")
+    assert (objects["evaluations"], objects["localisation"]) == (["localisation"], {"threshold": 0.15})
+
+
+def test_a_threshold_of_the_maps_changes_predictions_and_no_training(tmp_path: Path) -> None:
+    before = plan(tmp_path)
+    after = plan(tmp_path, lambda benchmarks: benchmarks["smoke_objects"].update(localisation={"threshold": 0.3}))
+    assert json.loads(after.predict_parameters("smoke_objects", "erm"))["localisation"] == {"threshold": 0.3}
+    assert before.suite.folders.trained("smoke_objects") == after.suite.folders.trained("smoke_objects")
+    assert before.predict_parameters("smoke_robust", "erm") == after.predict_parameters("smoke_robust", "erm")
 
 
 def test_a_detector_on_logits_changes_no_prediction(tmp_path: Path) -> None:

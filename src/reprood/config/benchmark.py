@@ -78,6 +78,18 @@ class Mean(Record):
         return Fraction(self.base_rate) if self.base_rate else None
 
 
+class Localisation(Record):
+    """How boxes are read from class activation maps.
+
+    Attributes
+    ----------
+    threshold : float
+        Share of a map's maximum from which a position belongs to the object; 0.15 in CutMix, appendix B.
+    """
+
+    threshold: float = Field(default=0.15, gt=0, lt=1)
+
+
 class Gate(Record):
     """What makes results representative.
 
@@ -128,6 +140,7 @@ class Benchmark(Record):
     attacks: dict[str, Attack] = {}
     occlusion: Occlusion | None = None
     open_set: OpenSet = OpenSet()
+    localisation: Localisation = Localisation()
     family: str = ""
     member: str = ""
     replicate: SkipJsonSchema[int | None] = None

@@ -70,8 +70,10 @@ def stored_outputs(benchmark: Benchmark) -> dict[str, Any]:
 
 
 def conditions(benchmark: Benchmark) -> dict[str, Any]:
-    """Return the attacks, occlusions and corruptions of a benchmark as JSON values."""
+    """Return the attacks, occlusions, corruptions and the reading of boxes of a benchmark as JSON values."""
     record = benchmark.model_dump(mode="json", include={"attacks", "occlusion"})
+    if "localisation" in benchmark.evaluations:
+        record["localisation"] = benchmark.localisation.model_dump(mode="json")
     corruption = benchmark.corruption
     if corruption is not None:
         record["corruption"] = corruption.model_dump(mode="json", exclude={"baseline"})

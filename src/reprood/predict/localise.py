@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from reprood.core.errors import ReproodError
 
-THRESHOLD = 0.15  # of a map's maximum (CutMix, appendix B)
 NEIGHBOURS = np.ones((3, 3))  # diagonal ones too, as contours in OpenCV, which the authors' code for localisation uses
 
 Rule = Literal["maximum", "minmax"]
@@ -63,7 +62,7 @@ def enlarge(maps: Tensor, size: int, rule: Rule) -> Tensor:
     return (large - low) / (high - low).where(high > low, 1)
 
 
-def boxes_of(maps: Tensor, size: int, threshold: float = THRESHOLD, rule: Rule = "maximum") -> np.ndarray:
+def boxes_of(maps: Tensor, size: int, threshold: float, rule: Rule = "maximum") -> np.ndarray:
     """Return the tight box of the largest connected region where a map is at least `threshold` times its maximum.
 
     Parameters
@@ -73,10 +72,10 @@ def boxes_of(maps: Tensor, size: int, threshold: float = THRESHOLD, rule: Rule =
     size : int
         Side of the images.
     threshold : float
-        Share of a map's maximum.
+        Share of a map's maximum; 0.15 in CutMix, appendix B.
     rule : {"maximum", "minmax"}
-        "maximum" is the text of the CutMix paper (15 % of the maximum of the map). "minmax" is what later code of the
-        same authors does (Choe et al. 2020, "Evaluating Weakly Supervised Object Localization Methods Right"): the
+        "maximum" is the text of the CutMix paper (a share of the maximum of the map). "minmax" is what later code of
+        the same authors does (Choe et al. 2020, "Evaluating Weakly Supervised Object Localization Methods Right"): the
         share is one of the map's range, so that negative values matter.
 
     Returns
@@ -100,7 +99,12 @@ def boxes_of(maps: Tensor, size: int, threshold: float = THRESHOLD, rule: Rule =
 
 @torch.no_grad()
 def localise(
-    model: nn.Module, batches: Callable[[], Iterable[Tensor]], predictions: Tensor, labels: Tensor, size: int
+    model: nn.Module,
+    batches: Callable[[], Iterable[Tensor]],
+    predictions: Tensor,
+    labels: Tensor,
+    size: int,
+    threshold: float,
 ) -> dict[Rule, Boxes]:
     """Return the boxes of a test set by each rule of `boxes_of`.
 
@@ -114,6 +118,8 @@ def localise(
         Predicted and right classes.
     size : int
         Side of the images.
+    threshold : float
+        See `boxes_of`.
 
     Raises
     ------
@@ -133,7 +139,7 @@ def localise(
         maps = backbone.maps(images)  # type: ignore[union-attr]
         part = slice(start, start + len(maps))
         for rule, (predicted, true) in boxes.items():
-            predicted.append(boxes_of(activation_maps(maps, head[0], predictions[part]), size, rule=rule))
-            true.append(boxes_of(activation_maps(maps, head[0], labels[part]), size, rule=rule))
+            predicted.append(boxes_of(activation_maps(maps, head[0], predictions[part]), size, threshold, rule))
+            true.append(boxes_of(activation_maps(maps, head[0], labels[part]), size, threshold, rule))
         start = part.stop
     return {rule: Boxes(np.concatenate(predicted), np.concatenate(true)) for rule, (predicted, true) in boxes.items()}

@@ -162,7 +162,8 @@ def predict_run(
     ):
         columns[condition] = _columns(logits, labels["test"][: len(logits)])
     if "localisation" in requests.get("evaluations", ()):
-        columns["test"] |= _boxes(model, arrays["test"], written["test"], labels["test"])
+        threshold = float(requests["localisation"]["threshold"])
+        columns["test"] |= _boxes(model, arrays["test"], written["test"], labels["test"], threshold)
     maps: dict[str, Any] = {}
     if "segmentation" in requests.get("evaluations", ()):
         tested = {split: result for split, result in written.items() if split != "validation"}
@@ -236,12 +237,12 @@ def _columns(logits: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
     }
 
 
-def _boxes(model: nn.Module, test: Split, outputs: Stored, labels: Tensor) -> dict[str, np.ndarray]:
+def _boxes(model: nn.Module, test: Split, outputs: Stored, labels: Tensor, threshold: float) -> dict[str, np.ndarray]:
     """Return the true boxes and those of the class activation maps; int32 columns of the test rows."""
     if "boxes" not in test.extras:
         raise ReproodError(f"{test.folder} has no boxes; 'localisation' needs a test set of objects with boxes.")
     assert outputs.batches is not None
-    boxes = localise(model, outputs.batches, outputs.logits.argmax(dim=1), labels, test.images.shape[1])
+    boxes = localise(model, outputs.batches, outputs.logits.argmax(dim=1), labels, test.images.shape[1], threshold)
     named = {"box": test.extras["boxes"]}
     for rule, own in boxes.items():
         suffix = "" if rule == "maximum" else f"_{rule}"

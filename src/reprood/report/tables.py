@@ -148,12 +148,13 @@ def localisation(results: BenchmarkResults) -> Table:
         iou = 100 * float(results.values(method, "mean_iou").mean())
         rows.append((*cells, Cell(labels.number(iou), "", iou)))
     head = ("method", *(labels.METRICS[metric] for metric in labels.LOCALISATION), "mean IoU, %")
+    threshold = results.benchmark.localisation.threshold
     caption = (
         "Weakly supervised localisation: the box of the class activation map against the true box. Localisation "
         "error: wrong class, or overlap (IoU) of at most 50 %; with known class: the map of the right class. Boxes "
-        "surround the largest region of at least 15 % of the map's maximum (the paper), or of its range after "
-        "normalisation to [0, 1] (later code of the same authors). "
-        f"Mean over replicates, 95 % intervals over {results.benchmark.covers}."
+        f"surround the largest region of at least {100 * threshold:g} % of the map's maximum (in the paper: 15 %), or "
+        "of its range after normalisation to [0, 1] (later code of the same authors). "
+        "Mean over seeds, 95 % intervals over test samples and seeds."
     )
     return Table("localisation", caption, head, tuple(rows))
 
