@@ -379,3 +379,63 @@ def test_the_start_is_clipped_on_request() -> None:
         assert float(found.min()) >= 0
     assert lowest[True] == 0
     assert lowest[False] < -0.05
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("clip_start", [False, True])
+def test_until_wrong_leaves_each_image_at_its_first_misclassified_point(norm: str, clip_start: bool) -> None:
+    """The reference takes 1, 2, ... steps from the same start and keeps the first result that is misclassified."""
+    model, images = network(), pictures(torch.float64, 24).double()
+    model = model.double()
+    with torch.no_grad():
+        labels = model(images).argmax(dim=1)
+        labels[:3] = (labels[:3] + 1) % 3  # misclassified before the attack
+    eps, step = (0.08, 0.02) if norm == "linf" else (0.8, 0.2)
+
+    def attack(steps: int, until_wrong: bool) -> Tensor:
+        return attack_labels(
+            model, images, labels, eps=eps, step=step, steps=steps, norm=norm, generator=seeded(3),
+            clip_start=clip_start, until_wrong=until_wrong,
+        )  # fmt: skip
+
+    def wrong(points: Tensor) -> Tensor:
+        with torch.no_grad():
+            return model(points).argmax(dim=1) != labels
+
+    start = images + start_noise(images, eps, norm, seeded(3))
+    expected, done = start.clamp(0, 1), torch.zeros(24, dtype=torch.bool)
+    if clip_start:
+        done = wrong(expected)
+    for steps in range(1, 7):
+        points = attack(steps, until_wrong=False)
+        expected = torch.where(done.view(-1, 1, 1, 1), expected, points)
+        done |= wrong(points)
+    found = attack(6, until_wrong=True)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    assert 0 < int(done[3:].sum()) < 21, "some images must be fooled and some must not"
+    assert bool((wrong(found) >= wrong(attack(6, until_wrong=False))).all())
+
+
+def test_until_wrong_stops_the_work_on_misclassified_images() -> None:
+    model, images = network(), pictures()
+    with torch.no_grad():
+        labels = (model(images).argmax(dim=1) + 1) % 3
+    sizes = []
+
+    def classify(changed: Tensor) -> Tensor:
+        sizes.append(len(changed))
+        return model(changed)
+
+    attack_labels(
+        classify, images, labels, eps=0.001, step=0.001, steps=9, generator=seeded(), clip_start=True, until_wrong=True
+    )
+    assert sizes == [7]
+
+
+def test_until_wrong_does_not_hide_logits_that_are_not_finite() -> None:
+    model, images = network(), pictures()
+    attacked = attack_labels(
+        lambda changed: model(changed) * float("nan"), images, LABELS, eps=0.1, step=0.01, steps=3,
+        generator=seeded(), until_wrong=True,
+    )  # fmt: skip
+    assert bool(attacked.isnan().any())

@@ -49,6 +49,13 @@ def test_cw_is_pgd_on_the_margin() -> None:
         Attack(kind="cw", loss="ce")
 
 
+def test_until_wrong_is_for_attacks_of_several_steps() -> None:
+    assert Attack(kind="cw", until_wrong=True).until_wrong
+    for kind in ("fgsm", "autoattack"):
+        with pytest.raises(ValidationError, match=f"remove it from the attack {kind}"):
+            Attack(kind=kind, until_wrong=True)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"eps": 8}, {"eps": -0.1}, {"eps": float("nan")}, {"step": 0}, {"steps": 0}, {"limit": 0}, {"size": 1}]
 )

@@ -28,6 +28,10 @@ class Attack(BaseModel):
         TRADES and others clip after each step only.
     loss : {"ce", "margin"}
         Loss to maximise: the cross-entropy, or the margin of Carlini and Wagner.
+    until_wrong : bool
+        pgd and cw leave an image where it is first misclassified. Its error is then that of the worst point on the
+        way instead of the last one: never lower, and higher only if later steps would have made it right again. The
+        papers' programs take all steps; saved are the steps of all images that are misclassified.
     limit : int or None
         Number of test images, from the first on; default: all.
     """
@@ -42,6 +46,7 @@ class Attack(BaseModel):
     restarts: int = Field(default=1, ge=1)
     clip_start: bool = False
     loss: Loss = "ce"
+    until_wrong: bool = False
     limit: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="before")
@@ -55,6 +60,8 @@ class Attack(BaseModel):
     def _consistent(self) -> "Attack":
         if self.kind == "cw" and self.loss != "margin":
             raise ValueError(f"the attack cw maximises the margin, not {self.loss}; use kind: pgd for that")
+        if self.until_wrong and self.kind not in ("pgd", "cw"):
+            raise ValueError(f"until_wrong is for pgd and cw; remove it from the attack {self.kind}")
         if self.norm == "linf" and self.eps > 1:
             raise ValueError(f"eps {self.eps:g} is larger than the range of images, [0, 1]; write 8/255 as 0.0313725")
         return self

@@ -134,6 +134,55 @@ def pgd(
     return attacked.detach()
 
 
+def pgd_until_wrong(
+    classify: Classify,
+    function: Callable[[Tensor, Tensor], Tensor],
+    images: Tensor,
+    labels: Tensor,
+    *,
+    eps: float,
+    step: float,
+    steps: int,
+    norm: Norm,
+    noise: Tensor,
+    clip_start: bool,
+) -> Tensor:
+    """Run `pgd` up to the first point where an image is misclassified; a start outside [0, 1] does not count.
+
+    The forward pass of a step tells which images are; they leave the batch, which is what this saves. An image whose
+    logits are not finite stays, so that its gradient shows it.
+
+    Parameters
+    ----------
+    classify, images, labels, eps, step, steps, norm, clip_start
+        As in `attack_labels`.
+    function : callable
+        Logits [B, K], labels [B] -> loss of each image [B], to be maximised.
+    noise : Tensor
+        As in `pgd`.
+
+    Returns
+    -------
+    Tensor like `images`
+    """
+    attacked = images + noise
+    if clip_start:
+        attacked = attacked.clamp(0, 1)
+    rows = torch.arange(len(images), device=images.device)
+    for number in range(steps):
+        leaf, own = attacked[rows].requires_grad_(), labels[rows]
+        with torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+            logits = classify(leaf)
+            (slope,) = torch.autograd.grad(function(logits, own).sum(), leaf)
+        if number or clip_start:
+            goes_on = (logits.argmax(dim=1) == own) | ~logits.isfinite().all(dim=1)
+            rows, leaf, slope = rows[goes_on], leaf[goes_on], slope[goes_on]
+        if not len(rows):
+            break
+        attacked[rows] = project(leaf.detach() + step * _ascent(slope, norm), images[rows], eps, norm)
+    return attacked
+
+
 def fgsm(objective: Objective, images: Tensor, *, eps: float, norm: Norm = "linf") -> Tensor:
     """Return images + eps * sign(gradient), clipped to [0, 1]; arguments as in `pgd`."""
     _check(images, eps, None, None)
@@ -154,6 +203,7 @@ def attack_labels(
     start: Start = "uniform",
     restarts: int = 1,
     clip_start: bool = False,
+    until_wrong: bool = False,
 ) -> Tensor:
     """Run PGD against labels, and keep the worst of several restarts for each image.
 
@@ -177,6 +227,8 @@ def attack_labels(
         Number of starts. A misclassified image is worse than a correctly classified one; else the higher loss decides.
     clip_start : bool
         As in `pgd`.
+    until_wrong : bool
+        Leave each image at the first point where it is misclassified; see `pgd_until_wrong`.
 
     Returns
     -------
@@ -193,6 +245,11 @@ def attack_labels(
 
     def ascend() -> Tensor:
         noise = start_noise(images, eps, norm, generator, start)
+        if until_wrong:
+            return pgd_until_wrong(
+                classify, function, images, labels, eps=eps, step=step, steps=steps, norm=norm, noise=noise,
+                clip_start=clip_start,
+            )  # fmt: skip
         return pgd(objective, images, eps=eps, step=step, steps=steps, norm=norm, noise=noise, clip_start=clip_start)
 
     @torch.no_grad()

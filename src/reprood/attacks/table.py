@@ -55,6 +55,7 @@ def run_attack(options: Attack, classify: Classify, images: Tensor, labels: Tens
             loss=options.loss,
             restarts=options.restarts,
             clip_start=options.clip_start,
+            until_wrong=options.until_wrong,
         )
     # NaN images would be classified arbitrarily, and the result would not measure robustness.
     if not bool(torch.isfinite(attacked).all()):
