@@ -13,6 +13,7 @@ from reprood.core.errors import ReproodError
 from reprood.engine.seeds import seeded
 from reprood.nets import densenet, pyramidnet, resnet, wrn
 from reprood.nets.classifier import Classifier
+from reprood.nets.layers import conv1x1
 
 BUILDERS = {"wrn": wrn.build, "resnet": resnet.build, "pyramidnet": pyramidnet.build, "densenet": densenet.build}
 
@@ -275,3 +276,19 @@ def test_images_have_channels(kind: str) -> None:
 def test_a_backbone_says_how_wide_it_is() -> None:
     with pytest.raises((AttributeError, TypeError), match="width"):
         Classifier(nn.Flatten(), 3)
+
+
+@pytest.mark.parametrize("inputs", [1, 2, 3, 4, 7, 16])
+@pytest.mark.parametrize("side", [7, 8])
+def test_strided_pointwise_convolution_is_a_convolution(inputs: int, side: int) -> None:
+    """With a strided kernel, its gradient in channels-last format corrupts memory on some processors."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(16, inputs, side, side, generator=generator).contiguous(memory_format=torch.channels_last)
+    layer = conv1x1(inputs, 8, 2).to(memory_format=torch.channels_last)
+    images.requires_grad_()
+    slopes = torch.autograd.grad(layer(images).square().sum(), (images, layer.weight))
+    exact = images.detach().double().contiguous().requires_grad_(), layer.weight.detach().double().requires_grad_()
+    outcome = functional.conv2d(exact[0], exact[1], stride=2)
+    torch.testing.assert_close(layer(images).double(), outcome, rtol=1e-4, atol=1e-5)
+    for found, expected in zip(slopes, torch.autograd.grad(outcome.square().sum(), exact), strict=True):
+        torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)

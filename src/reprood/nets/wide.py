@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from reprood.nets.layers import conv1x1
 from reprood.nets.options import read_options
 from reprood.nets.wrn import STEM, SizeOptions, WideResNet
 
@@ -38,7 +39,7 @@ class Block(nn.Module):
         self.dropout = dropout
         self.norm2 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, stride=stride, padding=1)
-        self.shortcut = None if inputs == outputs and stride == 1 else nn.Conv2d(inputs, outputs, 1, stride=stride)
+        self.shortcut = None if inputs == outputs and stride == 1 else conv1x1(inputs, outputs, stride, bias=True)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map [B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
