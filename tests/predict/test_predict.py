@@ -237,6 +237,51 @@ def test_a_head_that_does_not_give_the_logits_is_rejected() -> None:
         forward_pass(Wrong(), None, lambda: batches(9.0))
 
 
+class Counted(nn.Module):
+    """Logits are twice the features; counts the passes of its backbone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passes = 0
+
+    def features(self, images: Tensor) -> Tensor:
+        self.passes += 1
+        return images.flatten(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 2 * self.features(images)
+
+
+class Decided(Counted):
+    """Says how logits follow from features."""
+
+    def logits_of(self, features: Tensor) -> Tensor:
+        return 2 * features
+
+
+@pytest.mark.parametrize(
+    ("network", "keep_features", "passes"),
+    [(Counted, True, 6), (Counted, False, 3), (Decided, True, 4), (Decided, False, 4)],  # one pass checks `logits_of`
+)
+def test_the_backbone_runs_once_where_it_can(network: type[Counted], keep_features: bool, passes: int) -> None:
+    parts = [torch.full((2, 1, 2, 2), value) for value in (1.0, 2.0, 3.0)]
+    model = network()
+    found = forward_pass(model, None, lambda: iter(parts), keep_features=keep_features)
+    expected = torch.cat(parts).flatten(1)
+    assert torch.equal(found.logits, 2 * expected)
+    assert (found.features is not None) == keep_features
+    if found.features is not None:
+        assert torch.equal(found.features, expected)
+    assert model.passes == passes
+
+
+def test_wrong_logits_of_features_are_rejected() -> None:
+    model = Decided()
+    model.logits_of = lambda features: 3 * features  # type: ignore[method-assign]
+    with pytest.raises(ReproodError, match=r"logits_of\(\) does not give"):
+        forward_pass(model, None, lambda: iter([torch.ones(2, 1, 2, 2)]))
+
+
 def test_unfit_input_is_rejected(run: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(ReproodError, match="test is missing"):

@@ -35,7 +35,9 @@ class Build(Protocol[C_contra, M_co]):
     def __call__(self, config: C_contra, backbone: nn.Module, classes: int, /) -> M_co:
         """Return the untrained network, into which a trained one's weights are loaded.
 
-        `model(images)` gives logits [B, classes] and `model.features(images)` features [B, d].
+        `model(images)` gives logits [B, classes] and `model.features(images)` features [B, d]. `model.linear_head()`
+        gives weight and bias of an affine last layer, or None; then a method `logits_of(features)`, if the logits
+        follow from the features, saves every prediction a second pass.
         """
 
 

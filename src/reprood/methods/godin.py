@@ -199,7 +199,11 @@ class DecomposedConfidence(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits f = h / g, [B, K]."""
-        h, g = self.heads(self.features(images))
+        return self.logits_of(self.features(images))
+
+    def logits_of(self, features: Tensor) -> Tensor:
+        """Return logits f = h / g [B, K] of features [B, d]."""
+        h, g = self.heads(features)
         return h / g
 
     def linear_head(self) -> tuple[Tensor, Tensor] | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,8 @@ def forward_pass(
 ) -> Stored:
     """Compute logits and features of a split.
 
-    With an affine last layer the logits are computed from the features, otherwise the network computes both.
+    The backbone runs once where logits follow from features: by an affine last layer, or by the network's method
+    `logits_of`. Otherwise the network computes the logits, and the features only if they are kept.
 
     Parameters
     ----------
@@ -72,19 +74,19 @@ def forward_pass(
     Raises
     ------
     ReproodError
-        When the affine layer does not give the network's logits, or a logit is not finite.
+        When the affine layer or `logits_of` does not give the network's logits, or a logit is not finite.
     """
     logits, features = [], []
+    decide = (
+        getattr(model, "logits_of", None) if head is None else partial(functional.linear, weight=head[0], bias=head[1])
+    )
     for number, images in enumerate(batches()):
-        penultimate: Tensor = model.features(images)  # type: ignore[operator]
-        answer: Tensor = model(images) if head is None or number == 0 else functional.linear(penultimate, *head)
-        if (
-            head is not None
-            and number == 0
-            and not torch.allclose(answer, functional.linear(penultimate, *head), rtol=1e-3, atol=1e-3)
-        ):
+        penultimate: Tensor = model.features(images) if keep_features or decide else images[:0]  # type: ignore[operator]
+        answer: Tensor = model(images) if decide is None else decide(penultimate)
+        if decide is not None and number == 0 and not torch.allclose(answer, model(images), rtol=1e-3, atol=1e-3):
             raise ReproodError(
-                f"{type(model).__name__}.linear_head() does not give the network's logits; correct it or return None."
+                f"{type(model).__name__}.linear_head() or logits_of() does not give the network's logits; correct it, "
+                "return None or remove it."
             )
         logits.append(answer)
         if keep_features:

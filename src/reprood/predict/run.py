@@ -127,11 +127,12 @@ def predict_run(
     head = model.linear_head()  # type: ignore[operator]
     keep = bool(requests.get("features"))
 
-    first = _Counter(progress, sum(len(split) for split in arrays.values()))
+    passed = [split for split in arrays if split != "train" or keep]  # else only the method's own scores need it
+    first = _Counter(progress, sum(len(arrays[split]) for split in passed))
     further = _Counter(progress, None)
     batches = {split: image_batches(array, meta, where, batch_size) for split, array in arrays.items()}
     outputs = {
-        split: forward_pass(model, head, first.counted(batches[split], split), keep_features=keep) for split in arrays
+        split: forward_pass(model, head, first.counted(batches[split], split), keep_features=keep) for split in passed
     }
     again = {split: further.counted(batches[split], f"{split}, further passes") for split in arrays}
     stored = {split: Stored(result.logits, result.features, again[split]) for split, result in outputs.items()}
@@ -147,7 +148,7 @@ def predict_run(
         module,
         model,
         config,
-        with_labels(again["train"], labels["train"]) if "train" in stored else None,
+        with_labels(again["train"], labels["train"]) if "train" in arrays else None,
         stored["validation"],
         labels["validation"],
         name,
