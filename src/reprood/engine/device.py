@@ -1,6 +1,8 @@
 """The device and precision of a job, and the switches that make its arithmetic deterministic."""
 
+import ctypes
 import os
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -12,6 +14,7 @@ from reprood.core.errors import ReproodError
 
 Precision = Literal["fp32", "bf16"]
 PRECISIONS = ("auto", "fp32", "bf16")
+MALLOC_OPTIONS = {-3: 2**25, -1: 2**30, -2: 2**26}  # M_MMAP_THRESHOLD (at its limit), M_TRIM_THRESHOLD, M_TOP_PAD
 
 
 def resolve_device(requested: str) -> torch.device:
@@ -34,6 +37,18 @@ def resolve_device(requested: str) -> torch.device:
 def device_name(device: torch.device) -> str:
     """Return the model of a GPU, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def keep_freed_memory() -> None:
+    """Let glibc reuse the memory of freed tensors instead of returning it to the kernel.
+
+    Activations of some megabytes would otherwise be mapped, filled with zeros page by page and unmapped in every step:
+    a fifth of the time of a small network at 256 images a batch. The process keeps its largest use of memory.
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(library, "mallopt"):  # not in musl
+        for option, size in MALLOC_OPTIONS.items():
+            library.mallopt(option, size)
 
 
 def make_repeatable(device: torch.device, threads: int | None) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from reprood.core.errors import ReproodError
 from reprood.data.arrays import Split, load_split
-from reprood.engine.device import make_repeatable, resolve_device
+from reprood.engine.device import keep_freed_memory, make_repeatable, resolve_device
 from reprood.predict.conditions import ConditionRunner, run_conditions
 from reprood.predict.files import write_features, write_predictions
 from reprood.predict.forward import Stored, forward_pass, image_batches, label_ranks
@@ -118,6 +118,7 @@ def predict_run(
         raise ReproodError(f"Prediction needs the splits validation and test; {', '.join(missing)} is missing.")
     where = resolve_device(device)
     make_repeatable(where, threads)
+    keep_freed_memory()
     model, meta, module, config = load_model(Path(run_folder), where)
     model.requires_grad_(False)
     arrays = {name: load_split(Path(folder)) for name, folder in splits.items()}

@@ -11,8 +11,8 @@ from reprood.config.folders import Folders
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path
 from reprood.data.arrays import write_npz
-from reprood.engine.device import make_repeatable, resolve_device
-from reprood.engine.problem import Problem, load_problem
+from reprood.engine.device import keep_freed_memory, make_repeatable, resolve_device
+from reprood.engine.problem import load_problem
 from reprood.engine.settings import read_settings
 from reprood.studies.base import Context, Findings
 from reprood.studies.registry import study
@@ -58,6 +58,7 @@ def run_study(
     """
     where = resolve_device(device)
     make_repeatable(where, threads)
+    keep_freed_memory()
     record = study(settings["use"])
     config = read_settings(record.config, settings["set"], f"study {settings['name']}")
     name, seeds = settings["name"], tuple(settings["seeds"])

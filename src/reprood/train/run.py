@@ -23,7 +23,7 @@ from torch import nn
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, canonical_json, file_lock, read_json, sha256_file, write_json
 from reprood.core.messages import explain_validation
-from reprood.engine.device import device_name, make_repeatable, resolve_device, resolve_precision
+from reprood.engine.device import device_name, keep_freed_memory, make_repeatable, resolve_device, resolve_precision
 from reprood.engine.distributed import Workers, join_workers
 from reprood.engine.problem import Problem, load_problem
 from reprood.engine.run import NoProgress, Progress, Run, never
@@ -142,6 +142,7 @@ def train_run(
     name = f"{settings['benchmark']}/{settings['method']}/{settings['seed']}"
     resolved = resolve_device(device)
     make_repeatable(resolved, threads)
+    keep_freed_memory()
     config = parse_config(settings)
     method = registry.method(settings["use"])
     if data_parallel and not supports_data_parallel(method):
