@@ -82,3 +82,19 @@ def test_workflow(benchmark):
     costs = list(workflow.fingerprints(1))
     assert len({cost.what for cost in costs}) == 3
     assert all(cost.lowest <= cost.cpu <= cost.highest for cost in costs)
+
+
+def test_roof(benchmark):
+    roof = benchmark("roof")
+    network = "WRN-10-1, stem stride 2"
+    step, images = roof.step_of(network, "fp32", batch=4)
+    # multiplications and additions of the forward pass: the stem, three blocks, two shortcuts and the head
+    shapes = [(1, 16, 9, 14), *[(16, 16, 9, 14)] * 2, (16, 32, 9, 7), (32, 32, 9, 7), (16, 32, 1, 7)]
+    shapes += [(32, 64, 9, 4), (64, 64, 9, 4), (32, 64, 1, 4)]
+    forward = sum(inputs * outputs * kernel * side**2 for inputs, outputs, kernel, side in shapes) + 64 * 10
+    stem = 16 * 9 * 14**2  # the images need no gradient
+    assert images == 4
+    assert roof.operations(step) == 4 * 2 * (3 * forward - stem)
+    row = roof.share(network, "fp32", 100.0, 1, batch=4)
+    assert row.roof_percent == row.gflops > 0
+    assert roof.roof("fp32", 1, (64,)) > 0
