@@ -65,7 +65,7 @@ def times(folder: Annotated[Path, typer.Option(help="Folder of the jobs' logs.")
 
     Example: reprood times
     """
-    from reprood.cli.times import table
+    from reprood.pipeline.times import table
 
     for line in table(folder):
         print(line)

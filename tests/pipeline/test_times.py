@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from reprood.cli.times import read, table
+from reprood.pipeline.times import read, table
 
 
 def test_tables(tmp_path: Path) -> None:
