@@ -1,11 +1,11 @@
 """Commands `reprood offload pack` and `reprood offload merge`; see docs/offload.md."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from reprood.core.errors import ReproodError
+from reprood.cli.options import Config, checkout, configuration
 
 offload_app = typer.Typer(
     no_args_is_help=True,
@@ -14,35 +14,11 @@ offload_app = typer.Typer(
 )
 
 Suite = Annotated[str, typer.Option(help="Name or path of the suite.")]
-Config = Annotated[list[str] | None, typer.Option("--config", help="KEY=VALUE as for `snakemake --config`.")]
-
-
-def _configuration(suite: str, more: list[str] | None) -> tuple[dict[str, Any], list[str]]:
-    """Return Snakemake's configuration, and its options for it."""
-    import yaml
-
-    from reprood.core.yaml import read_yaml
-
-    pairs = {"suite": suite}
-    for pair in more or ():
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise ReproodError(f"--config {pair}: expected KEY=VALUE, for example --config device=cuda.")
-        pairs[key] = value
-    settings = {**read_yaml(Path("config/config.yaml")), **{key: yaml.safe_load(value) for key, value in pairs.items()}}
-    return settings, ["--config", *(f"{key}={value}" for key, value in pairs.items())]
 
 
 def _options(suite: str, config: list[str] | None) -> list[str]:
     """Return the options of these commands for a configuration."""
     return ["--suite", suite, *(word for pair in config or () for word in ("--config", pair))]
-
-
-def _checkout() -> Path:
-    root = Path.cwd()
-    if not (root / "Snakefile").is_file():
-        raise ReproodError(f"There is no Snakefile in {root}; run this command in a checkout of reprood.")
-    return root
 
 
 @offload_app.command()
@@ -61,8 +37,8 @@ def pack(
     from reprood.offload.bundle import MIB
     from reprood.offload.pack import pack as write
 
-    settings, options = _configuration(suite, config)
-    jobs, sizes = write(settings, _checkout(), out, options=options, patterns=only or ())
+    settings, options = configuration(suite, config)
+    jobs, sizes = write(settings, checkout(), out, options=options, patterns=only or ())
     kinds = [job.kind for job in jobs]
     print(f"{kinds.count('train')} trainings and {kinds.count('predict')} predictions of suite '{suite}'")
     for kind, size in sizes.items():
@@ -87,8 +63,8 @@ def merge(
     """
     from reprood.offload.merge import merge as put_in_place
 
-    settings, options = _configuration(suite, config)
-    merged = put_in_place(settings, _checkout(), results, options=options, skip=skip_rejected)
+    settings, options = configuration(suite, config)
+    merged = put_in_place(settings, checkout(), results, options=options, skip=skip_rejected)
     kinds = [one.job.kind for one in merged.new]
     print(f"{kinds.count('train')} trainings and {kinds.count('predict')} predictions were put in place")
     if merged.present:

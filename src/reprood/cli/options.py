@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Form = TypeVar("Form", bound="BaseModel")
 Out = Annotated[Path, typer.Option("--out", help="File or folder to write.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
+Config = Annotated[list[str] | None, typer.Option("--config", help="KEY=VALUE as for `snakemake --config`.")]
 Device = Annotated[str, typer.Option("--device", envvar=DEVICE, help="auto, cpu or cuda.")]
 
 
@@ -89,3 +90,33 @@ def unknown_name(what: str, name: str, known: list[str]) -> ReproodError:
     close = get_close_matches(name, known, n=1)
     guess = f" did you mean '{close[0]}'? Choose" if close else " choose"
     return ReproodError(f"There is no {what} '{name[:100]}';{guess} one of {', '.join(known)}.")
+
+
+def configuration(suite: str, more: list[str] | None) -> tuple[dict[str, Any], list[str]]:
+    """Return Snakemake's configuration, and its options for it."""
+    import yaml
+
+    from reprood.core.yaml import read_yaml
+
+    pairs = {"suite": suite}
+    for pair in more or ():
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ReproodError(f"--config {pair}: expected KEY=VALUE, for example --config device=cuda.")
+        pairs[key] = value
+    settings = {**read_yaml(Path("config/config.yaml")), **{key: yaml.safe_load(value) for key, value in pairs.items()}}
+    return settings, ["--config", *(f"{key}={value}" for key, value in pairs.items())]
+
+
+def checkout() -> Path:
+    """Return the working directory.
+
+    Raises
+    ------
+    ReproodError
+        When it is no checkout.
+    """
+    root = Path.cwd()
+    if not (root / "Snakefile").is_file():
+        raise ReproodError(f"There is no Snakefile in {root}; run this command in a checkout of reprood.")
+    return root
