@@ -23,6 +23,7 @@ LAYERS = (
     {"pipeline"},
     {"publish"},
     {"offload"},
+    {"evidence"},
     {"cli"},
 )
 RANK = {package: rank for rank, packages in enumerate(LAYERS) for package in packages}
