@@ -261,3 +261,44 @@ def test_examples_in_docstrings(module: str) -> None:
     results = doctest.testmod(importlib.import_module(f"reprood.evaluate.{module}"))
     assert results.failed == 0
     assert results.attempted > 0
+
+
+def published(folder: Path, target: Path) -> Path:
+    """What a release holds of a run: no features."""
+    target.mkdir()
+    for name in ("predictions.parquet", *FILES):
+        (target / name).write_bytes((folder / name).read_bytes())
+    return target
+
+
+def test_scores_of_a_release_replace_its_features(tmp_path: Path) -> None:
+    record = benchmark("energy", "knn", "vim")
+    folder = store(tmp_path / "run")
+    before = afresh(folder, record)
+    release, state = published(folder, tmp_path / "release"), tmp_path / "state"
+    assert evaluate.adopt(release, record, ("bench", "erm", 0), CODE, state) == []
+    (folder / "features.safetensors").unlink()
+    done = run(folder, record, state=state)
+    assert done == Done((), ("msp", "energy", "knn", "vim"), False)
+    assert contents(folder) == before
+    assert run(folder, benchmark("energy", "knn", "vim", "maxlogit"), state=state).computed == ("maxlogit",)
+
+
+def test_scores_of_other_code_are_not_adopted(tmp_path: Path) -> None:
+    record, folder = benchmark("energy", "knn", "vim"), store(tmp_path / "run")
+    run(folder, record)
+    release, state = published(folder, tmp_path / "release"), tmp_path / "state"
+    other = Code("m1", {**CODE.detectors, "knn": "c2", "energy": "b2"})
+    assert evaluate.adopt(release, record, ("bench", "erm", 0), other, state) == ["knn"]
+    (folder / "features.safetensors").unlink()
+    with pytest.raises(ReproodError, match="features.safetensors does not exist"):
+        run(folder, record, other, state)
+
+
+def test_kept_scores_of_other_predictions_do_not_replace_features(tmp_path: Path) -> None:
+    record, folder = benchmark("knn"), store(tmp_path / "run")
+    run(folder, record, state=tmp_path / "state")
+    other = store(tmp_path / "other", seed=1)
+    (other / "features.safetensors").unlink()
+    with pytest.raises(ReproodError, match="features.safetensors does not exist"):
+        run(other, record, state=tmp_path / "state")

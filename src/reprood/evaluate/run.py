@@ -7,6 +7,7 @@ a new computation.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -87,6 +88,10 @@ def evaluate_outputs(
     ------
     ReproodError
         When predictions are missing, damaged or of another run, or when a detector or a metric cannot be computed.
+
+    Notes
+    -----
+    Features may be missing when `state` keeps the scores of all detectors that read them.
     """
     code, out = code or Code(), out or folder
     run = {"benchmark": benchmark_name, "method": method, "seed": seed}
@@ -94,14 +99,15 @@ def evaluate_outputs(
     features = bool(registry.inputs_of(options) & registry.FEATURES)
     read = [PREDICTIONS, *([FEATURES] if features and (folder / FEATURES).is_file() else [])]
     inputs = {name: sha256_file(folder / name) for name in read}
-    fingerprints = {name: _key(code.detectors.get(name, ""), chosen.model_dump()) for name, chosen in options.items()}
-    keys = {name: _key(fingerprints[name], version("numpy"), inputs) for name in options if code.detectors.get(name)}
+    if features and FEATURES not in inputs:
+        inputs |= _absent_features(state, inputs[PREDICTIONS])
+    fingerprints, keys = _keys(options, code, inputs)
     kept = _Kept(state, inputs, keys)
     missing = [name for name in options if name not in kept.scores]
     results, rows = dict(kept.scores), kept.rows
     if missing or not rows:
         try:
-            raw = load_outputs(folder, features=features)
+            raw = load_outputs(folder, features=bool(registry.inputs_of(missing) & registry.FEATURES))
             results.update({name: compute(name, options[name], raw) for name in missing})
         except ReproodError as error:
             raise ReproodError(f"{folder}: {error}") from error
@@ -120,6 +126,70 @@ def evaluate_outputs(
     if state is not None:
         _keep(state, out, {"inputs": inputs, "rows": list(rows.items()), "metrics": metrics_key}, keys, results)
     return Done(tuple(missing), tuple(name for name in options if name not in missing), reuse)
+
+
+def _keys(
+    options: Mapping[str, Options], code: Code, inputs: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return each detector's fingerprint, and the key of its scores if its code is known."""
+    fingerprints = {name: _key(code.detectors.get(name, ""), chosen.model_dump()) for name, chosen in options.items()}
+    known = [name for name in options if code.detectors.get(name)]
+    return fingerprints, {name: _key(fingerprints[name], version("numpy"), inputs) for name in known}
+
+
+def _absent_features(state: Path | None, predictions: str) -> dict[str, str]:
+    """Return the checksum of the features that belonged to these predictions, if results of them are kept."""
+    if state is None or not (state / KEYS_FILE).is_file():
+        return {}
+    try:
+        inputs = read_json(state / KEYS_FILE)["inputs"]
+        return {FEATURES: str(inputs[FEATURES])} if inputs[PREDICTIONS] == predictions else {}
+    except (ReproodError, KeyError, TypeError):
+        return {}  # then everything is computed
+
+
+def adopt(folder: Path, benchmark: Benchmark, run: tuple[str, str, int], code: Code, state: Path) -> list[str]:
+    """Keep the scores of a published run under `state`, as if they had been computed here.
+
+    Parameters
+    ----------
+    folder : Path
+        With predictions.parquet, scores.parquet and metrics.csv.
+    benchmark : Benchmark
+        With its detectors.
+    run : (str, str, int)
+        Benchmark, method, seed.
+    code : Code
+        Fingerprints; scores of other code or options are not kept.
+    state : Path
+        As in `evaluate_outputs`.
+
+    Returns
+    -------
+    list of str
+        The detectors that read features and whose scores could not be kept.
+
+    Raises
+    ------
+    ReproodError
+        When a file is missing or damaged.
+    """
+    classes = _classes(folder / PREDICTIONS, dict(zip(("benchmark", "method", "seed"), run, strict=True)))
+    options = requested(benchmark.detectors, classes)
+    facts, table = read_table(folder / SCORES, "evaluate", ("split", "row"))
+    inputs = {name: str(facts[name]) for name in (PREDICTIONS, FEATURES) if name in facts}
+    fingerprints, keys = _keys(options, code, inputs)
+    results = {}
+    for name in keys:
+        stated = facts.get("detectors", {}).get(name, {})
+        if stated.get("fingerprint") == fingerprints[name][:16] and f"score_{name}" in table.column_names:
+            results[name] = Computed(table[f"score_{name}"].to_numpy(), stated["fitted"])
+        elif name in facts.get("skipped", {}):
+            results[name] = Computed(None, {}, facts["skipped"][name])
+    rows = Counter(table["split"].to_pylist())
+    record = {"inputs": inputs, "rows": list(rows.items()), "metrics": ""}
+    _keep(state, folder, record, {name: keys[name] for name in results}, results)
+    return [name for name in options if registry.inputs_of([name]) & registry.FEATURES and name not in results]
 
 
 def _classes(path: Path, run: Mapping[str, Any]) -> int:

@@ -288,11 +288,6 @@ class Layout:
         """Return the folder of a run."""
         return str(Path(self.run_file(benchmark, method, seed, PREDICTED_FILES[0])).parent)
 
-    def evaluated_files(self, benchmark: str) -> list[str]:
-        """Return what the evaluation of a benchmark reads of its runs; features only when they are requested."""
-        names = ["predictions.parquet", *(["features.safetensors"] if self.stores_features(benchmark) else [])]
-        return self.runs(*names, benchmark=benchmark)
-
     def made_splits(self, benchmark: str) -> list[str]:
         """Return the splits that are created from the test split."""
         return ["corrupted"] if self.benchmark(benchmark).corruption is not None else []

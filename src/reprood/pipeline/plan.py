@@ -1,17 +1,18 @@
 """The parameters of every job as text, and how jobs are run, for the Snakefile. Nothing here imports torch."""
 
+import hashlib
 import json
 import os
 import shlex
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from reprood.config.suite import RunGroup
-from reprood.core.files import canonical_json
+from reprood.core.files import canonical_json, read_json
 from reprood.core.gpus import usable_gpus
 from reprood.core.process import CHECKPOINT_SECONDS, DEVICE, MIRRORS, OFFLINE, PRELOADED
 from reprood.core.registry import module_name
@@ -111,6 +112,32 @@ class Plan(Layout):
                 "detectors": {name: code_hash(detectors.module_name(name)) for name in used},
             }
         )
+
+    def scored_key(self, benchmark: str) -> str:
+        """Return a text that changes when a score of a benchmark would be computed otherwise."""
+        code = json.loads(self.evaluate_code(benchmark))["detectors"]
+        return hashlib.sha256(canonical_json([code, self.benchmark(benchmark).detectors]).encode()).hexdigest()[:16]
+
+    def evaluated_files(self, benchmark: str) -> list[str]:
+        """Return what the evaluation of a benchmark reads of its runs.
+
+        Features are among them if a detector reads them, except those of runs that were taken over from a release with
+        the scores of the same detectors: a release does not hold features (`reprood.evidence.restore`).
+        """
+        names = [PREDICTED_FILES[0], *(PREDICTED_FILES[1:] if self.stores_features(benchmark) else ())]
+        scored = {run for run, key in self.restored.items() if key == self.scored_key(benchmark)}
+        return [
+            self.run_file(*job, name)
+            for job in self.jobs
+            if job[0] == benchmark
+            for name in (names[:1] if "/".join(map(str, job)) in scored else names)
+        ]
+
+    @cached_property
+    def restored(self) -> dict[str, str]:
+        """Return the runs that were taken over from a release with scores of features -> `scored_key` then."""
+        path = self.root / self.results / "restored.json"
+        return dict(read_json(path)) if path.is_file() else {}
 
     def evaluate_entries(self, benchmark: str) -> tuple[str, ...]:
         """Return the modules whose code an evaluation depends on: the metrics and the benchmark's detectors."""
