@@ -75,7 +75,7 @@ def test_a_larger_effect_is_worth_more_and_a_larger_family_less():
 
 def test_planned_numbers_only_grow():
     known = {"toy": {"erm": 5}, "other": {"erm": 3}}
-    assert planned({("toy", "erm"): 3, ("toy", "good"): 10}, known) == {
+    assert planned({("toy", "erm"): 3, ("toy", "good"): 10, ("toy", "same"): 0}, known) == {
         "toy": {"erm": 5, "good": 10},
         "other": {"erm": 3},
     }

@@ -43,6 +43,7 @@ def build(
     from reprood.config.load import suite_path
     from reprood.core.checksums import verify_results
     from reprood.core.yaml import read_yaml
+    from reprood.evidence.identity import identities
     from reprood.pipeline.plan import Plan
     from reprood.publish.build import build_release, code_revision
 
@@ -58,6 +59,7 @@ def build(
         release=release,
         date=date or str(cited.get("date-released") or datetime.now(UTC).date()),
         revision=revision or code_revision(root),
+        jobs=identities(plan, root).model_dump(),
         source=suite_path(plan.settings.suite, root),
         key=sign,
         log=lambda line: print(line, file=sys.stderr),

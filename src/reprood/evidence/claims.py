@@ -27,11 +27,11 @@ def replicates(suite: Suite) -> dict[Arm, int]:
 
 
 def planned(numbers: Mapping[Arm, int], known: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
-    """Return `known` (the content of replicates.json) with every number raised to that of `numbers`."""
+    """Return `known` (the content of replicates.json) with every number raised to that of `numbers`, which may be 0."""
     found = {benchmark: dict(methods) for benchmark, methods in known.items()}
     for (benchmark, method), number in numbers.items():
-        methods = found.setdefault(benchmark, {})
-        methods[method] = max(number, methods.get(method, 0))
+        if number > found.get(benchmark, {}).get(method, 0):
+            found.setdefault(benchmark, {})[method] = number
     return found
 
 

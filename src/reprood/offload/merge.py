@@ -97,7 +97,7 @@ def merge(
     for rule in ("train", "predict"):
         same = [one for one in merged.present if one.job.kind == rule and _same_files(one, root)]
         recorded = [*(one for one in merged.new if one.job.kind == rule), *same]
-        record(root, options, rule, [one.job.outputs[0] for one in recorded])
+        record(root, options, [rule], [one.job.outputs[0] for one in recorded])
     return merged
 
 

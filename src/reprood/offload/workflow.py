@@ -44,11 +44,12 @@ def outdated(root: Path, options: Sequence[str], targets: Sequence[str]) -> set[
     return {row["output_file"] for row in rows if row["plan"] == "update pending"}
 
 
-def record(root: Path, options: Sequence[str], rule: str, targets: Sequence[str]) -> None:
-    """Let Snakemake record files of one rule as written by their jobs, without running these.
+def record(root: Path, options: Sequence[str], rules: Sequence[str], targets: Sequence[str]) -> None:
+    """Let Snakemake record files of some rules as written by their jobs, without running these.
 
     The record holds the code, settings and input checksums of the current checkout, so these must be the ones that the
-    files were made with. No job of another rule is touched, even when one would have to run before.
+    files were made with. No job of another rule is touched, even when one would have to run before. A
+    file that a rule also writes, and that is not there, is recorded and stays missing.
 
     Raises
     ------
@@ -56,7 +57,7 @@ def record(root: Path, options: Sequence[str], rule: str, targets: Sequence[str]
         When Snakemake fails, for example because another one is running in this checkout.
     """
     if targets:
-        only = ("--allowed-rules", rule, "--force", "--touch", "--cores", "1", "--quiet", "all")
+        only = ("--allowed-rules", *rules, "--force", "--touch", "--cores", "1", "--quiet", "all")
         done = _snakemake(root, *targets, *only, *options)
         if done.returncode:
             raise ReproodError(

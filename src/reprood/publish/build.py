@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from reprood.publish.contents import (
     BILL,
     CODE,
     DEPOSIT,
+    JOBS,
     METADATA,
     SIGNATURE,
     SUITE,
@@ -45,6 +46,7 @@ def build_release(
     release: str,
     date: str,
     revision: str = "",
+    jobs: Mapping[str, Any] | None = None,
     source: Path | None = None,
     key: Path | None = None,
     log: Callable[[str], None] = lambda line: None,
@@ -65,6 +67,8 @@ def build_release(
         YYYY-MM-DD.
     revision : str
         Code revision.
+    jobs : mapping, optional
+        What the runs were made with (`reprood.evidence.identity.identities`), so that others can continue from here.
     source : Path, optional
         The suite's file, when it is not in `config/suites`.
     key : Path, optional
@@ -120,6 +124,8 @@ def build_release(
     software = version("reprood")
     write_json(built / BILL, bill_of(built / "requirements.lock", software))
     write_json(built / CODE, {"revision": revision, **fingerprints()})
+    if jobs is not None:
+        write_json(built / JOBS, jobs)
     write_json(built / DEPOSIT, deposit(release, name, record.title, record.note, software, date))
     runs = {f"{b}/{m}/{s}": read_json(run / "run.json") for b, m, s, run in paths.all_runs(record)}
     listed = {

@@ -24,6 +24,7 @@ SUITE = "config/suite.json"
 BILL = "bill-of-materials.json"
 DEPOSIT = "deposit.json"
 CODE = "code.json"
+JOBS = "jobs.json"  # what the runs were made with
 RUN_FILES = ("predictions.parquet", "scores.parquet", "metrics.csv", "history.csv", "run.json", "model.json")
 RESULTS = ("metrics.csv", "metrics.parquet", "summary.json", "verdicts.csv", "plots.csv")
 ROOT_FILES = (
