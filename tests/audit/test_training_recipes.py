@@ -15,7 +15,7 @@ from reprood.train.run import parse_config
 
 ROOT = Path(__file__).parents[2]
 PAPERS = ("cutmix", "godin", "resmooth", "cnc")
-SUITES = ("quick", "cifar10", "paper")
+SUITES = ("evidence", "cifar10", "paper")
 Recipe = dict[str, Any]
 
 
