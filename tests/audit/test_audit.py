@@ -303,12 +303,12 @@ def test_a_failed_gate_stops_detection_claims_only(folder, tmp_path):
 
 def test_a_short_schedule_is_not_judged_whatever_the_result(folder, tmp_path):
     for pair in (("erm", "good"), ("good", "erm")):
-        claim = {**ERROR, "kind": "difference", "min_epochs": 61, "sides": sides(*((name, "") for name in pair))}
+        claim = {**ERROR, "kind": "difference", "min_steps": 101, "sides": sides(*((name, "") for name in pair))}
         found = row(folder, claim, tmp_path)
         assert found["verdict"] == "not judged at this scale"
-        assert "trained too briefly to test: 60 epochs here, at least 61 are needed" in found["reason"]
+        assert "trained too briefly to test: 100 updates here, at least 101 are needed" in found["reason"]
         assert np.isnan(found["p_holm"])
-    assert row(folder, {**claim, "min_epochs": 60}, tmp_path)["verdict"] == "supported at reduced scale"
+    assert row(folder, {**claim, "min_steps": 100}, tmp_path)["verdict"] == "supported at reduced scale"
 
 
 def test_methods_that_did_not_run(folder, tmp_path):
@@ -687,7 +687,7 @@ def test_every_verdict_lies_in_the_possible_range(folder, tmp_path, monkeypatch)
 
     def far(replicates, weights, *arguments, **options):
         estimate = sum(w * values.mean() for w, values in zip(weights, replicates.observed, strict=True))
-        return Interval(estimate, estimate - spread, estimate + spread, 0.95, spread / 3, 10, 3, 10, 10, 5.0, 5.0)
+        return Interval(estimate, estimate - spread, estimate + spread, 0.95, spread / 3, 3, 10, 10, 5.0)
 
     monkeypatch.setattr("reprood.audit.comparisons.contrast", far)
     for claim, low in (

@@ -39,8 +39,9 @@ SUITE = {
     },
     "methods": {"erm": {"use": "erm", "label": "E"}, "ours": {"use": "erm", "label": "O"}},
     "runs": [
-        {"benchmark": name, "methods": ["erm", "ours"], **({} if seed is None else {"seeds": [seed]})}
-        for name, seed in (("robust", None), ("noisy", None), ("one_cat", 0), ("one_dog", 1), ("one_elk", 2))
+        {"benchmark": "robust", "methods": ["erm", "ours"]},
+        {"benchmark": "noisy", "methods": ["erm", "ours"]},
+        {"benchmark": "one", "methods": ["erm", "ours"], "seeds": 3},
     ],
     "studies": {"areas": {"use": "toy", "title": "Areas"}},
 }  # fmt: skip
@@ -119,7 +120,13 @@ def verdicts(folder, tmp_path, claim) -> pd.DataFrame:
     )
 
 
-PLAIN = {"metric": "top1_error", "better": "lower", "sides": [{"method": "ours"}, {"method": "erm"}]}
+PLAIN = {
+    "metric": "top1_error",
+    "better": "lower",
+    "gate": False,
+    "note": "Made up.",
+    "sides": [{"method": "ours"}, {"method": "erm"}],
+}
 
 
 @pytest.mark.parametrize("split", ["corrupted", "corrupted/fog", "corrupted/fog/3", "attacked/pgd", "occluded/center"])
@@ -153,9 +160,9 @@ def test_a_family_is_judged_as_one_and_paired_by_member(folder, tmp_path):
     row = found.iloc[0]
     assert row["n_seeds"] == 3
     assert row["n"] == 3 * COUNT
-    # unpaired, the spread of the members (AUROC 0.39 to 0.61) would bury the difference of 0.11
+    # unpaired, the spread of the members (AUROC 0.66 to 0.84) would bury the difference of 0.078
     assert row["verdict"] == "supported at reduced scale"
-    assert row["effect"] == pytest.approx(0.11, abs=0.02)
+    assert row["effect"] == pytest.approx(0.078, abs=0.02)
 
 
 def test_a_study_is_judged_on_its_seeds(folder, tmp_path):

@@ -138,9 +138,9 @@ def test_the_first_benchmark_that_can_decide_counts():
         ("b", False, True),
         ("c", True, False),
     ]
-    named = counted(claim, record, cases, fabricate.suite(judge={"toy/c0": "c"}))
+    named = counted(claim, record, cases, plain.model_copy(update={"judge": {"toy/c0": "c"}}))
     assert [(case.row["benchmark"], counts) for case, counts in named] == [("b", False), ("c", True)]
-    elsewhere = counted(claim, record, cases[1:], fabricate.suite(judge={"toy/c0": "d"}))
+    elsewhere = counted(claim, record, cases[1:], plain.model_copy(update={"judge": {"toy/c0": "d"}}))
     assert [(case.row.get("verdict"), counts) for case, counts in elsewhere] == [
         ("not run", True),
         (None, False),
@@ -151,7 +151,7 @@ def test_the_first_benchmark_that_can_decide_counts():
 def test_a_suite_that_names_an_unknown_claim_or_benchmark(folder, tmp_path):
     with pytest.raises(ReproodError, match="names the claim 'toy/c9', which no paper has"):
         rows(folder, tmp_path, AUROC, judge={"toy/c9": "toy"})
-    with pytest.raises(ReproodError, match="names 'mars' for the claim toy/c0"):
+    with pytest.raises(ValueError, match="judge.toy/c0 names the benchmark 'mars'"):
         rows(folder, tmp_path, AUROC, judge={"toy/c0": "mars"})
 
 
@@ -185,7 +185,7 @@ def test_replicates_of_a_family_are_in_the_order_of_seeds_with_their_units():
     assert found.units == (0, 1, 0, 1)
     assert (found.n_id, found.n_ood) == (20, 40)
     assert found.pooled
-    with pytest.raises(ReproodError, match="replicate 1 of good, erm is on two members"):
+    with pytest.raises(ReproodError, match="replicate 1 of good, erm on two members"):
         FamilyEvidence("f", members).replicates(record.claims[0], parts, np.random.default_rng(0), (0, 1))
     with pytest.raises(ReproodError, match="runs good with seed 0 on two members"):
         FamilyEvidence("f", [members[0], Member("f_b", 1, {"good": (0,)})])

@@ -101,7 +101,7 @@ def results(folder: Path, epochs: int = 60, **changes) -> Suite:
                 "method": method,
                 "seed": seed,
                 "use": made.methods[method].use,
-                "settings": {"training": {"epochs": epochs}},
+                "settings": {"training": {"epochs": epochs, "batch_size": 50}},
                 "backbone": {"name": "wrn"},
                 "parameters": 1234,
             },

@@ -113,11 +113,11 @@ def examine(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
     if claim.kind == "equals" and (row["scale"] == REDUCED or not attached(from_numbers)):
         reason = elsewhere or texts(from_numbers) or "published values are compared only at the paper's scale"
         return settled(NOT_JUDGED, reason)
-    schedules = [epochs for part in parts if (epochs := evidence.epochs(part.method)) is not None]
-    short = min(schedules, default=claim.min_epochs)
-    if short < claim.min_epochs:
+    schedules = [steps for part in parts if claim.min_steps and (steps := evidence.steps(part.method)) is not None]
+    short = min(schedules, default=claim.min_steps)
+    if short < claim.min_steps:
         return settled(
-            NOT_JUDGED, f"trained too briefly to test: {short} epochs here, at least {claim.min_epochs} are needed"
+            NOT_JUDGED, f"trained too briefly to test: {short:,} updates here, at least {claim.min_steps:,} are needed"
         )
     missing = absent(claim, evidence, parts)
     if missing:

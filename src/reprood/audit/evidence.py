@@ -131,8 +131,8 @@ class Evidence(Protocol):
         """Return what tells whether a baseline is representative; None if nothing does."""
         ...
 
-    def epochs(self, method: str) -> int | None:
-        """Return the number of training epochs of a method; None if there is no such number."""
+    def steps(self, method: str) -> int | None:
+        """Return the number of updates in the last training of a method; None if there is no such number."""
         ...
 
     def on_split(self, claim: Claim) -> Claim:
@@ -176,14 +176,22 @@ class BenchmarkEvidence(StoredRuns):
             if not isinstance(model, dict) or not isinstance(model.get(key), dict):
                 raise ReproodError(f"{path} has no '{key}'; train the run again.")
         training = model["settings"].get("training") or {}
-        if not isinstance(training, dict) or not isinstance(training.get("epochs", 1), int):
-            raise ReproodError(f"{path}: settings.training.epochs is not an integer; train the run again.")
+        if not isinstance(training, dict) or not isinstance(training.get("batch_size", 1), int):
+            raise ReproodError(f"{path}: settings.training.batch_size is not an integer; train the run again.")
         return dict(model)
 
-    def epochs(self, method: str) -> int | None:
-        """Return the number of training epochs of a method."""
-        training = self._model(method)["settings"].get("training")
-        return int(training["epochs"]) if training else None
+    def _run(self, method: str) -> dict[str, Any]:
+        path = self.file(method, self.seeds[method][0], "run.json")
+        facts = read_json(path)
+        if not isinstance(facts, dict) or not isinstance(facts.get("precision"), str):
+            raise ReproodError(f"{path} has no 'precision'; train the run again.")
+        return dict(facts)
+
+    def steps(self, method: str) -> int | None:
+        """Return the number of updates: images of the phase "train" by the batch size; None without such a phase."""
+        size = (self._model(method)["settings"].get("training") or {}).get("batch_size")
+        images = [phase["images"] for phase in self._run(method).get("phases", ()) if phase["phase"] == "train"]
+        return round(sum(images) / size) if size and images else None
 
     def on_split(self, claim: Claim) -> Claim:
         """Return the claim with the split on which it is judged here."""
@@ -191,11 +199,7 @@ class BenchmarkEvidence(StoredRuns):
 
     def measurement(self, method: str) -> Measurement:
         """Return the setting of a method's runs."""
-        path = self.file(method, self.seeds[method][0], "run.json")
-        facts = read_json(path)
-        if not isinstance(facts, dict) or not isinstance(facts.get("precision"), str):
-            raise ReproodError(f"{path} has no 'precision'; train the run again.")
-        return Measurement(self.benchmark, self._model(method)["backbone"], facts["precision"])
+        return Measurement(self.benchmark, self._model(method)["backbone"], self._run(method)["precision"])
 
     def differences(self, claim: Claim, paper: Paper, parts: Sequence[Part]) -> list[Difference]:
         """Return the differences from the most similar of the settings for which the claim is published."""

@@ -78,9 +78,9 @@ class FamilyEvidence:
         """Return that of a baseline over its replicates on all members."""
         return joined([self.parts[i].regime(claim, part, own) for i, own in self._with([part.method], seeds)])
 
-    def epochs(self, method: str) -> int | None:
-        """Return the smallest number of epochs among the members."""
-        found = [epochs for epochs in (member.epochs(method) for member in self._having(method)) if epochs is not None]
+    def steps(self, method: str) -> int | None:
+        """Return the smallest number of updates among the members."""
+        found = [steps for steps in (member.steps(method) for member in self._having(method)) if steps is not None]
         return min(found, default=None)
 
     def on_split(self, claim: Claim) -> Claim:

@@ -124,8 +124,8 @@ class Claim(Record):
         where it is no classifier or detector that is meant to work, and `note` says why.
     min_seeds : int
         A result with fewer seeds is open, in suites without looks, and on single members.
-    min_epochs : int
-        With a shorter schedule the claim is not judged.
+    min_steps : int
+        After fewer updates (of the last training phase) the claim is not judged: the suite can never decide it.
     where : tuple of Setting
         Settings for which the paper makes the claim. In others a verdict is at reduced scale. Empty: any setting.
     differs : tuple of str
@@ -155,7 +155,7 @@ class Claim(Record):
     relevant: float = Field(default=0.0, ge=0)
     gate: bool = True
     min_seeds: int = Field(default=3, ge=1)
-    min_epochs: int = Field(default=0, ge=0)
+    min_steps: int = Field(default=0, ge=0)
     where: tuple[Setting, ...] = ()
     differs: tuple[str, ...] = ()
     published: tuple[str, ...] = ()

@@ -50,7 +50,7 @@ class StudyEvidence:
         """Return None: an arm of a study is no baseline."""
         return
 
-    def epochs(self, method: str) -> int | None:
+    def steps(self, method: str) -> int | None:
         """Return None: a study has no training schedule."""
         return None
 
