@@ -115,7 +115,8 @@ def test_estimate_is_the_mean_over_sets_and_seeds() -> None:
 
 def test_same_generator_same_interval() -> None:
     def once(seed: int) -> Interval:
-        return interval(runs(3, 1.0), rng=generator(seed), replicates=60)
+        arms = [[one] for one in runs(2, 1.0)]  # with one seed, only the samples vary
+        return interval(*arms, rng=generator(seed), replicates=60)
 
     assert once(1) == once(1)
     assert once(1) != once(2)
@@ -191,10 +192,13 @@ def simulate(rng: np.random.Generator, seeds: int, between: float, n: int) -> li
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("seeds", "between", "least", "most"),
-    [(1, 0.0, 0.91, 0.99), (3, 0.0, 0.93, 0.999), (3, 0.3, 0.89, 0.98), (5, 0.3, 0.89, 0.98)],
+    [(1, 0.0, 0.91, 0.99), (3, 0.0, 0.93, 1.0), (3, 0.3, 0.93, 1.0), (5, 0.3, 0.93, 0.995)],
 )
 def test_coverage(seeds: int, between: float, least: float, most: float) -> None:
-    """Share of 95 % intervals of AUROC that hold the true mean over seeds."""
+    """Share of 95 % intervals of AUROC that hold the true mean over seeds.
+
+    With three seeds it is above 95 %: degrees of freedom are at most those of the seeds, also where images dominate.
+    """
     spread = np.sqrt(2.0)
     skills = 1.0 + between * generator(99).normal(size=200_000)
     truth = float(stats.norm.cdf(skills / spread).mean())

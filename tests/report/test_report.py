@@ -101,10 +101,11 @@ def test_a_card_names_sides_below_chance_and_numbers_against_the_claim():
         "metric": "auroc", "first": "good (msp)", "second": "erm (msp)", "value_first": 0.9, "value_second": 0.2,
         "effect": 0.7, "low": 0.4, "high": 1.0, "published_effect": float("nan"), "published_source": "",
         "benchmark": "toy", "n_seeds": 3, "n": 10, "n_ood": 10, "verdict": "open", "reason": "r",
-        "below_chance": "erm (msp)", "differences": "",
+        "below_chance": "erm (msp)", "differences": "", "level": 0.995, "exploratory": False,
     }  # fmt: skip
     card = shown(row, paper.claims[0], paper, fabricate.suite())
     assert card["below_chance"] == ["Cross-entropy (MSP)"]
+    assert "99.5 % interval" in card["measured"]
     assert len(card["against"]) == 1
     del row["below_chance"]  # of an older release
     assert shown(row, paper.claims[0], paper, fabricate.suite())["below_chance"] == []

@@ -81,7 +81,7 @@ def test_methods_are_compared_replicate_by_replicate():
     assert grouped(rows).letters == ("a", "a")
     assert grouped(rows, seeds).letters == ("a", "b")
     both = Replicates([better, level[:4]], [row.resampled[0][:, :4] for row in rows], 100, 100)
-    gap = contrast(both, [1, -1], np.random.default_rng(0), trainings=["r", "r"])
+    gap = contrast(both, [1, -1], trainings=["r", "r"])
     assert gap.estimate == pytest.approx(0.02025)
     assert grouped([made(level[:4]), made(better)], [[0, 1, 2, 3], [6, 7, 8, 9]]).letters == ("a", "a")
 

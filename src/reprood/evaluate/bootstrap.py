@@ -134,9 +134,9 @@ def contrast(
 
 def _own_part(resampled: Floats) -> float:
     """Return the variance of a mean over seeds that comes from what the samples do to single seeds."""
-    seeds = resampled.shape[1]
+    seeds = int(resampled.shape[1])
     residuals = resampled - resampled.mean(axis=1, keepdims=True)
-    return float(residuals.var(axis=0, ddof=1).mean()) / (seeds - 1)
+    return float(residuals.var(axis=0, ddof=1).mean() / (seeds - 1))
 
 
 def _by_training(

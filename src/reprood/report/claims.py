@@ -173,8 +173,6 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> d
         if row["kind"] != "equals":
             measured += f", {label(row['second'])} {values[1]}{percent}: difference {value(effect, 2)}"
         measured += f", {100 * row['level']:g} % interval {interval}"
-    family = row["benchmark"] in suite.families()
-    replicate, many = ("member and seed", "members and seeds") if family else ("seed", "seeds")
     below = row.get("below_chance", "")
     below = below if isinstance(below, str) else ""
     images = [labels.count(row["n"], "ID test image"), labels.count(row["n_ood"], "OOD image")]

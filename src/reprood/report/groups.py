@@ -60,22 +60,17 @@ def differing(found: Sequence[Replicates], seeds: Sequence[Sequence[int]] | None
             if len(common) < LEAST_SEEDS:
                 p.append(1.0)
                 continue
-            one, other = (_at(found[row], [seeds[row].index(seed) for seed in common]) for row in (i, j))
-        both = Replicates(
-            [one.observed[0], other.observed[0]], [one.resampled[0], other.resampled[0]], one.n_id, one.n_ood
+            one, other = (found[row].chosen([seeds[row].index(seed) for seed in common]) for row in (i, j))
+        both = replace(
+            one, observed=[one.observed[0], other.observed[0]], resampled=[one.resampled[0], other.resampled[0]]
         )
-        gap = contrast(both, [1.0, -1.0], LEVEL, [names[i], names[j]])
+        names = None if seeds is None else ["paired", "paired"]
+        gap = contrast(both, [1.0, -1.0], LEVEL, names)
         p.append(min(1.0, 2 * min(gap.above(0.0), gap.below(0.0))))
     different = np.zeros((len(found), len(found)), dtype=bool)
     for (i, j), adjusted in zip(pairs, holm(p), strict=True):
         different[i, j] = different[j, i] = adjusted <= 1 - LEVEL
     return different
-
-
-def _at(found: Replicates, columns: Sequence[int]) -> Replicates:
-    """Return some of the seeds of one method."""
-    chosen = list(columns)
-    return replace(found, observed=[found.observed[0][chosen]], resampled=[found.resampled[0][:, chosen]])
 
 
 def groups_of(different: Booleans) -> list[tuple[int, ...]]:

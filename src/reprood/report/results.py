@@ -239,6 +239,8 @@ class BenchmarkResults:
             [np.concatenate([one.resampled[0] for _, one in found], axis=1)[:, order]],
             sum(one.n_id for _, one in found),
             sum(one.n_ood for _, one in found),
+            tuple(self.members.index(self.places[seed]) for seed in seeds) if self.benchmark.family else (),
+            pooled=len(found) > 1,
         )
         self._replicates[key] = joined
         return joined

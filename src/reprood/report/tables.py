@@ -154,7 +154,7 @@ def localisation(results: BenchmarkResults) -> Table:
         "error: wrong class, or overlap (IoU) of at most 50 %; with known class: the map of the right class. Boxes "
         f"surround the largest region of at least {100 * threshold:g} % of the map's maximum (in the paper: 15 %), or "
         "of its range after normalisation to [0, 1] (later code of the same authors). "
-        "Mean over seeds, 95 % intervals over test samples and seeds."
+        f"Mean over replicates, 95 % intervals over {results.benchmark.covers}."
     )
     return Table("localisation", caption, head, tuple(rows))
 
