@@ -3,7 +3,13 @@
 
 rule audit:
     input:
-        plan.runs("predictions.parquet", *EVALUATED_FILES, "model.json", "run.json", "history.csv"),
+        plan.runs(
+            "predictions.parquet",
+            *EVALUATED_FILES,
+            "model.json",
+            "run.json",
+            "history.csv",
+        ),
         studies=plan.study_files("values.csv"),
         papers=plan.papers(),
     output:

@@ -12,6 +12,7 @@ rule predict:
         "logs/predict/{benchmark}/{method}/{seed}.log",
     group:
         grouped("score")
+    priority: 1  # as soon as its training has ended, so that progress shows and a stop loses nothing
     threads: 1
     resources:
         gpu=plan.gpus(),
@@ -57,6 +58,8 @@ rule study:
         expand("<results>/studies/{{study}}/{name}", name=STUDY_FILES),
     log:
         "logs/<results>/studies/{study}.log",
+    # A study without models takes a minute on one core: early, beside trainings, and not alone at the end.
+    priority: 5
     threads: 1
     resources:
         gpu=plan.gpus(),
