@@ -15,7 +15,7 @@ from reprood.core.errors import ReproodError
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = ("data", "train", "predict", "study", "evaluate", "audit", "examples", "report")
-PEOPLE = ("offload", "list", "show", "why", "watch", "times", "check", "results", "release")
+PEOPLE = ("evidence", "offload", "list", "show", "why", "watch", "times", "check", "results", "release")
 
 
 def run(*arguments: str):
@@ -194,12 +194,7 @@ def test_show_prints_effects_intervals_and_published_values_in_points(place):
         "-"
     ] * 5  # benchmark, minus, effect, interval, published
     assert (
-        len(
-            {
-                len(line[: line.index(word)])
-                for line, word in zip(lines[2:5], ("verdict", "supp", "inconc"), strict=True)
-            }
-        )
+        len({len(line[: line.index(word)]) for line, word in zip(lines[2:5], ("verdict", "supp", "open"), strict=True)})
         == 1
     )
 

@@ -108,7 +108,7 @@ def test_a_family_is_compared_in_replicates_that_the_committed_suite_does_not_ru
     assert set(folders.methods) == {f"smoke_open_set_s{r}/dias" for r in (0, 1, 7)}
 
 
-LOOKS = {"looks": [2, 4], "weights": [0.5, 0.5]}
+LOOKS = {"looks": [3, 5], "weights": [0.5, 0.5]}
 
 
 def test_planned_replicates_are_read_for_a_sequential_audit(tmp_path, monkeypatch):
