@@ -1,6 +1,6 @@
 """Check on simulated results with known truth how often papers get a false verdict, and how often effects are found.
 
-    python benchmarks/calibration.py [--papers 1000] [--effects 200] [--design NAME ...]
+    python benchmarks/calibration.py [--papers 2000] [--effects 100] [--design NAME ...]
 
 A paper has six main claims, whose first sides are compared with one baseline at looks of 5, 10, 20 and 40 replicates.
 The decision is the audit's own: intervals, p values over looks, Holm's correction, "smaller than relevant", the gate
@@ -251,8 +251,8 @@ DESIGNS = (
 def main() -> None:
     """Print one row of a Markdown table a design."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--papers", type=int, default=1000)
-    parser.add_argument("--effects", type=int, default=200, help="papers with three true effects of one")
+    parser.add_argument("--papers", type=int, default=2000)
+    parser.add_argument("--effects", type=int, default=100, help="papers with three true effects of one")
     parser.add_argument("--design", nargs="*", default=[], help="parts of names; default: all")
     options = parser.parse_args()
     begun = time.process_time()

@@ -29,9 +29,9 @@ def evidence(
     It judges what has run, estimates for every open claim what its next look costs and how likely it decides the claim,
     runs the best of these, and repeats. What has run is kept: the same command goes on after an interruption.
 
-    Example: reprood evidence --suite evidence --hours 6
+    With `--from`, runs of a release are taken over first and not trained again; with `--profile`, a cluster trains.
 
-    Example: reprood evidence --from published/quick-0.3 --hours 2 --profile profiles/slurm --cores 20
+    Example: reprood evidence --suite evidence --hours 6 --from published/quick-0.3
     """
     pin_threads(1)
     from reprood.evidence.loop import Budget, spend

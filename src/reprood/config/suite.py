@@ -96,10 +96,12 @@ class Study(Record):
 class Suite(Record):
     """The set of runs that a configuration requests.
 
-    A benchmark with `members:` is a family: one benchmark `<name>_<member>` per member, each with its own changes.
-    `runs` may name the family. `scale: paper` needs `precision: fp32`, in which all papers' networks were trained.
+    A benchmark with `members:` or `splits:` is a family: one benchmark `<name>_<member>` for each fixed member, with
+    its own changes, or for each random split that a replicate uses (`reprood.config.families`). `runs` names the
+    family: replicate r runs with seed r on member r mod K, or on the r-th split.
     `evidence` fixes the looks at which claims are judged; without it they are judged once, on all seeds. `judge` names
     the benchmark or family on which a main claim counts ("paper/claim": name); default: the first that measures it.
+    `scale: paper` needs `precision: fp32`, in which all papers' networks were trained.
     """
 
     title: Line
@@ -115,7 +117,8 @@ class Suite(Record):
     studies: dict[str, Study] = {}
     evidence: Looks | None = None
     judge: dict[str, str] = {}
-    name: SkipJsonSchema[str] = ""  # this and the next two are set by the workflow, not in a suite's file
+    # the following are set by the workflow, not in a suite's file
+    name: SkipJsonSchema[str] = ""
     palette: SkipJsonSchema[dict[str, int]] = {}  # each method's position in the palette of the figures
     folders: SkipJsonSchema[Folders] = Folders()
     drawn: SkipJsonSchema[

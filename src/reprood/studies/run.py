@@ -12,7 +12,7 @@ from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path
 from reprood.data.arrays import write_npz
 from reprood.engine.device import keep_freed_memory, make_repeatable, resolve_device
-from reprood.engine.problem import load_problem
+from reprood.engine.problem import Problem, load_problem
 from reprood.engine.settings import read_settings
 from reprood.studies.base import Context, Findings
 from reprood.studies.registry import study
