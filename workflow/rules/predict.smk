@@ -10,9 +10,9 @@ rule predict:
         expand("runs/{{benchmark}}/{{method}}/{{seed}}/{name}", name=PREDICTED_FILES),
     log:
         "logs/predict/{benchmark}/{method}/{seed}.log",
+    priority: 1  # as soon as its training has ended, so that progress shows and a stop loses nothing
     group:
         grouped("score")
-    priority: 1  # as soon as its training has ended, so that progress shows and a stop loses nothing
     threads: 1
     resources:
         gpu=plan.gpus(),
