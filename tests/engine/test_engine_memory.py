@@ -27,7 +27,7 @@ print(faults())
 
 @pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
 def test_freed_memory_is_used_again_without_page_faults() -> None:
-    # glibc's own threshold moves; a fixed one maps every tensor of the comparison anew
+    # glibc's own threshold moves; a fixed one maps every tensor of the comparison again
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**17)}
 
     def count(*arguments: str) -> int:

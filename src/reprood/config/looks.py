@@ -21,7 +21,7 @@ class Look:
     number : int
         From 1; 0 for a suite that is judged once, on all its replicates.
     replicates : int
-        Exactly the first so many are used.
+        Number of replicates: exactly the first ones are used.
     weight : float
         Its share of the accepted errors, in (0, 1].
     """

@@ -124,7 +124,7 @@ class Suite(Record):
     drawn: SkipJsonSchema[
         dict[str, dict[str, Any]]
     ] = {}  # families as in the file, whose benchmarks are not written out
-    replicates: SkipJsonSchema[dict[str, dict[str, Count]]] = {}  # benchmark or family -> method -> at least so many
+    replicates: SkipJsonSchema[dict[str, dict[str, Count]]] = {}  # benchmark or family -> method -> minimum number
 
     @model_validator(mode="before")
     @classmethod
@@ -201,7 +201,7 @@ class Suite(Record):
         return self
 
     def with_replicates(self, replicates: Mapping[str, Mapping[str, int]]) -> "Suite":
-        """Return the suite with at least so many replicates of each benchmark or family and method."""
+        """Return the suite with a minimum number of replicates for each benchmark or family and method."""
         return Suite.model_validate({**self.model_dump(), "replicates": replicates})
 
     def _seeds_of(self, group: RunGroup) -> tuple[int, ...]:

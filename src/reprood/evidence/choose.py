@@ -53,7 +53,7 @@ def choose(
 ) -> list[Look]:
     """Return looks that fit in `most` CPU-seconds, the best value per second first, until a share of that is used.
 
-    Main claims come first: an exploratory one is chosen only when no main claim fits. Choosing anew after each batch
+    Main claims come first: an exploratory one is chosen only when no main claim fits. Choosing again after each batch
     is what adapts to results, so a batch takes a share of the time only; one look may take more.
 
     Parameters
