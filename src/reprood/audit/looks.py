@@ -125,7 +125,7 @@ def given_up(claim: Claim, judged: Judged, looks: Looks) -> str:
     interval = finding.interval
     result = Result(
         interval.estimate, interval.standard_error, interval.freedom, now.replicates, claim.kind,
-        finding.better or claim.better, claim.margin, claim.relevant,
+        finding.better or claim.better, claim.margin, claim.relevant, interval.sample_error, interval.sample_freedom,
     )  # fmt: skip
     decided, smaller = projected_p(result, last)
     if min(decided, smaller) <= looks.futility:

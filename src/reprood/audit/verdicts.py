@@ -39,8 +39,8 @@ from reprood.core.files import atomic_path
 
 COLUMNS = (
     "paper", "claim", "statement", "exploratory", "kind", "benchmark", "metric", "split", "first", "second",
-    "value_first", "value_second", "effect", "low", "high", "level", "standard_error", "freedom", "p", "p_smaller",
-    "p_holm", "margin", "relevant", "better", "look", "looks", "n_seeds", "n", "n_ood", "scale", "verdict", "reason",
+    "value_first", "value_second", "effect", "low", "high", "level", "standard_error", "freedom", "sample_error",
+    "sample_freedom", "p", "p_smaller", "p_holm", "margin", "relevant", "better", "look", "looks", "n_seeds", "n", "n_ood", "scale", "verdict", "reason",
     "below_chance", "published_effect", "published_source", "excludes_published", "comparable", "differences",
 )  # fmt: skip
 
@@ -65,6 +65,7 @@ def _measured(case: Case, look: Look, finding: Finding) -> dict[str, Any]:
         "value_first": finding.values[0], "value_second": finding.values[1],
         "effect": interval.estimate, "low": interval.low, "high": interval.high, "level": interval.level,
         "standard_error": interval.standard_error, "freedom": interval.freedom,
+        "sample_error": interval.sample_error, "sample_freedom": interval.sample_freedom,
         "n": interval.n_id, "n_ood": interval.n_ood, "below_chance": "; ".join(finding.below_chance),
         "look": look.number, "n_seeds": min(case.row["n_seeds"], look.replicates),
         "split": finding.where if over_sets else case.row["split"],

@@ -7,9 +7,10 @@ replicate's class split, initialisation and order of data are paired over seeds,
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from scipy import special
+from scipy import optimize, special
 
 from reprood.core.errors import ReproodError
 from reprood.evaluate.metrics import Floats
@@ -18,7 +19,12 @@ from reprood.evaluate.resample import Replicates
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its uncertainty: estimate +- t * standard error.
+    """An estimate with its uncertainty, from two sources: trainings and the test samples that they share.
+
+    Half the width is sqrt(t_1^2 * variance of trainings + t_2^2 * variance of samples), with the quantiles of either
+    source's degrees of freedom. Such intervals cover at least their level, whatever the shares of the sources (Banerjee,
+    Approximate confidence interval for linear functions of means of k populations, Sankhya 22, 1960); with one source
+    they are t intervals.
 
     Attributes
     ----------
@@ -35,7 +41,11 @@ class Interval:
     n_id, n_ood : int
         Test samples: in-distribution, and over all OOD sets.
     freedom : float
-        Degrees of freedom of the standard error.
+        Degrees of freedom of the variance of trainings.
+    sample_error : float
+        Standard error due to the shared test samples alone: sample_error^2 is part of standard_error^2.
+    sample_freedom : float
+        Degrees of freedom of that part.
     """
 
     estimate: float
@@ -47,6 +57,8 @@ class Interval:
     n_id: int
     n_ood: int
     freedom: float = math.inf
+    sample_error: float = 0.0
+    sample_freedom: float = math.inf
 
     def within(self, lowest: float, highest: float) -> "Interval":
         """Return the interval cut to the range of possible values; the p values do not change.
@@ -60,14 +72,43 @@ class Interval:
         gap = self.estimate - bound
         if self.standard_error == 0:
             return 0.0 if gap > 0 else 1.0
-        return float(special.stdtr(self.freedom, -gap / self.standard_error))
+        return self._tail(gap) if gap > 0 else 1 - self._tail(-gap)
 
     def below(self, bound: float) -> float:
         """Return the one-sided p value of "the value is at least `bound`" against "it is below"; in [0, 1]."""
         gap = self.estimate - bound
         if self.standard_error == 0:
             return 0.0 if gap < 0 else 1.0
-        return float(special.stdtr(self.freedom, gap / self.standard_error))
+        return self._tail(-gap) if gap < 0 else 1 - self._tail(gap)
+
+    def _tail(self, gap: float) -> float:
+        """Return the one-sided p value of a distance >= 0: the level of the interval that ends there."""
+        trainings = math.sqrt(max(0.0, self.standard_error**2 - self.sample_error**2))
+        if self.sample_error == 0:
+            return float(special.stdtr(self.freedom, -gap / trainings))
+        if trainings == 0:
+            return float(special.stdtr(self.sample_freedom, -gap / self.sample_error))
+
+        def excess(logarithm: float) -> float:
+            tail = math.exp(logarithm)
+            return float(half_width(trainings, self.freedom, self.sample_error, self.sample_freedom, tail)) - gap
+
+        if excess(SMALLEST) <= 0:
+            return math.exp(SMALLEST)
+        return 0.5 if gap == 0 else math.exp(optimize.brentq(excess, SMALLEST, math.log(0.5), xtol=1e-10))
+
+
+SMALLEST = math.log(1e-300)  # of a p value that is looked for; smaller ones are given as this
+
+
+def half_width(
+    trainings: Any, freedom: float, samples: float, sample_freedom: float, tail: float
+) -> Any:
+    """Return half the width of an interval (see `Interval`) with an error level of `tail` on each side.
+
+    The standard errors of the two sources may be arrays.
+    """
+    return np.hypot(trainings * special.stdtrit(freedom, tail), samples * special.stdtrit(sample_freedom, tail))
 
 
 def contrast(
@@ -88,9 +129,9 @@ def contrast(
     its upper bound: all of mean_s Var_b(x). With one seed nothing is known about training, and the interval covers the
     test samples only. Seeds that share a unit are averaged first, and the units take their place.
 
-    The degrees of freedom are Satterthwaite's, but at most those of the trainings: sum of S - 1. Satterthwaite's alone
-    are right on average, but when a few trainings agree by luck they grow to those of the images, and p values far
-    below 5 % are then too small.
+    The two parts keep their own degrees of freedom: S - 1 (Satterthwaite's for several groups), and images - 1. One
+    number for both, Satterthwaite's, would grow to that of the images whenever a few trainings agree by luck, and p
+    values far below 5 % would be too small.
 
     Parameters
     ----------
@@ -123,13 +164,13 @@ def contrast(
     else:
         joint = float(np.sum([table.mean(axis=1) for table in resampled], axis=0).var(ddof=1))
         common = max(0.0, joint - sum(_own_part(table) for _, table in several))
-    of_samples = (common, max(min(replicated.n_id, replicates) - 1, 1))
-    error = math.sqrt(of_samples[0] + sum(variance for variance, _ in of_seeds))
-    freedom = min(_freedom([of_samples, *of_seeds]), sum(count - 1 for count in seeds) or math.inf)
-    half = error * float(special.stdtrit(freedom, 0.5 + level / 2)) if error > 0 else 0.0
+    trainings_error = math.sqrt(sum(variance for variance, _ in of_seeds))
+    freedom, sample_freedom = _freedom(of_seeds), float(max(min(replicated.n_id, replicates) - 1, 1))
+    half = float(half_width(trainings_error, freedom, math.sqrt(common), sample_freedom, (1 - level) / 2))
     return Interval(
-        estimate, estimate - half, estimate + half, level, error, min(seeds), replicated.n_id, replicated.n_ood, freedom
-    )
+        estimate, estimate - half, estimate + half, level, math.hypot(trainings_error, math.sqrt(common)), min(seeds),
+        replicated.n_id, replicated.n_ood, freedom, math.sqrt(common), sample_freedom,
+    )  # fmt: skip
 
 
 def _own_part(resampled: Floats) -> float:

@@ -87,6 +87,8 @@ def _value(row: Mapping[Any, Any], table: pd.DataFrame, looks: Looks, reached: i
         better=str(row["better"]),
         margin=float(row["margin"]),
         relevant=0.0 if pd.isna(row["relevant"]) else float(row["relevant"]),
+        sample_error=float(row["sample_error"]),
+        sample_freedom=float(row["sample_freedom"]),
     )
     return probability(result, looks.looks[reached], 1 - ALPHA * looks.weights[reached] / waiting)
 
