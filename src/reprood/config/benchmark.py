@@ -119,7 +119,8 @@ class Benchmark(Record):
     """A task: data to train on, and the evaluations of the trained model.
 
     `means` names groups of OOD sets, for instance those of a published mean, to which claims and numbers refer.
-    `features` stores penultimate features even when no detector of `detectors` needs them.
+    `features` stores penultimate features, and the outputs for training images, even when no detector of `detectors`
+    needs them: every detector that makes no passes of its own can then be added without new predictions.
     `family` and `member` are set for a benchmark that is one of a family (one class each, or one split of known and
     unknown classes each), `replicate` for a random split, on which this replicate alone runs. Claims are judged on the
     family, which is one benchmark for readers.

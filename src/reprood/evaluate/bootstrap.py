@@ -22,9 +22,9 @@ class Interval:
     """An estimate with its uncertainty, from two sources: trainings and the test samples that they share.
 
     Half the width is sqrt(t_1^2 * variance of trainings + t_2^2 * variance of samples), with the quantiles of either
-    source's degrees of freedom. Such intervals cover at least their level, whatever the shares of the sources (Banerjee,
-    Approximate confidence interval for linear functions of means of k populations, Sankhya 22, 1960); with one source
-    they are t intervals.
+    source's degrees of freedom. Such intervals cover at least their level, whatever the shares of the sources
+    (Banerjee, Approximate confidence interval for linear functions of means of k populations, Sankhya 22, 1960); with
+    one source they are t intervals.
 
     Attributes
     ----------
@@ -101,9 +101,7 @@ class Interval:
 SMALLEST = math.log(1e-300)  # of a p value that is looked for; smaller ones are given as this
 
 
-def half_width(
-    trainings: Any, freedom: float, samples: float, sample_freedom: float, tail: float
-) -> Any:
+def half_width(trainings: Any, freedom: float, samples: float, sample_freedom: float, tail: float) -> Any:
     """Return half the width of an interval (see `Interval`) with an error level of `tail` on each side.
 
     The standard errors of the two sources may be arrays.

@@ -57,12 +57,13 @@ def stored_outputs(benchmark: Benchmark) -> dict[str, Any]:
     Returns
     -------
     dict
-        `train`: whether a detector is fitted on the training split; `features`: whether features are stored;
+        `train`: whether outputs of the training split are stored, for detectors that are fitted on them; `features`:
+        whether features are stored;
         `passes`: further forward passes; `evaluations`: those with columns or maps of their own.
     """
     inputs = detectors.inputs_of(benchmark.detectors)
     return {
-        "train": bool(inputs & detectors.TRAIN),
+        "train": benchmark.features or bool(inputs & detectors.TRAIN),
         "features": benchmark.features or bool(inputs & detectors.FEATURES),
         "passes": detectors.passes_of(benchmark.detectors),
         "evaluations": [name for name in PREDICTED_EVALUATIONS if name in benchmark.evaluations],

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from reprood.core.errors import ReproodError
 from reprood.core.files import write_json
+from reprood.core.registry import is_path
 from reprood.pipeline import meaning as normaliser
 from reprood.pipeline.meaning import digest, meaningful
 
@@ -31,7 +32,9 @@ _summaries: dict[str, Summary] = {}  # by module and SHA-256 of its text
 
 @cache
 def source(module: str) -> Path | None:
-    """Return the file of a module of this package, or None if there is none."""
+    """Return the file of a module of this package, or a user's own file; None if there is none."""
+    if is_path(module):
+        return Path(module) if Path(module).is_file() else None
     base = ROOT.joinpath(*module.split("."))
     for path in (base / "__init__.py", base.with_suffix(".py")):
         if path.is_file():
@@ -57,6 +60,8 @@ def module_of(path: Path) -> str | None:
 @cache
 def _with_parents(module: str) -> frozenset[str]:
     """Return a module and its packages: importing a.b.c also runs a and a.b."""
+    if is_path(module):
+        return frozenset({module})
     parts = module.split(".")
     return frozenset(".".join(parts[: i + 1]) for i in range(len(parts)))
 
@@ -95,7 +100,7 @@ def _read(module: str) -> tuple[str, frozenset[str]]:
     path = source(module)
     if path is None:
         raise ModuleNotFoundError(f"no source for {module} under {ROOT}")
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    package = module if path.name == "__init__.py" else "" if is_path(module) else module.rpartition(".")[0]
     meaning, imports = _summarise(module, path.read_bytes(), package)
     return meaning, frozenset(name for name in imports if source(name))
 

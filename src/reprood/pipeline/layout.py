@@ -20,13 +20,12 @@ from reprood.data.catalogue import load_catalogue
 from reprood.data.entries import DatasetEntry
 from reprood.detectors import registry as detectors
 from reprood.methods import registry
-from reprood.nets.registry import backbones as list_backbones
 from reprood.pipeline.definitions import check_numbers, experiment_folders, run_settings, stored_outputs
 from reprood.pipeline.fingerprint import PACKAGE
+from reprood.pipeline.known import closest, require
 from reprood.pipeline.outputs import EVALUATED_FILES, PREDICTED_FILES, SPLIT_FILES
 from reprood.report.contents import figure_types, figures_of, modules_of, page_names, table_types, tables_of
 from reprood.report.studies.registry import drawings as list_drawings
-from reprood.studies.registry import studies as list_studies
 
 Self = TypeVar("Self", bound="Layout")
 Arguments = ParamSpec("Arguments")
@@ -52,9 +51,6 @@ def once(method: Callable[Concatenate[Self, Arguments], Result]) -> Callable[Con
 
 
 # The package's folders, read once per process.
-methods = cache(registry.methods)
-backbones = cache(list_backbones)
-studies = cache(list_studies)
 drawings = cache(list_drawings)
 fits_on_train = cache(registry.fits_on_train)
 
@@ -190,7 +186,7 @@ class Layout:
                 if entry is None:
                     raise ReproodError(
                         f"{where}: benchmark {name}, split {split}: there is no data set '{source.dataset}'; "
-                        f"known: {', '.join(sorted(self.catalogue))}."
+                        f"{closest(source.dataset, self.catalogue)}."
                     )
                 if source.split not in entry.splits:
                     raise ReproodError(
@@ -198,27 +194,15 @@ class Layout:
                         f"'{source.split}'; it has: {', '.join(entry.splits)}."
                     )
         for name, arm in self.suite.methods.items():
-            if arm.use not in methods():
-                raise ReproodError(
-                    f"{where}: method {name}: there is no module '{arm.use}' in reprood.methods; "
-                    f"known: {', '.join(methods())}."
-                )
+            require("methods", arm.use, "METHOD", f"{where}: method {name}: use")
         for name, study in self.suite.studies.items():
             check_numbers(study.set, f"{where}: study {name}")
-            if study.use not in studies():
-                raise ReproodError(
-                    f"{where}: study {name}: there is no module '{study.use}' in reprood.studies; "
-                    f"known: {', '.join(studies())}."
-                )
+            require("studies", study.use, "STUDY", f"{where}: study {name}: use")
         for benchmark, method in self.pairs:
             settings = self.run_settings(benchmark, method)
             check_numbers([settings["settings"], settings["backbone"]], f"{where}: {benchmark}/{method}")
             backbone = self.backbone(benchmark, method).get("name")
-            if backbone not in backbones():
-                raise ReproodError(
-                    f"{where}: {benchmark}/{method}: backbone.name is {backbone!r}; "
-                    f"expected one of {', '.join(backbones())}."
-                )
+            require("nets", str(backbone), "build", f"{where}: {benchmark}/{method}: backbone.name")
 
     @once
     def benchmark(self, name: str) -> Benchmark:

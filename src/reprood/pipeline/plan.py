@@ -200,7 +200,7 @@ class Plan(Layout):
         study = self.suite.studies[name]
         methods = sorted({module_name("methods", self.arm(method).use) for method in study.methods})
         place = self.suite.place(study.benchmark, self.study_seeds(name)[0]) if study.benchmark else ""
-        networks = sorted({f"reprood.nets.{self.backbone(place, m)['name']}" for m in study.methods})
+        networks = sorted({module_name("nets", self.backbone(place, m)["name"]) for m in study.methods})
         return "reprood.studies.run", f"reprood.studies.{study.use}", *methods, *networks
 
     def study_code(self, name: str) -> str:
@@ -264,7 +264,7 @@ class Plan(Layout):
     def entries_of(self, benchmark: str, method: str, *entries: str) -> tuple[str, ...]:
         """Return the entries of a run's fingerprint: the given ones, the method's module and the network's module."""
         network = self.backbone(benchmark, method)["name"]
-        return *entries, module_name("methods", self.arm(method).use), f"reprood.nets.{network}"
+        return *entries, module_name("methods", self.arm(method).use), module_name("nets", network)
 
     @once
     def code_of(self, benchmark: str, method: str, *entries: str) -> str:
