@@ -83,8 +83,8 @@ def probability(result: Result, replicates: int, level: float) -> float:
     """Return the predictive probability that the interval of a level decides the claim with more replicates.
 
     With n replicates of mean m and variance s^2 (here the trainings' standard error^2 * n, with the degrees of
-    freedom f), and flat priors: sigma^2 = s^2 f / chi^2_f, mu = m + sigma z / sqrt(n); the mean of N - n new replicates is
-    mu + sigma z' / sqrt(N - n), their sum of squares sigma^2 chi^2_(N - n - 1). The joint estimate, its variance and
+    freedom f), and flat priors: sigma^2 = s^2 f / chi^2_f, mu = m + sigma z / sqrt(n); the mean of N - n new replicates
+    is mu + sigma z' / sqrt(N - n), their sum of squares sigma^2 chi^2_(N - n - 1). The joint estimate, its variance and
     degrees of freedom give an interval, which decides when it lies on one side of the margin, or inside the relevant
     effect. Monte Carlo with 4,000 fixed draws: a standard error of at most 0.008.
 

@@ -1,0 +1,3 @@
+"""The public functions for one's own networks."""
+
+__all__: list[str] = []
