@@ -16,6 +16,8 @@ SMALL = {
     "pyramidnet": {"depth": 11, "widening": 6},
     "resnet": {"depth": 10, "base": 4},
     "staged": {"width": 4},
+    "timm": {"model": "resnet18"},
+    "torchvision": {"model": "resnet18"},
     "wide": {"depth": 10, "width": 0.25},
     "wrn": {"depth": 10, "width": 0.25},
     "wrn_leaky": {"depth": 10, "width": 1},
@@ -48,7 +50,7 @@ def test_a_backbone_maps_images_to_features(name, channels) -> None:
 @pytest.mark.parametrize("name", backbones())
 def test_unknown_options_are_refused_by_name(name) -> None:
     with pytest.raises(ReproodError, match=f"Network '{name}', option 'widht': there is no such option"):
-        backbone(name)(3, widht=2)
+        backbone(name)(3, **SMALL[name], widht=2)
 
 
 def test_an_unknown_backbone_is_refused() -> None:

@@ -145,6 +145,10 @@ def train_parameters(wildcards):
     )
 
 
+def run_environment(wildcards):
+    return plan.run_environment(benchmark_name(wildcards), method_name(wildcards))
+
+
 # --- predict ---
 
 

@@ -22,7 +22,7 @@ rule predict:
         code=predict_code,
         settings=predict_parameters,
         run=model_folder,
-        environment=environment("torch", "numpy"),
+        environment=run_environment,
     shell:
         "reprood predict --settings {params.settings:q} --data data/benchmarks/{wildcards.benchmark}"
         " --run {params.run} --threads {threads}"

@@ -19,7 +19,7 @@ rule train:
     params:
         code=train_code,
         settings=train_parameters,
-        environment=environment("torch", "numpy"),
+        environment=run_environment,
     shell:
         "reprood train --settings {params.settings:q} --data data/benchmarks/{wildcards.benchmark}"
         " --code {params.code} --threads {threads}"

@@ -1,5 +1,8 @@
 """Find a detector by its name: the file `reprood/detectors/<name>.py` that ends with `DETECTOR = Detector(...)`.
 
+A name that ends in `.py` is a file of the user with such a record, relative to the working directory; its score has the
+name of the file.
+
 Modules are imported dynamically, so that a job's static fingerprint holds no detector but those that its benchmark
 uses: `reprood.pipeline.plan` names their modules as entries of the fingerprint.
 """
@@ -14,10 +17,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from reprood.core.errors import ReproodError
+from reprood.core.registry import is_path, load
 from reprood.detectors.record import Detector, Options
 
 ALWAYS = "msp"  # the calibration error is computed from it
 FEATURES = {"features", "train_logits", "train_features", "head"}  # inputs in features.safetensors
+NAME = re.compile(r"[a-z][a-z0-9_]*")
 TRAIN = {"train_logits", "train_features"}  # inputs from the training split
 
 
@@ -30,8 +35,19 @@ def names() -> tuple[str, ...]:
 
 
 def module_name(name: str) -> str:
-    """Return the full name of a detector's module."""
-    return f"reprood.detectors.{name}"
+    """Return the full name of a detector's module; the path of a user's file."""
+    return name if is_path(name) else f"reprood.detectors.{name}"
+
+
+def score_name(name: str) -> str:
+    """Return the name of a detector's score, which is `score_<name>` in the results.
+
+    Examples
+    --------
+    >>> score_name("knn"), score_name("./mine/margin.py")
+    ('knn', 'margin')
+    """
+    return Path(name).stem if is_path(name) else name
 
 
 @cache
@@ -48,10 +64,19 @@ def detector(name: str) -> Detector:
     >>> detector("knn").label
     'KNN'
     """
-    if name not in names():
+    if is_path(name):
+        if score_name(name) in names() or not NAME.fullmatch(score_name(name)):
+            raise ReproodError(
+                f"A detector cannot have the file name {Path(name).name}: scores are named after it, and the name must "
+                "consist of lower-case letters, digits and _ and differ from the package's detectors; rename it."
+            )
+    elif name not in names():
         raise ReproodError(f"There is no detector '{name}'; known: {', '.join(names())}.")
-    record: Detector = importlib.import_module(module_name(name)).DETECTOR
-    if record.name != name:
+    own = is_path(name)
+    record = load("detectors", name, "DETECTOR") if own else importlib.import_module(module_name(name)).DETECTOR
+    if not isinstance(record, Detector):
+        raise ReproodError(f"DETECTOR in {module_name(name)} is a {type(record).__name__}; expected a Detector.")
+    if record.name != score_name(name):
         raise ReproodError(f"{module_name(name)} registers '{record.name}'; give file and record one name.")
     return record
 
@@ -75,7 +100,11 @@ def parse_options(detectors: Mapping[str, Mapping[str, Any] | None]) -> dict[str
     {'knn': KnnOptions(k=5), 'msp': Options()}
     """
     parsed = {}
+    of_score: dict[str, str] = {}
     for name, given in detectors.items():
+        other = of_score.setdefault(score_name(name), name)
+        if other != name:
+            raise ReproodError(f"The detectors {other} and {name} have one name, {score_name(name)}; rename a file.")
         form = detector(name).options
         try:
             parsed[name] = form.model_validate(dict(given or {}))

@@ -182,8 +182,11 @@ def adopt(folder: Path, benchmark: Benchmark, run: tuple[str, str, int], code: C
     results = {}
     for name in keys:
         stated = facts.get("detectors", {}).get(name, {})
-        if stated.get("fingerprint") == fingerprints[name][:16] and f"score_{name}" in table.column_names:
-            results[name] = Computed(table[f"score_{name}"].to_numpy(), stated["fitted"])
+        if (
+            stated.get("fingerprint") == fingerprints[name][:16]
+            and f"score_{registry.score_name(name)}" in table.column_names
+        ):
+            results[name] = Computed(table[f"score_{registry.score_name(name)}"].to_numpy(), stated["fitted"])
         elif name in facts.get("skipped", {}):
             results[name] = Computed(None, {}, facts["skipped"][name])
     rows = Counter(table["split"].to_pylist())
@@ -245,7 +248,7 @@ class _Kept:
             self.rows = {str(split): int(count) for split, count in record["rows"]}
             for name, entry in record["detectors"].items():
                 if name in keys and entry["key"] == keys[name]:
-                    column = None if entry["skipped"] else table[f"score_{name}"].to_numpy()
+                    column = None if entry["skipped"] else table[f"score_{registry.score_name(name)}"].to_numpy()
                     self.scores[name] = Computed(column, dict(entry["fitted"]), str(entry["skipped"]))
             self.metrics_key, self.metrics = str(record["metrics"]), (state / METRICS_FILE).read_bytes()
         except (ReproodError, pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError):

@@ -117,7 +117,9 @@ def write_scores(
         "split": pa.array([split for split, count in rows.items() for _ in range(count)], pa.string()),
         "row": pa.array(np.concatenate([np.arange(count, dtype=np.int32) for count in rows.values()])),
     }
-    columns.update({f"score_{name}": pa.array(values, pa.float64()) for name, values in scores.items()})
+    columns.update(
+        {f"score_{registry.score_name(name)}": pa.array(values, pa.float64()) for name, values in scores.items()}
+    )
     table = pa.table(columns).replace_schema_metadata({"reprood": canonical_json(facts)})
     with atomic_path(path) as temporary:
         pq.write_table(

@@ -7,11 +7,12 @@ import shlex
 import sys
 from collections.abc import Callable
 from functools import cache, cached_property
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from reprood.config.suite import RunGroup
+from reprood.core.errors import ReproodError
 from reprood.core.files import canonical_json, read_json
 from reprood.core.gpus import usable_gpus
 from reprood.core.process import CHECKPOINT_SECONDS, DEVICE, MIRRORS, OFFLINE, PRELOADED
@@ -29,6 +30,7 @@ from reprood.pipeline.outputs import STUDY_FILES as STUDY_FILES
 from reprood.report.palette import palette_of
 
 EVALUATION = "reprood.evaluate.run"
+NETWORK_PACKAGES = ("timm", "torchvision")  # backbones of the same names
 
 
 class Plan(Layout):
@@ -271,6 +273,11 @@ class Plan(Layout):
         """Return the fingerprint of a run's training or prediction."""
         return code_hash(*self.entries_of(benchmark, method, *entries))
 
+    def run_environment(self, benchmark: str, method: str) -> str:
+        """Return the versions of the packages on which a run depends: also of the one that holds its network."""
+        network = self.backbone(benchmark, method)["name"]
+        return environment("torch", "numpy", *((network,) if network in NETWORK_PACKAGES else ()))
+
     @property
     def preload_socket(self) -> str:
         """Socket of this Snakemake process' server with preloaded libraries (see `reprood.cli.preload`)."""
@@ -316,4 +323,7 @@ def environment(*packages: str) -> str:
 
 @cache
 def _version(package: str) -> str:
-    return version(package).split("+")[0]
+    try:
+        return version(package).split("+")[0]
+    except PackageNotFoundError as error:
+        raise ReproodError(f"A run needs the package {package}, which is not installed; install it.") from error

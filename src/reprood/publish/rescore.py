@@ -44,7 +44,7 @@ def wrong_scores(run: Path, benchmark: Benchmark) -> list[str]:
     for name, chosen in options.items():
         if registry.inputs_of([name]) & registry.FEATURES:
             continue
-        column, computed = f"score_{name}", compute(name, chosen, raw)
+        column, computed = f"score_{registry.score_name(name)}", compute(name, chosen, raw)
         if (computed.values is None) is (column in stored.column_names):
             raise ReproodError(
                 f"{run / SCORES}: the score {name} is {'not ' if computed.values is not None else ''}there"
