@@ -29,6 +29,7 @@ try:
     plan = Plan(
         config,
         Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1],
+        work=Path.cwd(),
     )
     if workflow.is_main_process:
         require_readable_records(Path(".snakemake/metadata"))

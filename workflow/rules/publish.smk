@@ -4,9 +4,7 @@
 rule publish:
     input:
         rules.all.input,
-        "LICENSE",
-        "CITATION.cff",
-        "requirements.lock",
+        map(plan.project_file, ("LICENSE", "CITATION.cff", "requirements.lock")),
     output:
         f"published/{plan.settings.release}/SHA256SUMS",
     log:

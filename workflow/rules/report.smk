@@ -107,7 +107,7 @@ rule plots:
 
 rule notebook:
     input:
-        notebook="notebooks/{notebook}.ipynb",
+        notebook=plan.project_file("notebooks") + "/{notebook}.ipynb",
         metrics="<results>/metrics.parquet",
         verdicts="<results>/verdicts.csv",
         suite="<results>/suite.json",
@@ -152,7 +152,7 @@ rule pages:
         ),
         verdicts="<results>/verdicts.csv",
         papers=plan.papers(),
-        defects="config/defects.yaml",
+        defects=plan.project_file("config/defects.yaml"),
         templates=plan.templates(),
     output:
         report(
@@ -192,9 +192,10 @@ rule pages:
         settings=suite_parameters,
         environment=environment("jinja2", "numpy"),
         results=results_folder,
+        papers=plan.project_file("config/papers"),
         out=reports_folder,
     shell:
-        "reprood report pages --suite {params.settings:q} --papers config/papers --results {params.results}"
+        "reprood report pages --suite {params.settings:q} --papers {params.papers} --results {params.results}"
         " --defects {input.defects}"
         " --notebook notebooks/explore.html --notebook notebooks/anatomy.html --notebook notebooks/gallery.html"
         " --out {params.out} > {log} 2>&1"

@@ -18,6 +18,7 @@ from reprood.cli import aliases, check, inspect, jobs, release
 from reprood.cli.data import data_app
 from reprood.cli.evaluate import audit, evaluate_app
 from reprood.cli.evidence import evidence
+from reprood.cli.init import init
 from reprood.cli.offload import offload_app
 from reprood.cli.preload import run_preloaded
 from reprood.cli.report import report_app
@@ -28,6 +29,7 @@ from reprood.core.messages import printable
 JOBS = ("data", "train", "predict", "study", "evaluate", "audit", "examples", "report")  # commands of the workflow
 WORKFLOW = "Run by the workflow"
 ORDER = (
+    "init",
     "evidence",
     "offload",
     "list",
@@ -81,6 +83,7 @@ def reprood(
     """
 
 
+app.command(rich_help_panel="Run")(init)
 app.command(rich_help_panel="Run")(evidence)
 app.add_typer(offload_app, name="offload", rich_help_panel="Run")
 app.command("list", rich_help_panel="Inspect")(inspect.list_names)

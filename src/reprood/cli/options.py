@@ -118,5 +118,8 @@ def checkout() -> Path:
     """
     root = Path.cwd()
     if not (root / "Snakefile").is_file():
-        raise ReproodError(f"There is no Snakefile in {root}; run this command in a checkout of reprood.")
+        raise ReproodError(
+            f"There is no Snakefile in {root}; run this command in a checkout, or in a folder "
+            "that `reprood init` filled."
+        )
     return root

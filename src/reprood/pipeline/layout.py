@@ -74,10 +74,12 @@ class Layout:
     config : mapping
         Snakemake's configuration: `config/config.yaml`, updated by the command line.
     root : Path
-        The checkout, with `config/` and `src/`.
+        The checkout, with `config/` and `src/`, or a folder that `reprood init` filled.
     replicates : mapping, optional
         Benchmark or family -> method -> number of replicates, where more than the suite's file says run; default:
         those that a sequential audit has planned in the suite's results.
+    work : Path, optional
+        Where results are written (`snakemake --directory`); default: `root`.
 
     Attributes
     ----------
@@ -100,14 +102,19 @@ class Layout:
     """
 
     def __init__(
-        self, config: Mapping[str, Any], root: Path, replicates: Mapping[str, Mapping[str, int]] | None = None
+        self,
+        config: Mapping[str, Any],
+        root: Path,
+        replicates: Mapping[str, Mapping[str, int]] | None = None,
+        work: Path | None = None,
     ) -> None:
-        if PACKAGE.parent.parent.resolve() != root.resolve():
+        own = root / "src" / PACKAGE.name  # absent where `reprood init` put the workflow of an installed package
+        if own.is_dir() and own.resolve() != PACKAGE:
             raise ReproodError(
                 f"The installed package reprood comes from {PACKAGE.parent.parent}, not from this checkout ({root}); "
                 "run `make environment` here, or activate this checkout's environment."
             )
-        self.root = root
+        self.root, self.work = root, work or root
         self.cached: dict[Any, Any] = {}
         self.settings = load_settings(config)
         self.suite = load_suite(self.settings.suite, root)
@@ -153,7 +160,7 @@ class Layout:
 
     def _with_replicates(self, replicates: Mapping[str, Mapping[str, int]] | None) -> Suite:
         """Return the suite with the given replicates, or with those that a sequential audit has planned so far."""
-        path = self.root / self.results / REPLICATES
+        path = self.work / self.results / REPLICATES
         if replicates is None:
             if self.suite.evidence is None or not path.is_file():
                 return self.suite
@@ -395,10 +402,17 @@ class Layout:
 
     def templates(self) -> list[str]:
         """Return the templates of the pages."""
-        folder = PACKAGE / "report" / "templates"
-        return sorted(str(path.relative_to(self.root)) for path in folder.iterdir())
+        return sorted(map(self._seen, (PACKAGE / "report" / "templates").iterdir()))
 
     def papers(self) -> list[str]:
         """Return the papers' files."""
-        folder = self.root / "config" / "papers"
-        return [f"config/papers/{path.name}" for path in sorted(folder.glob("*.yaml"))]
+        return [self._seen(path) for path in sorted((self.root / "config" / "papers").glob("*.yaml"))]
+
+    def project_file(self, name: str) -> str:
+        """Return the path, for the jobs, of a file or folder of the project such as `config/defects.yaml`."""
+        return self._seen(self.root / name)
+
+    def _seen(self, path: Path) -> str:
+        """Return a path relative to the folder of the results if it is in there, as jobs run in it."""
+        path, work = path.resolve(), self.work.resolve()
+        return str(path.relative_to(work) if path.is_relative_to(work) else path)

@@ -138,7 +138,7 @@ class Plan(Layout):
     @cached_property
     def restored(self) -> dict[str, str]:
         """Return the runs that were taken over from a release with scores of features -> `scored_key` then."""
-        path = self.root / self.results / "restored.json"
+        path = self.work / self.results / "restored.json"
         return dict(read_json(path)) if path.is_file() else {}
 
     def evaluate_entries(self, benchmark: str) -> tuple[str, ...]:
