@@ -11,8 +11,9 @@ import typer
 
 from reprood.cli.options import Device, Out, Threads, parse_record, validated
 from reprood.cli.progress import ImageLog
+from reprood.cli.trackers import tracker
 from reprood.core.checksums import checked_job
-from reprood.core.process import CHECKPOINT_SECONDS, STOPPED, pin_threads
+from reprood.core.process import CHECKPOINT_SECONDS, STOPPED, TRACKER, pin_threads
 from reprood.pipeline.outputs import (
     MODEL_FILES,
     PREDICTED_FILES,
@@ -63,6 +64,7 @@ def train(
     data_parallel: Annotated[
         bool, typer.Option("--data-parallel", help="Share every batch with the other processes started by torchrun.")
     ] = False,
+    track: Annotated[str, typer.Option("--tracker", envvar=TRACKER, help="dvclive or mlflow: gets every epoch.")] = "",
 ) -> None:
     """Train one run (benchmark, method, seed), or resume it from its last checkpoint.
 
@@ -79,7 +81,12 @@ def train(
     reads = of_splits(data, ("train", "validation", "test", *record.get("auxiliary", ())))
     writes = within(out, MODEL_FILES) if not data_parallel or os.environ.get("RANK", "0") == "0" else []
     heartbeat = Path("logs/heartbeat") / f"{name.replace('/', '.')}.json" if writes else None
-    with checked_job(reads, writes), _gpu(device, share_gpu), TrainingProgress(heartbeat) as progress:
+    with (
+        checked_job(reads, writes),
+        _gpu(device, share_gpu),
+        tracker(track if writes else "", name, record.get("settings", {})) as on_epoch,
+        TrainingProgress(heartbeat, on_epoch=on_epoch) as progress,
+    ):
         from reprood.engine.run import Stopped
         from reprood.train.run import train_run
 

@@ -29,6 +29,8 @@ class Settings(Record):
         The user's own catalogue entries by name.
     release : str
         Name of the release that `snakemake publish` builds in `published/<release>`.
+    tracker : {"", "dvclive", "mlflow"}
+        Gets every epoch of a training; the package must be installed.
     signing_key : str
         Path of the SSH private key that signs releases; "" leaves them unsigned.
     """
@@ -40,6 +42,7 @@ class Settings(Record):
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     datasets: dict[str, dict[str, Any]] = {}
     release: str = Field(default="draft", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    tracker: Literal["", "dvclive", "mlflow"] = ""
     signing_key: str = ""
 
     @field_validator("mirrors", mode="before")

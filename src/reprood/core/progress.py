@@ -29,9 +29,19 @@ class TrainingProgress:
         Where bar and lines go; default: standard error.
     every : float
         Minimum seconds between two updates.
+    on_epoch : callable, optional
+        Called with the phase and the history row of every finished epoch.
     """
 
-    def __init__(self, heartbeat: Path | None = None, *, stream: TextIO | None = None, every: float = 1.0) -> None:
+    def __init__(
+        self,
+        heartbeat: Path | None = None,
+        *,
+        stream: TextIO | None = None,
+        every: float = 1.0,
+        on_epoch: Callable[[str, Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        self.on_epoch = on_epoch
         self.heartbeat = heartbeat
         self.stream = sys.stderr if stream is None else stream
         self.every = every
@@ -110,7 +120,9 @@ class TrainingProgress:
             replace_json(self.heartbeat, beat)
 
     def end_epoch(self, row: Mapping[str, Any]) -> None:
-        """Print one line for a finished epoch, where there is no bar."""
+        """Print one line for a finished epoch, where there is no bar, and call `on_epoch`."""
+        if self.on_epoch is not None:
+            self.on_epoch(self._phase, row)
         if self._bar is not None:
             return
         speed, left = self._speed(row["epoch"])

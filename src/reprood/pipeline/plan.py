@@ -15,7 +15,7 @@ from reprood.config.suite import RunGroup
 from reprood.core.errors import ReproodError
 from reprood.core.files import canonical_json, read_json
 from reprood.core.gpus import usable_gpus
-from reprood.core.process import CHECKPOINT_SECONDS, DEVICE, MIRRORS, OFFLINE, PRELOADED
+from reprood.core.process import CHECKPOINT_SECONDS, DEVICE, MIRRORS, OFFLINE, PRELOADED, TRACKER
 from reprood.core.registry import module_name
 from reprood.detectors import registry as detectors
 from reprood.images.registry import corruption_module, style_module
@@ -290,6 +290,7 @@ class Plan(Layout):
             OFFLINE: "1" if self.settings.offline else "",
             DEVICE: self.settings.device,
             CHECKPOINT_SECONDS: f"{self.settings.checkpoint_seconds:g}",
+            TRACKER: self.settings.tracker,
             PRELOADED: self.preload_socket,
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         }
