@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reprood.cli.options import Out, parse, parse_record, unknown_name, validated
+from reprood.cli.options import Config, Out, parse, parse_record, unknown_name, validated
 from reprood.core.checksums import checked_job
 from reprood.core.errors import ReproodError
 from reprood.core.process import MIRRORS, OFFLINE, pin_threads
@@ -40,6 +40,28 @@ def show_progress(name: str) -> "Progress":
         print(line, file=sys.stderr, flush=True)
 
     return report
+
+
+@data_app.command("croissant")
+def data_croissant(
+    name: Annotated[str, typer.Argument(help="A data set of the catalogue.")],
+    config: Config = None,
+) -> None:
+    """Print the description of a data set in the form of Croissant (JSON-LD).
+
+    Example: reprood data croissant fashion_mnist > fashion_mnist.json
+    """
+    import json
+
+    from reprood.cli.options import configuration
+    from reprood.data.catalogue import load_catalogue
+    from reprood.publish.croissant import describe_entry
+
+    settings, _ = configuration("", config)
+    catalogue = load_catalogue([Path("config/datasets.yaml")], settings["datasets"])
+    if name not in catalogue:
+        raise unknown_name("data set", name, sorted(catalogue))
+    print(json.dumps(describe_entry(name, catalogue[name]), indent=2, ensure_ascii=False))
 
 
 @data_app.command("dataset")

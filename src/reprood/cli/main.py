@@ -40,6 +40,7 @@ ORDER = (
     "check",
     "results",
     "release",
+    "fetch",
     *JOBS,
 )  # in the help
 
@@ -94,6 +95,7 @@ app.command(rich_help_panel="Inspect")(inspect.times)
 app.command(rich_help_panel="Check")(check.check)
 app.add_typer(check.results_app, name="results", rich_help_panel="Check")
 app.add_typer(release.release_app, name="release", rich_help_panel="Publish")
+app.command(rich_help_panel="Publish")(release.fetch)
 app.command(rich_help_panel=WORKFLOW)(jobs.train)
 app.command(rich_help_panel=WORKFLOW)(jobs.predict)
 app.command(rich_help_panel=WORKFLOW)(jobs.study)

@@ -30,6 +30,10 @@ def build(
     date: Annotated[str, typer.Option(help="YYYY-MM-DD; default: that of CITATION.cff.")] = "",
     revision: Annotated[str, typer.Option(help="Code revision to record; default: that of git.")] = "",
     sign: Annotated[Path | None, typer.Option(help="SSH private key to sign the checksums with.")] = None,
+    checkpoints_url: Annotated[
+        str,
+        typer.Option(help="Write the weights to published/RELEASE-checkpoints.zip, to be put there."),
+    ] = "",
 ) -> None:
     """Build a release of the results in this checkout: a Workflow Run RO-Crate with checksums.
 
@@ -52,6 +56,13 @@ def build(
     plan = Plan({**config, **({"suite": suite} if suite else {})}, root)
     verify_results(Path(), plan.file_folders(), quick=False)
     cited = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
+    checkpoints = None
+    if checkpoints_url:
+        from reprood.publish.checkpoints import pack
+
+        archive = root / "published" / f"{release}-checkpoints.zip"
+        checkpoints = pack(plan.name, plan.suite, root, archive, url=checkpoints_url, release=release)
+        print(f"{archive}: weights of {checkpoints.runs} runs; upload it to {checkpoints_url}", file=sys.stderr)
     build_release(
         plan.suite_parameters(),
         root,
@@ -60,6 +71,7 @@ def build(
         date=date or str(cited.get("date-released") or datetime.now(UTC).date()),
         revision=revision or code_revision(root),
         jobs=identities(plan, root).model_dump(),
+        checkpoints=checkpoints,
         source=suite_path(plan.settings.suite, root),
         key=sign,
         log=lambda line: print(line, file=sys.stderr),
@@ -78,6 +90,27 @@ def verify(path: Release, signers: Signers = None) -> None:
     Example: reprood release verify published/quick-0.2 --signers published/allowed_signers
     """
     check_release(path, signers)
+
+
+def fetch(
+    path: Release,
+    into: Annotated[Path | None, typer.Option(help="Folder; default: weights/RELEASE.")] = None,
+    downloads: Annotated[Path, typer.Option(help="Folder that keeps downloaded files.")] = Path("state/downloads"),
+) -> None:
+    """Download the weights of a release and check each against the SHA-256 that the release states.
+
+    Example: reprood fetch published/quick-0.3
+    """
+    pin_threads(1)
+    from reprood.cli.data import show_progress
+    from reprood.publish.checkpoints import fetch as fetch_weights
+    from reprood.publish.unpack import opened
+
+    require(path)
+    target = into or Path("weights") / path.name.removesuffix(".zip")
+    with opened(path) as folder:
+        count = fetch_weights(folder, target, downloads, progress=show_progress("weights"), say=print)
+    print(f"{target}: weights of {count} runs")
 
 
 @release_app.command("rerun")

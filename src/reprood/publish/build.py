@@ -17,6 +17,7 @@ from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file, write_json
 from reprood.core.yaml import read_yaml
 from reprood.publish.bill import bill_of
+from reprood.publish.checkpoints import CHECKPOINTS, Checkpoints
 from reprood.publish.contents import (
     BILL,
     CODE,
@@ -34,6 +35,7 @@ from reprood.publish.contents import (
     suite_record,
 )
 from reprood.publish.crate import describe
+from reprood.publish.croissant import CROISSANT, describe_release
 from reprood.publish.seal import sign, sums_of, write_sums
 from reprood.report.pages import write_report
 
@@ -47,6 +49,7 @@ def build_release(
     date: str,
     revision: str = "",
     jobs: Mapping[str, Any] | None = None,
+    checkpoints: Checkpoints | None = None,
     source: Path | None = None,
     key: Path | None = None,
     log: Callable[[str], None] = lambda line: None,
@@ -69,6 +72,8 @@ def build_release(
         Code revision.
     jobs : mapping, optional
         What the runs were made with (`reprood.evidence.identity.identities`), so that others can continue from here.
+    checkpoints : Checkpoints, optional
+        The archive of the weights.
     source : Path, optional
         The suite's file, when it is not in `config/suites`.
     key : Path, optional
@@ -126,7 +131,13 @@ def build_release(
     write_json(built / CODE, {"revision": revision, **fingerprints()})
     if jobs is not None:
         write_json(built / JOBS, jobs)
-    write_json(built / DEPOSIT, deposit(release, name, record.title, record.note, software, date))
+    if checkpoints is not None:
+        write_json(built / CHECKPOINTS, checkpoints.model_dump())
+    deposited = deposit(release, name, record.title, record.note, software, date)
+    write_json(built / DEPOSIT, deposited)
+    about = deposited["metadata"]["description"]
+    croissant = describe_release(built, name=f"reprood {release}", description=about, version=software, date=date)
+    write_json(built / CROISSANT, croissant)
     runs = {f"{b}/{m}/{s}": read_json(run / "run.json") for b, m, s, run in paths.all_runs(record)}
     listed = {
         path: (digest, (built / path).stat().st_size) for path, digest in sums_of(built).items() if path != METADATA

@@ -29,6 +29,8 @@ NAMES = {
     "bill-of-materials.json": "Software bill of materials (CycloneDX)",
     "requirements.lock": "Locked dependencies with hashes",
     "config/suite.json": "The suite as it was run",
+    "checkpoints.json": "Where the weights are",
+    "croissant.json": "Description of the tables (Croissant)",
     "code.json": "Revision and fingerprints of the code that wrote this",
     "deposit.json": "Metadata for a deposit",
     "CITATION.cff": "How to cite the software",
