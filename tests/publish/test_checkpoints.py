@@ -87,7 +87,7 @@ def test_an_interrupted_download_goes_on(packed):
 def test_other_bytes_are_refused(packed):
     checkout, release, site = packed
     site.files["/weights.zip"] = site.files["/weights.zip"][:-1] + b"x"
-    with pytest.raises(ReproodError, match="has the SHA-256 .*; the release states"):
+    with pytest.raises(ReproodError, match="has the SHA-256 .*, and the release states"):
         fetch(release, checkout / "into", checkout / "downloads", say=str)
     assert not (checkout / "into").exists()
     assert not list((checkout / "downloads").glob("*.part"))
