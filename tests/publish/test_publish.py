@@ -6,78 +6,33 @@ import stat
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import fabricate
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
+from toy_release import ROOT, RUNS, build, make_checkout
 from typer.testing import CliRunner
 
-from reprood.audit.papers import load_papers
-from reprood.audit.verdicts import audit
 from reprood.cli.main import app
 from reprood.core.errors import ReproodError
 from reprood.core.files import canonical_json, sha256_file
-from reprood.evaluate.collect import collect
 from reprood.publish.bill import bill_of, locked
-from reprood.publish.build import build_release
 from reprood.publish.compare import beyond_noise, compare
-from reprood.publish.contents import CODE, METADATA, ROOT_FILES, SIGNATURE, SUITE, SUMS, fingerprints
+from reprood.publish.contents import CODE, METADATA, SIGNATURE, SUITE, SUMS, fingerprints
 from reprood.publish.seal import write_sums
 from reprood.publish.unpack import opened
 from reprood.publish.verify import verify
 from reprood.report.contents import figures_of, tables_of
-from reprood.report.draw import draw_benchmark
-from reprood.report.plots import write_plots
-from reprood.report.results import BenchmarkResults
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
-RUNS = [{"benchmark": "toy", "methods": ["erm", "good"]}]
-PAPER = fabricate.paper(
-    {"metric": "top1_error", "better": "lower", "kind": "difference", "sides": [{"method": "good"}, {"method": "erm"}]},
-    {"metric": "auroc", "better": "higher", "split": "mean_all", "kind": "difference",
-     "sides": [{"method": "good", "score": "msp"}, {"method": "erm", "score": "msp"}]},
-)  # fmt: skip
 needs_ssh = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A folder as a checkout is after a run, with fabricated results."""
-    folder = tmp_path_factory.mktemp("checkout")
-    suite = fabricate.results(folder, runs=RUNS)
-    for name in ROOT_FILES:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, folder / name)
-    (folder / "config" / "suites").mkdir()
-    text = yaml.safe_dump({**fabricate.SUITE, "runs": RUNS}, sort_keys=False)
-    (folder / "config" / "suites" / "toy.yaml").write_text(text)
-    (folder / "config" / "papers").mkdir()
-    arms = {"arms": {"good": {"means": "ours"}, "erm": {"means": "baseline"}}}
-    (folder / "config" / "papers" / "toy.yaml").write_text(yaml.safe_dump({**PAPER, **arms}))
-    results = folder / "results" / "toy"
-    results.mkdir(parents=True)
-    metrics = [folder / "runs" / b / m / str(s) / "metrics.csv" for b, m, s in suite.jobs()]
-    collect(metrics, results / "metrics.parquet", results / "metrics.csv", results / "summary.json")
-    papers = load_papers([folder / "config" / "papers" / "toy.yaml"])
-    audit(suite, papers, folder, folder / "studies", results / "verdicts.csv")
-    write_plots(results / "metrics.csv", results / "plots.csv")
-    shown = BenchmarkResults("toy", suite, folder, folder / "examples.npz")
-    draw_benchmark(shown, folder / "data", folder / "reports" / "toy")
-    return folder
-
-
-def record() -> str:
-    suite = fabricate.suite(runs=RUNS).model_dump(mode="json", exclude={"settings"})
-    return json.dumps({**suite, "name": "toy"})
-
-
-def build(checkout, out, **changes) -> Path:
-    return build_release(record(), checkout, out, release="draft", date="2026-01-02", **changes)
+    return make_checkout(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,7 @@ ORDER = (
     "results",
     "release",
     "fetch",
+    "board",
     *JOBS,
 )  # in the help
 
@@ -96,6 +97,7 @@ app.command(rich_help_panel="Check")(check.check)
 app.add_typer(check.results_app, name="results", rich_help_panel="Check")
 app.add_typer(release.release_app, name="release", rich_help_panel="Publish")
 app.command(rich_help_panel="Publish")(release.fetch)
+app.command(rich_help_panel="Publish")(release.board)
 app.command(rich_help_panel=WORKFLOW)(jobs.train)
 app.command(rich_help_panel=WORKFLOW)(jobs.predict)
 app.command(rich_help_panel=WORKFLOW)(jobs.study)

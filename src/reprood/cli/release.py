@@ -113,6 +113,25 @@ def fetch(
     print(f"{target}: weights of {count} runs")
 
 
+def board(
+    releases: Annotated[list[Path], typer.Argument(help="Releases: folders or zip archives.")],
+    out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("board.html"),
+    signers: Signers = None,
+) -> None:
+    """Write one static page over several releases: signatures, leaderboards, and the verdicts of each.
+
+    Example: reprood board published/* --signers published/allowed_signers
+    """
+    pin_threads(1)
+    from reprood.publish.board import write_board
+
+    for path in releases:
+        require(path)
+    for entry in write_board(releases, out, signers):
+        print(f"{entry.name}: {'intact' if entry.intact else 'files were changed'}, {entry.signature}")
+    print(out)
+
+
 @release_app.command("rerun")
 def rerun(
     path: Release,
