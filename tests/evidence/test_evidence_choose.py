@@ -41,6 +41,12 @@ def test_a_shared_arm_makes_the_second_claim_cheaper():
     assert choose(HAVE, [first, other, second], SECONDS, most=1000, share=0.2) == [first, second]
 
 
+def test_one_look_of_a_claim_is_chosen():
+    near, far = look("p/a", A, value=0.01), look("p/a", A, value=0.9, number=4, replicates=40)
+    assert choose(HAVE, [near, far], SECONDS, most=1000) == [far]
+    assert choose(HAVE, [near, far], SECONDS, most=340) == [near], "40 replicates do not fit"
+
+
 def test_what_does_not_fit_is_left_out():
     dear, cheap = look("p/dear", B, ERM, value=1.0), look("p/cheap", A, value=0.01)
     assert choose(HAVE, [dear, cheap], SECONDS, most=199) == [cheap]

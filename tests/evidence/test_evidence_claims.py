@@ -19,7 +19,7 @@ def row(claim="c1", **changes) -> dict:
     return {
         "paper": "toy", "claim": claim, "exploratory": False, "kind": "difference", "benchmark": "toy",
         "verdict": "open", "reason": "", "effect": 0.05, "standard_error": 0.01, "freedom": 2.0, "n_seeds": 3,
-        "margin": 0.0, "relevant": math.nan, "better": "higher", **changes,
+        "margin": 0.0, "relevant": math.nan, "better": "higher", "sample_error": 0.0, "sample_freedom": 99.0, **changes,
     }  # fmt: skip
 
 
@@ -27,10 +27,17 @@ def looks(*rows, **changes):
     return next_looks(pd.DataFrame(rows), [PAPER], fabricate.suite(**changes), LOOKS)
 
 
-def test_an_open_claim_waits_for_its_next_look():
-    (found,) = looks(row())
-    assert (found.claim, found.arms, found.number, found.replicates) == ("toy/c1", ARMS, 2, 5)
-    assert 0.0 < found.value < 1.0
+def test_an_open_claim_has_its_remaining_looks():
+    second, third = looks(row())
+    assert (second.claim, second.arms, second.number, second.replicates) == ("toy/c1", ARMS, 2, 5)
+    assert (third.claim, third.arms, third.number, third.replicates) == ("toy/c1", ARMS, 3, 10)
+    assert 0.0 < second.value < third.value < 1.0
+
+
+def test_test_images_limit_what_replicates_can_decide():
+    alone = looks(row())[-1].value
+    shared = looks(row(standard_error=math.hypot(0.01, 0.03), sample_error=0.03))[-1].value
+    assert shared < alone
 
 
 @pytest.mark.parametrize(
@@ -57,7 +64,7 @@ def test_before_the_first_look_the_value_is_one():
 def test_the_arm_with_the_fewest_replicates_counts():
     suite = fabricate.suite().model_copy(update={"replicates": {"toy": {"good": 10}}})
     assert replicates(suite) == {("toy", "erm"): 3, ("toy", "good"): 10, ("toy", "same"): 3, ("toy", "broken"): 3}
-    (found,) = next_looks(pd.DataFrame([row()]), [PAPER], suite, LOOKS)
+    found, *_ = next_looks(pd.DataFrame([row()]), [PAPER], suite, LOOKS)
     assert found == Look("toy/c1", ARMS, 2, 5, found.value)
 
 
@@ -66,7 +73,7 @@ def test_after_the_last_look_there_is_none():
 
 
 def test_a_larger_effect_is_worth_more_and_a_larger_family_less():
-    (small,), (large,) = looks(row(effect=0.04)), looks(row(effect=0.08))
+    (small, _), (large, _) = looks(row(effect=0.04)), looks(row(effect=0.08))
     assert small.value < large.value
     one, *_ = looks(row(effect=0.08), row("c0", verdict="contradicted"))
     two, *_ = looks(row(effect=0.08), row("c0", verdict="baseline not representative"))

@@ -9,7 +9,7 @@ Arm = tuple[str, str]  # benchmark or family, method
 
 @dataclass(frozen=True)
 class Look:
-    """The next look of a claim.
+    """A later look of a claim.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ def choose(
     have : mapping
         Arm -> replicates that have run.
     looks : sequence of Look
-        The next look of every claim that is open.
+        The remaining looks of every claim that is open. At most one of a claim is chosen.
     seconds : mapping
         Arm -> CPU-seconds of one replicate.
     most : float
@@ -80,7 +80,9 @@ def choose(
             fits = [i for i in rates if cost(have, [*chosen, left[i]], seconds) <= most]
             if not fits:
                 break
-            chosen.append(left.pop(max(fits, key=rates.__getitem__)))
+            best = left[max(fits, key=rates.__getitem__)]
+            chosen.append(best)
+            left = [look for look in left if look.claim != best.claim]
         if chosen:
             return chosen
     return []

@@ -1,4 +1,4 @@
-"""The next look of every claim, from the table of verdicts."""
+"""The remaining looks of every claim, from the table of verdicts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,7 +36,10 @@ def planned(numbers: Mapping[Arm, int], known: Mapping[str, Mapping[str, int]]) 
 
 
 def next_looks(table: pd.DataFrame, papers: Sequence[Paper], suite: Suite, looks: Looks) -> list[Look]:
-    """Return the next look of every claim that is open and not given up.
+    """Return the remaining looks of every claim that is open and not given up.
+
+    A claim that its next look will hardly decide may still be worth twenty replicates at once: all of its looks are
+    candidates. The looks on the way are taken as well.
 
     Parameters
     ----------
@@ -59,20 +62,24 @@ def next_looks(table: pd.DataFrame, papers: Sequence[Paper], suite: Suite, looks
         methods = [paper.method_of(side.method, ran) for side in claim.sides]
         arms = tuple(dict.fromkeys((str(row["benchmark"]), method) for method in methods if method is not None))
         reached = sum(n <= min(have[arm] for arm in arms) for n in looks.looks)
-        value = _value(row, table, looks, reached) if reached < len(looks.looks) else None
-        if value is not None:
+        for index in range(reached, len(looks.looks)):
+            value = _value(row, table, looks, index)
+            if value is None:
+                break
             name = f"{paper.id}/{claim.id}"
-            found.append(Look(name, arms, reached + 1, looks.looks[reached], value, bool(row["exploratory"])))
+            found.append(Look(name, arms, index + 1, looks.looks[index], value, bool(row["exploratory"])))
+            if value == 1.0:
+                break  # before the first look, or decided for certain
     return found
 
 
-def _value(row: Mapping[Any, Any], table: pd.DataFrame, looks: Looks, reached: int) -> float | None:
-    """Return the predictive probability of a decision at the next look; 1 before the first one.
+def _value(row: Mapping[Any, Any], table: pd.DataFrame, looks: Looks, index: int) -> float | None:
+    """Return the predictive probability of a decision at a later look; 1 for the first one.
 
     Its level is the share of that look, divided by the claims of the paper's family that are not decided yet, as in
     Holm's correction. None: something else than the number of replicates is in the way, such as a missing score.
     """
-    if not reached or str(row["reason"]).startswith(TOO_FEW):
+    if not index or str(row["reason"]).startswith(TOO_FEW):
         return 1.0
     if pd.isna(row["standard_error"]):
         return None
@@ -90,7 +97,7 @@ def _value(row: Mapping[Any, Any], table: pd.DataFrame, looks: Looks, reached: i
         sample_error=float(row["sample_error"]),
         sample_freedom=float(row["sample_freedom"]),
     )
-    return probability(result, looks.looks[reached], 1 - ALPHA * looks.weights[reached] / waiting)
+    return probability(result, looks.looks[index], 1 - ALPHA * looks.weights[index] / waiting)
 
 
 def outcomes(table: pd.DataFrame) -> pd.Series:
