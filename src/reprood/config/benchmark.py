@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from reprood.attacks.options import Attack
+from reprood.config.leaderboard import Leaderboard
 from reprood.config.perturbations import Corruptions, Occlusion
 from reprood.config.records import LabelNoise, Line, Outlier, Preparation, Record, Source, check_name
 
@@ -121,6 +122,7 @@ class Benchmark(Record):
     `means` names groups of OOD sets, for instance those of a published mean, to which claims and numbers refer.
     `features` stores penultimate features, and the outputs for training images, even when no detector of `detectors`
     needs them: every detector that makes no passes of its own can then be added without new predictions.
+    `leaderboard` is a published one, next to which the report puts the numbers of the same settings.
     `family` and `member` are set for a benchmark that is one of a family (one class each, or one split of known and
     unknown classes each), `replicate` for a random split, on which this replicate alone runs. Claims are judged on the
     family, which is one benchmark for readers.
@@ -150,6 +152,7 @@ class Benchmark(Record):
     settings: dict[str, Any] = {}
     detectors: dict[str, dict[str, Any]] = {}  # checked by `pipeline.layout`: no job depends on all detectors
     features: bool = False
+    leaderboard: Leaderboard | None = None
 
     @model_validator(mode="after")
     def _split_names(self) -> "Benchmark":

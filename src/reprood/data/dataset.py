@@ -17,6 +17,7 @@ from reprood.data.bounds import plain_names
 from reprood.data.entries import DatasetEntry, SourceFile
 from reprood.data.frost import frost_crops
 from reprood.data.generators import ImageData, generate
+from reprood.data.image_lists import image_list
 
 MOST_CLASSES = 1_000_000
 
@@ -36,6 +37,7 @@ def _read(entry: DatasetEntry, split: str, paths: Sequence[Path], dataset: str) 
         "digits_csv": lambda: formats.digits_csv(paths[0]),
         "frost_crops": lambda: frost_crops(paths, channels, **options),
         "image_folder": lambda: folders.image_folder(paths[0], channels, entry.size, **options),
+        "image_list": lambda: image_list(paths[0], channels, entry.size, **options),
         "mvtec": lambda: folders.mvtec(paths[0], channels, entry.size or 256, **options),
         "tiny_imagenet": lambda: folders.tiny_imagenet(paths[0], **options),
         "parquet": lambda: folders.parquet(paths[0], channels, entry.size),

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from reprood.config.records import Line, Record, check_name
 
 Reader = Literal[
-    "idx", "cifar_binary", "svhn_mat", "image_folder", "tiny_imagenet", "mvtec", "parquet", "npz", "npy", "npy_archive",
-    "digits_csv", "frost_crops", "generator",
+    "idx", "cifar_binary", "svhn_mat", "image_folder", "image_list", "tiny_imagenet", "mvtec", "parquet", "npz", "npy",
+    "npy_archive", "digits_csv", "frost_crops", "generator",
 ]  # fmt: skip
 
 

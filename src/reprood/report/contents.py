@@ -174,6 +174,12 @@ FIGURES = (
 
 TABLES = (
     TableType("leaderboard", "Leaderboard", "reprood.report.leaderboard:leaderboard", _always),
+    TableType(
+        "published_leaderboard",
+        "Published leaderboard",
+        "reprood.report.published_leaderboard:published_leaderboard",
+        lambda benchmark: benchmark.leaderboard is not None,
+    ),
     TableType("members", "By member", "reprood.report.members:members_table", lambda benchmark: bool(benchmark.family)),
     TableType("classification", "Classification", "reprood.report.tables:classification", _evaluates("classification")),
     TableType(
