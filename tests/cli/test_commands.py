@@ -15,7 +15,7 @@ from reprood.core.errors import ReproodError
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = ("data", "train", "predict", "study", "evaluate", "audit", "examples", "report")
-PEOPLE = ("evidence", "offload", "list", "show", "why", "watch", "times", "check", "results", "release")
+PEOPLE = ("score", "evidence", "offload", "list", "show", "why", "watch", "times", "check", "results", "release")
 
 
 def run(*arguments: str):

@@ -1,3 +1,6 @@
 """The public functions for one's own networks."""
 
-__all__: list[str] = []
+from reprood.api.comparison import compare
+from reprood.api.scoring import score
+
+__all__ = ["compare", "score"]

@@ -22,6 +22,7 @@ from reprood.cli.init import init
 from reprood.cli.offload import offload_app
 from reprood.cli.preload import run_preloaded
 from reprood.cli.report import report_app
+from reprood.cli.score import score
 from reprood.cli.show import show
 from reprood.core.errors import ReproodError
 from reprood.core.messages import printable
@@ -30,6 +31,7 @@ JOBS = ("data", "train", "predict", "study", "evaluate", "audit", "examples", "r
 WORKFLOW = "Run by the workflow"
 ORDER = (
     "init",
+    "score",
     "evidence",
     "offload",
     "list",
@@ -86,6 +88,7 @@ def reprood(
 
 
 app.command(rich_help_panel="Run")(init)
+app.command(rich_help_panel="Run")(score)
 app.command(rich_help_panel="Run")(evidence)
 app.add_typer(offload_app, name="offload", rich_help_panel="Run")
 app.command("list", rich_help_panel="Inspect")(inspect.list_names)

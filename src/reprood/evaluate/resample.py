@@ -172,6 +172,58 @@ def replicate_detection(
     return Replicates(observed, means, n_id, sum(sizes.values()))
 
 
+def replicate_metrics(
+    arms: Sequence[Sequence[Scores]], metrics: Sequence[str], generator: np.random.Generator, replicates: int = 200
+) -> dict[str, dict[str, Replicates]]:
+    """Resample the test samples and compute several detection metrics of every run on each OOD set.
+
+    Each resampled set is counted once for all metrics. The draws are those of `replicate_detection`.
+
+    Parameters
+    ----------
+    arms, generator, replicates
+        As in `replicate_detection`.
+    metrics : sequence of str
+        Keys of `metrics.METRICS`.
+
+    Returns
+    -------
+    dict of dict
+        OOD set -> metric -> replicates.
+
+    Raises
+    ------
+    ReproodError
+        When runs do not match, a score is not finite, or a metric is unknown.
+    """
+    for metric in metrics:
+        n_id, sizes = _check(arms, metric)
+    found: dict[str, dict[str, Replicates]] = {}
+    rankings = {
+        name: [[rank(run.in_distribution, run.outliers[name]) for run in arm] for arm in arms] for name in sizes
+    }
+    for name, ranked in rankings.items():
+        counted = [[ranking.counts() for ranking in arm] for arm in ranked]
+        found[name] = {
+            metric: Replicates(
+                [np.array([float(METRICS[metric](counts)) for counts in arm]) for arm in counted],
+                [np.empty((replicates, len(arm))) for arm in arms],
+                n_id,
+                sizes[name],
+            )
+            for metric in metrics
+        }
+    work: dict[str, Workspace] = {name: {} for name in sizes}
+    for rows, (of_id, *of_ood) in _streams(generator, [n_id, *sizes.values()], replicates):
+        for (name, ranked), outlier_counts in zip(rankings.items(), of_ood, strict=True):
+            for place, arm in enumerate(ranked):
+                for seed, ranking in enumerate(arm):
+                    counts = ranking.counts(of_id, outlier_counts, work[name])
+                    for metric in metrics:
+                        found[name][metric].resampled[place][rows, seed] = METRICS[metric](counts)
+    return found
+
+
 def replicate_errors(arms: Sequence[ArrayLike], generator: np.random.Generator, replicates: int = 1000) -> Replicates:
     """Resample the test samples and compute the mean error (or any mean of one number per sample) of every run.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, canonical_json
 from reprood.detectors import registry
-from reprood.detectors.record import INPUTS, Detector, Options
+from reprood.detectors.record import INPUTS, Detector, Options, Outputs, Reference
 from reprood.evaluate.outputs import Raw
 
 
@@ -63,9 +63,23 @@ def compute(name: str, options: Options, raw: Raw) -> Computed:
         raise ReproodError(
             f"The detector {name} needs {INPUTS[absent[0]]}, which are not stored; run the predict stage again."
         )
-    fitted = detector.fit(raw.reference, options) if detector.fit is not None else None
-    parts = [np.asarray(detector.score(outputs, fitted, options), np.float64) for outputs in raw.splits.values()]
-    for split, part, outputs in zip(raw.splits, parts, raw.splits.values(), strict=True):
+    return fit_and_score(detector, options, raw.reference, raw.splits)
+
+
+def fit_and_score(
+    detector: Detector, options: Options, reference: Reference, splits: Mapping[str, Outputs]
+) -> Computed:
+    """Fit a detector on outputs that hold its inputs, and score every sample of every split.
+
+    Raises
+    ------
+    ReproodError
+        When the data do not allow the options, or a score is not one finite number per sample.
+    """
+    name = detector.name
+    fitted = detector.fit(reference, options) if detector.fit is not None else None
+    parts = [np.asarray(detector.score(outputs, fitted, options), np.float64) for outputs in splits.values()]
+    for split, part, outputs in zip(splits, parts, splits.values(), strict=True):
         if part.shape != (len(outputs.logits),):
             raise ReproodError(f"The score {name} of {split} has shape {part.shape}; expected one number per sample.")
     values = np.concatenate(parts)
