@@ -45,6 +45,11 @@ def test_metrics(benchmark):
     check_rows(metrics.bootstrap(200, 40, 5, 1), 4)
 
 
+def test_score(benchmark):
+    score = benchmark("score")
+    score.check(score.Task(100, 1))  # compares the answers
+
+
 def test_growth(benchmark, tmp_path):
     growth = benchmark("growth")
     assert math.isclose(growth.slope([1, 2, 4, 8], [5.0, 5.0, 6.0, 24.0]), 2.0)

@@ -11,7 +11,14 @@ from reprood.core.errors import ReproodError
 from reprood.evaluate import resample
 from reprood.evaluate.bootstrap import Interval, contrast, half_width
 from reprood.evaluate.metrics import METRICS, detection_metrics
-from reprood.evaluate.resample import Replicates, Scores, draw_counts, replicate_detection, replicate_errors
+from reprood.evaluate.resample import (
+    Replicates,
+    Scores,
+    draw_counts,
+    replicate_detection,
+    replicate_errors,
+    replicate_metrics,
+)
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -154,6 +161,17 @@ def test_paired_and_welch_intervals_are_those_of_scipy() -> None:
         wanted = theirs.confidence_interval()
         assert (ours.low, ours.high) == pytest.approx((wanted.low, wanted.high))
         assert 2 * min(ours.above(0), ours.below(0)) == pytest.approx(theirs.pvalue)
+
+
+def test_several_metrics_from_one_counting_are_those_of_single_ones() -> None:
+    arms = [runs(2, 1.0), runs(2, 0.5, seed=1)]
+    found = replicate_metrics(arms, list(METRICS), generator(7), 30)
+    for metric in METRICS:
+        for name in ("near", "far"):
+            single = replicate_detection(arms, metric, generator(7), 30, sets=[[name], [name]])
+            for one, other in zip(found[name][metric].resampled, single.resampled, strict=True):
+                np.testing.assert_array_equal(one, other)
+            np.testing.assert_array_equal(found[name][metric].observed, single.observed)
 
 
 def test_replicates_that_share_a_unit_are_averaged_first() -> None:

@@ -62,8 +62,9 @@ def _folder_batches(folder: Path, what: str, reading: Reading) -> Iterator[Batch
         raise ReproodError(f"{what}: {folder} is not a folder; {FORMATS}.")
     images = FolderImages(folder, reading)
     if images.left_out:
+        count = len(images.left_out)
         warnings.warn(
-            f"{what}: {len(images.left_out)} files in {folder} are not images and are left out; the first is "
+            f"{what}: {count} of {count + len(images)} files in {folder} are not images and are left out; the first is "
             f"{images.left_out[0]}.",
             stacklevel=2,
         )
@@ -150,7 +151,7 @@ def batches(source: Source, what: str, reading: Reading, *, ordered: bool) -> It
         pair = batch if isinstance(batch, tuple | list) else (batch,)
         if not isinstance(pair[0], Tensor):
             raise ReproodError(f"{what}: a batch is a {type(batch).__name__}; expected images or (images, labels).")
-        known = len(pair) > 1 and isinstance(pair[1], Tensor) and pair[1].ndim == 1
+        known = len(pair) > 1 and isinstance(pair[1], Tensor) and pair[1].ndim == 1 and not pair[1].is_floating_point()
         yield _inputs(pair[0], what, reading), pair[1] if known else None
 
 
@@ -218,12 +219,12 @@ def evaluating(model: nn.Module, device: str | None) -> Iterator[torch.device]:
     ReproodError
         When there is no such device.
     """
-    tensors = [*model.parameters(), *model.buffers()]
-    home = tensors[0].device if tensors else torch.device("cpu")
+    home = next((one.device for one in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
     modes = [(module, module.training) for module in model.modules()]
     try:
         place = torch.device(device) if device is not None else home
-        model.to(place)
+        if place != home:
+            model.to(place)
     except (RuntimeError, AssertionError) as error:
         raise ReproodError(
             f"device is '{device}', which torch cannot use here ({str(error).splitlines()[0]})."
@@ -234,7 +235,8 @@ def evaluating(model: nn.Module, device: str | None) -> Iterator[torch.device]:
     finally:
         for module, mode in modes:
             module.training = mode
-        model.to(home)
+        if place != home:
+            model.to(home)
 
 
 def _logits(model: nn.Module, images: Tensor) -> Tensor:
@@ -291,8 +293,9 @@ def forward(
         When there are no samples, or logits are not finite.
     """
     parts = _Parts(passes={name: [] for name in passes})
-    for images, labels in inputs:
-        images = images.to(device)
+    precision = next((one.dtype for one in model.parameters() if one.is_floating_point()), torch.float32)
+    for batch, labels in inputs:
+        images = batch.to(device, precision if batch.is_floating_point() else batch.dtype)
         logits = _logits(model, images)
         parts.logits.append(_numpy(logits))
         parts.labels.append(labels)

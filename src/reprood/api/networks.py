@@ -85,7 +85,7 @@ def builder(network: str) -> Builder:
     except ImportError as error:
         raise ReproodError(f"--network {network} needs the package {kind}, which is not installed.") from error
     make = models.get_model if kind == "torchvision" else models.create_model
-    if name not in models.list_models():
+    if name.partition(".")[0] not in models.list_models():
         raise ReproodError(f"{kind} has no network '{name}'; list them with {models.__name__}.list_models().")
     return lambda classes: _built(network, make, {"num_classes": classes}, options, name)
 

@@ -80,8 +80,14 @@ def compute_scores(model: "nn.Module | None", sets: Sets, chosen: Mapping[str, C
     widths = {name: one.outputs.logits.shape[1] for name, one in loaded.items()}
     if len(set(widths.values())) > 1:
         raise ReproodError(f"The sets have different numbers of classes ({widths}); use the outputs of one network.")
+    features = loaded["id"].outputs.features
     if sets.head is not None:
         head = (as_array(sets.head[0]), as_array(sets.head[1]))
+        expected = (widths["id"], head[0].shape[-1] if features is None else features.shape[1])
+        if head[0].shape != expected or head[1].shape != expected[:1]:
+            raise ReproodError(
+                f"head has shapes {head[0].shape} and {head[1].shape}; expected a weight {expected} and a bias."
+            )
     train, validation = loaded.pop("train", None), loaded.pop("validation", None)
     labels = None if train is None else train.labels
     if labels is not None and not _in_range(labels, widths["id"]):
@@ -163,9 +169,8 @@ def _score(name: str, one: Chosen, reference: Reference, outputs: Mapping[str, O
     return Scores(in_distribution, dict(zip(ood, outliers, strict=True)))
 
 
-def mean_over_sets(parts: Mapping[str, Replicates]) -> Replicates:
+def _mean(several: Sequence[Replicates]) -> Replicates:
     """Return the mean over OOD sets of a metric, with the sum of their samples."""
-    several = list(parts.values())
     return replace(
         several[0],
         observed=[np.mean(values, axis=0) for values in zip(*(part.observed for part in several), strict=True)],
@@ -178,11 +183,8 @@ def with_mean(found: dict[str, dict[str, Replicates]]) -> dict[str, dict[str, Re
     """Return replicates of each OOD set and metric, with the mean over sets if there are several."""
     if len(found) == 1:
         return found
-    metrics = next(iter(found.values()))
-    return {
-        **found,
-        MEAN: {metric: mean_over_sets({name: of[metric] for name, of in found.items()}) for metric in metrics},
-    }
+    metrics = list(next(iter(found.values())))
+    return {**found, MEAN: {metric: _mean([of[metric] for of in found.values()]) for metric in metrics}}
 
 
 def _cells(replicated: Replicates, place: int, metric: str, level: float) -> dict[str, float]:
@@ -241,7 +243,7 @@ def score(
         In-distribution test samples. A source is an array or tensor of images, a pair (images, labels), the path of an
         image folder, a Dataset, a DataLoader that does not shuffle, or stored outputs: a mapping, .npz or .parquet with
         `logits` [N, C] and optionally `features` [N, d] and `labels` [N]. Images as uint8 and image files become
-        [0, 1], then (x - mean) / std; all other values reach the network as they are.
+        [0, 1], then (x - mean) / std; all other values reach the network as they are, in its precision.
     ood : mapping
         Name -> source of each OOD set.
     detectors : sequence or mapping
