@@ -207,6 +207,7 @@ def test_bad_input_of_a_network_is_one_sentence(network):
         "needs in-distribution samples that are not tested": {"detectors": ["react"]},
         "expected [N, C, H, W] or [N, H, W, C]": {"id": images[:, :2]},
         "is not a folder": {"id": "nowhere"},
+        "cannot take inputs (6, 1, 8, 8)": {"id": images[:, :1]},
         "device is 'tpu9'": {"device": "tpu9"},
     }
     for words, more in cases.items():

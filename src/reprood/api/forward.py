@@ -241,7 +241,15 @@ def evaluating(model: nn.Module, device: str | None) -> Iterator[torch.device]:
 
 def _logits(model: nn.Module, images: Tensor) -> Tensor:
     """Return logits [B, C]: the network's output, or its attribute `logits` (Hugging Face)."""
-    output = model(images)
+    try:
+        output = model(images)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ReproodError(
+            f"The network cannot take inputs {tuple(images.shape)} of {images.dtype}: {reason}."
+        ) from error
     logits = getattr(output, "logits", output)
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
