@@ -284,7 +284,7 @@ def score(
     Raises
     ------
     ReproodError
-        When a source cannot be read or a detector lacks an input; one sentence.
+        When a source cannot be read or an input of a detector is missing; one sentence.
 
     Warns
     -----
