@@ -1,0 +1,67 @@
+"""What people try first, each as a script that runs with the installed wheel, in a folder of `reprood init`."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+from checkout import ROOT
+
+pytestmark = [pytest.mark.workflow, pytest.mark.timeout(900)]
+
+HERE = Path(__file__).parent
+RESULTS = (".snakemake", "data", "logs", "results", "reports", "runs", "state")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A virtual environment with the wheel of this checkout, and the packages of the one that runs the tests."""
+    folder = tmp_path_factory.mktemp("wheel")
+    sources = folder / "sources"
+    shutil.copytree(ROOT, sources, ignore=shutil.ignore_patterns(".*", "runs", "data", "results", "reports", "published", "build"))
+    (sources / "published").mkdir()
+    shutil.copy(ROOT / "published" / "allowed_signers", sources / "published")
+    wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), str(sources)]
+    subprocess.run(wheel, check=True)
+    venv.create(folder / "venv")
+    packages = Path(sysconfig.get_paths(vars={"base": str(folder / "venv")})["purelib"])
+    (packages / "base.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    (file,) = folder.glob("*.whl")
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(packages), str(file)]
+    subprocess.run(install, check=True)
+    bin_folder = folder / "venv" / "bin"
+    for name, module in (("reprood", "reprood.cli.main"), ("snakemake", "snakemake.cli")):
+        script = bin_folder / name
+        script.write_text(f"#!{bin_folder}/python\nimport sys\nfrom {module} import main\nsys.exit(main())\n")
+        script.chmod(0o755)
+    return bin_folder
+
+
+@pytest.fixture(scope="module")
+def study(installed, built, tmp_path_factory) -> Path:
+    """A folder of `reprood init` with the results of the suite smoke."""
+    folder = tmp_path_factory.mktemp("study") / "study"
+    environment = {**os.environ, "PATH": f"{installed}:{os.environ['PATH']}"}
+    environment.pop("PYTHONPATH", None)
+    subprocess.run(["reprood", "init", str(folder)], env=environment, check=True, capture_output=True)
+    for name in RESULTS:
+        subprocess.run(["cp", "-a", str(built.folder / name), str(folder / name)], check=True)
+    return folder
+
+
+@pytest.mark.parametrize("script", sorted(HERE.glob("*.sh")), ids=lambda path: path.stem)
+def test_task(script, study, installed, tmp_path):
+    folder = tmp_path / "study"
+    subprocess.run(["cp", "-a", str(study), str(folder)], check=True)
+    shutil.copy(HERE / "make_images.py", folder)
+    environment = {**os.environ, "PATH": f"{installed}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", str(script)], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    log = folder / "log"
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}{log.read_text()[-3000:] if log.is_file() else ''}"
