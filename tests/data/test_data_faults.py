@@ -25,9 +25,11 @@ from reprood.data.catalogue import load_catalogue, parse_entry
 from reprood.data.dataset import prepare_dataset
 from reprood.data.download import Patience, SourceFailed, download, recognise, version_of
 from reprood.data.generators import generate
+from reprood.data.mvtec import mvtec
 from reprood.data.packages import deb_member, from_package
 from reprood.data.prepare import decode, to_array
 from reprood.data.sources import fetch, fetch_split
+from reprood.data.tables import parquet
 
 BODY = np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
 QUICK = Patience(connect=1.0, answer=1.5, tries=3, pause=0.01, slow_seconds=0.4, slow_bytes=1000)
@@ -313,10 +315,10 @@ def test_odd_parquet_columns(tmp_path):
     images = [{"bytes": png(np.zeros((8, 8, 3), np.uint8)), "path": None}] * 2
     pq.write_table(pa.table({"image": images, "label": ["a", "b"]}), tmp_path / "x")
     with pytest.raises(ReproodError, match="'label' is string"):
-        folders.parquet(tmp_path / "x", 3, None)
+        parquet(tmp_path / "x", 3, None)
     pq.write_table(pa.table({"image": images, "label": [0, 1], "bbox": [[0, 0, 1, 1], None]}), tmp_path / "x")
     with pytest.raises(ReproodError, match="record 1 has no bbox"):
-        folders.parquet(tmp_path / "x", 3, None)
+        parquet(tmp_path / "x", 3, None)
 
 
 def test_16_bit_grey_is_scaled_not_cut():
@@ -343,17 +345,17 @@ def defect_layout(folder: Path, place: slice) -> Path:
 def test_a_defect_that_the_crop_would_cut_away_is_refused(tmp_path):
     path = defect_layout(tmp_path, slice(2, 6))
     with pytest.raises(ReproodError, match=r"whole defect of 1 of 2 images .*fit: stretch"):
-        folders.mvtec(path, 1, 10, "test")
-    read = folders.mvtec(path, 1, 10, "test", fit="stretch")
+        mvtec(path, 1, 10, "test")
+    read = mvtec(path, 1, 10, "test", fit="stretch")
     assert read.images.shape == (2, 10, 10, 1)
     assert read.extras["masks"][1].any()
     assert not read.extras["masks"][0].any()
     with pytest.raises(ReproodError, match="expected crop or stretch"):
-        folders.mvtec(path, 1, 10, "test", fit="strech")  # type: ignore[arg-type]
+        mvtec(path, 1, 10, "test", fit="strech")  # type: ignore[arg-type]
 
 
 def test_a_tiny_defect_keeps_a_pixel(tmp_path):
-    read = folders.mvtec(defect_layout(tmp_path, slice(30, 31)), 1, 8, "test", fit="stretch")
+    read = mvtec(defect_layout(tmp_path, slice(30, 31)), 1, 8, "test", fit="stretch")
     assert read.extras["masks"][1].any()
 
 

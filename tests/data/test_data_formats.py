@@ -18,7 +18,9 @@ from reprood.data.arrays import load_split, save_split
 from reprood.data.catalogue import load_catalogue, parse_entry
 from reprood.data.dataset import prepare_dataset
 from reprood.data.generators import GENERATORS, generate
+from reprood.data.mvtec import mvtec
 from reprood.data.sources import fetch_split
+from reprood.data.tables import parquet
 
 RNG = np.random.default_rng(0)
 
@@ -234,17 +236,17 @@ def mvtec_files(prefix="") -> dict[str, bytes]:
 @pytest.mark.parametrize(("prefix", "category"), [("", ""), ("bottle/", "bottle")])
 def test_mvtec_layout(tmp_path, prefix, category):
     path = tar(tmp_path / "t", mvtec_files(prefix))
-    read = folders.mvtec(path, 3, 10, "test", category)
+    read = mvtec(path, 3, 10, "test", category)
     assert read.classes == ("good", "scratch")
     assert read.labels.tolist() == [0, 1]
     assert read.extras["masks"][0].max() == 0
     assert (read.extras["masks"][1][:5] == 255).all()
     assert (read.extras["masks"][1][5:] == 0).all()
-    assert len(folders.mvtec(path, 3, 10, "train", category).images) == 1
+    assert len(mvtec(path, 3, 10, "train", category).images) == 1
     files = mvtec_files(prefix)
     del files[f"{prefix}ground_truth/scratch/0_mask.png"]
     with pytest.raises(ReproodError, match="0_mask.png is missing"):
-        folders.mvtec(tar(tmp_path / "u", files), 3, 10, "test", category)
+        mvtec(tar(tmp_path / "u", files), 3, 10, "test", category)
 
 
 def test_tiny_imagenet(tmp_path):
@@ -273,19 +275,19 @@ def write_parquet(path: Path, records: list, classes: str = "cat\ndog") -> Path:
 
 def test_parquet(tmp_path):
     records = [{"image": {"bytes": png(picture(8, 8)), "path": None}, "label": i, "bbox": [0, 1, 4, 8]} for i in (1, 0)]
-    read = folders.parquet(write_parquet(tmp_path / "x.parquet", records), 3, None)
+    read = parquet(write_parquet(tmp_path / "x.parquet", records), 3, None)
     assert read.labels.tolist() == [1, 0]
     assert read.classes == ("cat", "dog")
     assert read.extras["boxes"].tolist() == [[0, 1, 4, 8]] * 2
-    assert folders.parquet(tmp_path / "x.parquet", 3, 16).extras["boxes"].tolist() == [[0, 2, 8, 16]] * 2
+    assert parquet(tmp_path / "x.parquet", 3, 16).extras["boxes"].tolist() == [[0, 2, 8, 16]] * 2
     records[1]["image"]["bytes"] = b"odd"
     with pytest.raises(ReproodError, match="record 1 is not a readable image"):
-        folders.parquet(write_parquet(tmp_path / "x.parquet", records), 3, None)
+        parquet(write_parquet(tmp_path / "x.parquet", records), 3, None)
     with pytest.raises(ReproodError, match="record 0 has label 1"):
-        folders.parquet(write_parquet(tmp_path / "x.parquet", [dict(records[0])], "cat"), 3, None)
+        parquet(write_parquet(tmp_path / "x.parquet", [dict(records[0])], "cat"), 3, None)
     (tmp_path / "y.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(ReproodError, match="not a readable parquet"):
-        folders.parquet(tmp_path / "y.parquet", 3, None)
+        parquet(tmp_path / "y.parquet", 3, None)
 
 
 OPTIONS = {"count": 12, "size": 28, "channels": 1}

@@ -88,6 +88,7 @@ def _readers() -> dict[str, tuple[str, bytes, Callable[[Path], object]]]:
     from reprood.data.download import SourceFailed
     from reprood.data.packages import deb_member
     from reprood.data.prepare import decode
+    from reprood.data.tables import parquet
     from reprood.evaluate.outputs import load_outputs
     from reprood.evaluate.table import read_metrics
     from reprood.publish.seal import read_sums
@@ -154,7 +155,7 @@ def _readers() -> dict[str, tuple[str, bytes, Callable[[Path], object]]]:
         "parquet of images": (
             "x.parquet",
             data.table(image=data.CELLS, label=[0, 1, 0, 1]),
-            lambda p: folders.parquet(p, 1, 8),
+            lambda p: parquet(p, 1, 8),
         ),
         "IDX": ("x.idx", data.PIXELS, lambda p: formats.read_idx(p, 3)),
         "MATLAB": ("x.mat", data.mat(X=data.X, y=data.Y), formats.svhn_mat),

@@ -101,7 +101,8 @@ def data_dataset(
         )
         for file in files:
             print(f"{name}: {file.record['name']} from {file.record['from']}", file=sys.stderr, flush=True)
-        prepare_dataset(name, catalogue[name], split, files, folder)
+        for note in prepare_dataset(name, catalogue[name], split, files, folder):
+            print(f"{name}/{split}: {note}", file=sys.stderr, flush=True)
         print(f"{name}/{split} written to {folder}", file=sys.stderr, flush=True)
 
 

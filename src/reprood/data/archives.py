@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import os
 import struct
 import tarfile
 import zipfile
@@ -18,6 +19,14 @@ from reprood.data.bounds import MEMBER, UNPACKED, Bounded, gib, most_of
 # Exceptions raised by damaged archives and compressed files.
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, struct.error)
 PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+# Archives that are not read, by their first bytes.
+FOREIGN = {
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!\x1a\x07": "a RAR archive",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"MSCF": "a cabinet archive",
+}
+INTACT = "replace it by an intact copy (a download is fetched again when it is deleted)"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 
 
@@ -27,12 +36,35 @@ def safe(name: str, where: Path) -> str:
     Raises
     ------
     ReproodError
-        For absolute names and names with `..`.
+        For absolute names, names with `..` or a backslash, and names that are not UTF-8.
     """
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name:
+    if "\\" in name:
+        raise ReproodError(
+            f"{where} has a member named '{name}': its folders are separated by backslashes, as some Windows programs "
+            "write them, instead of '/'; unpack it and name the folder, or pack it again."
+        )
+    if path.is_absolute() or ".." in path.parts:
         raise ReproodError(f"{where} has a member named '{name}', which points outside; the archive is rejected.")
-    return path.as_posix()
+    return text_name(path.as_posix(), where)
+
+
+def text_name(name: str, where: Path) -> str:
+    """Return a file name if it is UTF-8 text.
+
+    Raises
+    ------
+    ReproodError
+        If its bytes are not UTF-8.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        shown = ascii(os.fsencode(name))[1:]
+        raise ReproodError(
+            f"{where}: the file name {shown} is not UTF-8; rename it (`convmv -f latin1 -t utf8` renames many)."
+        ) from error
+    return name
 
 
 def unpacked(path: Path, limit: int = UNPACKED) -> Bounded:
@@ -53,10 +85,11 @@ def plain_files(folder: Path) -> Iterator[Path]:
     Raises
     ------
     ReproodError
-        For any other link, and for a pipe or device.
+        For any other link, for a pipe or device, and for a name that is not UTF-8.
     """
     root = folder.resolve()
     for path in sorted(folder.rglob("*")):
+        text_name(path.relative_to(folder).as_posix(), folder)
         if path.is_symlink():
             try:
                 target = path.resolve(strict=True)
@@ -89,6 +122,7 @@ def members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, by
                 yield name, file.read_bytes()
         return
     try:
+        _require_readable(path)
         seen: set[str] = set()
         for name, data in (_zip_members if zipfile.is_zipfile(path) else _tar_members)(path, wanted):
             if name in seen:
@@ -97,7 +131,18 @@ def members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, by
             yield name, data
     except (*DAMAGED, RuntimeError, NotImplementedError, ValueError, OverflowError) as error:
         # The last four: an encrypted member, an unknown compression, an invalid header.
-        raise ReproodError(f"{path} is damaged ({error}); delete it and fetch it again.") from error
+        raise ReproodError(f"{path} is damaged, or no zip or tar archive ({error}); {INTACT}.") from error
+
+
+def _require_readable(path: Path) -> None:
+    """Raise ReproodError for a kind of archive that is not read."""
+    with open(path, "rb") as stream:
+        head = stream.read(8)
+    kind = next((kind for mark, kind in FOREIGN.items() if head.startswith(mark)), None)
+    if kind is not None:
+        raise ReproodError(
+            f"{path} is {kind}, which is not read; unpack it and name the folder, or pack it again as zip or tar."
+        )
 
 
 def _zip_members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
@@ -139,7 +184,20 @@ def _tar_members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[st
             pass  # the checksum of a compressed archive follows its last member
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a file or one of its folders is hidden, or was added by a file manager."""
+    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts) or (
+        PurePosixPath(name).name in ("Thumbs.db", "desktop.ini")
+    )
+
+
 def is_image(name: str) -> bool:
     """Return whether a name has the suffix of an image and is not hidden."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and not is_hidden(name)
+
+
+def left_out(name: str) -> str:
+    """Return why a file that is no image is left out, for a tally."""
+    if is_hidden(name):
+        return "hidden files are left out"
+    return "files without the suffix of an image are left out"

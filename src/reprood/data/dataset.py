@@ -6,56 +6,97 @@ the files are verified by their checksums.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from reprood.core.errors import ReproodError
-from reprood.data import folders, formats
+from reprood.data import formats
 from reprood.data.arrays import save_split
 from reprood.data.bounds import plain_names
 from reprood.data.entries import DatasetEntry, SourceFile
+from reprood.data.folders import image_folder, tiny_imagenet
 from reprood.data.frost import frost_crops
 from reprood.data.generators import ImageData, generate
 from reprood.data.image_lists import image_list
+from reprood.data.joining import by_catalogue, joined, missing_shards
+from reprood.data.mvtec import mvtec
+from reprood.data.tables import parquet
 
 MOST_CLASSES = 1_000_000
+FOLDERS = ("image_folder", "mvtec")  # readers whose class names are those of folders
+NAMED = (*FOLDERS, "parquet", "cifar_binary", "tiny_imagenet")  # readers that find class names in the data
+
+
+def _readers(entry: DatasetEntry, options: dict[str, Any]) -> dict[str, Callable[[Path], ImageData]]:
+    """Return the readers of one file each, by name."""
+    channels = entry.channels or 3
+    return {
+        "cifar_binary": lambda path: formats.cifar_binary(path, **options),
+        "svhn_mat": lambda path: formats.svhn_mat(path, **options),
+        "npz": lambda path: formats.npz(path, **options),
+        "npy_archive": lambda path: formats.npy_archive(path, **options),
+        "digits_csv": lambda path: formats.digits_csv(path, **options),
+        "image_folder": lambda path: image_folder(path, channels, entry.size, **options),
+        "image_list": lambda path: image_list(path, channels, entry.size, **options),
+        "mvtec": lambda path: mvtec(path, channels, entry.size or 256, **options),
+        "tiny_imagenet": lambda path: tiny_imagenet(path, **options),
+        "parquet": lambda path: parquet(path, channels, entry.size, **options),
+    }
+
+
+def _all_files(entry: DatasetEntry, split: str, paths: Sequence[Path], dataset: str, where: str) -> ImageData:
+    """Read every file of a split."""
+    record = entry.splits[split]
+    names, options = list(record.files), dict(record.options)
+    if len(set(names)) < len(names):
+        raise ReproodError(f"{where}: a file is named twice ({', '.join(names)}); name each once.")
+    if record.reader == "generator":
+        if names:
+            raise ReproodError(f"{where}: a generator reads no files, and {', '.join(names)} is named; remove it.")
+        return _generated(entry, split, dataset)
+    if record.reader == "frost_crops":
+        return frost_crops(paths, entry.channels or 3, **options)
+    if record.reader == "npy":
+        if len(paths) > 2:
+            raise ReproodError(
+                f"{where}: the reader npy reads one file of images and one of labels, and {len(paths)} are named; make "
+                "a split of each pair, or save them as one."
+            )
+        return formats.npy(*paths, **options)
+    if record.reader == "idx":
+        if len(paths) % 2:
+            raise ReproodError(f"{where}: the reader idx reads pairs of images and labels; {len(paths)} are named.")
+        parts = [formats.idx(*pair, **options) for pair in zip(paths[::2], paths[1::2], strict=True)]
+        return joined(parts, names[::2], where, folders=False)
+    read = _readers(entry, options)[record.reader]
+    return joined([read(path) for path in paths], names, where, folders=record.reader in FOLDERS)
 
 
 def _read(entry: DatasetEntry, split: str, paths: Sequence[Path], dataset: str) -> ImageData:
     """Read the files with the split's reader."""
     record = entry.splits[split]
-    options = dict(record.options)
-    channels = entry.channels or 3
-    readers: dict[str, Callable[[], ImageData]] = {
-        "idx": lambda: formats.idx(paths[0], paths[1]),
-        "cifar_binary": lambda: formats.cifar_binary(paths[0], **options),
-        "svhn_mat": lambda: formats.svhn_mat(paths[0]),
-        "npy": lambda: formats.npy(*paths),
-        "npz": lambda: formats.npz(paths[0], **options),
-        "npy_archive": lambda: formats.npy_archive(paths[0], **options),
-        "digits_csv": lambda: formats.digits_csv(paths[0]),
-        "frost_crops": lambda: frost_crops(paths, channels, **options),
-        "image_folder": lambda: folders.image_folder(paths[0], channels, entry.size, **options),
-        "image_list": lambda: image_list(paths[0], channels, entry.size, **options),
-        "mvtec": lambda: folders.mvtec(paths[0], channels, entry.size or 256, **options),
-        "tiny_imagenet": lambda: folders.tiny_imagenet(paths[0], **options),
-        "parquet": lambda: folders.parquet(paths[0], channels, entry.size),
-        "generator": lambda: _generated(entry, split, dataset),
-    }
+    where = f"Data set {dataset}, split {split}"
     try:
-        return readers[record.reader]()
+        read = _all_files(entry, split, paths, dataset, where)
     except (TypeError, IndexError, KeyError, AttributeError, ValueError, OverflowError) as error:
         files = ", ".join(str(path) for path in paths)
         raise ReproodError(
-            f"Data set {dataset}, split {split}: the reader {record.reader} does not fit its files or options "
+            f"{where}: the reader {record.reader} does not fit its files or options "
             f"({str(error)[:200]}; files: {files or 'none'}); correct the catalogue entry."
         ) from error
     except MemoryError as error:
         raise ReproodError(
-            f"Data set {dataset}, split {split}: the reader {record.reader} needs more memory than is available "
+            f"{where}: the reader {record.reader} needs more memory than is available "
             f"({str(error)[:200]}); check the files and options."
         ) from error
+    if record.reader in NAMED:
+        read = by_catalogue(read, entry.classes, where)
+    if record.reader == "mvtec" and entry.classes and entry.classes[0] != "good":
+        raise ReproodError(f"{where}: the first of 'classes' is '{entry.classes[0]}'; in this layout it is 'good'.")
+    return replace(read, notes=(*read.notes, *missing_shards(record.files)))
 
 
 def _generated(entry: DatasetEntry, split: str, dataset: str) -> ImageData:
@@ -66,8 +107,10 @@ def _generated(entry: DatasetEntry, split: str, dataset: str) -> ImageData:
     return generate(name, seed, options)
 
 
-def prepare_dataset(name: str, entry: DatasetEntry, split: str, files: Sequence[SourceFile], out: Path) -> None:
-    """Decode, check and write one split of a data set.
+def prepare_dataset(
+    name: str, entry: DatasetEntry, split: str, files: Sequence[SourceFile], out: Path
+) -> tuple[str, ...]:
+    """Decode, check and write one split of a data set; return what was left out or guessed, one sentence each.
 
     Parameters
     ----------
@@ -127,5 +170,7 @@ def prepare_dataset(name: str, entry: DatasetEntry, split: str, files: Sequence[
                 "published_resize": entry.published_resize,
                 **{key: value for key, value in entry.splits[split].options.items() if key == "fit"},
             },
+            **({"notes": list(read.notes)} if read.notes else {}),
         },
     )
+    return read.notes

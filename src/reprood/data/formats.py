@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from reprood.core.errors import ReproodError
-from reprood.data.archives import DAMAGED, members, unpacked
+from reprood.data.archives import DAMAGED, INTACT, members, unpacked
 from reprood.data.arrays import array_of, read_array, read_npz
 from reprood.data.bounds import SINGLE, whole_numbers
 from reprood.data.generators import ImageData
+from reprood.data.tally import Tally
 
 IDX_UINT8 = 0x08
 
@@ -27,7 +28,7 @@ def _uncompressed(path: Path) -> bytes:
         with closing(unpacked(path, SINGLE)) as stream:
             return stream.read()
     except DAMAGED as error:
-        raise ReproodError(f"{path} is damaged ({error}); delete it and fetch it again.") from error
+        raise ReproodError(f"{path} is damaged ({error}); {INTACT}.") from error
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
@@ -148,7 +149,7 @@ def svhn_mat(path: Path) -> ImageData:
         MatReadError, ValueError, KeyError, IndexError, NotImplementedError, OSError, TypeError, AttributeError,
         OverflowError, MemoryError, RecursionError, zlib.error, struct.error,
     ) as error:  # fmt: skip
-        raise ReproodError(f"{path} is not an SVHN file with X and y ({error}); fetch it again.") from error
+        raise ReproodError(f"{path} is not an SVHN file with X and y ({error}); {INTACT}.") from error
     labels = whole_numbers(labels, f"{path}: y")
     if images.ndim != 4 or images.shape[:3] != (32, 32, 3) or images.shape[3] != len(labels):
         raise ReproodError(
@@ -165,6 +166,11 @@ def svhn_mat(path: Path) -> ImageData:
 
 
 def _images(array: np.ndarray, where: str) -> np.ndarray:
+    if array.ndim == 3 and array.shape[2] in (1, 3, 4):
+        raise ReproodError(
+            f"{where} has the shape {array.shape}, which is that of one image [H, W, C]; expected [N, H, W] or "
+            "[N, H, W, 1 or 3]: add the axis N in front, or name the right array."
+        )
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or array.dtype != np.uint8 or array.shape[3] not in (1, 3):
@@ -174,27 +180,67 @@ def _images(array: np.ndarray, where: str) -> np.ndarray:
     return array
 
 
+def _unlabelled(images: np.ndarray, name: str) -> ImageData:
+    """Return images without labels, and say so."""
+    tally = Tally()
+    tally.add("images are read without labels", name, len(images))
+    return ImageData(images, np.full(len(images), -1, np.int64), notes=tally.notes())
+
+
 def npy(images: Path, labels: Path | None = None) -> ImageData:
     """Read an array of images [N, H, W] or [N, H, W, C] and, optionally, one of labels [N]."""
     pixels = _images(read_array(images, mmap=True), str(images))
-    numbers = np.full(len(pixels), -1, np.int64) if labels is None else whole_numbers(read_array(labels), str(labels))
+    if labels is None:
+        return _unlabelled(pixels, images.name)
+    numbers = whole_numbers(read_array(labels), str(labels))
     if len(numbers) != len(pixels):
         raise ReproodError(f"{labels} has {len(numbers)} labels for {len(pixels)} images of {images}.")
     return ImageData(pixels, numbers)
 
 
-def npz(path: Path, images: str = "images", labels: str = "labels") -> ImageData:
-    """Read an archive with an array of images and, optionally, one of labels, under the given names."""
+def npz(path: Path, images: str = "images", labels: str = "", flat: bool = False) -> ImageData:
+    """Read an archive with an array of images and one of labels.
+
+    Parameters
+    ----------
+    path : Path
+        The archive.
+    images, labels : str
+        Names of the arrays; `labels` "": the array `labels`, if there is one.
+    flat : bool
+        Read the images without labels.
+
+    Raises
+    ------
+    ReproodError
+        If an array is missing or has another form, or if it is not clear which one holds the labels.
+    """
     arrays = read_npz(path)
+    listed = ", ".join(arrays)
     if images not in arrays:
-        raise ReproodError(f"{path} has no array '{images}'; it has: {', '.join(arrays)}.")
+        raise ReproodError(f"{path} has no array '{images}'; it has: {listed}; name it with the option 'images'.")
     pixels = _images(arrays[images], f"{path}: {images}")
-    numbers = np.full(len(pixels), -1)
-    if labels in arrays:
-        numbers = whole_numbers(arrays[labels], f"{path}: {labels}")
+    if labels and labels not in arrays:
+        raise ReproodError(f"{path} has no array '{labels}' of labels; it has: {listed}.")
+    if flat:
+        return _unlabelled(pixels, path.name)
+    name = labels or "labels"
+    if name not in arrays:
+        fitting = [key for key, array in arrays.items() if key != images and array.size == len(pixels)]
+        if fitting:
+            raise ReproodError(
+                f"{path} has no array 'labels'; it has: {listed}; name the labels' with the option 'labels' (for "
+                f"example 'labels: {fitting[0]}'), or set 'flat: true' for images without labels."
+            )
+        return _unlabelled(pixels, path.name)
+    numbers = whole_numbers(arrays[name], f"{path}: {name}")
     if len(numbers) != len(pixels):
         raise ReproodError(f"{path}: {len(numbers)} labels for {len(pixels)} images.")
-    return ImageData(pixels, numbers.astype(np.int64))
+    tally = Tally()
+    for other in arrays:
+        if other not in (images, name):
+            tally.add(f"arrays of {path.name} are not read", other)
+    return ImageData(pixels, numbers.astype(np.int64), notes=tally.notes())
 
 
 def npy_archive(path: Path, images: str, labels: str) -> ImageData:
@@ -213,19 +259,56 @@ def npy_archive(path: Path, images: str, labels: str) -> ImageData:
     return ImageData(pixels, numbers, {"severity": np.repeat(np.arange(1, 6), len(pixels) // 5)})
 
 
-def digits_csv(path: Path) -> ImageData:
-    """Read a CSV file of digits: 784 pixels (0..255) and the label in each row."""
+def digits_csv(path: Path, label: str = "") -> ImageData:
+    """Read a CSV file of digits: 784 pixels (0..255) and the label in each row.
+
+    Parameters
+    ----------
+    path : Path
+        The file; a first row with names is skipped.
+    label : {"", "first", "last"}
+        Where the label is; "": where the first row says `label`, else last.
+
+    Raises
+    ------
+    ReproodError
+        For another form, and if the last column cannot be the labels.
+    """
+    if label not in ("", "first", "last"):
+        raise ReproodError(f"{path}: the option label of digits_csv is '{label}'; expected first or last.")
     try:
-        lines = _uncompressed(path).decode().split()
-        if not lines:
+        lines = _uncompressed(path).decode().split("\n")
+        names, rows = _header([line.strip() for line in lines if line.strip()])
+        if not rows:
             raise ValueError("it has no rows")
-        table = np.loadtxt(lines, delimiter=",", dtype=np.float64)
+        table = np.loadtxt(rows, delimiter=",", dtype=np.float64)
     except ValueError as error:
-        raise ReproodError(f"{path} is not a table of numbers ({error}); fetch it again.") from error
+        raise ReproodError(f"{path} is not a table of numbers ({error}); {INTACT}.") from error
     table = np.atleast_2d(table)
     if table.shape[1] != 785:
         raise ReproodError(f"{path} has shape {table.shape}; expected rows of 784 pixels in 0..255 and a label.")
     if not (np.isfinite(table).all() and table.min() >= 0 and table.max() <= 255 and (table == table.round()).all()):
-        raise ReproodError(f"{path} has values other than whole pixels in 0..255 and whole labels; fetch it again.")
-    images = table[:, :784].astype(np.uint8).reshape(-1, 28, 28, 1)
-    return ImageData(images, table[:, 784].astype(np.int64), classes=tuple("0123456789"))
+        raise ReproodError(f"{path} has values other than whole pixels in 0..255 and whole labels; {INTACT}.")
+    first = label == "first" or (not label and names[:1] == ["label"])
+    if not (label or "label" in (*names[:1], *names[-1:])) and _label_is_first(table):
+        raise ReproodError(
+            f"{path}: the last column, where the label is expected, is {table[0, -1]:g} in all rows, and the first "
+            "column has whole numbers from 0 to 9; set the option 'label: first' (or 'label: last')."
+        )
+    pixels = table[:, 1:] if first else table[:, :784]
+    images = pixels.astype(np.uint8).reshape(-1, 28, 28, 1)
+    return ImageData(images, table[:, 0 if first else 784].astype(np.int64), classes=tuple("0123456789"))
+
+
+def _header(lines: list[str]) -> tuple[list[str], list[str]]:
+    """Return the names in the first row, if it has no numbers, and the other rows."""
+    names = [name.strip("\"' \ufeff").lower() for name in lines[0].split(",")] if lines else []
+    if any(name.replace(".", "", 1).isdigit() for name in names):
+        return [], lines
+    return names, lines[1:]
+
+
+def _label_is_first(table: np.ndarray) -> bool:
+    """Return whether the last of several columns is constant and the first one is not, with values of 0 to 9."""
+    last, first = table[:, -1], table[:, 0]
+    return len(table) > 1 and bool((last == last[0]).all()) and len(np.unique(first)) > 1 and first.max() <= 9

@@ -36,12 +36,15 @@ class ImageData:
         Optional arrays with one row per image.
     classes : tuple of str
         Class names, if they are known.
+    notes : tuple of str
+        What was left out or guessed, one sentence each.
     """
 
     images: np.ndarray
     labels: np.ndarray
     extras: dict[str, np.ndarray] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def _noise_shape(count: int, size: int, channels: int) -> tuple[int, int, int, int]:

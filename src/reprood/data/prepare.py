@@ -20,11 +20,64 @@ FORMS = (
     "WEBP",
     "PPM",
 )  # other formats may start a program (PostScript) or contain many images
+ORIENTATION = 0x0112  # the EXIF tag; TURNS: what shows an image with this tag upright
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 LONGEST = 200  # longest side, as a multiple of the shorter one
 UNREADABLE = (
     OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError,
     MemoryError, RecursionError, NotImplementedError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
+
+
+def opened(data: bytes, where: str) -> Image.Image:
+    """Decode one image as it is stored, with its own number of bits.
+
+    Raises
+    ------
+    ReproodError
+        If the bytes are not an image of a supported format; `where` names the record.
+    """
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMS)
+        image.load()
+    except UnidentifiedImageError as error:
+        raise ReproodError(
+            f"{where} is not a readable image (none of {', '.join(FORMS)}); convert it or replace it."
+        ) from error
+    except UNREADABLE as error:
+        reason = str(error) or type(error).__name__
+        raise ReproodError(f"{where} is not a readable image ({reason}); replace it by an intact copy.") from error
+    if max(image.size) > LONGEST * min(image.size):
+        raise ReproodError(
+            f"{where} has {image.width} x {image.height} pixels; one side may be at most {LONGEST} times the other: "
+            "crop it or leave it out."
+        )
+    return image
+
+
+def eight_bits(image: Image.Image, where: str) -> Image.Image:
+    """Return an image with 8 bits per channel (16-bit grey is divided by 256).
+
+    Raises
+    ------
+    ReproodError
+        If it has more than 16 bits.
+    """
+    if image.mode.startswith("I;16"):  # Pillow would clip everything above 255 to white
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ReproodError(
+            f"{where} has {image.mode} values of 32 bits; expected an image of 8 or 16 bits per channel."
+        )
+    return image
 
 
 def decode(data: bytes, where: str) -> Image.Image:
@@ -35,28 +88,21 @@ def decode(data: bytes, where: str) -> Image.Image:
     ReproodError
         If the bytes are not an image of a supported format, or have more than 16 bits; `where` names the record.
     """
+    return eight_bits(opened(data, where), where)
+
+
+def orientation(image: Image.Image) -> int:
+    """Return an image's orientation tag (EXIF 0x0112): 1 to 8, and 1, upright, without a readable one."""
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMS)
-        image.load()
-    except UnidentifiedImageError as error:
-        raise ReproodError(
-            f"{where} is not a readable image (none of {', '.join(FORMS)}); convert it or fetch the file again."
-        ) from error
-    except UNREADABLE as error:
-        reason = str(error) or type(error).__name__
-        raise ReproodError(f"{where} is not a readable image ({reason}); fetch the file again.") from error
-    if max(image.size) > LONGEST * min(image.size):
-        raise ReproodError(
-            f"{where} has {image.width} x {image.height} pixels; one side may be at most {LONGEST} times the other: "
-            "crop it or leave it out."
-        )
-    if image.mode.startswith("I;16"):  # Pillow would clip everything above 255 to white
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ReproodError(
-            f"{where} has {image.mode} values of 32 bits; expected an image of 8 or 16 bits per channel."
-        )
-    return image
+        tag = image.getexif().get(ORIENTATION, 1)
+    except UNREADABLE:
+        return 1
+    return tag if tag in TURNS else 1
+
+
+def upright(image: Image.Image, tag: int) -> Image.Image:
+    """Turn an image as its orientation tag says; 1 changes nothing."""
+    return image.transpose(TURNS[tag]) if tag in TURNS else image
 
 
 Fit = Literal["crop", "stretch"]
