@@ -39,6 +39,8 @@ environment: $(READY)
 # uv is the one package installed by version alone; everything after it is checked against a hash. Byte code is compiled here, so that no
 # later start has to, not even with PYTHONDONTWRITEBYTECODE=1; the package itself is installed as a link to src, which uv does not compile.
 $(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
+	  echo "make: $(PYTHON) is missing or older than Python 3.11; name one that is not: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock

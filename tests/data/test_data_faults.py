@@ -194,14 +194,15 @@ def test_jobs_that_fetch_different_files_of_a_data_set_lose_no_checksum(tmp_path
 # --- files that are there
 
 
-def test_a_changed_or_wrong_own_file_is_reported(tmp_path):
+def test_a_wrong_own_file_is_reported_and_a_changed_one_is_read(tmp_path):
     own = tmp_path / "own"
     own.write_bytes(b"one")
     record = entry(path=str(own))
     fetch("a", record, "file.bin", mirrors=(), downloads=tmp_path / "d")
     own.write_bytes(b"two")
-    with pytest.raises(ReproodError, match="if the change is intended, delete that line"):
-        fetch("a", record, "file.bin", mirrors=(), downloads=tmp_path / "d")
+    assert fetch("a", record, "file.bin", mirrors=(), downloads=tmp_path / "d").record["digest_status"] == "own"
+    with pytest.raises(ReproodError, match=r"is not the expected .*; correct the file, or its entry in the catalogue"):
+        fetch("a", entry(path=str(own), sha256="0" * 64), "file.bin", mirrors=(), downloads=tmp_path / "d")
     own.write_bytes(b"<html>")
     with pytest.raises(ReproodError, match="an HTML page"):
         fetch("a", record, "file.bin", mirrors=(), downloads=tmp_path / "e")

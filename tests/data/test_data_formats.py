@@ -376,7 +376,7 @@ def test_users_own_folder_by_configuration(tmp_path):
     split = load_split(tmp_path / "out")
     assert split.images.shape == (4, 8, 8, 3)
     assert split.meta["classes"] == ["cat", "dog"]
-    assert split.meta["source"]["files"][0]["digest_status"] == "first-use"
+    assert split.meta["source"]["files"][0]["digest_status"] == "own"
 
 
 def test_split_round_trip_and_damage(tmp_path):

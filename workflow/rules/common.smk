@@ -81,6 +81,10 @@ def dataset_parameters(wildcards):
     return plan.dataset_parameters(wildcards.dataset)
 
 
+def own_content(wildcards):
+    return plan.own_content(wildcards.dataset, wildcards.split)
+
+
 def split_source(wildcards):
     return split_files(split_source_folder(wildcards))
 

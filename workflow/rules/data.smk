@@ -15,6 +15,7 @@ rule dataset:
     params:
         code=code("reprood.data.dataset"),
         settings=dataset_parameters,
+        own=own_content,
     shell:
         "reprood data dataset {wildcards.dataset} {wildcards.split} --entry {params.settings:q}"
         " --out data/{wildcards.dataset}/{wildcards.split} > {log} 2>&1"

@@ -58,12 +58,14 @@ def check_suite(suite: str, root: Path, *, verbose: bool = False) -> list[str]:
     import json
 
     from reprood.cli.comparisons import compare_claims, listing
+    from reprood.data.catalogue import own_entries
     from reprood.engine.settings import read_settings
     from reprood.pipeline.plan import Plan
     from reprood.studies.registry import study as find_study
     from reprood.train.run import network, parse_config
 
-    plan = Plan({"suite": suite}, root, {})  # as in the file, without the replicates that an audit has added
+    # as in the file, without the replicates that an audit has added
+    plan = Plan({"suite": suite, "datasets": own_entries(root)}, root, {})
     lines, resolved = [], {}
     pairs = [(plan.first_member(place), method) for place in plan.places for method in plan.methods_of(place)]
     for benchmark, method in pairs:

@@ -68,7 +68,7 @@ def data_croissant(
 def data_dataset(
     name: Annotated[str, typer.Argument(help="The data set.")],
     split: Annotated[str, typer.Argument(help="The split: train, test, ...")],
-    entry: Annotated[str, typer.Option(help="The catalogue entry as JSON; default: config/datasets.yaml.")] = "",
+    entry: Annotated[str, typer.Option(help="The catalogue entry as JSON; default: that of the configuration.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder; default: data/NAME/SPLIT.")] = None,
     mirrors: Mirrors = "",
     offline: Annotated[bool, typer.Option(envvar=OFFLINE, help="Do not use the official URLs.")] = False,
@@ -79,11 +79,11 @@ def data_dataset(
     Example: reprood data dataset fashion_mnist test
     """
     pin_threads(1)
-    from reprood.data.catalogue import load_catalogue, parse_entry
+    from reprood.data.catalogue import catalogue_of, parse_entry
     from reprood.data.dataset import prepare_dataset
     from reprood.data.sources import fetch_split
 
-    catalogue = load_catalogue([Path("config/datasets.yaml")], {}) if not entry else {}
+    catalogue = catalogue_of(Path()) if not entry else {}
     if entry:
         catalogue = {name: parse_entry(name, parse(entry, "--entry"))}
     elif name not in catalogue:
@@ -154,10 +154,17 @@ def data_lint(
 
     record = parse_record(spec, "--spec", "name")
     record.pop("name")
+    classifies = bool(record.pop("classifies", False))
     benchmark = validated(Benchmark, record, "--spec")
     splits = benchmark.splits()
     with checked_job(of_splits(folder, splits), [out]):
-        write_json(out, lint_benchmark({name: load_split(folder / name) for name in splits}, benchmark))
+        loaded = {name: load_split(folder / name) for name in splits}
+        report = lint_benchmark(loaded, benchmark, classifies=classifies)
+        write_json(out, report)
+        images = sum(report["images"].values())
+        lines = [f"{len(splits)} splits with {images:,} images compared", *report.get("notes", [])]
+        for line in lines:
+            print(f"{out}: {line}", file=sys.stderr, flush=True)
 
 
 @data_app.command("corrupt")

@@ -26,10 +26,11 @@ def _config(root: Path, name: str) -> Path:
 
 
 def datasets(root: Path) -> Listing:
-    """List the entries of the catalogue: name, title, splits, licence."""
-    from reprood.data.catalogue import load_catalogue
+    """List the entries of the catalogue, the user's own ones included: name, title, splits, licence."""
+    from reprood.data.catalogue import catalogue_of
 
-    catalogue = load_catalogue([_config(root, "datasets.yaml")], {})
+    _config(root, "datasets.yaml")
+    catalogue = catalogue_of(root)
     rows: list[Row] = [
         (name, entry.title, ", ".join(entry.splits), entry.licence) for name, entry in sorted(catalogue.items())
     ]

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from reprood.config.benchmark import Benchmark
+from reprood.data.catalogue import own_entries
 from reprood.engine.device import make_repeatable, resolve_device, resolve_precision
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
@@ -108,7 +109,7 @@ def trial(suite: str, root: Path, device: str = "auto", images: int = 16, batch:
     """
     target = resolve_device(device)
     make_repeatable(target, None)
-    plan = Plan({"suite": suite}, root)
+    plan = Plan({"suite": suite, "datasets": own_entries(root)}, root)
     tried: set[str] = set()
     for name, method in dict.fromkeys((b, m) for b, m, _ in plan.jobs):
         record = json.loads(plan.train_parameters(name, method, 0))

@@ -38,13 +38,15 @@ class File(Record):
     Attributes
     ----------
     path : str
-        Location on this machine, for the user's own data sets.
+        Location on this machine, for the user's own data sets. Its content is an input like any other: a change
+        re-runs what depends on it.
     urls : tuple of str
         Official URLs, tried in order.
     size : int
         In bytes.
     md5, sha256 : str
-        Checksum of the file as published. Without one, the checksum is recorded at first use and compared afterwards.
+        Checksum of the file as published. Without one, the checksum is recorded at first use and compared afterwards,
+        except that of a `path`.
     content_sha256 : str
         Checksum of the decompressed content, for files that are compressed differently by different sources.
     packages : tuple of Package

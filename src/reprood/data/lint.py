@@ -30,7 +30,7 @@ def _duplicates(hashes: np.ndarray) -> tuple[int, list[int]]:
     return len(copies), copies[:3].tolist()
 
 
-def lint_benchmark(splits: Mapping[str, Split], benchmark: Benchmark) -> dict[str, Any]:
+def lint_benchmark(splits: Mapping[str, Split], benchmark: Benchmark, *, classifies: bool = False) -> dict[str, Any]:
     """Check a benchmark's splits against each other.
 
     Parameters
@@ -39,11 +39,13 @@ def lint_benchmark(splits: Mapping[str, Split], benchmark: Benchmark) -> dict[st
         Every split of the benchmark by name.
     benchmark : Benchmark
         `allow` may list `published_resize`, `duplicates:<split>` or `overlap:<split>:<split>`.
+    classifies : bool
+        Whether the classification of test images is evaluated, which needs two classes.
 
     Returns
     -------
     dict
-        Numbers of images, duplicates and overlaps, and what was allowed.
+        Numbers of images, duplicates and overlaps, what was allowed, and notes on what could not be compared.
 
     Raises
     ------
@@ -72,6 +74,14 @@ def lint_benchmark(splits: Mapping[str, Split], benchmark: Benchmark) -> dict[st
                 f"splits {first} and {second} share {len(shared)} images (rows {shared[:3].tolist()} of {second})"
             )
     findings += _prepared_differently(splits, benchmark) + _labels(splits, benchmark)
+    different, notes = _class_names(splits, benchmark)
+    findings += different
+    if classifies and len(np.unique(splits["train"].labels)) == 1:
+        named = ", ".join(splits["train"].meta.get("classes") or ["0"])
+        findings.append(
+            f"split train has a single class ({named}), so that every classification is right: was a folder around "
+            "the class folders taken for a class? If one class is meant, leave 'classification' out of 'evaluations'"
+        )
     if findings:
         raise ReproodError(
             f"The benchmark '{benchmark.title}' is rejected: {'; '.join(findings)}. Choose other rows or data sets, "
@@ -83,6 +93,7 @@ def lint_benchmark(splits: Mapping[str, Split], benchmark: Benchmark) -> dict[st
         "overlaps": overlaps,
         "allowed": list(benchmark.allow),
         "content": {name: split.meta["content"] for name, split in splits.items()},
+        **({"notes": notes} if notes else {}),
     }
 
 
@@ -122,3 +133,37 @@ def _labels(splits: Mapping[str, Split], benchmark: Benchmark) -> list[str]:
         elif present != classes:
             findings.append(f"split {name}: classes {sorted(classes ^ present)} are not in both this split and train")
     return findings
+
+
+def _class_names(splits: Mapping[str, Split], benchmark: Benchmark) -> tuple[list[str], list[str]]:
+    """Compare the classes of the training split by name with those of the validation and the test split.
+
+    Returns
+    -------
+    findings, notes : list of str
+        What is wrong, and what could be compared by number only.
+    """
+    findings, notes = [], []
+    trained = list(splits["train"].meta.get("classes") or [])
+    for name in ("validation", "test"):
+        own = list(splits[name].meta.get("classes") or [])
+        if not own or not trained or own == trained:
+            continue
+        unnamed = [one for one in ("train", name) if _unnamed(splits[one])]
+        same = getattr(benchmark, name).dataset == benchmark.train.dataset
+        if len(unnamed) == 1 or (unnamed and not same):
+            notes.append(f"classes of train and {name} are compared by number: {', '.join(unnamed)} has no names")
+        else:
+            findings.append(
+                f"split {name}: its classes are {own[:10]} and those of train {trained[:10]}, so that one number means "
+                "two classes; give both the same classes in the same order (rename folders, or list 'classes' in the "
+                "catalogue)"
+            )
+    return findings, notes
+
+
+def _unnamed(split: Split) -> bool:
+    """Return whether the names of the classes are only their numbers in the data set."""
+    names = list(split.meta["classes"])
+    numbers = (split.meta.get("rows") or {}).get("classes") or range(len(names))
+    return names == [str(number) for number in numbers]

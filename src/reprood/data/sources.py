@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from reprood.core.errors import ReproodError
 from reprood.core.files import file_lock, read_json, sha256_file, write_json
-from reprood.data.archives import DAMAGED, plain_files, unpacked
+from reprood.data.archives import DAMAGED, unpacked
 from reprood.data.bounds import SINGLE
 from reprood.data.download import (
     NoAnswer,
@@ -22,6 +22,7 @@ from reprood.data.download import (
     version_of,
 )
 from reprood.data.entries import DatasetEntry, File, SourceFile
+from reprood.data.own import visible_files
 from reprood.data.packages import from_package
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,9 @@ def fetch(
         try:
             return _checked(path, file, name, downloads / dataset, "path")
         except SourceFailed as error:
-            raise ReproodError(f"Data set {dataset}: {path}: {error}.") from error
+            raise ReproodError(
+                f"Data set {dataset}: {path}: {error}; correct the file, or its entry in the catalogue."
+            ) from error
     failures: list[str] = []
     silent = set() if silent is None else silent
     own = downloads / dataset
@@ -244,10 +247,10 @@ def _record(own: Path, name: str, sha256: str, kind: str) -> None:
 
 
 def folder_checksum(folder: Path) -> tuple[str, int]:
-    """Return the SHA-256 over names and contents of a folder's files, and their total size in bytes."""
+    """Return the SHA-256 over names and contents of a folder's visible files, and their total size in bytes."""
     digest, size = hashlib.sha256(), 0
-    for path in plain_files(folder):
-        digest.update(f"{path.relative_to(folder).as_posix()} {sha256_file(path)}\n".encode())
+    for name, path in visible_files(folder):
+        digest.update(f"{name} {sha256_file(path)}\n".encode())
         size += path.stat().st_size
     return digest.hexdigest(), size
 
@@ -262,7 +265,11 @@ def content_checksum(path: Path) -> str:
 
 
 def _checked(path: Path, file: File, name: str, own: Path, kind: str) -> SourceFile:
-    """Compare a file with the catalogue's size and checksums, or with the checksum recorded at first use."""
+    """Compare a file with the catalogue's size and checksums, or with the checksum recorded at first use.
+
+    A user's own file or folder (kind "path") may change: without a checksum in the catalogue it is compared with
+    nothing, and the workflow notices the change as one of an input.
+    """
     if not path.is_file() and not path.is_dir():
         raise SourceFailed("it is neither a file nor a folder")
     if path.is_dir():
@@ -292,15 +299,17 @@ def _checked(path: Path, file: File, name: str, own: Path, kind: str) -> SourceF
             md5 = hashlib.file_digest(stream, "md5").hexdigest()
         if md5 != file.md5:
             raise SourceFailed(f"its MD5 {md5} is not the expected {file.md5}")
+    elif kind == "path":
+        status = "own"
     else:
         status = "first-use"
         recorded = _records(own).get(name, {}).get("sha256", sha256)
         if recorded != sha256:
             raise SourceFailed(
                 f"its SHA-256 {sha256} is not {recorded}, which was recorded at first use in {own / 'digests.json'} "
-                "(if the change is intended, delete that line)"
+                "(if the change is intended, delete that file; it is written again)"
             )
-    if _records(own).get(name, {}).get("sha256") != sha256:
+    if kind != "path" and _records(own).get(name, {}).get("sha256") != sha256:
         _record(own, name, sha256, kind)
     record = {"name": name, "size": size, "sha256": sha256, "digest_status": status, "from": ORIGINS[kind]}
     return SourceFile(path, kind, record)

@@ -17,6 +17,7 @@ from reprood.core.files import canonical_json, read_json
 from reprood.core.gpus import usable_gpus
 from reprood.core.process import CHECKPOINT_SECONDS, DEVICE, MIRRORS, OFFLINE, PRELOADED, TRACKER
 from reprood.core.registry import module_name
+from reprood.data.own import own_content
 from reprood.detectors import registry as detectors
 from reprood.images.registry import corruption_module, style_module
 from reprood.pipeline.definitions import conditions, layered, stored_outputs
@@ -41,6 +42,10 @@ class Plan(Layout):
     def dataset_parameters(self, dataset: str) -> str:
         """Return the catalogue entry."""
         return canonical_json(self.catalogue[dataset].model_dump(mode="json"))
+
+    def own_content(self, dataset: str, split: str) -> str:
+        """Return the contents of the user's own files that a split is read from; "" if there are none."""
+        return own_content(self.catalogue[dataset], split, self.root / "state" / "own")
 
     def split_parameters(self, benchmark: str, split: str) -> str:
         """Return source rows, preparation and role of a benchmark's split."""
@@ -93,7 +98,9 @@ class Plan(Layout):
         """Return what the linter checks."""
         keys = {"preparation", "train", "validation", "test", "ood", "auxiliary", "allow"}
         record = self.benchmark(benchmark).model_dump(mode="json", include=keys)
-        return canonical_json({"name": benchmark, "title": benchmark, **record, "evaluations": ["classification"]})
+        classifies = "classification" in self.benchmark(benchmark).evaluations
+        names = {"name": benchmark, "title": benchmark, "classifies": classifies}
+        return canonical_json({**names, **record, "evaluations": ["classification"]})
 
     @once
     def evaluate_parameters(self, benchmark: str) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file
 from reprood.core.machine import describe_machine
+from reprood.data.catalogue import own_entries
 from reprood.evaluate.table import read_metrics
 from reprood.pipeline.plan import Plan
 from reprood.publish.contents import Paths
@@ -86,7 +87,7 @@ def rerun(
     paths = Paths(folder)
     name, record = paths.suite()
     suite = paths.suite_file(name).resolve()
-    plan = Plan({"suite": str(suite)}, root, record.replicates)
+    plan = Plan({"suite": str(suite), "datasets": own_entries(root)}, root, record.replicates)
     for benchmark in dict.fromkeys(job[0] for job in jobs):
         _require_same_data(folder, root / plan.data_folder(benchmark), suite, benchmark)
     reruns = []
