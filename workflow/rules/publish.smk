@@ -18,5 +18,7 @@ rule publish:
         suite=plan.settings.suite,
         release=plan.settings.release,
         sign=plan.signing_option(),
+        datasets=plan.datasets_option(),
     shell:
-        "reprood release build --suite {params.suite:q} --release {params.release:q} {params.sign} > {log} 2>&1"
+        "reprood release build --suite {params.suite:q} --release {params.release:q} {params.sign}"
+        " {params.datasets} > {log} 2>&1"

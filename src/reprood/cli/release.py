@@ -34,6 +34,9 @@ def build(
         str,
         typer.Option(help="Write the weights to published/RELEASE-checkpoints.zip, to be put there."),
     ] = "",
+    datasets: Annotated[
+        str, typer.Option(help="Your own data sets as JSON; default: those of config/config.yaml.")
+    ] = "",
 ) -> None:
     """Build a release of the results in this checkout: a Workflow Run RO-Crate with checksums.
 
@@ -44,6 +47,7 @@ def build(
     pin_threads(1)
     import yaml
 
+    from reprood.cli.options import parse
     from reprood.config.load import suite_path
     from reprood.core.checksums import verify_results
     from reprood.core.yaml import read_yaml
@@ -53,7 +57,8 @@ def build(
 
     root = Path.cwd()
     config = read_yaml(root / "config" / "config.yaml") or {}
-    plan = Plan({**config, **({"suite": suite} if suite else {})}, root)
+    given = {**({"suite": suite} if suite else {}), **({"datasets": parse(datasets, "--datasets")} if datasets else {})}
+    plan = Plan({**config, **given}, root)
     verify_results(Path(), plan.file_folders(), quick=False)
     cited = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
     checkpoints = None

@@ -75,7 +75,8 @@ def expand(name: str, record: Mapping[str, Any], replicates: Iterable[int]) -> d
     Raises
     ------
     ValueError
-        For a family with members and splits, and for members or splits that are not as described above.
+        For a family with members and splits, for members or splits that are not as described above, and for two
+        members that are the same.
     """
     if record.get("members") and record.get("splits"):
         raise ValueError(f"benchmark {name}: has 'members' and 'splits'; keep one of them")
@@ -91,7 +92,22 @@ def expand(name: str, record: Mapping[str, Any], replicates: Iterable[int]) -> d
         title = f"{record.get('title', name)}: {str(member).replace('_', ' ')}"
         own = {"family": name, "member": str(member), "title": title}
         found[f"{name}_{member}"] = merged(common, changes or {}, own)
+    _require_different(name, found)
     return found
+
+
+def _require_different(name: str, members: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise ValueError for two members that are the same benchmark, which would count as two replicates."""
+    named = ("family", "member", "title", "note")
+    seen: dict[str, str] = {}
+    for record in members.values():
+        content = repr(sorted((str(key), repr(value)) for key, value in record.items() if key not in named))
+        if content in seen:
+            raise ValueError(
+                f"benchmark {name}: the members {seen[content]} and {record['member']} are the same, and the same unit "
+                "is no second replicate; change or remove one of them"
+            )
+        seen[content] = str(record["member"])
 
 
 def _random(name: str, common: Mapping[str, Any], splits: Any, replicates: Iterable[int]) -> dict[str, dict[str, Any]]:

@@ -108,6 +108,19 @@ def read_suite(path: Path, root: Path, below: tuple[Path, ...] = ()) -> Any:
     return merged(first, own) | ({"runs": [group for groups in runs for group in groups]} if runs else {})
 
 
+def _boolean_classes(value: Any, key: str = "") -> str:
+    """Return the first key `classes` in a record that lists true or false, which would be read as 1 and 0; else ""."""
+    if not isinstance(value, Mapping):
+        return ""
+    for name, inner in value.items():
+        own = f"{key}.{name}" if key else str(name)
+        if name == "classes" and isinstance(inner, list) and any(isinstance(one, bool) for one in inner):
+            return own
+        if found := _boolean_classes(inner, own):
+            return found
+    return ""
+
+
 def load_suite(name: str, root: Path) -> Suite:
     """Read and validate a suite.
 
@@ -128,6 +141,8 @@ def load_suite(name: str, root: Path) -> Suite:
     record = read_suite(path, root)
     if isinstance(record, Mapping) and (reserved := RESERVED & record.keys()):
         raise ReproodError(f"{path}: {min(reserved)}: this key is set by the workflow; remove it.")
+    if wrong := _boolean_classes(record):
+        raise ReproodError(f"{path}: {wrong}: classes are listed by number; write 1 and 0 for true and false.")
     try:
         suite = Suite.model_validate({**record, "name": path.stem} if isinstance(record, Mapping) else record)
     except ValidationError as error:

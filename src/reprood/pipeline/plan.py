@@ -309,6 +309,11 @@ class Plan(Layout):
         key = self.settings.signing_key
         return f"--sign {shlex.quote(key)}" if key else ""
 
+    def datasets_option(self) -> str:
+        """Return the option with the user's own data sets, as text for a shell; empty without any."""
+        own = self.settings.datasets
+        return f"--datasets {shlex.quote(canonical_json(own))}" if own else ""
+
     def gpus(self) -> int:
         """Return the GPUs that a training requests: 1 if it will use one, else 0 (found without importing torch)."""
         device = self.settings.device

@@ -15,6 +15,8 @@ from reprood.core.files import atomic_path
 def render(notebook: Path, out: Path, parameters: Mapping[str, str]) -> None:
     """Run every cell in the notebook's folder and write the page.
 
+    A cell may end the notebook early with `raise SystemExit("why")`; the page then ends with that sentence.
+
     Parameters
     ----------
     notebook, out : Path
@@ -44,10 +46,25 @@ def render(notebook: Path, out: Path, parameters: Mapping[str, str]) -> None:
     try:
         runner.preprocess(content, {"metadata": {"path": str(notebook.parent.resolve())}})
     except CellExecutionError as error:
-        what = f"{error.ename}: {error.evalue}"
-        raise ReproodError(f"{notebook}: a cell failed: {what}; open it with Jupyter to see where.") from error
+        if error.ename != "SystemExit":
+            what = f"{error.ename}: {error.evalue}"
+            raise ReproodError(f"{notebook}: a cell failed: {what}; open it with Jupyter to see where.") from error
+        _end_early(content, error.evalue)
     # no external scripts: there are no formulas and no widgets
     exporter = make_exporter(mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="", embed_images=True)
     body, _ = exporter.from_notebook_node(content, {"metadata": {"name": notebook.stem}})
     with atomic_path(out) as temporary:
         temporary.write_text(body, encoding="utf-8")
+
+
+def _end_early(content: Any, sentence: str) -> None:
+    """Cut a notebook after the cell that raised SystemExit, and show the exception's text as what that cell printed."""
+    ended = next(k for k, cell in enumerate(content.cells) if _failed(cell))
+    kept = [output for output in content.cells[ended].outputs if output.output_type == "stream"]
+    said: Any = nbformat.v4.new_output("stream", name="stdout", text=f"{sentence}\n")  # type: ignore[no-untyped-call]
+    content.cells[ended].outputs = [*(one for one in kept if one.name == "stdout"), said]
+    del content.cells[ended + 1 :]
+
+
+def _failed(cell: Any) -> bool:
+    return any(output.output_type == "error" for output in cell.get("outputs", []))
