@@ -276,11 +276,12 @@ def test_show_prints_no_control_characters(place):
 def damaged(tmp_path, monkeypatch):
     """A checkout with one good and one damaged result."""
     monkeypatch.chdir(tmp_path)
+    assert "no results to check" in fails("results", "check")
     Path("results").mkdir()
     with checked_job([], [Path("results/good"), Path("results/bad")]):
         Path("results/good").write_text("x")
         Path("results/bad").write_text("x")
-    assert run("results", "check").stdout == "All results match their checksums.\n"
+    assert run("results", "check").stdout == "All 2 results match their checksums.\n"
     Path("results/bad").write_text("y")
     return tmp_path
 

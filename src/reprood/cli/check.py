@@ -99,8 +99,9 @@ def check_results(
 
     Example: reprood results check --remove
     """
-    from reprood.core.checksums import damaged
+    from reprood.core.checksums import damaged, recorded
 
+    count = recorded(Path())
     names = damaged(Path())
     for name in names:
         print(name)
@@ -111,4 +112,10 @@ def check_results(
             f"{len(names)} files are damaged or were edited; remove them with `reprood results check --remove` and run "
             "the workflow again to recreate them."
         )
-    print(f"{len(names)} files removed; run the workflow again." if names else "All results match their checksums.")
+    if not count:
+        raise ReproodError(f"There are no results to check in {Path.cwd()}; run `snakemake --cores all` first.")
+    print(
+        f"{len(names)} files removed; run the workflow again."
+        if names
+        else f"All {count:,} results match their checksums."
+    )

@@ -136,6 +136,12 @@ def checked_job(reads: Iterable[Path], writes: Iterable[Path], *, at: Path | Non
         _update(folder, names, written)
 
 
+def recorded(root: Path, folders: Iterable[str] = FOLDERS) -> int:
+    """Return the number of files in some folders of a checkout that have a recorded checksum."""
+    lists = (Path(at) for name in folders for at, _, files in os.walk(root / name) if SUMS in files)
+    return sum((folder / name).is_file() for folder in lists for name in read_sums(folder))
+
+
 def damaged(root: Path, folders: Iterable[str] = FOLDERS, *, quick: bool = False) -> list[str]:
     """Return the files in some folders of a checkout that differ from their recorded checksums, relative to `root`.
 

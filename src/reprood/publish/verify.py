@@ -6,6 +6,7 @@ compared with what the release states. A part is recomputed only by the code tha
 other code may round, order or word things differently.
 """
 
+import hashlib
 import json
 import re
 import tempfile
@@ -47,6 +48,7 @@ SHOWN = 8  # details of a check that are printed
 TOLERANCE = 1e-9  # relative; metrics computed on another machine may differ in the last bits
 REVISION = re.compile(r"[0-9a-f]{7,40}")
 OTHER_CODE = "computed by other code than this"
+Found = tuple[int | None, list[str]]  # how many things were looked at, and what is wrong
 
 
 @dataclass(frozen=True)
@@ -60,17 +62,21 @@ class Check:
         None: not checked.
     details : tuple of str
         What is wrong, or why nothing was checked.
+    count : int or None
+        How many things were looked at; None where that is no number.
     """
 
     name: str
     holds: bool | None
     details: tuple[str, ...] = ()
+    count: int | None = None
 
     def __str__(self) -> str:
         """Return one line, and one for each detail."""
         mark = {True: "holds", False: "DOES NOT HOLD", None: "not checked"}[self.holds]
         more = len(self.details) - SHOWN
-        lines = [f"{mark:>13}  {self.name}", *(f"{'':>15}{printable(text)}" for text in self.details[:SHOWN])]
+        looked = "" if self.count is None else f" ({self.count:,} checked)"
+        lines = [f"{mark:>13}  {self.name}{looked}", *(f"{'':>15}{printable(text)}" for text in self.details[:SHOWN])]
         return "\n".join([*lines, f"{'':>15}and {more} more"] if more > 0 else lines)
 
 
@@ -119,7 +125,7 @@ def verify(path: Path, signers: Path | None = None, log: Callable[[str], None] =
     with opened(path) as folder:
         paths, stated, here = Paths(folder), _stated_code(folder), fingerprints()
         # name, the parts of the code that it depends on, a function that returns what is wrong
-        recomputed: tuple[tuple[str, tuple[str, ...], Callable[[], list[str]]], ...] = (
+        recomputed: tuple[tuple[str, tuple[str, ...], Callable[[], Found]], ...] = (
             ("configuration is the one of the suite's file", ("suite",), lambda: _configuration(paths)),
             ("every run is there, and is the run that it says", ("suite",), lambda: _runs(paths)),
             ("scores of detectors follow from the logits", ("suite", "scores"), lambda: _scores(paths)),
@@ -129,7 +135,7 @@ def verify(path: Path, signers: Path | None = None, log: Callable[[str], None] =
             ("tables follow from the results", ("suite", "tables"), lambda: _tables(paths)),
             ("pages follow from the results", ("suite", "pages", "templates"), lambda: _pages(paths)),
         )
-        add(_checked("files are those that were listed", lambda: differences(read_sums(folder), sums_of(folder))))
+        add(_checked("files are those that were listed", lambda: _files(folder)))
         add(_signature(folder, signers))
         add(_checked("description lists the files", lambda: _description(folder)))
         for name, parts, step in recomputed:
@@ -151,12 +157,15 @@ def _stated_code(folder: Path) -> dict[str, Any]:
     return stated if isinstance(stated, dict) else {}
 
 
-def _checked(name: str, step: Callable[[], list[str]]) -> Check:
+def _checked(name: str, step: Callable[[], Found]) -> Check:
+    """Make a check; one that looked at nothing does not hold."""
     try:
-        details = step()
+        count, details = step()
     except UNREADABLE as error:
-        details = [str(error) if isinstance(error, ReproodError) else f"{type(error).__name__}: {error}"]
-    return Check(name, not details, tuple(details))
+        count, details = None, [str(error) if isinstance(error, ReproodError) else f"{type(error).__name__}: {error}"]
+    if count == 0 and not details:
+        details = ["there was nothing to check"]
+    return Check(name, not details, tuple(details), count)
 
 
 # --- the checks
@@ -170,27 +179,41 @@ def _signature(folder: Path, signers: Path | None) -> Check:
     return Check("signature", holds, (text,))
 
 
-def _configuration(paths: Paths) -> list[str]:
+def _files(folder: Path) -> Found:
+    stated, present = read_sums(folder), sums_of(folder)
+    wrong = differences(stated, present)
+    changed = [name for name in stated if name in present and present[name] != stated[name]]
+    ends = [name for name in changed if _with_line_feeds(folder / name) == stated[name]]
+    if ends:
+        wrong.insert(0, f"{len(ends)} files have other line ends: git rewrote them; clone with -c core.autocrlf=false")
+    return len(stated), wrong
+
+
+def _with_line_feeds(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+
+
+def _configuration(paths: Paths) -> Found:
     name, suite = paths.suite()
     path = paths.suite_file(name)
     if not path.is_file():
-        return [f"{paths.name_of(path)} is missing"]
+        return 0, [f"{paths.name_of(path)} is missing"]
     stated = load_suite(str(path), paths.root).model_dump(mode="json", exclude={"settings", "replicates"})
     held = suite.model_dump(mode="json", exclude={"settings"})
     wrong = [f"{SUITE} and the suite's file differ in '{key}'" for key in stated if stated[key] != held[key]]
     settings = read_yaml(paths.root / "config" / "config.yaml") or {}
     if not isinstance(settings, dict):
         wrong.append("config/config.yaml is not a mapping")
-    return wrong
+    return len(stated), wrong
 
 
-def _description(folder: Path) -> list[str]:
+def _description(folder: Path) -> Found:
     graph = read_json(folder / METADATA)["@graph"]
     entities = {entity["@id"]: entity for entity in graph}
     parts = [part["@id"] for part in entities["./"]["hasPart"]]
     outside = [name for name in parts if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
     if outside:
-        return [f"{name} leads outside the release" for name in outside]
+        return len(parts), [f"{name} leads outside the release" for name in outside]
     wrong = [f"{name} is described and missing" for name in parts if not (folder / name).is_file()]
     for name in parts:
         digest = entities.get(name, {}).get("sha256")
@@ -198,10 +221,10 @@ def _description(folder: Path) -> list[str]:
             wrong.append(f"{name} is not the file that is described")
     listed = set(read_sums(folder)) - {METADATA} - set(parts)
     wrong += [f"{name} is not described" for name in sorted(listed)]
-    return wrong
+    return len(parts), wrong
 
 
-def _runs(paths: Paths) -> list[str]:
+def _runs(paths: Paths) -> Found:
     _, suite = paths.suite()
     wrong, wanted = [], set()
     digests: dict[str, str] = {}
@@ -225,7 +248,7 @@ def _runs(paths: Paths) -> list[str]:
         digests[digest] = name
     more = {path.parent for path in paths.runs.rglob("predictions.parquet")} - wanted
     wrong += [f"{paths.name_of(path)} is not a run of the suite" for path in sorted(more)]
-    return wrong
+    return len(wanted), wrong
 
 
 def same_numbers(first: pd.DataFrame, second: pd.DataFrame) -> bool:
@@ -242,23 +265,25 @@ def same_numbers(first: pd.DataFrame, second: pd.DataFrame) -> bool:
     return True
 
 
-def _scores(paths: Paths) -> list[str]:
+def _scores(paths: Paths) -> Found:
     _, suite = paths.suite()
-    wrong = []
+    wrong, count = [], 0
     for benchmark, _, _, run in paths.all_runs(suite):
+        count += 1
         try:
             found = wrong_scores(run, suite.benchmarks[benchmark])
             wrong += [f"{paths.name_of(run / SCORES)}: {text}" for text in found]
         except ReproodError as error:
             wrong.append(str(error).replace(f"{paths.root}/", ""))
-    return wrong
+    return count, wrong
 
 
-def _metrics(paths: Paths) -> list[str]:
+def _metrics(paths: Paths) -> Found:
     _, suite = paths.suite()
-    wrong = []
+    wrong, count = [], 0
     with tempfile.TemporaryDirectory() as temporary:
         for benchmark, method, seed, run in paths.all_runs(suite):
+            count += 1
             out = Path(temporary) / "metrics.csv"
             try:
                 evaluate_run(run, suite.benchmarks[benchmark], benchmark, method, seed, out, run)
@@ -267,7 +292,7 @@ def _metrics(paths: Paths) -> list[str]:
                     wrong.append(_first_difference(computed, stated, paths.name_of(run / "metrics.csv")))
             except ReproodError as error:
                 wrong.append(str(error).replace(f"{paths.root}/", ""))
-    return wrong
+    return count, wrong
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
@@ -288,7 +313,7 @@ def _first_difference(computed: pd.DataFrame, stated: pd.DataFrame, where: str) 
     )
 
 
-def _collected(paths: Paths) -> list[str]:
+def _collected(paths: Paths) -> Found:
     _, suite = paths.suite()
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary)
@@ -303,29 +328,29 @@ def _collected(paths: Paths) -> list[str]:
             wrong.append("results/metrics.parquet differs from the runs' metrics")
         if json.dumps(read_json(out / "summary.json")) != json.dumps(read_json(paths.results / "summary.json")):
             wrong.append("results/summary.json differs from the runs' metrics")
-    return wrong
+    return len(files), wrong
 
 
-def _verdicts(paths: Paths) -> list[str]:
+def _verdicts(paths: Paths) -> Found:
     _, suite = paths.suite()
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "verdicts.csv"
         audit(suite, load_papers(paths.papers()), paths.root, paths.studies, out)
         computed, stated = pd.read_csv(out), pd.read_csv(paths.verdicts)
     if list(computed.columns) != list(stated.columns):
-        return [
+        return len(stated), [
             "results/verdicts.csv has other columns than this version writes; verify it with the release's own code"
         ]
     key = ["paper", "claim", "benchmark"]
     if len(computed) != len(stated) or not computed[key].astype(str).equals(stated[key].astype(str)):
-        return ["results/verdicts.csv has other claims than the papers' files and the runs give"]
+        return len(stated), ["results/verdicts.csv has other claims than the papers' files and the runs give"]
     wrong = []
     for (_, a), (_, b) in zip(computed.iterrows(), stated.iterrows(), strict=True):
         other = [name for name in computed.columns if not _close(a[name], b[name])]
         if other:
             what = ", ".join(f"{name} is stated as {b[name]} and computed as {a[name]}" for name in other[:2])
             wrong.append(f"{a['paper']}/{a['claim']} on {a['benchmark']}: {what}")
-    return wrong
+    return len(stated), wrong
 
 
 def _close(a: Any, b: Any) -> bool:
@@ -334,22 +359,23 @@ def _close(a: Any, b: Any) -> bool:
     return str(a) == str(b)
 
 
-def _tables(paths: Paths) -> list[str]:
+def _tables(paths: Paths) -> Found:
     _, suite = paths.suite()
-    wrong = []
+    wrong, count = [], 0
     with tempfile.TemporaryDirectory() as temporary:
         for name in places_of(suite):
             results = BenchmarkResults(name, suite, paths.root)
             for kind in tables_of(suite.record(name)):
                 write_table(kind, results, Path(temporary) / kind)
                 for form in TABLE_FORMS:
+                    count += 1
                     stated = paths.reports / "tables" / name / f"{kind}{form}"
                     if not stated.is_file() or stated.read_bytes() != Path(temporary, f"{kind}{form}").read_bytes():
                         wrong.append(f"{paths.name_of(stated)} is not what the results give")
-    return wrong
+    return count, wrong
 
 
-def _pages(paths: Paths) -> list[str]:
+def _pages(paths: Paths) -> Found:
     _, suite = paths.suite()
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary)
@@ -364,7 +390,7 @@ def _pages(paths: Paths) -> list[str]:
             defects=paths.defects,
             out=out,
         )
-        return [
+        return len(names), [
             f"reports/{name} is not what the results give"
             for name in names
             if not (paths.reports / name).is_file() or (paths.reports / name).read_bytes() != (out / name).read_bytes()
