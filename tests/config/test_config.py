@@ -105,6 +105,10 @@ def corrupted(names):
             corrupted(["frost"]),
             ["benchmarks.toy", "needs the auxiliary set 'frost_cifar'", "set corruption.frost to 'drawn'"],
         ),
+        (
+            set_in("benchmarks", "toy", "train", "classes", value=[True, False]),
+            ["benchmarks.toy.train.classes", "write 1 and 0 for true and false"],
+        ),
         (corrupted(["rain"]), ["benchmarks.toy.corruption.names: there is no corruption 'rain'; known: "]),
     ],
 )
@@ -238,6 +242,11 @@ def test_more_replicates_are_added_to_those_of_the_file():
         ({**SPLIT, "splits": {"classes": 6, "known": 6}}, {}, "known is 6 of 6 classes; expected fewer than 6"),
         ({**SPLIT, "members": MEMBERS}, {}, "has 'members' and 'splits'; keep one of them"),
         ({"members": MEMBERS}, {"benchmark": "one_b"}, "name 'one', and choose the member by its seeds"),
+        (
+            {"members": {"a": {"test": {"classes": [1, 2]}}, "b": {"test": {"classes": [2, 1]}}}},
+            {},
+            "the members a and b are the same, and the same unit is no second replicate",
+        ),
         ({"members": MEMBERS}, {"benchmark": "two"}, "names the benchmark 'two'; known: one"),
         ({}, {"seeds": 0}, "0 is no number of replicates; expected 1 to 10,000, or a list of seeds"),
         (

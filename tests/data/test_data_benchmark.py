@@ -172,3 +172,40 @@ def test_all_findings_are_in_one_message(tmp_path):
         lint_benchmark(make(tmp_path, test=share(20), validation=copy_own(10)), BENCHMARK)
     assert "share 20" in str(caught.value)
     assert "10 of 200" in str(caught.value)
+
+
+def named(names, classes=None):
+    def change(images, labels, meta):
+        return images, labels, {**meta, "classes": names, "rows": {"classes": classes}}
+
+    return change
+
+
+FRUIT = ["apple", "banana", "cherry", "date"]
+
+
+def test_classes_are_compared_by_name(tmp_path):
+    lint_benchmark(make(tmp_path / "a", **dict.fromkeys(("train", "validation", "test"), named(FRUIT))), BENCHMARK)
+    for number, names in enumerate((["Banana", "apple", "cherry", "date"], [*FRUIT[:3], "fig"], FRUIT[::-1])):
+        splits = make(tmp_path / str(number), train=named(FRUIT), validation=named(FRUIT), test=named(names))
+        with pytest.raises(ReproodError, match=r"split test: its classes are .* one number means two classes"):
+            lint_benchmark(splits, BENCHMARK)
+
+
+def test_classes_without_names_are_compared_by_number(tmp_path):
+    numbers = named(["0", "1", "2", "3"])
+    report = lint_benchmark(make(tmp_path / "a", train=named(FRUIT), validation=named(FRUIT), test=numbers), BENCHMARK)
+    assert report["notes"] == ["classes of train and test are compared by number: test has no names"]
+    turned = named(["1", "0", "2", "3"], [1, 0, 2, 3])
+    with pytest.raises(ReproodError, match="split test: its classes are"):
+        lint_benchmark(make(tmp_path / "b", train=numbers, validation=numbers, test=turned), BENCHMARK)
+
+
+def test_a_classification_needs_two_classes(tmp_path):
+    def one(images, labels, meta):
+        return images, np.zeros_like(labels), {**meta, "classes": ["photos"]}
+
+    splits = make(tmp_path, **dict.fromkeys(("train", "validation", "test"), one))
+    lint_benchmark(splits, BENCHMARK)
+    with pytest.raises(ReproodError, match=r"split train has a single class \(photos\)"):
+        lint_benchmark(splits, BENCHMARK, classifies=True)

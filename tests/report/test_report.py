@@ -133,6 +133,13 @@ def test_notebook_is_run_and_its_errors_are_reported(tmp_path):
     nbformat.write(new_notebook(cells=[new_code_cell("1 / 0")]), tmp_path / "b.ipynb")
     with pytest.raises(ReproodError, match="a cell failed: ZeroDivisionError"):
         render(tmp_path / "b.ipynb", tmp_path / "b.html", {})
+    early = ["print('some')\nraise SystemExit('There is nothing to show.')", "print(6 * 7)"]
+    nbformat.write(new_notebook(cells=[new_code_cell(text) for text in early]), tmp_path / "b.ipynb")
+    render(tmp_path / "b.ipynb", tmp_path / "b.html", {})
+    text = (tmp_path / "b.html").read_text()
+    assert "There is nothing to show.\n</pre>" in text
+    assert "6</span>" not in text  # the cells after it are left out
+    assert "Traceback" not in text
     (tmp_path / "c.ipynb").write_text("no notebook")
     with pytest.raises(ReproodError, match="not a readable notebook"):
         render(tmp_path / "c.ipynb", tmp_path / "c.html", {})

@@ -96,12 +96,19 @@ def expand(name: str, record: Mapping[str, Any], replicates: Iterable[int]) -> d
     return found
 
 
+def _question(value: Any, key: str = "") -> Any:
+    """Return what a benchmark asks, whatever its name, and in whatever order its classes are numbered."""
+    if isinstance(value, Mapping):
+        named = ("family", "member", "title", "note")
+        return sorted((str(name), _question(inner, str(name))) for name, inner in value.items() if name not in named)
+    return sorted(map(repr, value)) if key == "classes" and isinstance(value, list | tuple) else repr(value)
+
+
 def _require_different(name: str, members: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise ValueError for two members that are the same benchmark, which would count as two replicates."""
-    named = ("family", "member", "title", "note")
     seen: dict[str, str] = {}
     for record in members.values():
-        content = repr(sorted((str(key), repr(value)) for key, value in record.items() if key not in named))
+        content = repr(_question(record))
         if content in seen:
             raise ValueError(
                 f"benchmark {name}: the members {seen[content]} and {record['member']} are the same, and the same unit "
