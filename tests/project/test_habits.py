@@ -1,6 +1,8 @@
 """One version number everywhere; hooks and continuous integration run the same checks."""
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -76,3 +78,20 @@ def test_continuous_integration_runs_the_documented_commands():
     for target in called:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     assert "pre-commit run --all-files" in makefile
+
+
+def test_git_changes_no_line_ends_of_releases_and_locks():
+    rules = [line.split() for line in (ROOT / ".gitattributes").read_text().splitlines() if not line.startswith("#")]
+    assert {("published/**", "-text"), ("*.lock", "-text")} <= {(rule[0], rule[-1]) for rule in rules}
+
+
+def test_make_explains_a_python_that_is_too_old(tmp_path):
+    old = tmp_path / "python3.10"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    command = ["make", "-s", f"PYTHON={old}", "environment"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"make: {old} is missing or older than Python 3.11; name one that is not" in done.stdout

@@ -22,7 +22,7 @@ from reprood.publish.compare import beyond_noise, compare
 from reprood.publish.contents import CODE, METADATA, SIGNATURE, SUITE, SUMS, fingerprints
 from reprood.publish.seal import write_sums
 from reprood.publish.unpack import opened
-from reprood.publish.verify import verify
+from reprood.publish.verify import _checked, verify
 from reprood.report.contents import figures_of, tables_of
 
 pytestmark = pytest.mark.slow
@@ -250,6 +250,19 @@ def test_a_changed_checksum_is_found(copy):
 
 
 @needs_ssh
+def test_line_ends_that_git_rewrote_are_named_as_the_cause(copy):
+    for path in (copy / "LICENSE", copy / "SHA256SUMS"):
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    details = wrong(copy)["files are those that were listed"]
+    assert details[0] == "1 files have other line ends: git rewrote them; clone with -c core.autocrlf=false"
+
+
+def test_a_check_that_looked_at_nothing_does_not_hold():
+    checks = [_checked("x", lambda count=count: (count, [])) for count in (0, 1, None)]
+    assert [(check.holds, check.count) for check in checks] == [(False, 0), (True, 1), (True, None)]
+    assert str(checks[1]).endswith("x (1 checked)")
+
+
 def test_signatures(checkout, copy, tmp_path):
     for name in ("ours", "theirs"):
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(tmp_path / name)]
