@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 from reprood.config.folders import plain_name
+from reprood.config.selection import nested_values
 from reprood.cli.preload import start
 from reprood.core.errors import ReproodError
 from reprood.images.registry import STYLE_NAMES, style_module
@@ -19,6 +20,7 @@ from reprood.pipeline.plan import (
     code,
     environment,
 )
+from reprood.pipeline.selection import selection_refused
 from reprood.pipeline.session import (
     cancel_timers,
     require_readable_records,
@@ -27,7 +29,8 @@ from reprood.pipeline.session import (
 
 try:
     plan = Plan(
-        config,
+        # Snakemake reads the parts of lists and mappings on its command line as texts.
+        {**config, **nested_values(workflow.config_settings.config_args or ())},
         Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1],
         work=Path.cwd(),
     )

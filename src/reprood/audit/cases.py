@@ -172,7 +172,7 @@ def check_named(suite: Suite, papers: Sequence[Paper], names: Sequence[str]) -> 
     for claim, name in suite.judge.items():
         if claim.partition("/")[0] in known and claim not in claims:
             raise ReproodError(f"The suite's 'judge' names the claim '{claim}', which no paper has; correct its name.")
-        if name not in names:
+        if name not in names and not suite.selection:
             raise ReproodError(
                 f"The suite's 'judge' names '{name}' for the claim {claim}; expected a benchmark or family that runs: "
                 f"{', '.join(names)}."
@@ -215,4 +215,5 @@ def _not_run(claim: Claim, paper: Paper, suite: Suite) -> Case:
     if f"{paper.id}/{claim.id}" in suite.judge:
         what = f"the claim's methods and measurement on {suite.judge[f'{paper.id}/{claim.id}']}"
     row = _begin(claim, paper, "", [side.label for side in claim.sides], suite)
-    return Case(claim, paper, row | {"verdict": NOT_RUN, "reason": f"this suite does not run {what}"})
+    which = "selection" if suite.selection else "suite"
+    return Case(claim, paper, row | {"verdict": NOT_RUN, "reason": f"this {which} does not run {what}"})

@@ -12,6 +12,7 @@ from reprood.audit.settings import Difference, Measurement, Setting
 from reprood.config.benchmark import Benchmark
 from reprood.config.conditions import is_condition
 from reprood.config.records import Line, Record, check_name
+from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.messages import explain_validation
 from reprood.core.yaml import read_yaml
@@ -324,6 +325,11 @@ class Paper(Record):
         if split is None:
             split = self.split_on(number, measured.benchmark) if number.score != "-" else ""
         return setting.differences(measured, split, number.metric)
+
+
+def judged_files(paths: Iterable[Path], suite: Suite) -> list[Path]:
+    """Return the files of the papers that a suite or a selection of one judges, sorted."""
+    return sorted(path for path in paths if not suite.papers or path.stem in suite.papers)
 
 
 def load_papers(paths: Iterable[Path]) -> list[Paper]:

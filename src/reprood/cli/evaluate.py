@@ -79,7 +79,7 @@ def audit(
     Example: snakemake -n -p --until audit
     """
     pin_threads(1)
-    from reprood.audit.papers import load_papers
+    from reprood.audit.papers import judged_files, load_papers
     from reprood.audit.verdicts import audit as judge
 
     chosen = suite_of(suite)
@@ -97,4 +97,5 @@ def audit(
     with checked_job(reads, [out, record]):
         with atomic_path(record) as temporary:
             temporary.write_text(suite + "\n", encoding="utf-8")  # in the suite's own order
-        judge(chosen, load_papers(sorted(papers.glob("*.yaml"))), root, studies, out, print)
+        judged = load_papers(judged_files(papers.glob("*.yaml"), chosen))
+        judge(chosen, judged, root, studies, out, print)

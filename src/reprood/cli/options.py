@@ -94,18 +94,12 @@ def unknown_name(what: str, name: str, known: list[str]) -> ReproodError:
 
 def configuration(suite: str, more: list[str] | None) -> tuple[dict[str, Any], list[str]]:
     """Return Snakemake's configuration, and its options for it."""
-    import yaml
-
+    from reprood.config.selection import command_line_values
     from reprood.core.yaml import read_yaml
 
-    pairs = {"suite": suite}
-    for pair in more or ():
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise ReproodError(f"--config {pair}: expected KEY=VALUE, for example --config device=cuda.")
-        pairs[key] = value
-    settings = {**read_yaml(Path("config/config.yaml")), **{key: yaml.safe_load(value) for key, value in pairs.items()}}
-    return settings, ["--config", *(f"{key}={value}" for key, value in pairs.items())]
+    pairs = [f"suite={suite}", *(more or ())]
+    settings = {**(read_yaml(Path("config/config.yaml")) or {}), **command_line_values(pairs)}
+    return settings, ["--config", *pairs]
 
 
 def checkout() -> Path:

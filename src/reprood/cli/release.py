@@ -53,12 +53,15 @@ def build(
     from reprood.core.yaml import read_yaml
     from reprood.evidence.identity import identities
     from reprood.pipeline.plan import Plan
+    from reprood.pipeline.selection import selection_refused
     from reprood.publish.build import build_release, code_revision
 
     root = Path.cwd()
     config = read_yaml(root / "config" / "config.yaml") or {}
     given = {**({"suite": suite} if suite else {}), **({"datasets": parse(datasets, "--datasets")} if datasets else {})}
     plan = Plan({**config, **given}, root)
+    if plan.suite.selection:
+        raise ReproodError(selection_refused(plan.suite))
     verify_results(Path(), plan.file_folders(), quick=False)
     cited = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
     checkpoints = None

@@ -130,11 +130,13 @@ def report_pages(
     Example: snakemake -n -p --until pages
     """
     pin_threads(1)
-    from reprood.audit.papers import load_papers
+    from reprood.audit.papers import judged_files, load_papers
     from reprood.report.contents import page_names
     from reprood.report.pages import Links, write_report
 
-    record, published = suite_of(suite), load_papers(sorted(papers.glob("*.yaml")))
+    record = suite_of(suite)
+    files_of_papers = judged_files(papers.glob("*.yaml"), record)
+    published = load_papers(files_of_papers)
     jobs = list(record.jobs())
     benchmarks = list(dict.fromkeys(benchmark for benchmark, _, _ in jobs))
     verdicts, studies, figures = results / "verdicts.csv", results / "studies", out / "figures"
@@ -145,7 +147,7 @@ def report_pages(
         folder = data / "benchmarks" / record.folders.benchmark(name)
         reads += [folder / "lint.json", *(folder / split / "meta.json" for split in record.benchmarks[name].splits())]
     places = list(dict.fromkeys(place for place, _, _ in record.replicated()))
-    names = page_names([path.stem for path in sorted(papers.glob("*.yaml"))], places, list(record.studies))
+    names = page_names([path.stem for path in files_of_papers], places, list(record.studies))
     with checked_job(reads, [out / name for name in names], at=out):
         write_report(
             record,

@@ -11,10 +11,11 @@ from reprood.config.settings import Settings
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.mappings import merged
-from reprood.core.messages import explain_validation
+from reprood.core.messages import closest, explain_validation
 from reprood.core.yaml import read_yaml
 
-RESERVED = {"name", "folders", "palette", "drawn", "replicates"}  # keys of a suite that its file cannot have
+# Keys of a suite that its file cannot have.
+RESERVED = {"name", "folders", "palette", "drawn", "replicates", "papers", "selection"}
 
 
 def load_settings(values: Mapping[str, Any], where: str = "config/config.yaml") -> Settings:
@@ -32,6 +33,10 @@ def load_settings(values: Mapping[str, Any], where: str = "config/config.yaml") 
     ReproodError
         For an unknown key or an impossible value; names the key.
     """
+    unknown = [str(key) for key in values if key not in Settings.model_fields]
+    if unknown:
+        hint = closest(unknown[0], Settings.model_fields)
+        raise ReproodError(f"{where}: {unknown[0]}: this key is not known; {hint}.")
     try:
         return Settings.model_validate(dict(values))
     except ValidationError as error:
@@ -138,7 +143,17 @@ def load_suite(name: str, root: Path) -> Suite:
         the key.
     """
     path = suite_path(name, root)
-    record = read_suite(path, root)
+    return make_suite(read_suite(path, root), path)
+
+
+def make_suite(record: Any, path: Path) -> Suite:
+    """Validate the record of a suite, as `read_suite` returns it; `path` is its file.
+
+    Raises
+    ------
+    ReproodError
+        As `load_suite`.
+    """
     if isinstance(record, Mapping) and (reserved := RESERVED & record.keys()):
         raise ReproodError(f"{path}: {min(reserved)}: this key is set by the workflow; remove it.")
     if wrong := _boolean_classes(record):

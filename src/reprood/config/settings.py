@@ -1,17 +1,14 @@
-"""The record of `config/config.yaml`: which suite runs, where data comes from, on which device.
-
-Outside every fingerprint: nothing in it changes a result.
-"""
+"""The record of `config/config.yaml`: which suite or part of it runs, where data comes from, on which device."""
 
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from reprood.config.records import Record
+from reprood.config.selection import Selection
 
 
-class Settings(Record):
-    """The run configuration.
+class Settings(Selection):
+    """The run configuration. `paper`, `only`, `seeds` and `set` are explained at `Selection`.
 
     Attributes
     ----------
@@ -51,3 +48,8 @@ class Settings(Record):
         if value is None:
             return ()
         return (value,) if isinstance(value, str) else value
+
+    @property
+    def selection(self) -> Selection:
+        """What of the suite runs, and with which changes."""
+        return Selection.model_validate({key: getattr(self, key) for key in Selection.model_fields})

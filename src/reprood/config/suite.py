@@ -125,6 +125,8 @@ class Suite(Record):
         dict[str, dict[str, Any]]
     ] = {}  # families as in the file, whose benchmarks are not written out
     replicates: SkipJsonSchema[dict[str, dict[str, Count]]] = {}  # benchmark or family -> method -> minimum number
+    papers: SkipJsonSchema[tuple[str, ...]] = ()  # the papers that are judged, if not all are
+    selection: SkipJsonSchema[str] = ""  # what was selected of a suite, in words
 
     @model_validator(mode="before")
     @classmethod
@@ -135,6 +137,9 @@ class Suite(Record):
     def _compact(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Write families as in the file: with dozens of members, a suite would be too long for a command line."""
         record: dict[str, Any] = handler(self)
+        for key in ("papers", "selection"):  # the record of a whole suite does not have them
+            if not record.get(key):
+                record.pop(key, None)
         if "benchmarks" in record:
             alone = {name for name, benchmark in self.benchmarks.items() if benchmark.family not in self.drawn}
             record["benchmarks"] = {name: one for name, one in record["benchmarks"].items() if name in alone}
@@ -168,6 +173,7 @@ class Suite(Record):
             for method in group.methods:
                 if method not in self.methods:
                     raise ValueError(f"runs names the method '{method}'; known: {', '.join(self.methods)}")
+        known = list(dict.fromkeys([*known, *self.drawn]))  # a family without replicates has no members
         for claim, name in self.judge.items():
             if name not in known:
                 raise ValueError(f"judge.{claim} names the benchmark '{name}'; known: {', '.join(known)}")

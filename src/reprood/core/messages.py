@@ -5,6 +5,7 @@ fingerprint (see `reprood.pipeline.meaning`), so rewording an explanation re-run
 pure and return text only.
 """
 
+import difflib
 import reprlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 LONGEST = 1200  # characters of a message
+LISTED = 12  # known names that a message lists in full
 
 
 def explain_validation(error: "ValidationError", where: str, known: Iterable[str] = (), *, within: str = "") -> str:
@@ -56,3 +58,19 @@ def printable(text: str, longest: int = LONGEST) -> str:
     """Return `text` as one line without control characters, shortened to `longest` characters."""
     line = "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)
     return line if len(line) <= longest else f"{line[: longest - 6]} [...]."
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return a hint for an unknown name: the closest known one, and all of them if they are few.
+
+    Examples
+    --------
+    >>> closest("cutmx", ["erm", "cutmix"])
+    "did you mean 'cutmix'? Known: cutmix, erm"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if near and len(names) > LISTED:
+        return f"did you mean '{near[0]}'? {len(names)} names are known"
+    listed = f"nown: {', '.join(names)}"
+    return f"did you mean '{near[0]}'? K{listed}" if near else f"k{listed}"

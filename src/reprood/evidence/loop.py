@@ -53,9 +53,13 @@ class State:
         Raises
         ------
         ReproodError
-            When the suite has no looks.
+            When the suite has no looks, or the replicates are selected.
         """
         plan = Plan(config, root)
+        if plan.settings.fixes_seeds:
+            raise ReproodError(
+                f"--config {plan.suite.selection}: `reprood evidence` chooses the replicates itself; leave seeds out."
+            )
         if plan.suite.evidence is None:
             raise ReproodError(
                 f"The suite '{plan.name}' has no `evidence:` with looks, so it is judged once, on all its seeds; run "

@@ -1,29 +1,12 @@
 """Check names that a suite gives, and suggest the closest known one."""
 
-import difflib
-from collections.abc import Iterable
 from functools import cache
 
 from reprood.core.errors import ReproodError
+from reprood.core.messages import closest
 from reprood.core.registry import available, is_path, own_file
 
-LONGEST = 12  # known names that a message lists in full
 _modules = cache(available)
-
-
-def closest(name: str, known: Iterable[str]) -> str:
-    """Return a hint for an unknown name: the closest known one, and all of them if they are few.
-
-    Examples
-    --------
-    >>> closest("cutmx", ["erm", "cutmix"])
-    "did you mean 'cutmix'? Known: cutmix, erm"
-    """
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else ""
-    listed = f"known: {', '.join(names)}" if len(names) <= LONGEST or not near else ""
-    return f"{hint} {listed[:1].upper()}{listed[1:]}".strip() if hint else listed
 
 
 def require(folder: str, name: str, attribute: str, where: str) -> None:

@@ -1,39 +1,30 @@
 """What a suite consists of: its benchmarks, methods, runs and studies, checked, and the files that belong to them."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from pydantic import ValidationError
-
 from reprood.config.benchmark import Benchmark
-from reprood.config.folders import Folders
-from reprood.config.load import load_settings, load_suite, suite_path
+from reprood.config.load import load_settings
 from reprood.config.records import Source
-from reprood.config.suite import Arm, Suite
+from reprood.config.suite import Arm
 from reprood.core.errors import ReproodError
-from reprood.core.files import read_json
-from reprood.core.messages import explain_validation
 from reprood.data.catalogue import load_catalogue
 from reprood.data.entries import DatasetEntry
 from reprood.detectors import registry as detectors
 from reprood.methods import registry
-from reprood.pipeline.definitions import check_numbers, experiment_folders, run_settings, stored_outputs
+from reprood.pipeline.definitions import check_numbers, run_settings, stored_outputs
 from reprood.pipeline.fingerprint import PACKAGE
 from reprood.pipeline.known import closest, require
 from reprood.pipeline.outputs import EVALUATED_FILES, PREDICTED_FILES, SPLIT_FILES
+from reprood.pipeline.suites import load, paper_files
 from reprood.report.contents import figure_types, figures_of, modules_of, page_names, table_types, tables_of
 from reprood.report.studies.registry import drawings as list_drawings
 
 Self = TypeVar("Self", bound="Layout")
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
-
-REPLICATES = "replicates.json"  # in a suite's results: benchmark or family -> method -> number of replicates
-OWN = "~own"  # marks the results of a suite that shares the name of a committed one
-SUITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def once(method: Callable[Concatenate[Self, Arguments], Result]) -> Callable[Concatenate[Self, Arguments], Result]:
@@ -55,17 +46,6 @@ drawings = cache(list_drawings)
 fits_on_train = cache(registry.fits_on_train)
 
 
-def committed_suites(root: Path) -> list[Path]:
-    """Return the files of the suites that are reproductions."""
-    return sorted((root / "config" / "suites").glob("*.yaml"))
-
-
-@cache
-def _reproduction(path: Path, modified: int) -> Suite:
-    """Read a committed suite, once per process while its file is unchanged."""
-    return load_suite(str(path), path.parents[2])
-
-
 class Layout:
     """A suite on a catalogue.
 
@@ -84,7 +64,7 @@ class Layout:
     Attributes
     ----------
     name : str
-        The suite's name.
+        The name of the suite or selection, in its folders.
     suite : reprood.config.suite.Suite
     folders : Folders
         Where its data and runs are.
@@ -117,12 +97,9 @@ class Layout:
         self.root, self.work = root, work or root
         self.cached: dict[Any, Any] = {}
         self.settings = load_settings(config)
-        self.suite = load_suite(self.settings.suite, root)
-        self._check_detectors()
-        self.name, committed = self._name()
+        loaded = load(self.settings, root, replicates, self.work)
+        self.suite, self.name, self.folders = loaded.suite, loaded.name, loaded.folders
         self.results, self.reports = f"results/{self.name}", f"reports/{self.name}"
-        self.suite = self._with_replicates(replicates)
-        self.folders = self._folders(committed)
         self.catalogue: dict[str, DatasetEntry] = load_catalogue(
             [root / "config" / "datasets.yaml"], dict(self.settings.datasets)
         )
@@ -136,47 +113,6 @@ class Layout:
         for benchmark, method, seed in self.jobs:
             self._runs.setdefault(benchmark, []).append((method, seed))
         self._check()
-
-    def _name(self) -> tuple[str, bool]:
-        """Return the name of the suite's results, and whether the suite is a committed one."""
-        path = suite_path(self.settings.suite, self.root)
-        if not SUITE_NAME.fullmatch(path.stem):
-            raise ReproodError(
-                f"{path}: a suite's file name must consist of letters, digits, '.', '_' and '-', because its results "
-                "are in a folder of that name; rename it."
-            )
-        committed = committed_suites(self.root)
-        if path.resolve() in [other.resolve() for other in committed]:
-            return path.stem, True
-        return path.stem + (OWN if any(other.stem == path.stem for other in committed) else ""), False
-
-    def _folders(self, committed: bool) -> Folders:
-        """Return the suite's folders: plain ones for a committed suite."""
-        evaluated = f"{self.results}/runs"
-        if committed:
-            return Folders(evaluated=evaluated)
-        others = [_reproduction(other, other.stat().st_mtime_ns) for other in committed_suites(self.root)]
-        return experiment_folders(self.suite, others, evaluated=evaluated)
-
-    def _with_replicates(self, replicates: Mapping[str, Mapping[str, int]] | None) -> Suite:
-        """Return the suite with the given replicates, or with those that a sequential audit has planned so far."""
-        path = self.work / self.results / REPLICATES
-        if replicates is None:
-            if self.suite.evidence is None or not path.is_file():
-                return self.suite
-            replicates = read_json(path)
-        try:
-            return self.suite.with_replicates(replicates)
-        except ValidationError as error:
-            raise ReproodError(explain_validation(error, str(path))) from error
-
-    def _check_detectors(self) -> None:
-        """Check the detectors of every benchmark; they are needed to find its folder."""
-        for name, benchmark in self.suite.benchmarks.items():
-            try:
-                detectors.parse_options(benchmark.detectors)
-            except ReproodError as error:
-                raise ReproodError(f"Suite '{self.settings.suite}': benchmark {name}: {error}") from error
 
     def _check(self) -> None:
         """Check that every name in the suite is known."""
@@ -405,8 +341,9 @@ class Layout:
         return sorted(map(self._seen, (PACKAGE / "report" / "templates").iterdir()))
 
     def papers(self) -> list[str]:
-        """Return the papers' files."""
-        return [self._seen(path) for path in sorted((self.root / "config" / "papers").glob("*.yaml"))]
+        """Return the files of the papers that are judged."""
+        chosen = self.suite.papers
+        return [self._seen(path) for path in paper_files(self.root) if not chosen or path.stem in chosen]
 
     def project_file(self, name: str) -> str:
         """Return the path, for the jobs, of a file or folder of the project such as `config/defects.yaml`."""

@@ -242,7 +242,7 @@ class Plan(Layout):
         """Return the part of the suite that the figures and tables of a benchmark or family show, and the colours."""
         methods = {name: self.arm(name) for name in self.suite.methods if name in self.methods_of(benchmark)}
         seeds = {method: tuple(s for _, m, s in self.jobs_of(benchmark) if m == method) for method in methods}
-        colours = palette_of(self.suite)
+        colours = self.suite.palette or palette_of(self.suite)
         names = self.suite.places()[benchmark]
         changes = {
             "title": self.name,

@@ -1,0 +1,89 @@
+"""What the claims of papers need of a suite: runs and studies, from the configuration alone. Reads no results."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reprood.audit.cases import PAPER
+from reprood.audit.evidence import BenchmarkEvidence, parts_of
+from reprood.audit.papers import Claim, Paper
+from reprood.config.suite import Suite
+
+
+@dataclass(frozen=True)
+class Place:
+    """A benchmark or family that runs, as far as claims ask for it; `methods` are those that run there, in order."""
+
+    evidence: BenchmarkEvidence
+    methods: tuple[str, ...]
+    family: bool
+
+
+def places_of(suite: Suite) -> dict[str, Place]:
+    """Return the benchmarks and families that run, in the order of the runs."""
+    families = suite.families()
+    ran: dict[str, dict[str, list[int]]] = {}
+    for place, method, seed in suite.replicated():
+        ran.setdefault(place, {}).setdefault(method, []).append(seed)
+    return {
+        name: Place(
+            BenchmarkEvidence(Path(), name, suite.record(name), seeds, suite.folders), tuple(seeds), name in families
+        )
+        for name, seeds in ran.items()
+    }
+
+
+def judged_on(claim: Claim, paper: Paper, places: Mapping[str, Place], scale: str) -> dict[str, list[str]]:
+    """Return the benchmarks and families on which a claim can be judged -> the methods of its sides.
+
+    A published value (`equals`) is judged at the papers' scale only.
+    """
+    if claim.study or (claim.kind == "equals" and scale != PAPER):
+        return {}
+    found = {}
+    for name, place in places.items():
+        here = place.evidence.on_split(claim)
+        parts = parts_of(here, paper, dict.fromkeys(place.methods))
+        if parts is not None and place.evidence.measures(here) and (place.family or claim.over != "members"):
+            found[name] = [part.method for part in parts]
+    return found
+
+
+def needed(papers: Sequence[Paper], suite: Suite) -> tuple[set[tuple[str, str]], set[str]]:
+    """Return what papers need: (benchmark or family, method) of the runs, and the names of the studies.
+
+    Runs are needed by a claim that is judged on them or by a study; at the papers' scale also by a published number,
+    which is shown next to ours.
+    """
+    places = places_of(suite)
+    arms: set[tuple[str, str]] = set()
+    studies: set[str] = set()
+    for paper in papers:
+        for claim in paper.claims:
+            for name, methods in judged_on(claim, paper, places, suite.scale).items():
+                arms.update((name, method) for method in methods)
+            studies.update(name for name, study in suite.studies.items() if claim.study == study.use)
+        shown = {number.measured_by for number in paper.published if number.measured_by and suite.scale == PAPER}
+        for name, place in places.items():
+            ran = (paper.method_of(arm, place.methods) for arm in shown)
+            arms.update((name, method) for method in ran if method is not None)
+    for name in studies:
+        study = suite.studies[name]
+        record = suite.benchmarks.get(study.benchmark)
+        arms.update(((record and record.family) or study.benchmark, method) for method in study.methods)
+    return arms, studies
+
+
+def counting(papers: Sequence[Paper], suite: Suite, known: Collection[str]) -> dict[str, str]:
+    """Return the benchmark or family on which each claim counts, by "paper/claim", unless it is in `known`.
+
+    It is the first that can judge the claim. Claims that none can judge are left out.
+    """
+    places = places_of(suite)
+    found = {}
+    for paper in papers:
+        for claim in paper.claims:
+            where = judged_on(claim, paper, places, suite.scale)
+            if where and f"{paper.id}/{claim.id}" not in known:
+                found[f"{paper.id}/{claim.id}"] = next(iter(where))
+    return found
