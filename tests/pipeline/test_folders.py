@@ -14,8 +14,8 @@ from reprood.core.errors import ReproodError
 from reprood.core.files import canonical_json
 from reprood.core.names import EVALUATED_FILES, MODEL_FILES
 from reprood.pipeline.definitions import prediction_definition, run_settings, training_definition
-from reprood.pipeline.layout import committed_suites
 from reprood.pipeline.plan import Plan
+from reprood.pipeline.suites import committed_suites
 from reprood.report.palette import PALETTE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,7 +114,7 @@ LOOKS = {"looks": [3, 5], "weights": [0.5, 0.5]}
 def test_planned_replicates_are_read_for_a_sequential_audit(tmp_path, monkeypatch):
     planned = ROOT / "results" / "experiment_looks" / "replicates.json"
     read = {str(planned): {"smoke_open_set": {"dias_ce": 4}, "smoke_one_class": {"csi": 3}}}
-    monkeypatch.setattr("reprood.pipeline.layout.read_json", lambda path: read[str(path)])
+    monkeypatch.setattr("reprood.pipeline.suites.read_json", lambda path: read[str(path)])
     monkeypatch.setattr(Path, "is_file", lambda path: str(path) in read or path.exists())
     plan = experiment(tmp_path, set_at("evidence", value=LOOKS), "experiment_looks.yaml")
     runs = [(benchmark, seed) for benchmark, method, seed in plan.jobs if method == "dias_ce"]

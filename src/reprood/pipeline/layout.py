@@ -10,13 +10,14 @@ from reprood.config.load import load_settings
 from reprood.config.records import Source
 from reprood.config.suite import Arm
 from reprood.core.errors import ReproodError
+from reprood.core.messages import closest
 from reprood.data.catalogue import load_catalogue
 from reprood.data.entries import DatasetEntry
 from reprood.detectors import registry as detectors
 from reprood.methods import registry
 from reprood.pipeline.definitions import check_numbers, run_settings, stored_outputs
 from reprood.pipeline.fingerprint import PACKAGE
-from reprood.pipeline.known import closest, require
+from reprood.pipeline.known import require
 from reprood.pipeline.outputs import EVALUATED_FILES, PREDICTED_FILES, SPLIT_FILES
 from reprood.pipeline.suites import load, paper_files
 from reprood.report.contents import figure_types, figures_of, modules_of, page_names, table_types, tables_of

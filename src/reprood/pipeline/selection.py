@@ -106,8 +106,8 @@ def select(suite: Suite, selection: Selection, papers: Sequence[Path]) -> Suite:
     """
     if not (selection.paper or selection.only or selection.seeds is not None):
         return suite if not selection.set else suite.model_copy(update={"selection": selection.words})
-    whole = list(suite.replicated())
-    runs = _with_seeds(whole, selection.seeds)
+    runs = _with_seeds(suite.replicated(), selection.seeds)
+    named = _named(selection.only, runs, suite)
     studies, judge = set(suite.studies), dict(suite.judge)
     if selection.paper or selection.only:
         from reprood.audit.needs import counting, needed
@@ -120,7 +120,6 @@ def select(suite: Suite, selection: Selection, papers: Sequence[Path]) -> Suite:
         if selection.only:
             judge = counting(chosen, suite, judge) | judge
     if selection.only:
-        named = _named(selection.only, _with_seeds(whole, selection.seeds), suite)
         runs = [run for run in runs if run in named]
         studies = {name for name in studies if _reads_only(name, suite, selection, set(runs))}
     if not runs:
