@@ -206,7 +206,7 @@ def test_nested_values_of_the_command_line_keep_their_types():
     ("pair", "words"),
     [
         ("paper=cutmx", "reprood: error: --config paper: there is no paper 'cutmx'; did you mean 'cutmix'?"),
-        ("datasets={mine: {channels: 2}}", "datasets.mine"),
+        ("datasets={mine: {channels: 2}}", "datasets: mine: title: this key is missing"),
     ],
 )
 def test_snakemake_says_mistakes_in_one_sentence(pair, words):
