@@ -10,6 +10,8 @@ rule predict:
         expand("runs/{{benchmark}}/{{method}}/{{seed}}/{name}", name=PREDICTED_FILES),
     log:
         "logs/predict/{benchmark}/{method}/{seed}.log",
+    wildcard_constraints:
+        method=plan.trained_methods,
     priority: 1  # as soon as its training has ended, so that progress shows and a stop loses nothing
     group:
         grouped("score")
@@ -27,6 +29,35 @@ rule predict:
         "reprood predict --settings {params.settings:q} --data data/benchmarks/{wildcards.benchmark}"
         " --run {params.run} --threads {threads}"
         " --out runs/{wildcards.benchmark}/{wildcards.method}/{wildcards.seed} > {log} 2>&1"
+
+
+# Outputs that were computed elsewhere take the place of training and prediction.
+for job in plan.external_jobs():
+
+    rule:
+        name:
+            f"adopt_{'_'.join(map(str, job))}"
+        input:
+            plan.external_inputs(*job),
+        output:
+            plan.external_outputs(*job),
+        log:
+            f"logs/adopt/{'/'.join(map(str, job))}.log",
+        group:
+            grouped("score")
+        resources:
+            mem_mb=3000,
+            runtime=30,
+        params:
+            code=code("reprood.predict.external"),
+            settings=plan.external_parameters(*job),
+            environment=environment("numpy"),
+            data=plan.data_folder(job[0]),
+            run=str(Path(plan.run_file(*job, "run.json")).parent),
+            out=plan.run_folder(*job),
+        shell:
+            "reprood adopt --settings {params.settings:q} --data {params.data} --code {params.code}"
+            " --run {params.run} --out {params.out} > {log} 2>&1"
 
 
 rule examples:

@@ -11,6 +11,8 @@ rule train:
         expand("runs/{{benchmark}}/{{method}}/{{seed}}/{name}", name=MODEL_FILES),
     log:
         "logs/train/{benchmark}/{method}/{seed}.log",
+    wildcard_constraints:
+        method=plan.trained_methods,
     threads: 1
     resources:
         gpu=plan.gpus(),

@@ -140,6 +140,26 @@ def predict(
         )
 
 
+def adopt(
+    settings: Annotated[str, typer.Option(help="Where the outputs are and what they must hold, as JSON.")],
+    data: Annotated[Path, typer.Option(help="Folder of the benchmark's splits.")],
+    run: Annotated[Path, typer.Option(help="Folder for model.json, history.csv and run.json.")],
+    out: Out,
+    code: Annotated[str, typer.Option(help="Fingerprint of the code; recorded.")] = "",
+) -> None:
+    """Take over outputs of a run that was not trained here (`use: external`).
+
+    Example: snakemake -n -p | grep 'reprood adopt'
+    """
+    pin_threads(1)
+    from reprood.predict.external import adopt as adopt_outputs
+
+    record = parse_record(settings, "--settings", "benchmark", "method", "seed", "external", "folder", "splits")
+    reads = of_splits(data, dict.fromkeys(["train", *record["splits"]]))
+    with checked_job(reads, [*within(run, MODEL_FILES[1:]), *within(out, PREDICTED_FILES)]):
+        adopt_outputs(record, data, run, out, code)
+
+
 def study(
     settings: Annotated[str, typer.Option(help="The study's settings as JSON.")],
     out: Out,

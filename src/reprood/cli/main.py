@@ -27,7 +27,17 @@ from reprood.cli.show import show
 from reprood.core.errors import ReproodError
 from reprood.core.messages import printable
 
-JOBS = ("data", "train", "predict", "study", "evaluate", "audit", "examples", "report")  # commands of the workflow
+JOBS = (
+    "data",
+    "train",
+    "predict",
+    "adopt",
+    "study",
+    "evaluate",
+    "audit",
+    "examples",
+    "report",
+)  # commands of the workflow
 WORKFLOW = "Run by the workflow"
 ORDER = (
     "init",
@@ -103,6 +113,7 @@ app.command(rich_help_panel="Publish")(release.fetch)
 app.command(rich_help_panel="Publish")(release.board)
 app.command(rich_help_panel=WORKFLOW)(jobs.train)
 app.command(rich_help_panel=WORKFLOW)(jobs.predict)
+app.command(rich_help_panel=WORKFLOW)(jobs.adopt)
 app.command(rich_help_panel=WORKFLOW)(jobs.study)
 app.command(rich_help_panel=WORKFLOW)(audit)
 app.command(rich_help_panel=WORKFLOW)(jobs.examples)

@@ -112,6 +112,8 @@ def trial(suite: str, root: Path, device: str = "auto", images: int = 16, batch:
     plan = Plan({"suite": suite, "datasets": own_entries(root)}, root)
     tried: set[str] = set()
     for name, method in dict.fromkeys((b, m) for b, m, _ in plan.jobs):
+        if plan.is_external(method):
+            continue
         record = json.loads(plan.train_parameters(name, method, 0))
         benchmark, classes = plan.benchmark(name), class_count(plan, name)
         shape = [benchmark.preparation.model_dump(), classes, sorted(benchmark.auxiliary)]

@@ -65,7 +65,9 @@ def identities(plan: Plan, root: Path) -> Identities:
     """Return the identities of all runs and studies of a suite."""
     return Identities(
         libraries=libraries(),
-        runs={"/".join(map(str, job)): run_identity(plan, root, *job) for job in plan.jobs},
+        runs={
+            "/".join(map(str, job)): run_identity(plan, root, *job) for job in plan.jobs if not plan.is_external(job[1])
+        },
         studies={name: study_identity(plan, name) for name in plan.suite.studies},
     )
 

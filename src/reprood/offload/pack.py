@@ -39,7 +39,8 @@ def pending_jobs(plan: Plan, root: Path, options: Sequence[str], patterns: Seque
         When the data stage is not finished, no run matches the patterns, or nothing is left to do.
     """
     suite = plan.settings.suite
-    runs = [(b, m, s) for b, m, s in plan.jobs if selected(f"{b}/{m}/{s}", patterns)]
+    trained = [job for job in plan.jobs if not plan.is_external(job[1])]
+    runs = [(b, m, s) for b, m, s in trained if selected(f"{b}/{m}/{s}", patterns)]
     if not runs:
         example = "/".join(map(str, plan.jobs[0]))
         raise ReproodError(f"No run of suite '{suite}' matches {', '.join(patterns)}; runs have names like {example}.")

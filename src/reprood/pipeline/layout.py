@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from reprood.config.benchmark import Benchmark
+from reprood.config.external import EXTERNAL, check_external
 from reprood.config.load import load_settings
 from reprood.config.records import Source
 from reprood.config.suite import Arm
@@ -138,13 +139,20 @@ class Layout:
                         f"'{source.split}'; it has: {', '.join(entry.splits)}."
                     )
         for name, arm in self.suite.methods.items():
-            require("methods", arm.use, "METHOD", f"{where}: method {name}: use")
+            if arm.use != EXTERNAL:
+                require("methods", arm.use, "METHOD", f"{where}: method {name}: use")
         for name, study in self.suite.studies.items():
+            without = next((method for method in study.methods if self.is_external(method)), None)
+            if without is not None:
+                raise ReproodError(f"{where}: study {name}: '{without}' is external and has no model; leave it out.")
             check_numbers(study.set, f"{where}: study {name}")
             require("studies", study.use, "STUDY", f"{where}: study {name}: use")
         for benchmark, method in self.pairs:
             settings = self.run_settings(benchmark, method)
             check_numbers([settings["settings"], settings["backbone"]], f"{where}: {benchmark}/{method}")
+            if self.is_external(method):
+                check_external(benchmark, self.benchmark(benchmark), self.arm(method).set, f"{where}: method {method}")
+                continue
             backbone = self.backbone(benchmark, method).get("name")
             require("nets", str(backbone), "build", f"{where}: {benchmark}/{method}: backbone.name")
 
@@ -156,6 +164,10 @@ class Layout:
     def arm(self, method: str) -> Arm:
         """Return a method (a row of the tables) of the suite."""
         return self.suite.methods[method]
+
+    def is_external(self, method: str) -> bool:
+        """Return whether the outputs of a method are given, so that nothing is trained."""
+        return self.arm(method).use == EXTERNAL
 
     def source(self, benchmark: str, split: str) -> Source:
         """Return the source of a benchmark's split."""

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from reprood.config.external import ENDINGS, condition_limits, read_external, run_folder
 from reprood.config.suite import RunGroup
 from reprood.core.errors import ReproodError
 from reprood.core.files import canonical_json, read_json
@@ -157,15 +158,59 @@ class Plan(Layout):
         names = {"benchmark": benchmark, "method": method, "seed": seed}
         return canonical_json(names | self.run_settings(benchmark, method))
 
+    def external_jobs(self) -> list[tuple[str, str, int]]:
+        """Return the runs whose outputs are given."""
+        return [job for job in self.jobs if self.is_external(job[1])]
+
+    @cached_property
+    def trained_methods(self) -> str:
+        """Pattern of the folders of methods that are trained here, for the rules `train` and `predict`."""
+        given = sorted({method for _, method, _ in self.external_jobs()})
+        others = f"(?!(?:{'|'.join(given)})(?:~[0-9a-f]{{8}})?/)" if given else ""
+        return f"{others}[a-z0-9_]+(?:~[0-9a-f]{{8}})?"
+
+    def external_settings(self, benchmark: str, method: str, seed: int) -> dict[str, Any]:
+        """Return where the outputs of a run are, and what they must hold."""
+        record = self.benchmark(benchmark)
+        external = read_external(self.arm(method).set, method)
+        made = self.made_splits(benchmark)
+        return {
+            "benchmark": benchmark,
+            "method": method,
+            "seed": seed,
+            "external": external.model_dump(mode="json"),
+            "folder": str(run_folder(external, benchmark, record, method, seed)),
+            "splits": [name for name in self.predicted_splits(benchmark, method) if name not in made],
+            "conditions": condition_limits(record),
+            "features": self.stores_features(benchmark),
+        }
+
+    def external_parameters(self, benchmark: str, method: str, seed: int) -> str:
+        """Return `external_settings` as text."""
+        return canonical_json(self.external_settings(benchmark, method, seed))
+
+    def external_inputs(self, benchmark: str, method: str, seed: int) -> list[str]:
+        """Return the given files that exist, and the prepared splits that give their order."""
+        settings = self.external_settings(benchmark, method, seed)
+        names = [*settings["splits"], *settings["conditions"], "head"]
+        given = [Path(settings["folder"]) / f"{name}{ending}" for name in names for ending in ENDINGS]
+        splits = dict.fromkeys(["train", *settings["splits"]])
+        return [*self.split_files(benchmark, splits), *(str(path) for path in given if (self.root / path).is_file())]
+
+    def external_outputs(self, benchmark: str, method: str, seed: int) -> list[str]:
+        """Return the files of a run whose outputs are given: those of a trained one, without the weights."""
+        return [self.run_file(benchmark, method, seed, name) for name in (*MODEL_FILES[1:], *PREDICTED_FILES)]
+
     def example_records(self, benchmark: str) -> str:
         """Return the training settings of each method of a benchmark (first seed) or family (first member)."""
         place = self.first_member(benchmark)
-        firsts = {method: seed for _, method, seed in reversed(self.jobs_of(benchmark))}
+        jobs = [job for job in self.jobs_of(benchmark) if not self.is_external(job[1])]
+        firsts = {method: seed for _, method, seed in reversed(jobs)}
         return canonical_json({m: json.loads(self.train_parameters(place, m, seed)) for m, seed in firsts.items()})
 
     def example_entries(self, benchmark: str) -> tuple[str, ...]:
         """Return the entries of the fingerprint of a benchmark's examples: every method's module."""
-        uses = sorted({self.arm(method).use for method in self.methods_of(benchmark)})
+        uses = sorted({self.arm(m).use for m in self.methods_of(benchmark) if not self.is_external(m)})
         return "reprood.train.examples", *(module_name("methods", use) for use in uses)
 
     @once

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from reprood.config.external import EXTERNAL
 from reprood.config.selection import Selection, flat
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
@@ -58,6 +59,8 @@ def with_settings(suite: Suite, selection: Selection) -> Suite:
         return suite
     running = dict.fromkeys(method for _, method, _ in suite.replicated())
     for name in running:
+        if suite.methods[name].use == EXTERNAL:
+            raise ReproodError(f"--config set: the outputs of {name} are given; leave it out with only=.")
         _check_names(suite.methods[name].use, name, changes)
     arms = {
         name: arm.model_copy(update={"set": layered(arm.set, changes)}) if name in running else arm

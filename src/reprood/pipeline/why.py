@@ -83,6 +83,9 @@ def jobs(plan: Plan) -> list[Job]:
         found.append(Job("evaluate", "evaluate", benchmark, plan.evaluate_entries(benchmark)))
     for benchmark, method in plan.pairs:
         name = f"{benchmark}/{method}"
+        if plan.is_external(method):
+            found.append(Job("predict", "adopt", name, ("reprood.predict.external",)))
+            continue
         found.append(Job("train", "train", name, plan.entries_of(benchmark, method, "reprood.train.run")))
         found.append(Job("predict", "predict", name, plan.entries_of(benchmark, method, "reprood.predict.run")))
     found += [Job("report", "draw", place, plan.drawing_entries_of(place)) for place in plan.places]

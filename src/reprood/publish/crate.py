@@ -146,16 +146,20 @@ def _action(name: str, record: Mapping[str, Any], files: Mapping[str, tuple[str,
     seconds = sum(phase["seconds"] for phase in record["phases"])
     where = ", ".join(f"{key} {value}" for key, value in sorted(record["versions"].items()))
     machine = record["machine"]
+    trained = record.get("trained_here", True)
+    files_given = ", ".join(f"{file} {digest}" for file, digest in record.get("outputs", {}).get("files", {}).items())
+    given = "" if trained else f"not trained here; outputs given as {files_given} (SHA-256); code {record['code']}"
     return {
         "@id": f"#run-{name.replace('/', '-')}",
         "@type": "CreateAction",
-        "name": f"Training and prediction of {name}",
+        "name": f"Training and prediction of {name}" if trained else f"Evaluation of given outputs of {name}",
         "instrument": _id("Snakefile"),
         "object": [_id("config/suite.json"), *(_id(path) for path in inputs)],
         "result": [_id(path) for path in files if path.startswith(folder)],
         "endTime": record["finished"],
         "description": (
-            f"{seconds:.1f} s of training on {record['device']} ({machine['processor']}, {machine['cores']} cores, "
+            given
+            or f"{seconds:.1f} s of training on {record['device']} ({machine['processor']}, {machine['cores']} cores, "
             f"{machine['system']}), {record['precision']}; {where}; code {record['code']}; model {record['model']}"
         ),
         "agent": _id("#authors"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from reprood.config.external import EXTERNAL
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file
 from reprood.core.machine import describe_machine
@@ -59,7 +60,9 @@ class Rerun:
 def sample_runs(folder: Path, count: int, generator: np.random.Generator) -> list[tuple[str, str, int]]:
     """Draw runs (benchmark, method, seed) of a release without replacement."""
     _, suite = Paths(folder).suite()
-    jobs = list(suite.jobs())
+    jobs = [job for job in suite.jobs() if suite.methods[job[1]].use != EXTERNAL]
+    if not jobs:
+        raise ReproodError(f"{folder} holds no run that was trained here, so that none can be trained again.")
     return [jobs[i] for i in sorted(generator.choice(len(jobs), size=min(count, len(jobs)), replace=False))]
 
 
