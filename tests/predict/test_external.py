@@ -70,7 +70,7 @@ class Toy:
         settings = {
             "benchmark": "toy", "method": "mine", "seed": 0, "folder": str(self.folder), "splits": list(SIZES),
             "external": {"folder": "mine/{seed}", "network": "ViT-B/16"}, "conditions": condition_limits(BENCHMARK),
-            "features": True,
+            "features": True, "passes": [],
         }  # fmt: skip
         adopt({**settings, **changes}, self.data, self.out, self.out, "0123")
 
@@ -172,6 +172,17 @@ def test_what_does_not_fit_is_refused(toy, change, words):
         toy.adopt()
     assert words in str(caught.value)
     assert not (toy.out / "predictions.parquet").exists()
+
+
+def test_forward_passes_that_a_detector_asks_for(toy):
+    with pytest.raises(ReproodError, match="validation.npz has no pass_odin, which a detector of this benchmark reads"):
+        toy.adopt(passes=["odin"])
+    for name in ("validation", "test", "far"):
+        toy.outputs[name]["pass_odin"] = 2 * toy.outputs[name]["logits"]
+    toy.write()
+    toy.adopt(passes=["odin"])
+    stored = load_outputs(toy.out, features=True).splits["far"]
+    np.testing.assert_allclose(stored.passes["odin"], 2 * stored.logits, rtol=1e-6)
 
 
 def test_missing_and_doubled_files(toy):

@@ -18,7 +18,6 @@ from reprood.config.conditions import conditions
 from reprood.config.records import Line, Record
 from reprood.core.errors import ReproodError
 from reprood.core.messages import explain_validation
-from reprood.detectors import registry as detectors
 
 EXTERNAL = "external"
 ENDINGS = (".npz", ".parquet", ".csv")
@@ -82,12 +81,6 @@ def check_external(benchmark: str, record: Benchmark, values: Mapping[str, Any],
         raise ReproodError(
             f"{where}: given outputs hold no boxes and maps, and {benchmark} evaluates {unsupported[0]}; take that "
             "evaluation out of the benchmark or the method out of its runs."
-        )
-    asked = detectors.passes_of(record.detectors)
-    if asked:
-        raise ReproodError(
-            f"{where}: a detector of {benchmark} needs forward passes on changed images ({', '.join(asked)}), which "
-            "given outputs cannot have; take it out of the benchmark or the method out of its runs."
         )
 
 

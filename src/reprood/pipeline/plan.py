@@ -183,6 +183,7 @@ class Plan(Layout):
             "splits": [name for name in self.predicted_splits(benchmark, method) if name not in made],
             "conditions": condition_limits(record),
             "features": self.stores_features(benchmark),
+            "passes": sorted(stored_outputs(record)["passes"]),
         }
 
     def external_parameters(self, benchmark: str, method: str, seed: int) -> str:

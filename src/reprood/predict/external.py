@@ -6,6 +6,7 @@ A file holds one row per image of a split, in the order of the benchmark's prepa
 - `logits`: [N, C], scores of the classes before the softmax; they may be missing where there is one class;
 - `features`: [N, d], what the last layer reads, if a detector needs it;
 - `score_<name>`: [N], a score of the method itself, higher = more in-distribution;
+- `pass_<name>`: [N, C], the logits of a forward pass on changed images that a detector asks for (ODIN);
 - `label`: [N], to check the order: it must be that of the prepared split.
 
 In an npz archive these are arrays; in parquet and CSV files, columns: `logits_0`, `logits_1`, ... (in parquet also one
@@ -13,7 +14,7 @@ column of lists). `head.npz`, next to the splits, may hold `weight` [C, d] and `
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -46,7 +47,7 @@ def adopt(settings: Mapping[str, Any], data: Path, run_out: Path, out: Path, cod
     settings : mapping
         `benchmark`, `method`, `seed`; `external` (`reprood.config.external.External`); `folder` with the files;
         `splits` in order, with "train" if detectors are fitted on it; `conditions` (name -> number of the first test
-        images, None: all); `features` (bool).
+        images, None: all); `features` (bool); `passes` (names of forward passes).
     data : Path
         Folder of the benchmark's splits.
     run_out : Path
@@ -73,6 +74,8 @@ def adopt(settings: Mapping[str, Any], data: Path, run_out: Path, out: Path, cod
         split = splits.get(name, splits["test"])
         limit = settings["conditions"].get(name) or len(split)
         columns[name] = _columns(values, paths[name], name, split.labels[: min(limit, len(split))], classes)
+        if name != "train" and not is_condition(name):
+            columns[name] |= _passes(values, paths[name], settings["passes"], columns[name]["logits"].shape)
     _same_scores(columns, paths)
     train = columns.pop("train", None)
     features = _features(outputs, paths, bool(settings["features"]), [n for n in outputs if not is_condition(n)])
@@ -176,6 +179,19 @@ def _columns(
         "logits": logits,
         **{name: _array(own, name, path, (len(labels),)).astype(np.float64) for name in sorted(own)},
     }
+
+
+def _passes(
+    values: Mapping[str, np.ndarray], path: Path, names: Sequence[str], shape: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """Return the logits of the forward passes that detectors ask for."""
+    for name in names:
+        if f"pass_{name}" not in values:
+            raise ReproodError(
+                f"{path} has no pass_{name}, which a detector of this benchmark reads; add it, or take that detector "
+                "out of the benchmark."
+            )
+    return {f"pass_{name}": _array(values, f"pass_{name}", path, shape).astype(np.float32) for name in names}
 
 
 def ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
