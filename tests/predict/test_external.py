@@ -68,8 +68,8 @@ class Toy:
 
     def adopt(self, **changes) -> None:
         settings = {
-            "benchmark": "toy", "method": "mine", "seed": 0, "folder": str(self.folder), "splits": list(SIZES),
-            "external": {"folder": "mine/{seed}", "network": "ViT-B/16"}, "conditions": condition_limits(BENCHMARK),
+            "benchmark": "toy", "method": "mine", "seed": 0, "splits": list(SIZES),
+            "external": {"folder": str(self.folder), "network": "ViT-B/16"}, "conditions": condition_limits(BENCHMARK),
             "features": True, "passes": [],
         }  # fmt: skip
         adopt({**settings, **changes}, self.data, self.out, self.out, "0123")

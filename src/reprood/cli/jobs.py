@@ -154,7 +154,7 @@ def adopt(
     pin_threads(1)
     from reprood.predict.external import adopt as adopt_outputs
 
-    record = parse_record(settings, "--settings", "benchmark", "method", "seed", "external", "folder", "splits")
+    record = parse_record(settings, "--settings", "benchmark", "method", "seed", "external", "splits")
     reads = of_splits(data, dict.fromkeys(["train", *record["splits"]]))
     with checked_job(reads, [*within(run, MODEL_FILES[1:]), *within(out, PREDICTED_FILES)]):
         adopt_outputs(record, data, run, out, code)

@@ -173,13 +173,13 @@ class Plan(Layout):
         """Return where the outputs of a run are, and what they must hold."""
         record = self.benchmark(benchmark)
         external = read_external(self.arm(method).set, method)
+        folder = run_folder(external, benchmark, record, method, seed)
         made = self.made_splits(benchmark)
         return {
             "benchmark": benchmark,
             "method": method,
             "seed": seed,
-            "external": external.model_dump(mode="json"),
-            "folder": str(run_folder(external, benchmark, record, method, seed)),
+            "external": external.model_dump(mode="json") | {"folder": str(folder)},
             "splits": [name for name in self.predicted_splits(benchmark, method) if name not in made],
             "conditions": condition_limits(record),
             "features": self.stores_features(benchmark),
@@ -194,7 +194,7 @@ class Plan(Layout):
         """Return the given files that exist, and the prepared splits that give their order."""
         settings = self.external_settings(benchmark, method, seed)
         names = [*settings["splits"], *settings["conditions"], "head"]
-        given = [Path(settings["folder"]) / f"{name}{ending}" for name in names for ending in ENDINGS]
+        given = [Path(settings["external"]["folder"]) / f"{name}{ending}" for name in names for ending in ENDINGS]
         splits = dict.fromkeys(["train", *settings["splits"]])
         return [*self.split_files(benchmark, splits), *(str(path) for path in given if (self.root / path).is_file())]
 

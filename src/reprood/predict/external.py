@@ -45,7 +45,7 @@ def adopt(settings: Mapping[str, Any], data: Path, run_out: Path, out: Path, cod
     Parameters
     ----------
     settings : mapping
-        `benchmark`, `method`, `seed`; `external` (`reprood.config.external.External`); `folder` with the files;
+        `benchmark`, `method`, `seed`; `external` (`reprood.config.external.External`, with the folder of this run);
         `splits` in order, with "train" if detectors are fitted on it; `conditions` (name -> number of the first test
         images, None: all); `features` (bool); `passes` (names of forward passes).
     data : Path
@@ -62,7 +62,8 @@ def adopt(settings: Mapping[str, Any], data: Path, run_out: Path, out: Path, cod
     ReproodError
         For a file that is missing or does not fit: which file and split, what is expected and what was found.
     """
-    folder, external = Path(settings["folder"]), External.model_validate(settings["external"])
+    external = External.model_validate(settings["external"])
+    folder = Path(external.folder)
     splits = {name: load_split(data / name) for name in settings["splits"]}
     first = splits.get("train") or load_split(data / "train")
     names = first.meta.get("classes") or []
@@ -295,7 +296,7 @@ def _write_record(
     }
     record = {
         "trained_here": False,
-        "outputs": {"folder": settings["folder"], "files": dict(sorted(files.items()))},
+        "outputs": {"folder": external.folder, "files": dict(sorted(files.items()))},
         "versions": {package: version(package) for package in ("numpy", "pyarrow")},
         "device": "not trained here",
         "machine": {"processor": NOT_STATED, "cores": 0, "system": NOT_STATED},
