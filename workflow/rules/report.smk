@@ -48,7 +48,8 @@ for name in plan.places:
             runtime=30,
         params:
             code=plan.drawing_code_of(name),
-            settings=plan.drawing_suite(name),
+            # A function, because Snakemake would take {...} in the settings of a method for a wildcard.
+            settings=lambda wildcards, name=name: plan.drawing_suite(name),
             environment=environment("matplotlib", "numpy"),
             benchmark=name,
             examples=examples_folder,
