@@ -49,7 +49,7 @@ for job in plan.external_jobs():
             mem_mb=3000,
             runtime=30,
         params:
-            code=code("reprood.predict.external"),
+            code=plan.external_code(),
             settings=plan.external_parameters(*job),
             environment=environment("numpy"),
             data=plan.data_folder(job[0]),

@@ -121,6 +121,8 @@ def _compare(plan: Layout, settings: Settings, paper: Paper, claim: Claim, place
         own = settings[name, part.method]
         return Recipe(part.method, run["use"], own, run["backbone"], run["precision"], tuple(seeds[part.method]))
 
+    if any(plan.is_external(part.method) for part in parts):
+        return None  # the recipe of given outputs is not known
     recipes = [recipe(part) for part in parts]
     differing = tuple(dict.fromkeys(change for first, second in pairwise(recipes) for change in changes(first, second)))
     precision = plan.suite.precision

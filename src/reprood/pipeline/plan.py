@@ -190,6 +190,10 @@ class Plan(Layout):
         """Return `external_settings` as text."""
         return canonical_json(self.external_settings(benchmark, method, seed))
 
+    def external_code(self) -> str:
+        """Return the fingerprint of the job that takes over given outputs."""
+        return code_hash("reprood.predict.external")
+
     def external_inputs(self, benchmark: str, method: str, seed: int) -> list[str]:
         """Return the given files that exist, and the prepared splits that give their order."""
         settings = self.external_settings(benchmark, method, seed)
