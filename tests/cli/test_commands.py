@@ -14,8 +14,11 @@ from reprood.core.checksums import checked_job
 from reprood.core.errors import ReproodError
 
 ROOT = Path(__file__).resolve().parents[2]
-WORKFLOW = ("data", "train", "predict", "study", "evaluate", "audit", "examples", "report")
-PEOPLE = ("score", "evidence", "offload", "list", "show", "why", "watch", "times", "check", "results", "release")
+WORKFLOW = ("data", "train", "predict", "adopt", "study", "evaluate", "audit", "examples", "report")
+PEOPLE = (
+    "init", "score", "evidence", "offload", "list", "show", "why", "watch", "times", "check", "results", "release", "fetch",
+    "board",
+)  # fmt: skip
 
 
 def run(*arguments: str):

@@ -147,7 +147,7 @@ def adopt(
     out: Out,
     code: Annotated[str, typer.Option(help="Fingerprint of the code; recorded.")] = "",
 ) -> None:
-    """Take over outputs of a run that was not trained here (`use: external`).
+    """Check outputs that were computed elsewhere (`use: external`), and write them as the outputs of a run.
 
     Example: snakemake -n -p | grep 'reprood adopt'
     """

@@ -27,17 +27,8 @@ from reprood.cli.show import show
 from reprood.core.errors import ReproodError
 from reprood.core.messages import printable
 
-JOBS = (
-    "data",
-    "train",
-    "predict",
-    "adopt",
-    "study",
-    "evaluate",
-    "audit",
-    "examples",
-    "report",
-)  # commands of the workflow
+# Commands of the workflow.
+JOBS = ("data", "train", "predict", "adopt", "study", "evaluate", "audit", "examples", "report")
 WORKFLOW = "Run by the workflow"
 ORDER = (
     "init",

@@ -35,8 +35,9 @@ def load_settings(values: Mapping[str, Any], where: str = "config/config.yaml") 
     """
     unknown = [str(key) for key in values if key not in Settings.model_fields]
     if unknown:
-        hint = closest(unknown[0], Settings.model_fields)
-        raise ReproodError(f"{where}: {unknown[0]}: this key is not known; {hint}.")
+        raise ReproodError(
+            f"{where}: {unknown[0]}: this key is not known; {closest(unknown[0], Settings.model_fields)}."
+        )
     try:
         return Settings.model_validate(dict(values))
     except ValidationError as error:
