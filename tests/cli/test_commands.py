@@ -16,8 +16,8 @@ from reprood.core.errors import ReproodError
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = ("data", "train", "predict", "adopt", "study", "evaluate", "audit", "examples", "report")
 PEOPLE = (
-    "init", "score", "evidence", "offload", "list", "show", "why", "watch", "times", "check", "results", "release", "fetch",
-    "board",
+    "init", "score", "evidence", "offload", "list", "show", "why", "watch", "times", "check", "results", "release",
+    "fetch", "board",
 )  # fmt: skip
 
 

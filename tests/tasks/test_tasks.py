@@ -14,6 +14,9 @@ from checkout import ROOT
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(900)]
 
 HERE = Path(__file__).parent
+FILES = (
+    "pyproject.toml", "setup.py", "README.md", "Snakefile", "dvc.yaml", "requirements.lock", "LICENSE", "CITATION.cff",
+)  # fmt: skip
 RESULTS = (".snakemake", "data", "logs", "results", "reports", "runs", "state")
 
 
@@ -22,17 +25,20 @@ def installed(tmp_path_factory) -> Path:
     """A virtual environment with the wheel of this checkout, and the packages of the one that runs the tests."""
     folder = tmp_path_factory.mktemp("wheel")
     sources = folder / "sources"
-    shutil.copytree(ROOT, sources, ignore=shutil.ignore_patterns(".*", "runs", "data", "results", "reports", "published", "build"))
+    sources.mkdir()
+    for name in FILES:
+        shutil.copy(ROOT / name, sources)
+    for name in ("src", "workflow", "config", "profiles", "notebooks"):
+        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     (sources / "published").mkdir()
     shutil.copy(ROOT / "published" / "allowed_signers", sources / "published")
-    wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), str(sources)]
-    subprocess.run(wheel, check=True)
+    pip = [sys.executable, "-m", "pip"]
+    subprocess.run([*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, sources], check=True)
     venv.create(folder / "venv")
     packages = Path(sysconfig.get_paths(vars={"base": str(folder / "venv")})["purelib"])
     (packages / "base.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     (file,) = folder.glob("*.whl")
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(packages), str(file)]
-    subprocess.run(install, check=True)
+    subprocess.run([*pip, "install", "-q", "--no-deps", "--no-index", "--target", packages, file], check=True)
     bin_folder = folder / "venv" / "bin"
     for name, module in (("reprood", "reprood.cli.main"), ("snakemake", "snakemake.cli")):
         script = bin_folder / name
@@ -60,8 +66,7 @@ def test_task(script, study, installed, tmp_path):
     shutil.copy(HERE / "make_images.py", folder)
     environment = {**os.environ, "PATH": f"{installed}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", str(script)], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    command = ["bash", "-euo", "pipefail", str(script)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     log = folder / "log"
     assert done.returncode == 0, f"{done.stdout}{done.stderr}{log.read_text()[-3000:] if log.is_file() else ''}"

@@ -50,9 +50,7 @@ def _reproduction(path: Path, modified: int) -> Suite:
     return load_suite(str(path), path.parents[2])
 
 
-def load(
-    settings: Settings, root: Path, replicates: Replicates | None = None, work: Path | None = None
-) -> Loaded:
+def load(settings: Settings, root: Path, replicates: Replicates | None = None, work: Path | None = None) -> Loaded:
     """Load the suite that a run configuration names, or the selected part of it.
 
     Parameters
