@@ -39,7 +39,7 @@ def setting(*path, value):
 @pytest.mark.parametrize("suite", sorted(p.stem for p in (ROOT / "config" / "suites").glob("*.yaml")))
 def test_every_suite_makes_a_plan(suite):
     made = Plan({"suite": suite}, ROOT)
-    assert len(made.jobs) >= 6
+    assert len(made.jobs) >= 3
     for benchmark, method, seed in made.jobs:
         json.loads(made.train_parameters(benchmark, method, seed))
 
