@@ -265,6 +265,17 @@ def test_a_new_seed_runs_only_the_new_seed(edited):
     assert plan["train"] == len(METHODS)
 
 
+def test_a_new_claim_is_judged_and_trains_nothing(edited):
+    path = edited.folder / "config" / "papers" / "cutmix.yaml"
+    paper = yaml.safe_load(path.read_text())
+    paper["claims"].append({**paper["claims"][0], "id": "one_more", "exploratory": True})
+    path.write_text(yaml.safe_dump(paper, sort_keys=False))
+    planned = edited.plan()
+    assert planned["audit"] == 1
+    assert "study" not in planned
+    assert not [rule for rule in planned if rule.startswith(("train", "predict", "evaluate", "split"))]
+
+
 def test_a_setting_is_seen_beside_a_new_ood_set(edited):
     """The linter runs for the new set; no job above a training may hide what else has changed."""
     edited.edit_suite({"benchmarks.smoke_letters.ood.gaussian": GAUSSIAN})
