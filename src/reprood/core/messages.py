@@ -72,5 +72,5 @@ def closest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if near and len(names) > LISTED:
         return f"did you mean '{near[0]}'? {len(names)} names are known"
-    listed = f"nown: {', '.join(names)}"
-    return f"did you mean '{near[0]}'? K{listed}" if near else f"k{listed}"
+    listed = ", ".join(names)
+    return f"did you mean '{near[0]}'? Known: {listed}" if near else f"known: {listed}"
