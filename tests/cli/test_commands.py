@@ -64,8 +64,8 @@ def test_subcommands_have_short_help_options_too():
 
 
 VERBS = {
-    "Apply", "Build", "Check", "Compare", "Compute", "Create", "Draw", "Execute", "Fetch", "Judge", "List", "Pack",
-    "Reject", "Run", "Select", "Show", "Train", "Validate", "Verify", "Write",
+    "Apply", "Build", "Check", "Compare", "Compute", "Create", "Download", "Draw", "Execute", "Fetch", "Judge", "List",
+    "Pack", "Print", "Reject", "Run", "Select", "Show", "Train", "Validate", "Verify", "Write",
 }  # fmt: skip
 
 

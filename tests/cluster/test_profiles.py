@@ -59,7 +59,11 @@ def planned() -> dict[str, list[dict[str, int]]]:
     return jobs
 
 
-LOOPS = {"evaluate": "evaluate", "report": "draw"}  # rule file -> beginning of the names of rules in a loop
+LOOPS = {
+    "evaluate": "evaluate",
+    "report": "draw",
+    "predict": "adopt",
+}  # rule file -> beginning of the names of rules in a loop
 
 
 def loop_of(rule: str) -> str:

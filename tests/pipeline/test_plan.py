@@ -52,9 +52,15 @@ def test_every_suite_makes_a_plan(suite):
             setting("benchmarks", "smoke_letters", "test", "split", value="exam"),
             "has no split 'exam'; it has: train, test",
         ),
-        (setting("methods", "erm", "use", value="emr"), "there is no module 'emr'"),
-        (setting("settings", "backbone", "name", value="vgg"), "backbone.name is 'vgg'; expected one of cbam_resnet"),
-        (setting("settings", value={}), "backbone.name is None"),
+        (
+            setting("methods", "erm", "use", value="emr"),
+            "use: there is no 'emr' in reprood.methods; did you mean 'erm'?",
+        ),
+        (
+            setting("settings", "backbone", "name", value="vgg"),
+            "backbone.name: there is no 'vgg' in reprood.nets; known: cbam_resnet",
+        ),
+        (setting("settings", value={}), "backbone.name: there is no 'None' in reprood.nets"),
     ],
 )
 def test_names_that_do_not_exist(tmp_path, change, words):
@@ -64,6 +70,7 @@ def test_names_that_do_not_exist(tmp_path, change, words):
 
 
 def test_another_checkout_is_refused(tmp_path):
+    (tmp_path / "src" / "reprood").mkdir(parents=True)
     with pytest.raises(ReproodError, match="not from this checkout"):
         Plan({"suite": "smoke"}, tmp_path)
 

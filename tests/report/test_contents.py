@@ -18,7 +18,7 @@ IDS = [f"{type(one).__name__}-{one.name}" for one in TYPES]
 
 @pytest.fixture(scope="module")
 def benchmarks():
-    plans = [Plan({"suite": suite}, ROOT) for suite in ("smoke", "quick")]
+    plans = [Plan({"suite": suite}, ROOT) for suite in ("smoke", "quick", "openood_cifar10")]
     return [plan.benchmark(name) for plan in plans for name in plan.benchmarks]
 
 

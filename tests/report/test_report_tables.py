@@ -174,7 +174,7 @@ def test_a_number_of_a_family_is_not_attached_to_one_benchmark(results):
 
 
 def test_a_mean_over_a_family_is_attached_to_the_family_and_a_member_to_its_benchmark(tmp_path):
-    record = {**fabricate.SUITE["benchmarks"]["toy"], "members": {"cat": {}, "dog": {}}}
+    record = {**fabricate.SUITE["benchmarks"]["toy"], "members": {"cat": {}, "dog": {"settings": {"epochs": 1}}}}
     runs = [{"benchmark": "pets", "methods": ["erm", "good"], "seeds": 4}]
     suite = fabricate.results(tmp_path, benchmarks={"pets": record}, runs=runs)
     found = BenchmarkResults("pets", suite, tmp_path)

@@ -32,7 +32,7 @@ rule audit:
         settings=suite_parameters,
         environment=environment("numpy", "scipy"),
         studies=studies_folder,
-        papers=plan.project_file("config/papers"),
+        papers=papers_folder,
     shell:
         "reprood audit --suite {params.settings:q} --papers {params.papers}"
         " --studies {params.studies} --record {output.suite} --out {output.verdicts} > {log} 2>&1"

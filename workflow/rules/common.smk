@@ -153,6 +153,10 @@ def train_parameters(wildcards):
     )
 
 
+def papers_folder(wildcards):
+    return plan.project_file("config/papers")
+
+
 def run_environment(wildcards):
     return plan.run_environment(benchmark_name(wildcards), method_name(wildcards))
 

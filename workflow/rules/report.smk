@@ -108,7 +108,7 @@ rule plots:
 
 rule notebook:
     input:
-        notebook=plan.project_file("notebooks") + "/{notebook}.ipynb",
+        notebook=plan.project_file("notebooks/{notebook}.ipynb"),
         metrics="<results>/metrics.parquet",
         verdicts="<results>/verdicts.csv",
         suite="<results>/suite.json",
@@ -193,7 +193,7 @@ rule pages:
         settings=suite_parameters,
         environment=environment("jinja2", "numpy"),
         results=results_folder,
-        papers=plan.project_file("config/papers"),
+        papers=papers_folder,
         out=reports_folder,
     shell:
         "reprood report pages --suite {params.settings:q} --papers {params.papers} --results {params.results}"

@@ -1,6 +1,5 @@
 """A network from its name and a file of weights, for the command line."""
 
-import importlib
 import inspect
 import pickle
 from collections.abc import Callable, Mapping
@@ -81,13 +80,24 @@ def builder(network: str) -> Builder:
     if kind not in ("torchvision", "timm"):
         raise ReproodError(f"--network is '{network}'; expected {FORM}.")
     try:
-        models = importlib.import_module("torchvision.models" if kind == "torchvision" else "timm")
+        make, known = _library(kind)
     except ImportError as error:
         raise ReproodError(f"--network {network} needs the package {kind}, which is not installed.") from error
-    make = models.get_model if kind == "torchvision" else models.create_model
-    if name.partition(".")[0] not in models.list_models():
-        raise ReproodError(f"{kind} has no network '{name}'; list them with {models.__name__}.list_models().")
+    if name.partition(".")[0] not in known:
+        module = "torchvision.models" if kind == "torchvision" else kind
+        raise ReproodError(f"{kind} has no network '{name}'; list them with {module}.list_models().")
     return lambda classes: _built(network, make, {"num_classes": classes}, options, name)
+
+
+def _library(kind: str) -> tuple[Callable[..., Any], list[str]]:
+    """Return the function of torchvision or timm that creates a network, and the names that it knows."""
+    if kind == "torchvision":
+        from torchvision.models import get_model, list_models
+
+        return get_model, list_models()
+    import timm
+
+    return timm.create_model, timm.list_models()
 
 
 def _built(

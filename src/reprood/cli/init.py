@@ -19,7 +19,7 @@ def init(
 ) -> None:
     """Create a folder with the workflow, its suites and the papers' claims, in which Snakemake runs.
 
-    Example: reprood init my-study && cd my-study && snakemake --cores all
+    Example: reprood init my-study
     """
     source = project()
     files = {

@@ -1,6 +1,5 @@
 """Optional trackers that get every epoch of a training: dvclive or MLflow. For display: nothing depends on them."""
 
-import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -37,12 +36,16 @@ def tracker(name: str, run: str, settings: Mapping[str, Any]) -> Iterator[Callba
         yield None
         return
     try:
-        package = importlib.import_module(name)
+        if name == "dvclive":
+            import dvclive
+
+            opened = _dvclive(dvclive, run, settings)
+        else:
+            import mlflow  # type: ignore[import-not-found,unused-ignore]
+
+            opened = _mlflow(mlflow, run, settings)
     except ModuleNotFoundError as error:
-        raise ReproodError(
-            f"The tracker {name} is not installed; run `pip install {name}`, or set tracker: ''."
-        ) from error
-    opened = _dvclive(package, run, settings) if name == "dvclive" else _mlflow(package, run, settings)
+        raise ReproodError(f"The tracker {name} is not installed; install it, or set tracker to ''.") from error
     with opened as callback:
         yield callback
 

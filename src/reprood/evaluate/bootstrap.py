@@ -98,7 +98,7 @@ class Interval:
         return 0.5 if gap == 0 else math.exp(optimize.brentq(excess, SMALLEST, math.log(0.5), xtol=1e-10))
 
 
-SMALLEST = math.log(1e-300)  # of a p value that is looked for; smaller ones are given as this
+SMALLEST = math.log(1e-30)  # of a p value that is looked for; smaller ones are given as this
 
 
 def half_width(trainings: Any, freedom: float, samples: float, sample_freedom: float, tail: float) -> Any:

@@ -1,7 +1,6 @@
 """Any network of timm as a backbone: `backbone: {name: timm, model: vit_tiny_patch16_224}`; needs `reprood[timm]`."""
 
 import difflib
-import importlib
 from typing import Any
 
 from pydantic import Field
@@ -56,7 +55,7 @@ def build(channels: int, **options: Any) -> TimmBackbone:
     """
     chosen = read_options(TimmOptions, NETWORK, channels, options)
     try:
-        timm = importlib.import_module("timm")
+        import timm
     except ModuleNotFoundError as error:
         raise ReproodError(
             "The backbone 'timm' needs the package timm, which is not installed; install reprood[timm]."

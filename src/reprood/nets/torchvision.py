@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torchvision
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -52,7 +51,9 @@ class TorchvisionBackbone(nn.Module):
 
 def models() -> list[str]:
     """Return the networks that can be used, sorted."""
-    return [name for name in torchvision.models.list_models(torchvision.models) if name not in TWO_OUTPUTS]
+    from torchvision import models as library
+
+    return [name for name in library.list_models(library) if name not in TWO_OUTPUTS]
 
 
 def build(channels: int, **options: Any) -> TorchvisionBackbone:
@@ -65,11 +66,13 @@ def build(channels: int, **options: Any) -> TorchvisionBackbone:
     ReproodError
         For an unknown network, unknown arguments, or weights that do not fit.
     """
+    from torchvision.models import get_model
+
     chosen = read_options(TorchvisionOptions, NETWORK, channels, options)
     if chosen.model not in models():
         raise ReproodError(f"torchvision has no classification network '{chosen.model}'; known: {', '.join(models())}.")
     try:
-        network = torchvision.models.get_model(chosen.model, weights=None, **chosen.arguments)
+        network = get_model(chosen.model, weights=None, **chosen.arguments)
     except (TypeError, ValueError) as error:
         raise ReproodError(f"torchvision's {chosen.model} cannot be built with {chosen.arguments}: {error}.") from error
     if channels != 3:

@@ -9,7 +9,7 @@ from reprood.core.mappings import merged
 from reprood.engine.settings import read_settings
 from reprood.methods.cutpaste.settings import Config
 
-SUITE = yaml.safe_load((Path(__file__).parents[3] / "config" / "suites" / "paper.yaml").read_text(encoding="utf-8"))
+SUITE = yaml.safe_load((Path(__file__).parents[3] / "config" / "suites" / "mvtec.yaml").read_text(encoding="utf-8"))
 ALIGNED = {"bottle", "cable", "capsule", "metal_nut", "pill", "toothbrush", "transistor", "zipper"}  # A.5
 MVTEC = SUITE["benchmarks"]["mvtec_defects"]
 ARMS = next(group["methods"] for group in SUITE["runs"] if group["benchmark"] == "mvtec_defects")
