@@ -54,7 +54,7 @@ def test_the_page_runs():
     assert pd.read_csv("table.csv")["ood"].tolist() == ["svhn", "textures", "mean"] * 3
 
 
-@pytest.mark.parametrize("name", ["metrics", "api.scoring", "api.comparison"])
+@pytest.mark.parametrize("name", ["api.metrics", "api.scoring", "api.comparison"])
 def test_examples_of_docstrings(name):
     result = doctest.testmod(importlib.import_module(f"reprood.{name}"))
     assert result.attempted > 0

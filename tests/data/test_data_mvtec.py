@@ -63,7 +63,7 @@ def test_orientation_tags_are_honoured_for_picture_and_mask(tmp_path):
     stored = np.zeros((12, 24, 3), np.uint8)
     stored[:, :6] = 255  # at the top when turned clockwise
     mask = np.zeros((24, 12), np.uint8)
-    mask[:6] = 255  # drawn on the picture as it is shown
+    mask[:6] = 255  # in the orientation of the displayed image
     files = {"test/hole/0.png": png(stored, tag=6), "ground_truth/hole/0_mask.png": png(mask)}
     read = mvtec(laid(tmp_path, files), 1, 12, "test", fit="stretch")
     assert np.array_equal(read.images[0, ..., 0] > 127, read.extras["masks"][0] > 0)

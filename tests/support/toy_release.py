@@ -1,4 +1,4 @@
-"""A checkout as it is after a run, with fabricated results, and its release."""
+"""A finished checkout with fabricated results, and its release."""
 
 import json
 import shutil

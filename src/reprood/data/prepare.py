@@ -38,7 +38,7 @@ UNREADABLE = (
 
 
 def opened(data: bytes, where: str) -> Image.Image:
-    """Decode one image as it is stored, with its own number of bits.
+    """Decode one image without changing its bit depth.
 
     Raises
     ------

@@ -122,7 +122,7 @@ def fetch(
         try:
             download(named.url, part, progress=progress, most=named.size)
         except SourceFailed as error:
-            raise ReproodError(f"{named.url}: {error}; the same command goes on where it stopped.") from error
+            raise ReproodError(f"{named.url}: {error}; run the same command to resume.") from error
         found = sha256_file(part)
         if found != named.sha256:
             part.unlink()
