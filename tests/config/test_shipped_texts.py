@@ -47,3 +47,14 @@ def test_no_benchmark_repeats_another(name: str) -> None:
         key = record.model_dump_json(include=set(DATA))
         assert key not in seen, f"{benchmark} repeats {seen.get(key)}"
         seen[key] = benchmark
+
+
+def test_experiments_name_benchmarks_that_exist_and_all_claims() -> None:
+    suites = {name: load_suite(name, ROOT) for name in SUITES}
+    for paper in load_papers(sorted((ROOT / "config" / "papers").glob("*.yaml"))):
+        unknown = [name for experiment in paper.experiments for name in experiment.unknown(suites)]
+        assert unknown == [], f"{paper.id}: no suite has them"
+        named = {claim for experiment in paper.experiments for claim in experiment.claims}
+        assert {claim.id for claim in paper.claims} - named in (set(), {c.id for c in paper.claims}), paper.id
+        omitted = [experiment for experiment in paper.experiments if experiment.omitted]
+        assert len(omitted) <= max(1, len(paper.experiments) // 10) + 2, paper.id

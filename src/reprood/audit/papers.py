@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from reprood.audit.experiments import Experiment
 from reprood.audit.published import Published, measured_metric
 from reprood.audit.settings import Difference, Measurement, Setting
 from reprood.config.benchmark import Benchmark
@@ -219,7 +220,7 @@ class Paper(Record):
     """One paper: `config/papers/<id>.yaml`.
 
     `settings` describes the settings of the published numbers, by the text under which numbers name them, or by the id
-    of a single number.
+    of a single number. `experiments` lists the paper's families of experiments and where each is run.
     """
 
     id: str
@@ -237,6 +238,7 @@ class Paper(Record):
     settings: dict[str, Setting] = {}
     published: tuple[Published, ...] = ()
     claims: tuple[Claim, ...] = Field(min_length=1)
+    experiments: tuple[Experiment, ...] = ()
 
     @property
     def short(self) -> str:
@@ -271,6 +273,25 @@ class Paper(Record):
                 if name not in claims:
                     raise ValueError(f"published {number.id}: there is no claim '{name}'")
         return self
+
+    @model_validator(mode="after")
+    def _experiments(self) -> "Paper":
+        claims, numbers = {c.id for c in self.claims}, {p.id for p in self.published}
+        for experiment in self.experiments:
+            for what, names, known in (
+                ("claim", experiment.claims, claims),
+                ("published number", experiment.published, numbers),
+            ):
+                for name in names:
+                    if name not in known:
+                        raise ValueError(f"experiment '{experiment.title}': there is no {what} '{name}'")
+        return self
+
+    def numbers_of(self, experiment: Experiment) -> list[Published]:
+        """Return the published numbers of an experiment: those of its claims, then its own."""
+        claims = (claim for claim in self.claims if claim.id in experiment.claims)
+        names = dict.fromkeys((*(name for claim in claims for name in claim.published), *experiment.published))
+        return [self.number(name) for name in names]
 
     @model_validator(mode="after")
     def _main_claims(self) -> "Paper":

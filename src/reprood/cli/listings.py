@@ -100,6 +100,22 @@ def claims(root: Path) -> Listing:
     return ("claim", "kind", "statement"), rows
 
 
+def experiments(root: Path) -> Listing:
+    """List the experiment families of all papers: where each is run, its claims, how many published numbers."""
+    from reprood.audit.papers import load_papers
+
+    rows: list[Row] = []
+    for paper in load_papers(sorted(_config(root, "papers").glob("*.yaml"))):
+        for one in paper.experiments:
+            numbers = paper.numbers_of(one)
+            linked = sum(bool(number.measured_by) for number in numbers)
+            places = ", ".join((*one.benchmarks, *one.studies)) or f"omitted: {one.omitted}"
+            values = f"{linked} of {len(numbers)}" if numbers else "none available"
+            rows.append((paper.id, one.title, one.where, places, ", ".join(one.claims), values))
+    titles = ("paper", "experiment", "reported in", "benchmarks and studies", "claims", "published values linked")
+    return titles, rows
+
+
 LISTS: dict[str, Callable[[Path], Listing]] = {
     "datasets": datasets,
     "benchmarks": benchmarks,
@@ -107,4 +123,5 @@ LISTS: dict[str, Callable[[Path], Listing]] = {
     "detectors": detectors,
     "suites": suites,
     "claims": claims,
+    "experiments": experiments,
 }
