@@ -185,7 +185,7 @@ def verdicts(design: Design, effects: Sequence[float], chance: np.random.Generat
         judged: list[Judged | None] = []
         for one, count, piece in zip(everything, reached, made, strict=True):
             assert one is not None
-            seen = Judged(one.looks[:count], one.findings[:count])
+            seen = Judged(one.looks[:count], one.findings[:count], one.relevant)
             baseline = 0.65 + 0.05 * piece.found.observed[1][: stages[count - 1].replicates]
             closed = design.gate and unrepresentative(claim, "baseline", Regime(tuple(baseline), (), Gate()))
             judged.append(None if closed else seen)

@@ -1,5 +1,7 @@
 """Looks, the correction of main claims, futility and projections: on numbers with a known answer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -106,6 +108,14 @@ def test_holm_keeps_a_reserve_for_the_other_hypotheses():
     # factors 3, 2 / (1 - 1/6), 1 / (1 - 2/6)
     assert holm([0.01, 0.04, 0.02], beside=3) == pytest.approx([0.03, 0.06, 0.048])
     assert holm([0.01, 0.04, 0.02], beside=1) == pytest.approx([0.03, 0.048, 0.048])
+
+
+def test_the_reserve_counts_claims_that_state_a_relevant_effect():
+    first, second = judged(0.0001), judged(0.0012, smaller=(1.0,))
+    assert [outcome.p for outcome in correct([first, second])] == pytest.approx([0.002, 0.012])
+    family = [replace(one, relevant=True) for one in (first, second)]
+    # p of the other hypothesis may be 1 and it is tested all the same: the second factor is 1 / (1 - 1 / 4)
+    assert [outcome.p for outcome in correct(family)] == pytest.approx([0.002, 0.016])
 
 
 def test_projection_to_more_replicates():

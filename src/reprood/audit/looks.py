@@ -23,10 +23,13 @@ class Judged:
     ----------
     looks : tuple of Look
     findings : tuple of Finding
+    relevant : bool
+        Whether the claim states a relevant effect, so that "smaller than relevant" is tested.
     """
 
     looks: tuple[Look, ...]
     findings: tuple[Finding, ...]
+    relevant: bool = False
 
     def _over_looks(self, p: Sequence[float]) -> tuple[float, int]:
         """Return p over all looks, and the place of the look that gives it; of the last if p is not below 5 %."""
@@ -94,7 +97,9 @@ def judge_at(
         some = [piece.only(seeds[: look.replicates]) for piece in pieces]
         if claim.over != "members" or min(len(piece.seeds) for piece in some) >= claim.min_seeds:
             found.append((look, find(claim, paper, some, look.level)))
-    return Judged(tuple(look for look, _ in found), tuple(one for _, one in found)) if found else None
+    if not found:
+        return None
+    return Judged(tuple(look for look, _ in found), tuple(one for _, one in found), claim.relevant > 0)
 
 
 def correct(family: Sequence[Judged | None]) -> list[Outcome]:
@@ -102,7 +107,7 @@ def correct(family: Sequence[Judged | None]) -> list[Outcome]:
 
     The claims are fixed before the first run, so that their number does not depend on results.
     """
-    beside = sum(one is not None and any(f.p_smaller < 1 for f in one.findings) for one in family)
+    beside = sum(one is not None and one.relevant for one in family)
     adjusted = holm([1.0 if one is None else one.p for one in family], beside)
     outcomes = []
     for one, p in zip(family, adjusted, strict=True):
