@@ -14,7 +14,7 @@ from toy_paper import KINDS, PAPER
 
 from reprood.audit.papers import Claim, Paper
 from reprood.core.errors import ReproodError
-from reprood.report.claims import by_importance, forest, shown, stated
+from reprood.report.claims import axis_end, by_importance, forest, shown, stated
 from reprood.report.figures import make_figure
 from reprood.report.notebook import render
 from reprood.report.results import BenchmarkResults, read_history
@@ -62,24 +62,25 @@ def test_a_figure_says_when_there_is_nothing_to_draw(folder, tmp_path):
     ],
 )
 def test_forest(kind, better, margin, claimed):
-    row = {"kind": kind, "better": better, "margin": margin, "metric": "top1_error", "published_effect": -2 / 1.08,
+    row = {"kind": kind, "better": better, "margin": margin, "metric": "top1_error", "published_effect": -1.85,
            "comparable": True,
            "effect": 0.5, "low": -1, "high": 1}  # fmt: skip
-    drawn = forest(row)
-    assert (drawn["low"], drawn["effect"], drawn["width"], drawn["published"]) == (25, 62.5, 50, 3.7)
+    drawn = forest(row, 2.0)
+    assert (drawn["low"], drawn["effect"], drawn["width"], drawn["published"]) == (25, 62.5, 50, 3.75)
     assert drawn["claimed"] == claimed
-    assert drawn["end"] == "2.0"
-    assert forest({**row, "effect": float("nan")}) is None
-    assert forest({**row, "comparable": False})["published"] is None  # published in another setting
+    assert (drawn["end"], drawn["cut_low"], drawn["cut_high"]) == ("2", False, False)
+    assert forest({**row, "high": 3}, 2.0)["cut_high"]
+    assert forest({**row, "effect": float("nan")}, 2.0) is None
+    assert forest({**row, "comparable": False}, 2.0)["published"] is None  # published in another setting
 
 
 def test_forest_of_a_value_is_centred_on_the_published_one():
     row = {"kind": "equals", "better": "higher", "margin": 0.02, "metric": "auroc", "published_effect": 0.9,
            "comparable": True,
            "effect": 0.9, "low": 0.89, "high": 0.91}  # fmt: skip
-    drawn = forest(row)
+    drawn = forest(row, axis_end([row]))
     assert (drawn["effect"], drawn["published"]) == (50, 50)
-    assert drawn["claimed"] == (21.06, 57.88)
+    assert drawn["claimed"] == (30, 40)  # an axis of 5 points holds 1.6 times the margin of 2
 
 
 def test_main_and_exploratory_claims_are_counted_apart():
@@ -103,12 +104,12 @@ def test_a_card_names_sides_below_chance_and_numbers_against_the_claim():
         "benchmark": "toy", "n_seeds": 3, "n": 10, "n_ood": 10, "verdict": "open", "reason": "r",
         "below_chance": "erm (msp)", "differences": "", "level": 0.995, "exploratory": False,
     }  # fmt: skip
-    card = shown(row, paper.claims[0], paper, fabricate.suite())
+    card = shown(row, paper.claims[0], paper, fabricate.suite(), 40.0)
     assert card["below_chance"] == ["Cross-entropy (MSP)"]
     assert "99.5 % interval" in card["measured"]
     assert len(card["against"]) == 1
     del row["below_chance"]  # of an older release
-    assert shown(row, paper.claims[0], paper, fabricate.suite())["below_chance"] == []
+    assert shown(row, paper.claims[0], paper, fabricate.suite(), 40.0)["below_chance"] == []
 
 
 def test_notebook_is_stored_without_outputs():

@@ -55,4 +55,6 @@ def record() -> str:
 
 
 def build(checkout, out, **changes) -> Path:
-    return build_release(record(), checkout, out, release="draft", date="2026-01-02", **changes)
+    return build_release(
+        record(), checkout, out, **{"release": "draft", "date": "2026-01-02", "revision": "abc1234", **changes}
+    )

@@ -42,7 +42,7 @@ def show(
     ] = False,
     tsv: Annotated[bool, typer.Option("--tsv", help="Print tab-separated columns, for other programs.")] = False,
 ) -> None:
-    """Show the verdicts on a paper's claims: effect, interval of its level, published value, differences from its setting.
+    """Show the verdicts on a paper's claims: effect, interval, published value, differences from its setting.
 
     Effects are in points (percent) for metrics, and plain numbers for studies.
 

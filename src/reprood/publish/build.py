@@ -37,7 +37,7 @@ from reprood.publish.contents import (
 from reprood.publish.crate import describe
 from reprood.publish.croissant import CROISSANT, describe_release
 from reprood.publish.seal import sign, sums_of, write_sums
-from reprood.report.pages import write_report
+from reprood.report.pages import Identity, write_report
 
 
 def build_release(
@@ -125,10 +125,11 @@ def build_release(
         figures=paths.reports / "figures",
         defects=paths.defects,
         out=paths.reports,
+        identity=Identity(release, date, revision),
     )
     software = version("reprood")
     write_json(built / BILL, bill_of(built / "requirements.lock", software))
-    write_json(built / CODE, {"revision": revision, **fingerprints()})
+    write_json(built / CODE, {"release": release, "date": date, "revision": revision, **fingerprints()})
     if jobs is not None:
         write_json(built / JOBS, jobs)
     if checkpoints is not None:

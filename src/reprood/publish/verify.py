@@ -35,7 +35,7 @@ from reprood.publish.rescore import wrong_scores
 from reprood.publish.seal import check_signature, differences, read_sums, sums_of
 from reprood.publish.unpack import opened
 from reprood.report.contents import TABLE_FORMS, tables_of
-from reprood.report.pages import write_report
+from reprood.report.pages import Identity, write_report
 from reprood.report.results import BenchmarkResults
 from reprood.report.tables import write_table
 
@@ -377,6 +377,8 @@ def _tables(paths: Paths) -> Found:
 
 def _pages(paths: Paths) -> Found:
     _, suite = paths.suite()
+    code = read_json(paths.root / CODE)
+    identity = Identity(*(str(code.get(key, "")) for key in ("release", "date", "revision")))
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary)
         names = write_report(
@@ -389,6 +391,7 @@ def _pages(paths: Paths) -> Found:
             figures=paths.reports / "figures",
             defects=paths.defects,
             out=out,
+            identity=identity,
         )
         return len(names), [
             f"reports/{name} is not what the results give"

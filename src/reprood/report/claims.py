@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ COMPARISONS = {
 
 
 KEY = ["paper", "claim", "benchmark"]
+ENDS = (5.0, 10.0, 20.0, 40.0, 60.0, 100.0)  # round ends of an axis, in points
 NUMBERS = ("effect", "low", "high")
 
 
@@ -81,19 +82,44 @@ def by_importance(verdicts: pd.DataFrame) -> dict[str, dict[str, int]]:
     return {"main": overall(verdicts[~exploratory]), "exploratory": overall(verdicts[exploratory])}
 
 
-def forest(row: Mapping[Any, Any]) -> dict[str, Any] | None:
+def axis_end(rows: Iterable[Mapping[Any, Any]]) -> float:
+    """Return the end of the axis, in points, that a paper's claims share: most intervals lie inside; see `forest`."""
+    ends = []
+    for row in rows:
+        if not math.isnan(row["effect"]):
+            one = unit(str(row["metric"]))
+            base = row["published_effect"] if row["kind"] == "equals" else 0.0
+            ends += [abs(row[key] - base) / one for key in ("low", "high")] + [1.6 * row["margin"] / one]
+    return axis_of(ends)
+
+
+def axis_of(ends: Sequence[float]) -> float:
+    """Return the smallest of the round ends of an axis that shows nine tenths of some values.
+
+    Examples
+    --------
+    >>> axis_of([1.0, 3.0, 4.0, 70.0, 6.5, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0])
+    10.0
+    """
+    wanted = sorted(ends)[min(len(ends) - 1, int(0.9 * len(ends)))] if ends else 0.0
+    return next((end for end in ENDS if end >= wanted), 1.08 * wanted)
+
+
+def forest(row: Mapping[Any, Any], end: float) -> dict[str, Any] | None:
     """Return the positions of an interval in percent of the width of a symmetric axis; None if nothing was measured.
 
     Parameters
     ----------
     row : mapping
         A verdict.
+    end : float
+        End of the axis in points; what lies beyond it is cut.
 
     Returns
     -------
     dict
-        low, width, effect, published (or None): positions; claimed: (start, width) of the claimed range; end: end of
-        the axis in points.
+        low, width, effect, published (or None): positions; claimed: (start, width) of the claimed range; cut_low,
+        cut_high: whether the interval goes beyond the axis; end: end of the axis as text.
     """
     if math.isnan(row["effect"]):
         return None
@@ -105,7 +131,6 @@ def forest(row: Mapping[Any, Any]) -> dict[str, Any] | None:
     # a published effect in another setting is listed with the differences, and not drawn
     other = math.isnan(row["published_effect"]) or not row["comparable"]
     published = None if other else (row["published_effect"] - base) / one
-    end: float = 1.08 * max(abs(low), abs(high), abs(published or 0.0), 1.6 * margin, 0.01)
 
     def place(value: float) -> float:
         return round(50 + 50 * min(max(value / end, -1.0), 1.0), 2)
@@ -121,7 +146,9 @@ def forest(row: Mapping[Any, Any]) -> dict[str, Any] | None:
         "effect": place(effect),
         "published": None if published is None else place(published),
         "claimed": (start, round(stop - start, 2)),
-        "end": labels.number(end),
+        "cut_low": low < -end,
+        "cut_high": high > end,
+        "end": f"{end:g}",
     }
 
 
@@ -138,8 +165,8 @@ def stated(claim: Claim, metric: str) -> str:
     return "; ".join(clauses)
 
 
-def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> dict[str, Any]:
-    """Return one verdict as the page shows it."""
+def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite, end: float) -> dict[str, Any]:
+    """Return one verdict as the page shows it, on an axis of its paper that ends at `end` points."""
     one = unit(row["metric"])
 
     def label(side: str) -> str:
@@ -187,14 +214,16 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite) -> d
         "benchmark": row["benchmark"] if isinstance(row["benchmark"], str) else "",
         "page": f"{'studies' if claim.study else 'benchmarks'}/{row['benchmark']}.html",
         "unit": "" if claim.study else " points",
-        "forest": forest(row),
+        "forest": forest(row, axis_of([abs(row[key]) for key in ("low", "high")]) if claim.study else end),
+        "effect": f"{value(effect, 1)}{'' if claim.study else ' %' if row['kind'] == 'equals' else ' points'}",
+        "span": labels.interval(row["low"] / one, row["high"] / one, 1),
         "verdict": row["verdict"],
         "tone": row["verdict"].split()[0],
         "reason": row["reason"][0].upper() + row["reason"][1:],
         "below_chance": [label(side) for side in below.split("; ") if side],
         "against": against(paper, claim.id),
         "unverified": any(not paper.number(name).verified for name in claim.published),
-        "published": "" if math.isnan(published) else value(published, 2) + (" %" if row["kind"] == "equals" else ""),
+        "published": "" if math.isnan(published) else value(published, 1) + (" %" if row["kind"] == "equals" else ""),
         "source": row["published_source"] if isinstance(row["published_source"], str) else "",
         "differences": row["differences"] if isinstance(row.get("differences"), str) else "",
         "differs": ", ".join(claim.differs),

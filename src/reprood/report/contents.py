@@ -13,7 +13,7 @@ from reprood.config.conditions import conditions
 from reprood.core.registry import load_function
 
 TABLE_FORMS = (".csv", ".md", ".tex")
-ASSETS = ("report.css", "report.js")
+ASSETS = ("report.css", "report.js", "search.js")
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def page_names(papers: Sequence[str], benchmarks: Sequence[str], studies: Sequen
         "environment.html",
         "conventions.html",
         "defects.html",
-        *(f"assets/{name}" for name in ASSETS),
+        *(f"assets/{name}" for name in (*ASSETS, "index.js")),
         *(f"papers/{name}.html" for name in papers),
         *(f"tables/papers/{name}{form}" for name in papers for form in TABLE_FORMS),
         *(f"benchmarks/{name}.html" for name in benchmarks),

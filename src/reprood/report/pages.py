@@ -18,10 +18,12 @@ from reprood.report.claims import by_importance, read_verdicts
 from reprood.report.contents import ASSETS, TABLE_FORMS, caption_of, figure_types, table_types, tables_of
 from reprood.report.evidence_files import write_evidence
 from reprood.report.formats import Cell, Table, write_forms
+from reprood.report.navigation import ABOUT, menus, search_index, with_contents
 from reprood.report.paper_page import paper_page
 from reprood.report.provenance import data_of, machines_of, runs_of, sources_of
 from reprood.report.records import LintRecord, checked
 from reprood.report.results import BenchmarkResults
+from reprood.report.summary import forest_rows, positions, result_of, spoken
 from reprood.report.tables import make_table, matrix, study_table
 
 
@@ -31,6 +33,25 @@ class Links:
 
     results: str
     root: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a report belongs to, shown on every page.
+
+    Attributes
+    ----------
+    release : str
+        Name of the release; "" for the results of a checkout.
+    date : str
+        YYYY-MM-DD; "" if unknown.
+    revision : str
+        Code revision; "" if unknown.
+    """
+
+    release: str = ""
+    date: str = ""
+    revision: str = ""
 
 
 RELEASE_LINKS = Links("../results", "..")
@@ -142,6 +163,7 @@ def write_report(
     out: Path,
     links: Links = RELEASE_LINKS,
     notebooks: Sequence[str] = (),
+    identity: Identity = Identity(),
 ) -> list[str]:
     """Write all pages and return their names, those of `contents.page_names`.
 
@@ -163,6 +185,8 @@ def write_report(
         Paths from there to the results and to `root`.
     notebooks : sequence of str
         Links to rendered notebooks.
+    identity : Identity
+        The release that the pages belong to, if any.
     """
     table = read_verdicts(verdicts)
     names = list(dict.fromkeys(place for place, _, _ in suite.replicated()))
@@ -178,7 +202,8 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(suite=suite, all_papers=papers, plural=labels.plural, links=links)
+    links_of = menus(papers, benchmarks, analysed)
+    environment.globals.update(suite=suite, plural=labels.plural, links=links, identity=identity, **links_of)
     written: list[str] = []
 
     evidence = write_evidence(judged, benchmarks, results, suite, studies, out)
@@ -186,13 +211,17 @@ def write_report(
     def write(name: str, template: str, **values: Any) -> None:
         root = "../" * name.count("/")
         page = environment.get_template(template).render(root=root, here=name.removesuffix(".html"), **values)
-        _write(out / name, page)
+        _write(out / name, with_contents(page))
         written.append(name)
 
+    forest, end = forest_rows(papers, table)
     write(
         "index.html",
         "index.html.j2",
-        papers=judged,
+        result=result_of(table),
+        forest=[row | {"at": positions(row, end), "spoken": spoken(row)} for row in forest],
+        end=f"{end:g}",
+        papers=sorted(judged, key=lambda item: -item["decided"]),
         counts=by_importance(table),
         numbers=_numbers(papers, judged),
         benchmarks=benchmarks,
@@ -209,6 +238,8 @@ def write_report(
     for asset in ASSETS:
         _write(out / "assets" / asset, (TEMPLATES / asset).read_text(encoding="utf-8"))
         written.append(f"assets/{asset}")
+    _write(out / "assets" / "index.js", search_index(judged, benchmarks, links_of["studies_menu"] + list(ABOUT)))
+    written.append("assets/index.js")
     for one in judged:
         stem = f"tables/papers/{one['paper'].id}"
         write_forms(one["published"], out / stem)

@@ -5,15 +5,16 @@ from typing import Any
 
 import pandas as pd
 
-from reprood.audit.cases import NOT_JUDGED, NOT_RUN
+from reprood.audit.cases import NOT_JUDGED, NOT_RUN, VERDICTS
 from reprood.audit.papers import Paper
 from reprood.config.suite import Suite
 from reprood.report import labels
-from reprood.report.claims import by_importance, shown
+from reprood.report.claims import axis_end, by_importance, shown
 from reprood.report.contents import FIGURES
 from reprood.report.formats import Cell, Table
 from reprood.report.published import comparable, effects, published
 from reprood.report.results import BenchmarkResults
+from reprood.report.summary import decided_share, paper_sentences
 
 SAMPLES = [one.name for one in FIGURES if one.images]
 
@@ -36,12 +37,15 @@ def paper_page(
     chosen = [records[one.name] for one in where]
     pictures = [figure for item in chosen for figure in item["figures"] if figure["kind"] == "examples"]
     numbers = published(paper, results)
-    cards = [shown(row, claims[row["claim"]], paper, suite) for row in ordered(rows).to_dict("records")]
+    end = axis_end(row for row in rows.to_dict("records") if not claims[row["claim"]].study)
+    cards = [shown(row, claims[row["claim"]], paper, suite, end) for row in ordered(rows).to_dict("records")]
     for place, card in enumerate(cards):  # a claim that is judged on several benchmarks has one anchor, its first card
         card["anchor"] = "" if any(card["id"] == other["id"] for other in cards[:place]) else f"claim-{card['id']}"
     return {
         "paper": paper,
         "counts": by_importance(rows),
+        "sentences": paper_sentences(paper, rows),
+        "decided": decided_share(rows),
         "claims": cards,
         "published": numbers,
         "comparable": comparable(numbers),
@@ -57,8 +61,9 @@ def paper_page(
 
 
 def ordered(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the verdicts with those of claims that were not run or not judged last, otherwise in their order."""
-    return rows.sort_values("verdict", kind="stable", key=lambda names: names.isin([NOT_JUDGED, NOT_RUN]))
+    """Return the verdicts, decided ones first, and of one kind those on main claims first."""
+    order = rows["verdict"].map(VERDICTS.index).astype(int) * 2 + rows["exploratory"].astype(bool)
+    return rows.loc[order.sort_values(kind="stable").index]
 
 
 def _figures(benchmarks: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> list[dict[str, Any]]:

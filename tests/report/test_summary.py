@@ -1,0 +1,96 @@
+"""What a suite found: sentences, the forest of main claims, the index of the search box."""
+
+import json
+import math
+
+import fabricate
+import pandas as pd
+import pytest
+
+from reprood.audit.papers import Paper
+from reprood.report.navigation import search_index, with_contents
+from reprood.report.summary import decided_share, forest_rows, paper_sentences, positions, result_of, spoken
+
+CLAIMS = [
+    {"kind": "difference", "metric": "auroc", "split": "near_set", "better": "higher",
+     "sides": [{"method": "good", "score": "msp"}, {"method": "erm", "score": "msp"}]},
+    {"kind": "non_inferior", "metric": "top1_error", "better": "lower", "margin": 1.0,
+     "sides": [{"method": "good"}, {"method": "erm"}]},
+    {"kind": "difference", "metric": "area", "study": "areas", "better": "higher",
+     "sides": [{"method": "good"}, {"method": "erm"}]},
+]  # fmt: skip
+PAPER = Paper.model_validate({**fabricate.paper(*CLAIMS), "arms": {name: {"means": name} for name in ("good", "erm")}})
+
+
+def row(claim: str, verdict: str, effect: float, **more) -> dict:
+    found = next(one for one in PAPER.claims if one.id == claim)
+    return {
+        "paper": "toy", "claim": claim, "statement": found.statement, "exploratory": False, "kind": found.kind,
+        "metric": found.metric, "better": found.better, "margin": found.margin, "verdict": verdict, "effect": effect,
+        "low": effect - 0.02, "high": effect + 0.02, "p": 0.01, "published_effect": math.nan, "comparable": False,
+        "look": 1, "looks": 4, "reason": "r", **more,
+    }  # fmt: skip
+
+
+VERDICTS = pd.DataFrame(
+    [
+        row("c0", "open", 0.1, published_effect=0.07),
+        row("c1", "supported at reduced scale", -0.5, low=-1.5, high=0.5),
+        row("c2", "not run", math.nan),
+        row("c0", "contradicted", -0.4, exploratory=True),
+    ]
+)
+
+
+def test_the_result_counts_main_claims_only():
+    assert result_of(VERDICTS) == (
+        "Of 3 main claims, 1 supported at reduced scale, 1 open, 1 not run. "
+        "Of 2 with a measured direction, 2 point as claimed."
+    )
+    assert decided_share(VERDICTS) == pytest.approx(1 / 3)
+
+
+def test_a_paper_says_what_holds_how_strongly_and_what_prevented_decisions():
+    first, clearest, open_, absent = paper_sentences(PAPER, VERDICTS)
+    assert first == result_of(VERDICTS)
+    assert "−0.5 points of top-1 error [−1.5, +0.5], lower is better; no published effect is known." in clearest
+    assert open_.startswith("1 of 3 main claims are open")
+    assert open_.endswith("at look 1 of 4.")
+    assert absent == "1 is not run in this suite."
+    undecided = VERDICTS[VERDICTS["claim"] == "c0"].head(1)
+    assert paper_sentences(PAPER, undecided)[1].endswith("higher is better; published +7.0 points, in another setting.")
+
+
+def test_the_forest_draws_support_to_the_right():
+    rows, end = forest_rows([PAPER], VERDICTS)
+    assert [(one["claim"], one["verdict"]) for one in rows] == [("c1", "supported at reduced scale"), ("c0", "open")]
+    lower, higher = rows
+    assert (lower["low"], lower["effect"], lower["high"]) == (-0.5, 0.5, 1.5)  # a smaller error supports the claim
+    assert lower["claimed"] == (-1.0, math.inf)
+    assert higher["effect"] == pytest.approx(10)
+    assert higher["published"] == pytest.approx(7)
+    assert higher["page"] == "papers/toy.html#claim-c0"
+    assert end == 20.0
+    drawn = positions(higher, 5.0)
+    assert (drawn["low"], drawn["width"], drawn["published"], drawn["cut_low"], drawn["cut_high"]) == (
+        100, 0, 100, False, True
+    )  # fmt: skip
+    assert spoken(higher) == "effect +10.0 points, interval +8.0 to +12.0; published +7.0"
+
+
+def test_long_pages_list_their_headings():
+    page = "<!-- contents -->" + "".join(f"<h2>Part {place // 2}</h2>" for place in range(4))
+    whole = with_contents(page)
+    assert '<h2 id="part-0">' in whole
+    assert '<h2 id="part-0-2">' in whole
+    assert whole.count('<li><a href="#part-') == 4
+    assert "nav" not in with_contents("<!-- contents --><h2>One</h2>")
+
+
+def test_the_search_index_has_claims_methods_and_pages():
+    judged = [{"paper": PAPER, "claims": [{"anchor": "claim-c0", "statement": "X </b>.", "verdict": "open"}]}]
+    benchmarks = [{"name": "toy", "record": fabricate.suite().benchmarks["toy"], "methods": ["Cross-entropy"]}]
+    text = search_index(judged, benchmarks, [("data.html", "Data")])
+    entries = json.loads(text.removeprefix("window.reproodIndex = ").rstrip(";\n"))
+    assert [entry["kind"] for entry in entries] == ["page", "paper", "claim", "benchmark", "method"]
+    assert entries[2]["page"] == "papers/toy.html#claim-c0"
