@@ -40,7 +40,9 @@ def raw() -> Raw:
         steps = {odin.pass_name(1000, size): logits + np.float32(size) for size in (0.0014, *odin.OdinOptions().grid)}
         return Outputs(logits, features, steps)
 
-    reference = Reference(outputs(30, 2), outputs(80, 1), np.arange(80) % CLASSES, (weight, bias))
+    reference = Reference(
+        outputs(30, 2), outputs(80, 1), np.arange(80) % CLASSES, (weight, bias), np.arange(30) % CLASSES
+    )
     return Raw({}, {"validation": reference.validation, "test": outputs(25, 3), "ood": outputs(16, 4)}, reference)
 
 
@@ -209,7 +211,9 @@ def test_vim_needs_a_residual_space() -> None:
 
 def test_every_file_with_a_record_is_a_detector() -> None:
     assert set(registry.names()) == {
-        "msp", "maxlogit", "energy", "oe_cross_entropy", "odin", "mahalanobis", "knn", "vim", "react",
+        "msp", "maxlogit", "energy", "oe_cross_entropy", "odin", "mahalanobis", "knn", "vim", "react", "entropy", "gen",
+        "temperature_scaling", "rmds", "kl_matching", "she", "ash", "scale", "dice", "residual", "fdbd", "nnguide",
+        "gradnorm", "openmax",
     }  # fmt: skip
     for name in registry.names():
         record = registry.detector(name)
@@ -253,6 +257,7 @@ def test_declared_inputs_are_all_that_a_detector_reads(raw: Raw) -> None:
                 only(known.train, "train_logits", "train_features") if train else None,
                 known.labels if train else None,
                 known.head if "head" in record.inputs else None,
+                known.validation_labels if "validation_labels" in record.inputs else None,
             ),
         )
         options = record.options(**({"k": 5} if name == "knn" else {}))
@@ -299,9 +304,12 @@ def test_higher_means_more_in_distribution() -> None:
     train, test, ood = (
         Outputs(np.asarray(x @ weight.T + bias), x, {PASS: np.asarray(x @ weight.T)}) for x in (*inside, outside)
     )
-    raw = Raw({}, {"test": test, "ood": ood}, Reference(test, train, labels, (weight, bias)))
+    raw = Raw({}, {"test": test, "ood": ood}, Reference(test, train, labels, (weight, bias), labels))
     # One unit in twelve is active for a class here: a lower percentile would clip exactly what separates the classes.
-    options = {name: {"percentile": 99} if name == "react" else {} for name in registry.names()}
+    # For the same reason, ASH and SCALE keep more than one unit.
+    special = {"react": {"percentile": 99}, "ash": {"percentile": 50}, "scale": {"percentile": 50}}
+    # GradNorm multiplies by the length of the features, which is larger outside here.
+    options = {name: special.get(name, {}) for name in registry.names() if name != "gradnorm"}
     for name, computed in run(raw, **options).items():
         assert computed.values is not None
         wins = (computed.values[:200, None] > computed.values[200:]).mean()
@@ -314,6 +322,7 @@ def test_a_network_without_an_affine_layer_skips_what_needs_it(raw: Raw) -> None
     found = run(bare, vim={}, react={}, knn={})
     assert {name for name, computed in found.items() if computed.skipped} == {"vim", "react"}
     assert "affine" in found["vim"].skipped
+    assert "labels" in run(bare, temperature_scaling={})["temperature_scaling"].skipped
     assert found["vim"].values is None
 
 

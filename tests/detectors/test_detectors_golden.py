@@ -1,9 +1,12 @@
 """Detectors against values computed by OpenOOD and pytorch-ood."""
 
+from dataclasses import replace
+
 import golden_files
 import numpy as np
 import pytest
 import torch
+from scipy.stats import weibull_min
 from torch import Tensor
 
 from reprood.detectors import energy, knn, mahalanobis, maxlogit, msp, oe_cross_entropy, react, vim
@@ -112,3 +115,79 @@ def test_pytorch_ood_variants_differ_as_documented() -> None:
     close(nearest, arrays["ptood_outlier_k1"], atol=1e-4)
     scores = knn.score(arrays["feat_test"].numpy(), arrays["feat_train"].numpy(), 1)
     assert np.corrcoef(nearest, -scores)[0, 1] < 1
+
+
+def test_post_hoc_detectors() -> None:
+    """Those of posthoc.npz; a different scale or constant is stated in the docstring of the module."""
+    from reprood.detectors import (  # here, to keep the names short
+        ash,
+        dice,
+        entropy,
+        fdbd,
+        gen,
+        gradnorm,
+        kl_matching,
+        nnguide,
+        openmax,
+        residual,
+        rmds,
+        scale,
+        she,
+        temperature_scaling,
+    )  # fmt: skip
+
+    arrays = load("posthoc")
+    weight, bias, train, labels, test = (arrays[key] for key in ("w", "b", "feat_train", "labels_train", "feat_test"))
+    logits, train_logits, val_logits = (x @ weight.T + bias for x in (test, train, arrays["feat_val"]))
+    classes, k, dimension = len(bias), int(arrays["k"]), int(arrays["dim"])
+    correct = train_logits.argmax(1) == labels
+    plain = openmax.OpenmaxOptions(tail=20, classes=4, euclidean=1, cosine=0)
+    tails = openmax.fit(train_logits, labels, plain)
+    theirs = replace(tails, shapes=arrays["ptood_openmax_shapes"], scales=arrays["ptood_openmax_scales"])
+    unknown = 1 / (1 + np.exp(openmax.score(logits, theirs, plain)))
+    guided = nnguide.score(test, logits, nnguide.fit(train, train_logits), k)
+    found = {
+        "openood_entropy": entropy.entropy(logits),
+        "ptood_entropy": -entropy.entropy(logits),
+        "openood_gen_3": gen.gen(logits, classes=3),
+        "ptood_gen_3": -gen.gen(logits, classes=3) / 3,
+        "ptood_kl_matching": -kl_matching.score(logits, kl_matching.fit(val_logits)),
+        "ptood_she": -she.score(test, logits, she.fit(train, train_logits, labels)),
+        **{
+            f"ptood_ash_{variant}": -ash.score(test, weight, bias, ash.AshOptions(variant=variant, percentile=65))
+            for variant in "spb"
+        },
+        "ptood_scale": -scale.score(test, weight, bias, 85),
+        "ptood_dice": -dice.score(test, dice.masked(weight, train, 70), bias),
+        "openood_fdbd": fdbd.score(test, logits, fdbd.fit(train, weight)),
+        "ptood_fdbd": -fdbd.score(test, logits, fdbd.fit(train, weight)) / (classes - 1),
+        "openood_nnguide": guided,
+        "ptood_nnguide": -guided,
+        "openood_gradnorm": gradnorm.score(test, logits),
+        "ptood_gradnorm": -gradnorm.score(test, logits) / classes,
+        "openood_rmds": rmds.score(test, rmds.fit(train, labels, classes)),
+        "openood_residual": residual.score(test, residual.Space(*vim.residual_space(train, weight, bias, dimension))),
+        "ptood_openmax": unknown,
+    }
+    assert correct.sum() < len(correct)
+    enough = (test > 0).sum(1) >= ash.kept(test.shape[1], 65)  # which of several zeros ASH-B fills is arbitrary
+    for name, values in found.items():
+        rows = enough if name == "ptood_ash_b" else slice(None)
+        np.testing.assert_allclose(values[rows], arrays[name][rows], rtol=2e-4, atol=1e-5, err_msg=name)
+    for c in range(classes):  # the same tails, fitted better than by scipy's search from a distant start
+        own = train_logits[correct & (labels == c)].astype(float)
+        tail = np.sort(np.linalg.norm(own - own.mean(0), axis=1))[-20:] - tails.smallest[c] + 1e4
+        likelihood = [weibull_min.logpdf(tail, fit.shapes[c], scale=fit.scales[c]).sum() for fit in (tails, theirs)]
+        assert likelihood[0] >= likelihood[1] - 1e-6
+    chosen = temperature_scaling.fit(val_logits, arrays["labels_val"]).temperature
+    loss = [
+        -np.log(msp.msp(val_logits, t)).mean() + (val_logits.max(1) - np.take_along_axis(
+            val_logits, arrays["labels_val"][:, None], 1)[:, 0]).mean() / t
+        for t in (0.99 * chosen, chosen, 1.01 * chosen, float(arrays["ptood_temperature"]))
+    ]  # fmt: skip
+    assert min(loss) == loss[1]
+    assert chosen == pytest.approx(float(arrays["ptood_temperature"]), rel=0.2)
+    # pytorch-ood's background of RMD has a covariance n times too large: it orders samples nearly as Mahalanobis does
+    wrong, right = -arrays["ptood_rmds_with_wrong_background"], found["openood_rmds"]
+    distance = mahalanobis.score(test, mahalanobis.fit(train, labels, classes))
+    assert np.corrcoef(wrong, distance)[0, 1] > 0.999 > np.corrcoef(right, distance)[0, 1]

@@ -97,7 +97,8 @@ def compute_scores(model: "nn.Module | None", sets: Sets, chosen: Mapping[str, C
     known = train if validation is None else validation
     reference = None
     if known is not None:
-        reference = Reference(known.outputs, train.outputs if train is not None else None, labels, head)
+        own = known.labels if known.labels is not None and _in_range(known.labels, widths["id"]) else None
+        reference = Reference(known.outputs, train.outputs if train is not None else None, labels, head, own)
     outputs = {name: one.outputs for name, one in loaded.items()}
     check_inputs(chosen, outputs["id"], reference)
     reference = reference or Reference(Outputs(np.empty((0, widths["id"]), np.float32)), head=head)
@@ -154,7 +155,8 @@ def _score(name: str, one: Chosen, reference: Reference, outputs: Mapping[str, O
     """Return a detector's scores of each set."""
     reason = one.detector.missing(reference)
     if reason is not None:
-        raise ReproodError(f"The detector {name}: {reason}; leave it out, or give head=(weight, bias).")
+        give = "head=(weight, bias)" if "layer" in reason else "train or validation with labels"
+        raise ReproodError(f"The detector {name}: {reason}; leave it out, or give {give}.")
     try:
         computed = fit_and_score(replace(one.detector, name=name), one.options, reference, outputs)
     except TypeError as error:

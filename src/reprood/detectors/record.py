@@ -22,6 +22,7 @@ INPUTS = {
     "train_logits": "logits and labels of the training samples",
     "train_features": "penultimate features and labels of the training samples",
     "head": "weight and bias of an affine last layer",
+    "validation_labels": "labels of the validation samples",
     "pass": "logits of perturbed images, from a forward pass of their own",
 }
 
@@ -75,12 +76,15 @@ class Reference:
         Labels of the training samples, 0 .. C - 1.
     head : (float32 array [C, d], float32 array [C]) or None
         Weight and bias of the last layer; None when the logits are not an affine function of the features.
+    validation_labels : int array [N] or None
+        Labels of the validation samples, 0 .. C - 1; None when they have no class.
     """
 
     validation: Outputs
     train: Outputs | None = None
     labels: NDArray[np.integer[Any]] | None = None
     head: tuple[Floats, Floats] | None = None
+    validation_labels: NDArray[np.integer[Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,8 @@ class Detector:
         """Return why a network does not allow this detector, or None when it does."""
         if "head" in self.inputs and reference.head is None:
             return "it needs an affine last layer, and the network's logits are not an affine function of its features"
+        if "validation_labels" in self.inputs and reference.validation_labels is None:
+            return "it needs labels of the validation samples, and they have none"
         return None
 
 
@@ -152,3 +158,42 @@ def need(array: Floats | None, what: str) -> Floats:
     if array is None:
         raise TypeError(f"this detector needs {INPUTS[what]}")
     return array
+
+
+def training(reference: Reference) -> Outputs:
+    """Return the outputs on training samples, for a detector that declares them among its inputs.
+
+    Raises
+    ------
+    TypeError
+        When the caller did not provide them.
+    """
+    if reference.train is None:
+        raise TypeError("this detector needs the training split")
+    return reference.train
+
+
+def training_labels(reference: Reference) -> NDArray[np.integer[Any]]:
+    """Return the labels [N] of the training samples, for a detector that reads them.
+
+    Raises
+    ------
+    TypeError
+        When the caller did not provide them.
+    """
+    if reference.labels is None:
+        raise TypeError("this detector needs the labels of the training split")
+    return reference.labels
+
+
+def last_layer(reference: Reference) -> tuple[Floats, Floats]:
+    """Return weight [C, d] and bias [C] of the last layer, for a detector that declares it among its inputs.
+
+    Raises
+    ------
+    TypeError
+        When the caller did not provide it.
+    """
+    if reference.head is None:
+        raise TypeError(f"this detector needs {INPUTS['head']}")
+    return reference.head

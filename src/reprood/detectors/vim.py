@@ -56,31 +56,33 @@ def residual_norm(features: Floats, origin: Scores, basis: Scores) -> Scores:
     return by_rows(lambda rows: lengths((rows - origin) @ basis), features, ROWS)
 
 
-def fit(features: Floats, logits: Floats, weight: Floats, bias: Floats, dimension: int | None = None) -> Residual:
-    """Fit the origin u = -W^+ b, the eigenvectors of (1/n) sum (z - u)(z - u)' after the D largest, and alpha.
-
-    alpha = mean(max logit) / mean(residual norm) over the ID training samples.
+def residual_space(
+    features: Floats, weight: Floats, bias: Floats, dimension: int | None = None, name: str = "vim"
+) -> tuple[Scores, Scores, int]:
+    """Return the origin u = -W^+ b, the eigenvectors of (1/n) sum (z - u)(z - u)' after the D largest, and D.
 
     Parameters
     ----------
-    features, logits : array [N, d], [N, C]
+    features : array [N, d]
         Of the ID training images.
     weight, bias : array [C, d], [C]
         The affine last layer.
     dimension : int, optional
         D; default `principal_dimension(d)`.
+    name : str
+        The detector, for the message.
 
     Raises
     ------
     ReproodError
-        When D is not smaller than d (the residual space would be empty) or all residuals are zero.
+        When D is not smaller than d (the residual space would be empty).
     """
     width = features.shape[1]
     size = principal_dimension(width) if dimension is None else dimension
     if not 0 <= size < width:
         raise ReproodError(
-            f"ViM: the principal space has dimension {size} and the features {width}; "
-            f"set detectors.vim.dimension to a value from 0 to {width - 1}, or leave it out."
+            f"{name}: the principal space has dimension {size} and the features {width}; "
+            f"set detectors.{name}.dimension to a value from 0 to {width - 1}, or leave it out."
         )
     origin = -np.linalg.pinv(weight.astype(np.float64)) @ bias.astype(np.float64)
     moments = np.zeros((width, width))
@@ -88,7 +90,25 @@ def fit(features: Floats, logits: Floats, weight: Floats, bias: Floats, dimensio
         centred = features[rows].astype(np.float64) - origin
         moments += centred.T @ centred
     _, vectors = np.linalg.eigh(moments / len(features))  # eigenvalues in ascending order
-    basis = np.ascontiguousarray(vectors[:, : width - size])
+    return origin, np.ascontiguousarray(vectors[:, : width - size]), size
+
+
+def fit(features: Floats, logits: Floats, weight: Floats, bias: Floats, dimension: int | None = None) -> Residual:
+    """Fit the residual space, and alpha = mean(max logit) / mean(residual norm) over the ID training samples.
+
+    Parameters
+    ----------
+    features, logits : array [N, d], [N, C]
+        Of the ID training images.
+    weight, bias, dimension
+        As in `residual_space`.
+
+    Raises
+    ------
+    ReproodError
+        When D is not smaller than d (the residual space would be empty) or all residuals are zero.
+    """
+    origin, basis, size = residual_space(features, weight, bias, dimension)
     norm = float(residual_norm(features, origin, basis).mean())
     if norm == 0:
         raise ReproodError(f"ViM: the training features have no residual outside {size} dimensions; choose fewer.")

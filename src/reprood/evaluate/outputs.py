@@ -59,7 +59,7 @@ def load_outputs(folder: Path, *, features: bool) -> Raw:
         When a file is missing or damaged, outputs are missing or not finite, or sizes do not agree.
     """
     path = Path(folder) / PREDICTIONS
-    facts, table = read_table(path, "predict", ("split", "row"))
+    facts, table = read_table(path, "predict", ("split", "row", "label"))
     names = [str(name) for name in table["split"].to_pylist()]
     counts: dict[str, int] = {}
     for name in names:
@@ -86,7 +86,10 @@ def load_outputs(folder: Path, *, features: bool) -> Raw:
     }
     train, labels = extra.train(arrays["logits"].shape[1]) if extra else (None, None)
     head = extra.head(arrays["logits"].shape[1]) if extra else None
-    return Raw(facts, splits, Reference(splits["validation"], train, labels, head))
+    known = table["label"].to_numpy()[places["validation"]]
+    classes = arrays["logits"].shape[1]
+    of_validation = known if len(known) and 0 <= known.min() and known.max() < classes else None
+    return Raw(facts, splits, Reference(splits["validation"], train, labels, head, of_validation))
 
 
 def _raw_arrays(path: Path, total: int) -> dict[str, Floats]:

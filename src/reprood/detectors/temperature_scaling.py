@@ -1,0 +1,85 @@
+"""Temperature scaling: the maximum softmax probability at the temperature that calibrates the network. No torch.
+
+C. Guo, G. Pleiss, Y. Sun, K. Weinberger: On Calibration of Modern Neural Networks, ICML 2017, arXiv 1706.04599 (section
+4.2). T minimises the cross-entropy of ID validation samples. The loss is convex in 1 / T, so that its minimum is found
+exactly; the authors' code, OpenOOD and pytorch-ood stop after 50 steps of L-BFGS with a rate of 0.01, near it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprood.detectors.arrays import by_logits, root, softmax
+from reprood.detectors.msp import msp
+from reprood.detectors.record import Detector, Floats, Outputs, Paper, Reference, Scores
+
+RANGE = (
+    0.01,
+    100.0,
+)  # of T; an end is taken when the loss falls up to it, as when every sample is classified correctly
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """The temperature T."""
+
+    temperature: float
+
+
+def fit(logits: Floats, labels: NDArray[np.integer[Any]]) -> Temperature:
+    """Return the temperature in `RANGE` with the smallest cross-entropy.
+
+    Parameters
+    ----------
+    logits : array [N, C]
+        Of ID validation samples.
+    labels : int array [N]
+        0 .. C - 1.
+
+    Examples
+    --------
+    >>> round(fit(np.array([[4.0, 0.0]] * 3 + [[0.0, 4.0]]), np.array([0, 0, 0, 0])).temperature, 4)  # 4 / log 3
+    3.641
+    """
+    own = float(np.take_along_axis(logits, labels[:, None], axis=1).mean(dtype=np.float64))
+
+    def slope(inverse: float) -> float:
+        """Return d loss / d (1 / T), which increases."""
+        expected = by_logits(lambda rows: np.einsum("ij,ij->i", softmax(rows * inverse), rows), logits)
+        return float(expected.mean()) - own
+
+    low, high = 1 / RANGE[1], 1 / RANGE[0]
+    if slope(low) >= 0:
+        return Temperature(RANGE[1])
+    if slope(high) <= 0:
+        return Temperature(RANGE[0])
+    return Temperature(1 / root(slope, low, high))
+
+
+def _fit(reference: Reference, options: object) -> Temperature:
+    if reference.validation_labels is None:
+        raise TypeError("this detector needs labels of the validation samples")
+    return fit(reference.validation.logits, reference.validation_labels)
+
+
+def _score(outputs: Outputs, fitted: Temperature, options: object) -> Scores:
+    return msp(outputs.logits, fitted.temperature)
+
+
+DETECTOR = Detector(
+    name="temperature_scaling",
+    label="TempScale",
+    paper=Paper(
+        title="On Calibration of Modern Neural Networks",
+        authors="Guo, Pleiss, Sun, Weinberger",
+        venue="ICML",
+        year=2017,
+        url="https://arxiv.org/abs/1706.04599",
+    ),
+    formula="max_c softmax(l / T)_c, T = argmin of the cross-entropy on validation samples",
+    inputs=("logits", "validation_labels"),
+    score=_score,
+    fit=_fit,
+)
