@@ -1,8 +1,8 @@
-"""Temperature scaling: the maximum softmax probability at the temperature that calibrates the network. No torch.
+"""Temperature scaling: the maximum softmax probability at a fitted temperature. No torch.
 
 C. Guo, G. Pleiss, Y. Sun, K. Weinberger: On Calibration of Modern Neural Networks, ICML 2017, arXiv 1706.04599 (section
 4.2). T minimises the cross-entropy of ID validation samples. The loss is convex in 1 / T, so that its minimum is found
-exactly; the authors' code, OpenOOD and pytorch-ood stop after 50 steps of L-BFGS with a rate of 0.01, near it.
+exactly; the authors' code, OpenOOD and pytorch-ood stop after 50 steps of L-BFGS with a rate of 0.01, often before it.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reprood.detectors.arrays import by_logits, root, softmax
-from reprood.detectors.msp import msp
+from reprood.detectors.arrays import by_logits, logsumexp, root, softmax
 from reprood.detectors.record import Detector, Floats, Outputs, Paper, Reference, Scores
 
 RANGE = (
@@ -58,6 +57,27 @@ def fit(logits: Floats, labels: NDArray[np.integer[Any]]) -> Temperature:
     return Temperature(1 / root(slope, low, high))
 
 
+def score(logits: Floats, temperature: float) -> Scores:
+    """Return log(p / (1 - p)) of the maximum softmax probability p at T; [N, C] -> float64 [N].
+
+    It orders samples as p, which float64 rounds to 1 for many of them when T is small.
+
+    Examples
+    --------
+    >>> score(np.array([[1.0, 1.0], [200.0, 0.0]]), 2.0)
+    array([  0., 100.])
+    """
+
+    def rows(part: Scores) -> Scores:
+        scaled = part / temperature
+        places = scaled.argmax(axis=1)[:, None]
+        largest = np.take_along_axis(scaled, places, axis=1)
+        np.put_along_axis(scaled, places, -np.inf, axis=1)
+        return np.asarray(largest[:, 0] - logsumexp(scaled))
+
+    return by_logits(rows, logits)
+
+
 def _fit(reference: Reference, options: object) -> Temperature:
     if reference.validation_labels is None:
         raise TypeError("this detector needs labels of the validation samples")
@@ -65,7 +85,7 @@ def _fit(reference: Reference, options: object) -> Temperature:
 
 
 def _score(outputs: Outputs, fitted: Temperature, options: object) -> Scores:
-    return msp(outputs.logits, fitted.temperature)
+    return score(outputs.logits, fitted.temperature)
 
 
 DETECTOR = Detector(
@@ -78,7 +98,7 @@ DETECTOR = Detector(
         year=2017,
         url="https://arxiv.org/abs/1706.04599",
     ),
-    formula="max_c softmax(l / T)_c, T = argmin of the cross-entropy on validation samples",
+    formula="log(p / (1 - p)), p = max_c softmax(l / T)_c, T = argmin of the cross-entropy on validation samples",
     inputs=("logits", "validation_labels"),
     score=_score,
     fit=_fit,

@@ -61,7 +61,7 @@ def main() -> None:
         "openmax": open_max.predict_logits(T(np.concatenate([logits, l_train]).astype(float)))[: len(logits)],
         "openmax_shapes": T(np.array([tail.c for tail in tails])),
         "openmax_scales": T(np.array([tail.scale for tail in tails])),
-        "rmds_with_wrong_background": theirs.RMD(None).fit_features(T(z_train), T(y_train)).predict_features(T(z)),
+        "rmds": theirs.RMD(None).fit_features(T(z_train), T(y_train)).predict_features(T(z)),
     }
 
     # OpenOOD's formulas (openood/postprocessors), written again with the same estimators, in float64.
