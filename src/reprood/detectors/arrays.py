@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from reprood.detectors.record import Floats, Scores
 
-AT_ONCE = 2**16  # logits in float64: 512 KiB, which malloc reuses; fresh pages for 2 MiB took 7 times as long
+AT_ONCE = 2**14  # logits in float64: 128 KiB, which malloc keeps; above, fresh pages took 7 times as long
 ROWS = 8192  # feature rows in float64 at once
 
 

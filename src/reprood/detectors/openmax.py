@@ -94,9 +94,9 @@ def weibull(values: Scores) -> tuple[float, float]:
 
 
 def distances(rows: Scores, means: Scores, options: OpenmaxOptions) -> Scores:
-    """Return the distance of each row from each mean; [b, C], [K, C] -> [b, K]."""
-    products = rows @ means.T
-    sizes, others = lengths(rows)[:, None], lengths(means)
+    """Return the distances of each row from its means; [b, C], [b or 1, a, C] -> [b, a]."""
+    products = np.einsum("bj,baj->ba", rows, means)
+    sizes, others = lengths(rows)[:, None], np.sqrt(np.einsum("baj,baj->ba", means, means))
     squares = np.maximum(np.square(sizes) + np.square(others) - 2 * products, 0)
     directions = products / np.maximum(sizes * others, np.finfo(np.float64).tiny)
     return np.asarray(options.euclidean * np.sqrt(squares) + options.cosine * (1 - directions))
@@ -110,17 +110,18 @@ def fit(logits: Floats, labels: NDArray[np.integer[Any]], options: OpenmaxOption
         own = logits[(predicted == labels) & (labels == number)].astype(np.float64)
         if len(own):
             means[number] = own.mean(axis=0)
-            tail = np.sort(distances(own, means[number : number + 1], options)[:, 0])[-options.tail :]
+            tail = np.sort(distances(own, means[None, number : number + 1], options)[:, 0])[-options.tail :]
             parameters[:, number] = tail[0], *weibull(tail - tail[0] + SHIFT)
     return Tails(means, *parameters, int(np.isinf(parameters[0]).sum()))
 
 
-def outlying(far: Scores, tails: Tails) -> Scores:
-    """Return the probability that a sample at each distance from a class lies outside of it; [b, C] -> [b, C]."""
+def outlying(far: Scores, places: NDArray[np.integer[Any]], tails: Tails) -> Scores:
+    """Return the probability that a sample at a distance from a class lies outside of it; [b, a], [b, a] -> [b, a]."""
+    shapes = tails.shapes[places]
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        ratio = np.maximum(far - tails.smallest + SHIFT, 0) / tails.scales
-        power = np.exp(tails.shapes * np.log(ratio))
-    return np.asarray(np.where(np.isinf(tails.shapes), ratio > 1, -np.expm1(-np.nan_to_num(power))))
+        ratio = np.maximum(far - tails.smallest[places] + SHIFT, 0) / tails.scales[places]
+        power = np.exp(shapes * np.log(ratio))
+    return np.asarray(np.where(np.isinf(shapes), ratio > 1, -np.expm1(-np.nan_to_num(power))))
 
 
 def score(logits: Floats, tails: Tails, options: OpenmaxOptions) -> Scores:
@@ -142,10 +143,11 @@ def score(logits: Floats, tails: Tails, options: OpenmaxOptions) -> Scores:
         places = np.argpartition(part, part.shape[1] - revised, axis=1)[:, part.shape[1] - revised :]
         order = np.argsort(-np.take_along_axis(part, places, axis=1), axis=1, kind="stable")
         places = np.take_along_axis(places, order, axis=1)
-        far = np.take_along_axis(outlying(distances(part, tails.means, options), tails), places, axis=1)
-        removed = np.take_along_axis(part, places, axis=1) * far * weights
+        values = np.take_along_axis(part, places, axis=1)
+        far = distances(part, tails.means[places], options)
+        removed = values * outlying(far, places, tails) * weights
         kept = part.copy()
-        np.put_along_axis(kept, places, np.take_along_axis(part, places, axis=1) - removed, axis=1)
+        np.put_along_axis(kept, places, values - removed, axis=1)
         return np.asarray(logsumexp(kept) - removed.sum(axis=1))
 
     return by_logits(rows, logits)
