@@ -363,7 +363,7 @@ def test_msp_is_always_computed_and_comes_first() -> None:
     assert list(requested({"energy": {}}, 1)) == ["energy"]
 
 
-@pytest.mark.parametrize("module", [*registry.names(), "arrays", "registry"])
+@pytest.mark.parametrize("module", [*registry.names(), "arrays", "registry", "pytorch_ood"])
 def test_examples_in_docstrings(module: str) -> None:
     results = doctest.testmod(importlib.import_module(f"reprood.detectors.{module}"))
     assert results.failed == 0

@@ -1,7 +1,7 @@
 """The detectors of a call: those of the package by name, functions of arrays, and pytorch-ood's."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,10 @@ import numpy as np
 
 from reprood.core.errors import ReproodError
 from reprood.detectors import registry
-from reprood.detectors.record import INPUTS, Detector, Floats, Options, Outputs, Paper, Reference, Scores, need
+from reprood.detectors.pytorch_ood import Kind, fit_with, scores_with
+from reprood.detectors.record import INPUTS, Detector, Options, Outputs, Paper, Reference, Scores, need
 
+KINDS: tuple[Kind, ...] = ("logits", "features")
 OWN = Paper(title="", authors="", venue="", year=0, url="")
 
 
@@ -112,29 +114,22 @@ def from_pytorch_ood(name: str, theirs: Any) -> Detector | None:
 
     Its outlier score is negated. If it requires fitting, it is fitted in place on the training samples.
     """
-    kind = next((one for one in ("logits", "features") if hasattr(theirs, f"predict_{one}")), None)
+    kind = next((one for one in KINDS if hasattr(theirs, f"predict_{one}")), None)
     if kind is None:
         return None
-    predict: Callable[[Any], Any] = getattr(theirs, f"predict_{kind}")
-
-    def tensor(values: Floats | None) -> Any:
-        import torch
-
-        return torch.from_numpy(np.ascontiguousarray(need(values, kind), np.float32))
+    stored = "logits" if kind == "logits" else "features"
 
     def fit(reference: Reference, options: Options) -> None:
-        import torch
-
         if reference.train is None or reference.labels is None:
             raise TypeError("this detector needs the training split and its labels")
-        getattr(theirs, f"fit_{kind}")(tensor(getattr(reference.train, kind)), torch.from_numpy(reference.labels))
+        fit_with(theirs, kind, reference.train, reference.labels)
 
     def score(outputs: Outputs, fitted: None, options: Options) -> Scores:
-        return np.asarray(-predict(tensor(getattr(outputs, kind))).detach().cpu().numpy(), np.float64)
+        return scores_with(theirs, kind, outputs)
 
     if not theirs.requires_fit:
-        return Detector(name, name, OWN, "", (kind,), score)
-    return Detector(name, name, OWN, "", (kind, f"train_{kind}"), score, fit)
+        return Detector(name, name, OWN, "", (stored,), score)
+    return Detector(name, name, OWN, "", (stored, f"train_{stored}"), score, fit)
 
 
 def check_inputs(chosen: Mapping[str, Chosen], outputs: Outputs, reference: Reference | None) -> None:

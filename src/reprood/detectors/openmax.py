@@ -112,7 +112,7 @@ def fit(logits: Floats, labels: NDArray[np.integer[Any]], options: OpenmaxOption
             means[number] = own.mean(axis=0)
             tail = np.sort(distances(own, means[None, number : number + 1], options)[:, 0])[-options.tail :]
             parameters[:, number] = tail[0], *weibull(tail - tail[0] + SHIFT)
-    return Tails(means, *parameters, int(np.isinf(parameters[0]).sum()))
+    return Tails(means, parameters[0], parameters[1], parameters[2], int(np.isinf(parameters[0]).sum()))
 
 
 def outlying(far: Scores, places: NDArray[np.integer[Any]], tails: Tails) -> Scores:

@@ -1,7 +1,7 @@
 """Find a detector by its name: the file `reprood/detectors/<name>.py` that ends with `DETECTOR = Detector(...)`.
 
 A name that ends in `.py` is a file of the user with such a record, relative to the working directory; its score has the
-name of the file.
+name of the file. `pytorch_ood.<class>` is a detector of that library (`reprood.detectors.pytorch_ood`).
 
 Modules are imported dynamically, so that a job's static fingerprint holds no detector but those that its benchmark
 uses: `reprood.pipeline.plan` names their modules as entries of the fingerprint.
@@ -17,10 +17,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from reprood.core.errors import ReproodError
+from reprood.core.messages import closest
 from reprood.core.registry import is_path, load
 from reprood.detectors.record import Detector, Options
 
 ALWAYS = "msp"  # the calibration error is computed from it
+ADAPTER = "pytorch_ood"  # the module of detectors of another library
 FEATURES = {"features", "train_logits", "train_features", "head"}  # inputs in features.safetensors
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 TRAIN = {"train_logits", "train_features"}  # inputs from the training split
@@ -34,8 +36,15 @@ def names() -> tuple[str, ...]:
     return tuple(path.stem for path in files if marker.search(path.read_text(encoding="utf-8")))
 
 
+def is_adapted(name: str) -> bool:
+    """Return whether a name is that of a detector of pytorch-ood."""
+    return name.startswith(f"{ADAPTER}.") and not is_path(name)
+
+
 def module_name(name: str) -> str:
     """Return the full name of a detector's module; the path of a user's file."""
+    if is_adapted(name):
+        return f"reprood.detectors.{ADAPTER}"
     return name if is_path(name) else f"reprood.detectors.{name}"
 
 
@@ -47,6 +56,8 @@ def score_name(name: str) -> str:
     >>> score_name("knn"), score_name("./mine/margin.py")
     ('knn', 'margin')
     """
+    if is_adapted(name):
+        return str(importlib.import_module(module_name(name)).score_name(name))
     return Path(name).stem if is_path(name) else name
 
 
@@ -64,6 +75,9 @@ def detector(name: str) -> Detector:
     >>> detector("knn").label
     'KNN'
     """
+    if is_adapted(name):
+        found: Detector = importlib.import_module(module_name(name)).adapted(name)
+        return found
     if is_path(name):
         if score_name(name) in names() or not NAME.fullmatch(score_name(name)):
             raise ReproodError(
@@ -71,7 +85,7 @@ def detector(name: str) -> Detector:
                 "consist of lower-case letters, digits and _ and differ from the package's detectors; rename it."
             )
     elif name not in names():
-        raise ReproodError(f"There is no detector '{name}'; known: {', '.join(names())}.")
+        raise ReproodError(f"There is no detector '{name}'; {closest(name, names())}; or pytorch_ood.<class>.")
     own = is_path(name)
     record = load("detectors", name, "DETECTOR") if own else importlib.import_module(module_name(name)).DETECTOR
     if not isinstance(record, Detector):

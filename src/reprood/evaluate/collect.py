@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, read_json, write_json
+from reprood.detectors.pytorch_ood import SCORE as ADAPTED
 from reprood.detectors.registry import names as detector_names
 from reprood.evaluate.table import COLUMNS, NO_SCORE, TYPES, read_metrics, row_of, write_csv
 
@@ -115,7 +116,7 @@ def _shown(means: Mapping[tuple[str, str, str], float]) -> Iterable[tuple[str, f
             yield f"{metric}.{split}", means[key]
     # A method's own scores at every step size of a grid are for its diagnosis.
     others = (NO_SCORE, *detector_names())
-    own = sorted({score for score, _, _ in means if score not in others and "_eps_" not in score})
+    own = sorted({s for s, _, _ in means if s not in others and "_eps_" not in s and not s.startswith(ADAPTED)})
     for score in ("msp", *own):
         for split in SUMMARY_SPLITS:
             for metric in SUMMARY_METRICS:

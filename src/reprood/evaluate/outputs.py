@@ -88,7 +88,7 @@ def load_outputs(folder: Path, *, features: bool) -> Raw:
     head = extra.head(arrays["logits"].shape[1]) if extra else None
     known = table["label"].to_numpy()[places["validation"]]
     classes = arrays["logits"].shape[1]
-    of_validation = known if len(known) and 0 <= known.min() and known.max() < classes else None
+    of_validation = known if len(known) and known.min() >= 0 and known.max() < classes else None
     return Raw(facts, splits, Reference(splits["validation"], train, labels, head, of_validation))
 
 

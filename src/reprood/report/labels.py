@@ -2,7 +2,7 @@
 
 import math
 
-from reprood.detectors import registry
+from reprood.detectors import pytorch_ood, registry
 
 METRICS = {
     "top1_error": "top-1 error, %",
@@ -88,7 +88,9 @@ def interval(low: float, high: float, digits: int = 1) -> str:
 
 def _label(name: str) -> str:
     """Return the label of a detector or of a method's own score; "" for an unknown name."""
-    return registry.detector(name).label if name in registry.names() else SCORES.get(name, "")
+    return (
+        registry.detector(name).label if name in registry.names() else SCORES.get(name, "") or pytorch_ood.label(name)
+    )
 
 
 def score(name: str) -> str:
