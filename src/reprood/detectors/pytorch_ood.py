@@ -75,7 +75,7 @@ KNOWN: dict[str, Theirs] = {
     "LTS": Theirs("features", head=True, options={"p": (float, 0.05)}),
     "Mahalanobis": Theirs("features", "train"),
     "NCI": Theirs("features", "train", True, {"alpha": (float, 0.0)}),
-    "NNGuide": Theirs("features", "train", True, {"k": (int, 100)}),
+    "NNGuide": Theirs("features", "train", True, {"k": (int, 10)}),
     "PNML": Theirs("features", "train", True, {"eps": (float, 1e-12)}),
     "RMD": Theirs("features", "train"),
     "SHE": Theirs("features", "train", True),
