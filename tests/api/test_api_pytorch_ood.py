@@ -8,6 +8,7 @@ from pytorch_ood.metrics import OODMetrics
 
 import reprood
 from reprood import metrics
+from reprood.core.errors import ReproodError
 from reprood.evaluate.variants import trapezoid_aupr
 
 RNG = np.random.default_rng(0)
@@ -73,3 +74,16 @@ def test_odin_agrees_on_a_network():
     )  # fmt: skip
     assert table["auroc"][0] == pytest.approx(metrics.auroc(*scores), abs=1e-3)
     assert table["fpr95_ood_positive"][0] == pytest.approx(metrics.fpr95_ood_positive(*scores), abs=0.02)
+
+
+def test_by_name_without_a_training_split():
+    """Detectors of the library and of the package that are not fitted on samples need none."""
+    sets = {"id": stored(60, 2.0, 0), "ood": {"far": stored(50, 0.5, 1)}, "head": (WEIGHT, BIAS)}
+    names = ["pytorch_ood.Entropy", "entropy", "pytorch_ood.ASH", "ash", "scale", "gradnorm"]
+    found = reprood.score(**sets, detectors=names, replicates=0).set_index("detector")["auroc"]
+    assert list(found.index) == names
+    assert found["pytorch_ood.Entropy"] == pytest.approx(found["entropy"], abs=1e-6)
+    with pytest.raises(ReproodError, match="pytorch_ood.SHE needs training samples"):
+        reprood.score(**sets, detectors=["pytorch_ood.SHE"])
+    with pytest.raises(ReproodError, match="temperature_scaling: .*give train or validation with labels"):
+        reprood.score(**sets, train=stored(40, 2.0, 2)["logits"], detectors=["temperature_scaling"])

@@ -103,3 +103,10 @@ def test_roof(benchmark):
     row = roof.share(network, "fp32", 100.0, 1, batch=4)
     assert row.roof_percent == row.gflops > 0
     assert roof.roof("fp32", 1, (64,)) > 0
+
+
+def test_detectors(benchmark):
+    detectors = benchmark("detectors")
+    assert {"msp", "gen", "openmax"} <= set(detectors.names())
+    found = detectors.measure("openmax", 50, 4)
+    assert set(found) == {"fit", "score", "added"}

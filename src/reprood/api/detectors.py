@@ -41,7 +41,7 @@ class Chosen:
     @property
     def fitted(self) -> bool:
         """Whether it needs in-distribution samples: not when its only pass has a given step."""
-        return self.detector.fit is not None and len(self.passes) != 1
+        return self.detector.fit is not None and self.detector.fit_on_samples and len(self.passes) != 1
 
 
 def choose(detectors: str | Iterable[Any] | Mapping[str, Any]) -> dict[str, Chosen]:

@@ -97,4 +97,5 @@ DETECTOR = Detector(
     score=_score,
     fit=_fit,
     options=AshOptions,
+    fit_on_samples=False,
 )

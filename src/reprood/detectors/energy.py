@@ -45,7 +45,12 @@ def energy(logits: Floats, temperature: float = 1.0) -> Scores:
     >>> energy(np.array([[0.0, 0.0]]))
     array([0.69314718])
     """
-    return np.asarray(temperature * by_logits(lambda rows: logsumexp(rows / temperature), logits))
+
+    def rows(part: Scores) -> Scores:
+        part /= temperature
+        return logsumexp(part)
+
+    return np.asarray(temperature * by_logits(rows, logits))
 
 
 DETECTOR = Detector(

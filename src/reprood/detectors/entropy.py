@@ -21,10 +21,10 @@ def entropy(logits: Floats) -> Scores:
     """
 
     def rows(part: Scores) -> Scores:
-        shifted = part - part.max(axis=1, keepdims=True)
-        exponentials = np.exp(shifted)
+        part -= part.max(axis=1, keepdims=True)
+        exponentials = np.exp(part)
         total = exponentials.sum(axis=1)
-        return np.asarray(np.einsum("ij,ij->i", exponentials, shifted) / total - np.log(total))
+        return np.asarray(np.einsum("ij,ij->i", exponentials, part) / total - np.log(total))
 
     return by_logits(rows, logits)
 

@@ -50,11 +50,11 @@ def score(logits: Floats, typical: Typical) -> Scores:
     transposed = np.ascontiguousarray(typical.logarithms.T)
 
     def rows(part: Scores) -> Scores:
-        shifted = part - part.max(axis=1, keepdims=True)
-        p = np.exp(shifted)
+        part -= part.max(axis=1, keepdims=True)
+        p = np.exp(part)
         total = p.sum(axis=1, keepdims=True)
         p /= total
-        own = np.einsum("ij,ij->i", p, shifted) - np.log(total[:, 0])
+        own = np.einsum("ij,ij->i", p, part) - np.log(total[:, 0])
         return np.asarray(np.minimum((p @ transposed).max(axis=1) - own, 0))
 
     return by_rows(rows, logits, ROWS)

@@ -38,8 +38,9 @@ def msp(logits: Floats, temperature: float = 1.0) -> Scores:
     """
 
     def rows(part: Scores) -> Scores:
-        scaled = part / temperature
-        return np.asarray(1.0 / np.exp(scaled - scaled.max(axis=1, keepdims=True)).sum(axis=1))
+        part /= temperature
+        part -= part.max(axis=1, keepdims=True)
+        return np.asarray(1.0 / np.exp(part, out=part).sum(axis=1))
 
     return by_logits(rows, logits)
 

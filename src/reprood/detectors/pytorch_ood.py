@@ -160,6 +160,7 @@ def adapted(name: str) -> Detector:
         score=lambda outputs, made, options: scores_with(made, theirs.kind, outputs),
         fit=fit,
         options=create_model(f"{own}Options", __base__=TheirOptions, **theirs.options),  # type: ignore[call-overload]
+        fit_on_samples=bool(theirs.fit),
     )
 
 

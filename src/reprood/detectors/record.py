@@ -109,6 +109,8 @@ class Detector:
         dataclass are recorded with the scores.
     options : type
         Subclass of `Options`.
+    fit_on_samples : bool
+        Whether `fit` reads in-distribution samples, and not the last layer alone.
     passes : callable or None
         options -> {name of a pass: {"kind", ...}}: the forward passes on perturbed images that the predict stage
         carries out (`reprood.predict.passes`).
@@ -122,6 +124,7 @@ class Detector:
     score: Callable[[Outputs, Any, Any], Scores]
     fit: Callable[[Reference, Any], Any] | None = None
     options: type[Options] = Options
+    fit_on_samples: bool = True
     passes: Callable[[Any], Mapping[str, Mapping[str, Any]]] | None = None
 
     def __post_init__(self) -> None:

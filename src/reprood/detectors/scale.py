@@ -68,4 +68,5 @@ DETECTOR = Detector(
     score=_score,
     fit=_fit,
     options=ScaleOptions,
+    fit_on_samples=False,
 )

@@ -5,6 +5,7 @@ C. Guo, G. Pleiss, Y. Sun, K. Weinberger: On Calibration of Modern Neural Networ
 exactly; the authors' code, OpenOOD and pytorch-ood stop after 50 steps of L-BFGS with a rate of 0.01, often before it.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,17 +45,18 @@ def fit(logits: Floats, labels: NDArray[np.integer[Any]]) -> Temperature:
     """
     own = float(np.take_along_axis(logits, labels[:, None], axis=1).mean(dtype=np.float64))
 
-    def slope(inverse: float) -> float:
-        """Return d loss / d (1 / T), which increases."""
+    def slope(log_inverse: float) -> float:
+        """Return d loss / d (1 / T), which increases with log(1 / T)."""
+        inverse = math.exp(log_inverse)
         expected = by_logits(lambda rows: np.einsum("ij,ij->i", softmax(rows * inverse), rows), logits)
         return float(expected.mean()) - own
 
-    low, high = 1 / RANGE[1], 1 / RANGE[0]
+    low, high = -math.log(RANGE[1]), -math.log(RANGE[0])
     if slope(low) >= 0:
         return Temperature(RANGE[1])
     if slope(high) <= 0:
         return Temperature(RANGE[0])
-    return Temperature(1 / root(slope, low, high))
+    return Temperature(math.exp(-root(slope, low, high)))
 
 
 def score(logits: Floats, temperature: float) -> Scores:
@@ -69,11 +71,11 @@ def score(logits: Floats, temperature: float) -> Scores:
     """
 
     def rows(part: Scores) -> Scores:
-        scaled = part / temperature
-        places = scaled.argmax(axis=1)[:, None]
-        largest = np.take_along_axis(scaled, places, axis=1)
-        np.put_along_axis(scaled, places, -np.inf, axis=1)
-        return np.asarray(largest[:, 0] - logsumexp(scaled))
+        part /= temperature
+        places = part.argmax(axis=1)[:, None]
+        largest = np.take_along_axis(part, places, axis=1)
+        np.put_along_axis(part, places, -np.inf, axis=1)
+        return np.asarray(largest[:, 0] - logsumexp(part))
 
     return by_logits(rows, logits)
 
