@@ -6,7 +6,6 @@ import pytest
 import reprood
 from reprood.api.comparison import verdict
 from reprood.core.errors import ReproodError
-from reprood.evaluate.bootstrap import Interval
 
 
 def outputs(signal, seed=0):
@@ -16,23 +15,44 @@ def outputs(signal, seed=0):
     return {"id": signal * np.eye(5)[labels] + noise + more, "ood": {"far": far}}
 
 
-def interval(low, high):
-    return Interval((low + high) / 2, low, high, 0.95, 0.01, 1, 10, 10)
-
-
 @pytest.mark.parametrize(
-    ("low", "high", "metric", "relevant", "expected"),
+    ("difference", "metric", "p", "p_smaller", "expected"),
     [
-        (0.01, 0.03, "auroc", None, "better"),
-        (0.01, 0.03, "fpr95_id_positive", None, "worse"),
-        (-0.01, 0.03, "auroc", None, "open"),
-        (-0.01, 0.03, "auroc", 2, "open"),
-        (0.001, 0.019, "auroc", 2, "smaller than relevant"),
-        (-0.03, -0.01, "detection_error", 2, "better"),
+        (0.02, "auroc", 0.01, 1.0, "better"),
+        (0.02, "fpr95_id_positive", 0.01, 1.0, "worse"),
+        (0.02, "auroc", 0.06, 1.0, "open"),
+        (0.01, "auroc", 0.01, 0.05, "smaller than relevant"),
+        (-0.02, "detection_error", 0.05, 0.06, "better"),
     ],
 )
-def test_verdicts(low, high, metric, relevant, expected):
-    assert verdict(interval(low, high), metric, relevant) == expected
+def test_verdicts(difference, metric, p, p_smaller, expected):
+    assert verdict(difference, metric, p, p_smaller, 0.95) == expected
+
+
+def test_verdicts_are_corrected_for_the_number_of_rows():
+    sides, detectors = (outputs(1.2), outputs(1.0)), ("msp", "energy")
+    alone = [reprood.compare(*sides, detectors=[name]).loc[0] for name in detectors]
+    for row in alone:
+        assert (row["p_holm"] < 0.05) == (row["low"] > 0 or row["high"] < 0)
+    low, high = sorted(row["p_holm"] for row in alone)
+    both = reprood.compare(*sides, detectors=detectors)["p_holm"]
+    assert sorted(both) == pytest.approx([min(1, 2 * low), max(min(1, 2 * low), high)])
+
+
+def test_perfect_separation_has_an_interval():
+    far = {"id": 20 * np.eye(5)[np.arange(60) % 5], "ood": {"far": np.zeros((40, 5))}}
+    table = reprood.score(id=far["id"], ood=far["ood"], detectors=["msp"]).loc[0]
+    assert (table["auroc"], table["auroc_high"]) == (1.0, 1.0)
+    assert table["auroc_low"] == pytest.approx(0.025 ** (1 / 40))  # Clopper-Pearson, 40 of 40 pairs
+    assert table["fpr95_ood_positive_high"] == pytest.approx(1 - 0.025 ** (1 / 60))
+    assert np.isnan(table["aupr_in_low"])
+    same = reprood.compare(far, far, relevant=1).loc[0]
+    assert (same["difference"], same["verdict"]) == (0, "open")  # 40 pairs do not show a difference below one point
+    assert same["high"] == pytest.approx(1 - 0.025 ** (1 / 40))
+    assert reprood.compare(far, far, relevant=20).loc[0, "verdict"] == "smaller than relevant"
+    two = reprood.score(id=far["id"], ood={**far["ood"], "more": np.zeros((80, 5))}, detectors=["msp"])
+    ends = 0.0125 ** (1 / 40), 0.0125 ** (1 / 60)
+    assert two.set_index("ood").loc["mean", "auroc_low"] == pytest.approx(sum(ends) / 2)
 
 
 def test_one_network_each_covers_test_samples_only_and_several_cover_trainings():

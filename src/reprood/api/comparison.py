@@ -1,14 +1,18 @@
 """`reprood.compare`: is one network better than another, or one training than another?"""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from reprood.api.detectors import choose
-from reprood.api.scoring import REPLICATES, Sets, check_resampling, compute_scores, with_mean
+from reprood.api.extremes import Sizes, chance, extreme, slack
+from reprood.api.scoring import REPLICATES, Sets, check_resampling, compute_scores, sizes_of, with_mean
 from reprood.api.sources import Reading, Source
+from reprood.audit.decide import holm, p_inside
 from reprood.core.errors import ReproodError
 from reprood.evaluate.bootstrap import Interval, contrast
 from reprood.evaluate.metrics import METRICS
@@ -18,23 +22,24 @@ BETTER, WORSE, OPEN, SMALLER = "better", "worse", "open", "smaller than relevant
 HIGHER = ("auroc", "aupr_in", "aupr_out")  # metrics of which more is better
 
 
-def verdict(interval: Interval, metric: str, relevant: float | None) -> str:
-    """Return what an interval of first minus second says about the first.
+def verdict(difference: float, metric: str, p: float, p_smaller: float, level: float) -> str:
+    """Return what a difference, first minus second, says about the first.
 
     Parameters
     ----------
-    interval : Interval
-        In [-1, 1].
+    difference : float
     metric : str
         A name of `reprood.metrics`.
-    relevant : float, optional
-        Smallest difference that matters, in percentage points.
+    p, p_smaller : float
+        Corrected two-sided p values of "no difference" and of "a relevant one".
+    level : float
+        Such as 0.95.
     """
-    if relevant is not None and -relevant / 100 < interval.low and interval.high < relevant / 100:
+    if p_smaller <= 1 - level:
         return SMALLER
-    if interval.low <= 0 <= interval.high:
+    if p > 1 - level:
         return OPEN
-    return BETTER if (interval.low > 0) == (metric in HIGHER) else WORSE
+    return BETTER if (difference > 0) == (metric in HIGHER) else WORSE
 
 
 def _covered(first: int, second: int) -> str:
@@ -81,7 +86,8 @@ def compare(
     id, ood, train, validation
         As in `reprood.score`; for networks.
     detectors
-        As in `reprood.score`. Several detectors are several questions: verdicts are not corrected for their number.
+        As in `reprood.score`. Verdicts are corrected for the number of rows (Holm), so that the probability of any
+        wrong one is at most 1 - level; a mean over sets is a row.
     metric : str
         A name of `reprood.metrics`.
     relevant : float, optional
@@ -97,8 +103,9 @@ def compare(
     -------
     DataFrame
         One row for each detector and OOD set, and for the mean over several sets: `detector`, `ood`, `metric`, `first`,
-        `second` (means over networks), `difference`, `low`, `high`, `verdict` on the first (better, worse, open, or
-        smaller than relevant when the interval lies within the relevant difference), `covers` (with one network on each
+        `second` (means over networks), `difference`, `low`, `high` (interval of the row alone), `p_holm` (of "no
+        difference", corrected for the number of rows), `verdict` on the first (better, worse, open, or smaller than
+        relevant when the difference is shown to be within the relevant one), `covers` (with one network on each
         side the interval covers test samples only: it says nothing about another training), `n_first`, `n_second`.
 
     Raises
@@ -134,21 +141,45 @@ def compare(
 
     sides = [[scores_of(network) for network in _networks(side)] for side in (first, second)]
     counts = [len(side) for side in sides]
-    rows = []
+    rows, tests = [], []
     for name in chosen:
         arms = [[scores[name] for scores in side] for side in sides]
         found = with_mean(replicate_metrics(arms, [metric], np.random.default_rng(seed), replicates))
         for group, of in found.items():
-            interval = _difference(of[metric], level, paired=paired)
+            interval, *p = _difference(of[metric], sizes_of(found, group), metric, relevant, level, paired=paired)
+            tests.append(p)
             row: dict[str, Any] = {"detector": name, "ood": group, "metric": metric}
             row |= {side: float(values.mean()) for side, values in zip(("first", "second"), of[metric].observed)}
             row |= {"difference": interval.estimate, "low": interval.low, "high": interval.high}
-            row |= {"verdict": verdict(interval, metric, relevant), "covers": _covered(*counts)}
-            rows.append({**row, "n_first": counts[0], "n_second": counts[1]})
+            rows.append(row)
+    corrected = holm([p for p, _ in tests], beside=0 if relevant is None else len(tests))
+    for row, p, (_, inside) in zip(rows, corrected, tests, strict=True):
+        smaller = min(1.0, len(tests) * inside)
+        row |= {"p_holm": p, "verdict": verdict(row["difference"], metric, p, smaller, level)}
+        row |= {"covers": _covered(*counts), "n_first": counts[0], "n_second": counts[1]}
     return pd.DataFrame(rows)
 
 
-def _difference(replicated: Replicates, level: float, *, paired: bool) -> Interval:
-    """Return the interval of first minus second."""
+def _difference(
+    replicated: Replicates, sets: Sequence[Sizes], metric: str, relevant: float | None, level: float, *, paired: bool
+) -> tuple[Interval, float, float]:
+    """Return the interval of first minus second, and two-sided p values of "no" and of "a relevant" difference.
+
+    Where both sides are at 0 or 1 and do not vary, each is bounded as in `reprood.api.extremes`, at half the error
+    level: the interval then covers the difference at the level.
+    """
     trainings = ("both", "both") if paired else None
-    return contrast(replicated, (1.0, -1.0), level, trainings).within(-1.0, 1.0)
+    interval = contrast(replicated, (1.0, -1.0), level, trainings).within(-1.0, 1.0)
+    bound = math.inf if relevant is None else relevant / 100
+    p = min(1.0, 2 * min(interval.above(0.0), interval.below(0.0)))
+    smaller = 1.0 if relevant is None else min(1.0, 2 * p_inside(interval, bound))
+    ends = [extreme(values.tolist()) for values in replicated.observed]
+    if interval.standard_error > 0 or None in ends:
+        return interval, p, smaller
+    free = slack(metric, sets, (1 - level) / 2)
+    if ends[0] == ends[1]:
+        smaller = 1.0 if relevant is None else min(1.0, 2 * chance(metric, sets, bound))
+        return replace(interval, low=-free, high=free), 1.0, smaller
+    p = min(1.0, 2 * chance(metric, sets, 0.5))
+    low, high = (1 - 2 * free, 1.0) if interval.estimate > 0 else (-1.0, 2 * free - 1)
+    return replace(interval, low=low, high=high), p, 1.0

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reprood.api.detectors import Chosen, check_inputs, choose
+from reprood.api.extremes import Sizes, extreme, slack
 from reprood.api.sources import Loaded, Reading, Source, as_array, load_stored
 from reprood.core.errors import ReproodError
 from reprood.detectors.record import Floats, Outputs, Reference
@@ -189,12 +190,23 @@ def with_mean(found: dict[str, dict[str, Replicates]]) -> dict[str, dict[str, Re
     return {**found, MEAN: {metric: _mean([of[metric] for of in found.values()]) for metric in metrics}}
 
 
-def _cells(replicated: Replicates, place: int, metric: str, level: float) -> dict[str, float]:
+def sizes_of(found: Mapping[str, Mapping[str, Replicates]], group: str) -> list[Sizes]:
+    """Return the numbers of samples of an OOD set, or of each set of the mean."""
+    groups = [name for name in found if name != MEAN] if group == MEAN else [group]
+    return [(first.n_id, first.n_ood) for name in groups for first in [next(iter(found[name].values()))]]
+
+
+def _cells(replicated: Replicates, place: int, metric: str, level: float, sets: Sequence[Sizes]) -> dict[str, float]:
     """Return a metric of one detector with its interval."""
     if len(replicated.resampled[place]) == 0:
         return {metric: float(replicated.observed[place][0])}
     single = replace(replicated, observed=[replicated.observed[place]], resampled=[replicated.resampled[place]])
     interval = contrast(single, [1.0], level).within(0.0, 1.0)
+    end = extreme([interval.estimate])
+    if interval.standard_error == 0 and end is not None:
+        other = abs(end - slack(metric, sets, (1 - level) / 2))
+        low, high = (other, end) if end == 1 else (end, other)
+        return {metric: end, f"{metric}_low": low, f"{metric}_high": high}
     return {metric: interval.estimate, f"{metric}_low": interval.low, f"{metric}_high": interval.high}
 
 
@@ -280,7 +292,8 @@ def score(
     DataFrame
         One row for each detector and OOD set, and for the mean over several sets: `detector`, `ood`, `n_id`, `n_ood`,
         and each metric of `reprood.metrics` with `_low` and `_high`, the interval over test samples (not over
-        trainings).
+        trainings). Where a metric is 0 or 1 and does not vary over resampled sets, the interval is the exact one of
+        `reprood.api.extremes`, and NaN for AUPR and the detection error.
         `attrs` holds `preprocessing`, `covers`, `replicates`, `level`, `seed`, and if known `layer` and `accuracy`.
 
     Raises
@@ -314,7 +327,7 @@ def score(
             first = next(iter(of.values()))
             row: dict[str, Any] = {"detector": name, "ood": group, "n_id": first.n_id, "n_ood": first.n_ood}
             for metric, replicated in of.items():
-                row |= _cells(replicated, place, metric, level)
+                row |= _cells(replicated, place, metric, level, sizes_of(found, group))
             rows.append(row)
     table = pd.DataFrame(rows)
     table.attrs = {
