@@ -8,10 +8,10 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import reprood.cli.main as cli
-from reprood.api.networks import builder, load_network
 from reprood.core.errors import ReproodError
 from reprood.nets import wrn
 from reprood.nets.classifier import Classifier
+from reprood.nets.whole import builder, load_network
 
 OWN = """
 import torch

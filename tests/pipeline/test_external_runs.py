@@ -53,6 +53,28 @@ def test_given_outputs_take_the_place_of_training_and_prediction(tmp_path):
     assert "all jobs" not in edit
 
 
+def test_given_weights_take_the_place_of_training_only(tmp_path):
+    settings = {"folder": "", "weights": str(tmp_path / "{seed}.pt"), "network": "reprood:wrn,depth=10", "mean": 0.5,
+                "std": 0.2}  # fmt: skip
+    path = suite(tmp_path, **settings)
+    plan = Plan({"suite": str(path)}, ROOT)
+    run = ("smoke_letters", "cutmix", 1)
+    external = json.loads(plan.external_parameters(*run))["external"]
+    assert external == {
+        "weights": str(tmp_path / "1.pt"), "network": "reprood:wrn,depth=10", "mean": [0.5], "std": [0.2],
+        "input_size": 0, "layer": "",
+    }  # fmt: skip
+    folder = plan.run_folder(*run)
+    names = ("model.safetensors", "model.json", "history.csv", "run.json")
+    assert plan.external_outputs(*run) == [f"{folder}/{name}" for name in names]
+    place = folder.removeprefix("runs/smoke_letters/").removesuffix("1")
+    assert re.match(plan.predicted_methods + "/", place)
+    assert not re.match(plan.trained_methods + "/", place)
+    assert plan.external_entries("cutmix") == ("reprood.train.given", "reprood.nets.wrn")
+    assert plan.entries_of(*run[:2], "x") == ("x", "reprood.methods.external", "reprood.nets.wrn")
+    assert "smoke_letters/cutmix: weights are given, nothing is trained" in check_suite(str(path), ROOT)
+
+
 def test_a_check_says_that_nothing_is_trained(tmp_path):
     lines = check_suite(str(suite(tmp_path)), ROOT)
     assert "smoke_letters/cutmix: outputs are given, nothing is trained" in lines

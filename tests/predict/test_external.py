@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from reprood.config.benchmark import Benchmark
-from reprood.config.external import External, check_external, condition_limits, run_folder
+from reprood.config.external import External, check_external, condition_limits, run_path
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json
-from reprood.data.arrays import save_split
+from reprood.data.arrays import load_split, save_split
 from reprood.evaluate.outputs import load_outputs
 from reprood.evaluate.run import evaluate_outputs
 from reprood.predict.external import adopt, ranks
 from reprood.predict.forward import label_ranks
+from reprood.predict.given import BOXES, ENDS, given_boxes
 from reprood.report.records import ModelRecord, RunRecord, checked
 
 SIZES = {"train": 9, "validation": 6, "test": 8, "far": 5}
@@ -198,11 +199,109 @@ def test_missing_and_doubled_files(toy):
 def test_folders_and_settings():
     external = External(folder="runs/{family}/{member}/{seed}")
     family = BENCHMARK.model_copy(update={"family": "toys", "member": "red"})
-    assert run_folder(external, "toys_red", family, "mine", 3) == Path("runs/toys/red/3")
+    assert run_path(external, "toys_red", family, "mine", 3) == Path("runs/toys/red/3")
     with pytest.raises(ReproodError, match=r"mine: folder: \{sed\} is not known; expected some of \{benchmark\}"):
         check_external("toy", BENCHMARK, {"folder": "{sed}"}, "mine")
     with pytest.raises(ReproodError, match="mine: foldr: this key is not known; choose from folder, network"):
         check_external("toy", BENCHMARK, {"folder": "x", "foldr": "y"}, "mine")
     boxes = BENCHMARK.model_copy(update={"evaluations": ("classification", "localisation")})
-    with pytest.raises(ReproodError, match="given outputs hold no boxes and maps, and toy evaluates localisation"):
-        check_external("toy", boxes, {"folder": "x"}, "mine")
+    check_external("toy", boxes, {"folder": "x"}, "mine")
+    weights = {"weights": "w.pt", "network": "torchvision:resnet18", "mean": 0.5, "std": [0.2]}
+    check_external("toy", BENCHMARK, weights, "mine")
+    for values, words in (
+        ({}, "give either 'folder', with outputs, or 'weights', a state dict"),
+        ({"folder": "x", "weights": "w.pt"}, "give either 'folder'"),
+        ({"folder": "x", "layer": "fc"}, "'layer' is for a network; it needs 'weights'"),
+        ({**weights, "std": 0}, "'weights' needs 'mean' and 'std' > 0"),
+        ({**weights, "network": "resnet18"}, "'weights' needs 'network' as torchvision:NAME"),
+        ({**weights, "mean": [0.5, 0.5, 0.5]}, "mean has 3 numbers; toy has images of 1 channels"),
+    ):
+        with pytest.raises(ReproodError, match=words):
+            check_external("toy", BENCHMARK, values, "mine")
+    with pytest.raises(ReproodError, match="toy evaluates localisation, for which a network with given weights has no"):
+        check_external("toy", boxes, weights, "mine")
+
+
+class Defects:
+    """A benchmark of one class with masks, and given image scores and maps."""
+
+    def __init__(self, root: Path) -> None:
+        random = np.random.default_rng(0)
+        self.data, self.folder, self.out = root / "data", root / "mine", root / "run"
+        self.folder.mkdir()
+        self.sizes = {"train": 3, "validation": 3, "test": 5, "far": 6}
+        self.masks = random.random((6, 8, 8)) < 0.2
+        self.outputs = {}
+        for name, size in self.sizes.items():
+            masks = self.masks if name == "far" else np.zeros((size, 8, 8), bool)
+            labels = np.full(size, -1 if name == "far" else 0)
+            save_split(self.data / name, np.zeros((size, 8, 8, 1), np.uint8), labels, {"masks": masks.astype(np.uint8)},
+                       {"classes": ["good"]})  # fmt: skip
+            maps = random.normal(size=(size, 8, 8)) + 2 * masks
+            self.outputs[name] = {"score_own": -maps.max(axis=(1, 2)), "map": maps}
+
+    def adopt(self) -> None:
+        for name, values in self.outputs.items():
+            np.savez(self.folder / f"{name}.npz", **values)
+        settings = {
+            "benchmark": "toy", "method": "mine", "seed": 0, "splits": ["validation", "test", "far"],
+            "external": {"folder": str(self.folder)}, "conditions": {}, "features": False, "passes": [], "maps": True,
+        }  # fmt: skip
+        adopt(settings, self.data, self.out, self.out)
+
+    def metrics(self) -> pd.Series:
+        record = {**BENCHMARK.model_dump(mode="json"), "evaluations": ["detection", "segmentation"], "attacks": {}}
+        evaluate_outputs(self.out, Benchmark.model_validate({**record, "detectors": {}}), "toy", "mine", 0)
+        return pd.read_csv(self.out / "metrics.csv").set_index(["split", "score", "metric"])["value"]
+
+
+def test_given_maps_of_defects_are_evaluated(tmp_path):
+    defects = Defects(tmp_path)
+    defects.adopt()
+    metrics = defects.metrics()
+    ours, theirs = (defects.outputs[name]["score_own"] for name in ("test", "far"))
+    assert metrics["far", "own", "auroc"] == pytest.approx((ours[:, None] > theirs).mean())
+    maps = np.concatenate([defects.outputs[name]["map"] for name in ("test", "far")])
+    masks = np.concatenate([np.zeros((5, 8, 8), bool), defects.masks])
+    wanted = (maps[masks][:, None] > maps[~masks]).mean()
+    assert metrics.xs("pixel_auroc", level="metric").tolist() == [pytest.approx(wanted, abs=2e-3)]  # 4,096 levels
+
+
+def test_defects_without_maps_have_image_scores_only(tmp_path):
+    defects = Defects(tmp_path)
+    for values in defects.outputs.values():
+        del values["map"]
+    defects.adopt()
+    metrics = defects.metrics()
+    assert "auroc" in metrics.index.get_level_values("metric")
+    assert "pixel_auroc" not in metrics.index.get_level_values("metric")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "has maps and .*far.npz has none; give 'map' for the test split and every OOD set"),
+        (np.zeros((6, 4, 4)), r"map is float64 of shape \(6, 4, 4\); expected finite numbers of shape \(6, 8, 8\)"),
+    ],
+)
+def test_maps_that_do_not_fit_are_refused(tmp_path, value, words):
+    defects = Defects(tmp_path)
+    del defects.outputs["far"]["map"]
+    if value is not None:
+        defects.outputs["far"]["map"] = value
+    with pytest.raises(ReproodError, match=words):
+        defects.adopt()
+
+
+def test_given_boxes_are_stored_next_to_the_true_ones(tmp_path):
+    true = np.array([[0, 0, 4, 4], [2, 2, 8, 8]])
+    save_split(tmp_path / "test", np.zeros((2, 8, 8, 1), np.uint8), np.zeros(2, int), {"boxes": true}, {})
+    test, path = load_split(tmp_path / "test"), tmp_path / "test.npz"
+    given = {f"{kind}_{end}": np.array([1, 2]) for kind in BOXES for end in ENDS}
+    stored = given_boxes(given, test, path)
+    assert stored["box_x1"].tolist() == [4, 8]
+    assert stored["cam_true_minmax_y0"].tolist() == [1, 2]
+    with pytest.raises(ReproodError, match="has no cam_x0; 'localisation' needs the boxes cam, cam_true"):
+        given_boxes({}, test, path)
+    with pytest.raises(ReproodError, match="cam_y1 must hold 2 whole numbers from 0 to 8"):
+        given_boxes({**given, "cam_y1": np.array([1, 9])}, test, path)

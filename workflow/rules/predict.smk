@@ -11,7 +11,7 @@ rule predict:
     log:
         "logs/predict/{benchmark}/{method}/{seed}.log",
     wildcard_constraints:
-        method=plan.trained_methods,
+        method=plan.predicted_methods,
     priority: 1  # as soon as its training has ended, so that progress shows and a stop loses nothing
     group:
         grouped("score")
@@ -31,7 +31,7 @@ rule predict:
         " --out runs/{wildcards.benchmark}/{wildcards.method}/{wildcards.seed} > {log} 2>&1"
 
 
-# Outputs that were computed elsewhere take the place of training and prediction.
+# Outputs that were computed elsewhere take the place of training and prediction, and weights that of training.
 for job in plan.external_jobs():
 
     rule:
@@ -49,9 +49,13 @@ for job in plan.external_jobs():
             mem_mb=3000,
             runtime=30,
         params:
-            code=plan.external_code(),
+            code=plan.external_code(job[1]),
             settings=plan.external_parameters(*job),
-            environment=environment("numpy"),
+            environment=(
+                plan.run_environment(job[0], job[1])
+                if plan.has_weights(job[1])
+                else environment("numpy")
+            ),
             data=plan.data_folder(job[0]),
             run=str(Path(plan.run_file(*job, "run.json")).parent),
             out=plan.run_folder(*job),

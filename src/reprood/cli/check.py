@@ -70,7 +70,8 @@ def check_suite(suite: str, root: Path, *, verbose: bool = False) -> list[str]:
     pairs = [(plan.first_member(place), method) for place in plan.places for method in plan.methods_of(place)]
     for benchmark, method in pairs:
         if plan.is_external(method):
-            lines.append(f"{benchmark}/{method}: outputs are given, nothing is trained")
+            given = "weights" if plan.has_weights(method) else "outputs"
+            lines.append(f"{benchmark}/{method}: {given} are given, nothing is trained")
             continue
         settings = json.loads(plan.train_parameters(benchmark, method, 0))
         config = parse_config(settings)

@@ -147,7 +147,7 @@ def adopt(
     out: Out,
     code: Annotated[str, typer.Option(help="Fingerprint of the code; recorded.")] = "",
 ) -> None:
-    """Check outputs that were computed elsewhere (`use: external`), and write them as the outputs of a run.
+    """Check outputs or weights of a training elsewhere (`use: external`), and write them as those of a run.
 
     Example: snakemake -n -p | grep 'reprood adopt'
     """
@@ -156,6 +156,12 @@ def adopt(
 
     record = parse_record(settings, "--settings", "benchmark", "method", "seed", "external", "splits")
     reads = of_splits(data, dict.fromkeys(["train", *record["splits"]]))
+    if record["external"].get("weights"):
+        with checked_job(reads, within(run, MODEL_FILES)):
+            from reprood.train.given import take_over
+
+            take_over(record, data, run, code)
+        return
     with checked_job(reads, [*within(run, MODEL_FILES[1:]), *within(out, PREDICTED_FILES)]):
         adopt_outputs(record, data, run, out, code)
 

@@ -52,8 +52,8 @@ def score(
     Example: reprood score --weights w.pth --network torchvision:resnet18 --id test --ood svhn=data/svhn
     """
     import reprood
-    from reprood.api.networks import load_network
     from reprood.engine.device import resolve_device
+    from reprood.nets.whole import load_network
 
     model, classes, notes = load_network(network, weights)
     place = str(resolve_device(device))

@@ -166,8 +166,12 @@ class Layout:
         return self.suite.methods[method]
 
     def is_external(self, method: str) -> bool:
-        """Return whether the outputs of a method are given, so that nothing is trained."""
+        """Return whether a method was trained elsewhere: its outputs or weights are given."""
         return self.arm(method).use == EXTERNAL
+
+    def has_weights(self, method: str) -> bool:
+        """Return whether the weights of a method are given: it is predicted like those that are trained here."""
+        return self.is_external(method) and bool(self.arm(method).set.get("weights"))
 
     def source(self, benchmark: str, split: str) -> Source:
         """Return the source of a benchmark's split."""

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from reprood.config.external import ENDINGS, condition_limits, read_external, run_folder
+from reprood.config.external import EXTERNAL
 from reprood.config.suite import RunGroup
 from reprood.core.errors import ReproodError
 from reprood.core.files import canonical_json, read_json
@@ -23,7 +23,8 @@ from reprood.detectors import registry as detectors
 from reprood.images.registry import corruption_module, style_module
 from reprood.pipeline.definitions import conditions, layered, stored_outputs
 from reprood.pipeline.fingerprint import code_hash
-from reprood.pipeline.layout import Layout, once
+from reprood.pipeline.given import GivenRuns
+from reprood.pipeline.layout import once
 from reprood.pipeline.outputs import EVALUATED_FILES as EVALUATED_FILES
 from reprood.pipeline.outputs import MODEL_FILES as MODEL_FILES
 from reprood.pipeline.outputs import PREDICTED_FILES as PREDICTED_FILES
@@ -35,7 +36,7 @@ EVALUATION = "reprood.evaluate.run"
 NETWORK_PACKAGES = ("timm", "torchvision")  # backbones of the same names
 
 
-class Plan(Layout):
+class Plan(GivenRuns):
     """The parameters of the rules for a suite on a catalogue; see `Layout`."""
 
     # Parameters of the rules: each is ONE text, because Snakemake compares parameters as a set of values.
@@ -158,54 +159,6 @@ class Plan(Layout):
         names = {"benchmark": benchmark, "method": method, "seed": seed}
         return canonical_json(names | self.run_settings(benchmark, method))
 
-    def external_jobs(self) -> list[tuple[str, str, int]]:
-        """Return the runs whose outputs are given."""
-        return [job for job in self.jobs if self.is_external(job[1])]
-
-    @cached_property
-    def trained_methods(self) -> str:
-        """Pattern of the folders of methods that are trained here, for the rules `train` and `predict`."""
-        given = sorted({method for _, method, _ in self.external_jobs()})
-        others = f"(?!(?:{'|'.join(given)})(?:~[0-9a-f]{{8}})?/)" if given else ""
-        return f"{others}[a-z0-9_]+(?:~[0-9a-f]{{8}})?"
-
-    def external_settings(self, benchmark: str, method: str, seed: int) -> dict[str, Any]:
-        """Return where the outputs of a run are, and what they must hold."""
-        record = self.benchmark(benchmark)
-        external = read_external(self.arm(method).set, method)
-        folder = run_folder(external, benchmark, record, method, seed)
-        made = self.made_splits(benchmark)
-        return {
-            "benchmark": benchmark,
-            "method": method,
-            "seed": seed,
-            "external": external.model_dump(mode="json") | {"folder": str(folder)},
-            "splits": [name for name in self.predicted_splits(benchmark, method) if name not in made],
-            "conditions": condition_limits(record),
-            "features": self.stores_features(benchmark),
-            "passes": sorted(stored_outputs(record)["passes"]),
-        }
-
-    def external_parameters(self, benchmark: str, method: str, seed: int) -> str:
-        """Return `external_settings` as text."""
-        return canonical_json(self.external_settings(benchmark, method, seed))
-
-    def external_code(self) -> str:
-        """Return the fingerprint of the job that takes over given outputs."""
-        return code_hash("reprood.predict.external")
-
-    def external_inputs(self, benchmark: str, method: str, seed: int) -> list[str]:
-        """Return the given files that exist, and the prepared splits that give their order."""
-        settings = self.external_settings(benchmark, method, seed)
-        names = [*settings["splits"], *settings["conditions"], "head"]
-        given = [Path(settings["external"]["folder"]) / f"{name}{ending}" for name in names for ending in ENDINGS]
-        splits = dict.fromkeys(["train", *settings["splits"]])
-        return [*self.split_files(benchmark, splits), *(str(path) for path in given if (self.root / path).is_file())]
-
-    def external_outputs(self, benchmark: str, method: str, seed: int) -> list[str]:
-        """Return the files of a run whose outputs are given: those of a trained one, without the weights."""
-        return [self.run_file(benchmark, method, seed, name) for name in (*MODEL_FILES[1:], *PREDICTED_FILES)]
-
     def example_records(self, benchmark: str) -> str:
         """Return the training settings of each method of a benchmark (first seed) or family (first member)."""
         place = self.first_member(benchmark)
@@ -322,6 +275,8 @@ class Plan(Layout):
 
     def entries_of(self, benchmark: str, method: str, *entries: str) -> tuple[str, ...]:
         """Return the entries of a run's fingerprint: the given ones, the method's module and the network's module."""
+        if self.is_external(method):
+            return *entries, module_name("methods", EXTERNAL), *self.given_network(method)
         network = self.backbone(benchmark, method)["name"]
         return *entries, module_name("methods", self.arm(method).use), module_name("nets", network)
 
@@ -332,7 +287,10 @@ class Plan(Layout):
 
     def run_environment(self, benchmark: str, method: str) -> str:
         """Return the versions of the packages on which a run depends: also of the one that holds its network."""
-        network = self.backbone(benchmark, method)["name"]
+        if self.is_external(method):
+            network = str(self.arm(method).set.get("network", "")).partition(":")[0]
+        else:
+            network = self.backbone(benchmark, method)["name"]
         return environment("torch", "numpy", *((network,) if network in NETWORK_PACKAGES else ()))
 
     @property

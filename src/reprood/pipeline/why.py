@@ -84,7 +84,9 @@ def jobs(plan: Plan) -> list[Job]:
     for benchmark, method in plan.pairs:
         name = f"{benchmark}/{method}"
         if plan.is_external(method):
-            found.append(Job("predict", "adopt", name, ("reprood.predict.external",)))
+            found.append(Job("predict", "adopt", name, plan.external_entries(method)))
+            if plan.has_weights(method):
+                found.append(Job("predict", "predict", name, plan.entries_of(benchmark, method, "reprood.predict.run")))
             continue
         found.append(Job("train", "train", name, plan.entries_of(benchmark, method, "reprood.train.run")))
         found.append(Job("predict", "predict", name, plan.entries_of(benchmark, method, "reprood.predict.run")))

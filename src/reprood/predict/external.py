@@ -6,6 +6,10 @@ A file holds one row per image of a split, in the order of the benchmark's prepa
 - `logits`: [N, C], scores of the classes before the softmax; they may be missing where there is one class;
 - `features`: [N, d], what the last layer reads, if a detector needs it;
 - `score_<name>`: [N], a score of the method itself, higher = more in-distribution;
+- `map`: [N, H, W], how anomalous each pixel is (higher = more), at the size of the prepared images, where the benchmark
+  has defects with masks; for the test split and every OOD set, or for none (then only image scores are evaluated);
+- `cam_x0`, `cam_y0`, `cam_x1`, `cam_y1` and so on: [N], boxes, where the benchmark evaluates localisation (see
+  `reprood.predict.given.given_boxes`);
 - `pass_<name>`: [N, C], the logits of a forward pass on changed images that a detector asks for (ODIN);
 - `label`: [N], to check the order: it must be that of the prepared split.
 
@@ -32,9 +36,11 @@ from reprood.data.arrays import Split, load_split, read_npz
 from reprood.data.bounds import fits
 from reprood.detectors import registry
 from reprood.predict.files import write_features, write_predictions
+from reprood.predict.given import given_boxes, given_maps
 
 SCORE = re.compile(r"score_[a-z0-9][a-z0-9_]*")
 HEAD = "head"
+FITTED = ("train", "validation")  # splits without maps
 NOT_STATED = "not stated"
 HISTORY = "phase,epoch,lr,train_loss\n"  # nothing was trained here
 
@@ -47,7 +53,8 @@ def adopt(settings: Mapping[str, Any], data: Path, run_out: Path, out: Path, cod
     settings : mapping
         `benchmark`, `method`, `seed`; `external` (`reprood.config.external.External`, with the folder of this run);
         `splits` in order, with "train" if detectors are fitted on it; `conditions` (name -> number of the first test
-        images, None: all); `features` (bool); `passes` (names of forward passes).
+        images, None: all); `features` (bool); `passes` (names of forward passes); optionally `maps` and `boxes` (bool),
+        whether the benchmark evaluates them.
     data : Path
         Folder of the benchmark's splits.
     run_out : Path
@@ -78,6 +85,14 @@ def adopt(settings: Mapping[str, Any], data: Path, run_out: Path, out: Path, cod
         if name != "train" and not is_condition(name):
             columns[name] |= _passes(values, paths[name], settings["passes"], columns[name]["logits"].shape)
     _same_scores(columns, paths)
+    maps: dict[str, Any] = {}
+    if settings.get("maps"):
+        tested = {name: values for name, values in outputs.items() if name in splits and name not in FITTED}
+        more, maps = given_maps(tested, splits, paths)
+        for name, values in more.items():
+            columns[name] |= values
+    if settings.get("boxes"):
+        columns["test"] |= given_boxes(outputs["test"], splits["test"], paths["test"])
     train = columns.pop("train", None)
     features = _features(outputs, paths, bool(settings["features"]), [n for n in outputs if not is_condition(n)])
     run = {key: settings[key] for key in ("benchmark", "method", "seed")} | {"use": EXTERNAL, "classes": classes}
@@ -89,6 +104,7 @@ def adopt(settings: Mapping[str, Any], data: Path, run_out: Path, out: Path, cod
         **run,
         "splits": {name: split.meta["content"] for name, split in splits.items()},
         "fitted": {},
+        **({"maps": maps} if maps else {}),
         "native": [name.removeprefix("score_") for name in columns["test"] if name.startswith("score_")],
         "versions": {package: version(package) for package in ("numpy", "pyarrow")},
     }

@@ -54,7 +54,9 @@ def model_card(
         f"- Input: {model['channels']} x {model['size']} x {model['size']}, in [0, 1], normalised with mean "
         f"{model['mean']} and standard deviation {model['std']}.",
         f"- Classes: {', '.join(map(str, model['class_names'])) or model['classes']}.",
-        f"- Training: {seconds:.0f} s on {run['device']}, {run['precision']}, seed {model['seed']}.",
+        f"- Training: {seconds:.0f} s on {run['device']}, {run['precision']}, seed {model['seed']}."
+        if run.get("trained_here", True)
+        else "- Not trained here: the weights were given.",
         f"- SHA-256 of `model.safetensors`: `{run['model']}`.",
         "",
         "```python",

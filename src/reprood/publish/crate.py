@@ -147,12 +147,15 @@ def _action(name: str, record: Mapping[str, Any], files: Mapping[str, tuple[str,
     where = ", ".join(f"{key} {value}" for key, value in sorted(record["versions"].items()))
     machine = record["machine"]
     trained = record.get("trained_here", True)
-    files_given = ", ".join(f"{file} {digest}" for file, digest in record.get("outputs", {}).get("files", {}).items())
-    given = "" if trained else f"not trained here; outputs given as {files_given} (SHA-256); code {record['code']}"
+    weights = record.get("weights", {})
+    kind = "weights" if weights else "outputs"
+    files_given = {weights["file"]: weights["sha256"]} if weights else record.get("outputs", {}).get("files", {})
+    listed = ", ".join(f"{file} {digest}" for file, digest in files_given.items())
+    given = "" if trained else f"not trained here; {kind} given as {listed} (SHA-256); code {record['code']}"
     return {
         "@id": f"#run-{name.replace('/', '-')}",
         "@type": "CreateAction",
-        "name": f"Training and prediction of {name}" if trained else f"Evaluation of given outputs of {name}",
+        "name": f"Training and prediction of {name}" if trained else f"Evaluation of given {kind} of {name}",
         "instrument": _id("Snakefile"),
         "object": [_id("config/suite.json"), *(_id(path) for path in inputs)],
         "result": [_id(path) for path in files if path.startswith(folder)],

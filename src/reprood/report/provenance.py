@@ -25,7 +25,7 @@ def runs_of(results: BenchmarkResults) -> list[dict[str, Any]]:
                     "label": results.label(method),
                     "method": method,
                     "seed": seed,
-                    "network": model["backbone"]["name"],
+                    "network": model["backbone"].get("network") or model["backbone"]["name"],
                     "parameters": model["parameters"],
                     "epochs": epochs_of(model["settings"]),
                     "device": facts["device"],
