@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_configuration_of_the_smoke_suite_trains() -> None:
-    lines = list(trial("smoke", ROOT, "cpu"))
+    lines = list(trial({"suite": "smoke"}, ROOT, "cpu"))
     names = [line.split(":")[0] for line in lines]
     assert "smoke_robust/hood" in names
     assert "smoke_one_class_a/ss_one_class" in names
@@ -35,4 +35,4 @@ def test_a_configuration_that_cannot_run_is_named(tmp_path: Path) -> None:
     suite["studies"] = {}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
     with pytest.raises(ReproodError, match="smoke_robust/hood"):
-        list(trial(str(tmp_path / "own.yaml"), ROOT, "cpu"))
+        list(trial({"suite": str(tmp_path / "own.yaml")}, ROOT, "cpu"))

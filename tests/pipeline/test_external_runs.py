@@ -72,11 +72,11 @@ def test_given_weights_take_the_place_of_training_only(tmp_path):
     assert not re.match(plan.trained_methods + "/", place)
     assert plan.external_entries("cutmix") == ("reprood.train.given", "reprood.nets.wrn")
     assert plan.entries_of(*run[:2], "x") == ("x", "reprood.methods.external", "reprood.nets.wrn")
-    assert "smoke_letters/cutmix: weights are given, nothing is trained" in check_suite(str(path), ROOT)
+    assert "smoke_letters/cutmix: weights are given, nothing is trained" in check_suite({"suite": str(path)}, ROOT)
 
 
 def test_a_check_says_that_nothing_is_trained(tmp_path):
-    lines = check_suite(str(suite(tmp_path)), ROOT)
+    lines = check_suite({"suite": str(suite(tmp_path))}, ROOT)
     assert "smoke_letters/cutmix: outputs are given, nothing is trained" in lines
 
 

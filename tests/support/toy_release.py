@@ -2,14 +2,19 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import fabricate
 import yaml
 
 from reprood.audit.papers import load_papers
 from reprood.audit.verdicts import audit
+from reprood.config.suite import Suite
 from reprood.evaluate.collect import collect
+from reprood.evaluate.run import evaluate_outputs
 from reprood.publish.build import build_release
 from reprood.publish.contents import ROOT_FILES
 from reprood.report.draw import draw_benchmark
@@ -25,19 +30,36 @@ PAPER = fabricate.paper(
 )  # fmt: skip
 
 
-def make_checkout(folder: Path) -> Path:
-    """A folder as a checkout is after a run, with fabricated results."""
+def toy_suite(detectors: Mapping[str, Any]) -> dict[str, Any]:
+    """The file of the suite, with some detectors."""
+    toy = {**fabricate.SUITE["benchmarks"]["toy"], **({"detectors": dict(detectors)} if detectors else {})}
+    return {**fabricate.SUITE, "benchmarks": {"toy": toy}, "runs": RUNS}
+
+
+def make_checkout(folder: Path, detectors: Mapping[str, Any] = MappingProxyType({})) -> Path:
+    """A folder as a checkout is after a run, with fabricated results; detectors are computed from the logits."""
     suite = fabricate.results(folder, runs=RUNS)
+    if detectors:
+        suite = Suite.model_validate(toy_suite(detectors))
+        for benchmark, method, seed in suite.jobs():
+            run = folder / "runs" / benchmark / method / str(seed)
+            evaluate_outputs(run, suite.benchmarks[benchmark], benchmark, method, seed)
     for name in ROOT_FILES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
     (folder / "config" / "suites").mkdir()
-    text = yaml.safe_dump({**fabricate.SUITE, "runs": RUNS}, sort_keys=False)
+    text = yaml.safe_dump(toy_suite(detectors), sort_keys=False)
     (folder / "config" / "suites" / "toy.yaml").write_text(text)
     (folder / "config" / "papers").mkdir()
     arms = {"arms": {"good": {"means": "ours"}, "erm": {"means": "baseline"}}}
     (folder / "config" / "papers" / "toy.yaml").write_text(yaml.safe_dump({**PAPER, **arms}))
-    results = folder / "results" / "toy"
+    write_results(folder, "toy", suite)
+    return folder
+
+
+def write_results(folder: Path, name: str, suite: Suite) -> None:
+    """Write what the evaluate, audit and report stages write of a suite, or of a part of it, on the fabricated runs."""
+    results = folder / "results" / name
     results.mkdir(parents=True)
     metrics = [folder / "runs" / b / m / str(s) / "metrics.csv" for b, m, s in suite.jobs()]
     collect(metrics, results / "metrics.parquet", results / "metrics.csv", results / "summary.json")
@@ -45,16 +67,14 @@ def make_checkout(folder: Path) -> Path:
     audit(suite, papers, folder, folder / "studies", results / "verdicts.csv")
     write_plots(results / "metrics.csv", results / "plots.csv")
     shown = BenchmarkResults("toy", suite, folder, folder / "examples.npz")
-    draw_benchmark(shown, folder / "data", folder / "reports" / "toy")
-    return folder
+    draw_benchmark(shown, folder / "data", folder / "reports" / name)
 
 
-def record() -> str:
-    suite = fabricate.suite(runs=RUNS).model_dump(mode="json", exclude={"settings"})
+def record(detectors: Mapping[str, Any]) -> str:
+    suite = Suite.model_validate(toy_suite(detectors)).model_dump(mode="json", exclude={"settings"})
     return json.dumps({**suite, "name": "toy"})
 
 
-def build(checkout, out, **changes) -> Path:
-    return build_release(
-        record(), checkout, out, **{"release": "draft", "date": "2026-01-02", "revision": "abc1234", **changes}
-    )
+def build(checkout, out, detectors: Mapping[str, Any] = MappingProxyType({}), **changes) -> Path:
+    named = {"release": "draft", "date": "2026-01-02", "revision": "abc1234", **changes}
+    return build_release(record(detectors), checkout, out, **named)

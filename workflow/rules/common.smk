@@ -20,7 +20,6 @@ from reprood.pipeline.plan import (
     code,
     environment,
 )
-from reprood.pipeline.selection import selection_refused
 from reprood.pipeline.session import (
     cancel_timers,
     require_readable_records,

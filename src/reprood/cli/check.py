@@ -1,11 +1,12 @@
 """Commands that check a suite's configuration and stored results."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from reprood.cli.options import Device, Threads
+from reprood.cli.options import Config, ConfigFile, Device, SuiteName, Threads, configuration
 from reprood.core.errors import ReproodError
 from reprood.core.process import pin_threads
 
@@ -13,7 +14,7 @@ results_app = typer.Typer(no_args_is_help=True, help="Check stored results again
 
 
 def check(
-    suite: Annotated[str, typer.Option(help="Name or path of the suite.")] = "quick",
+    suite: SuiteName = "",
     trial: Annotated[
         bool, typer.Option("--trial", help="Also train each method for two steps on random images.")
     ] = False,
@@ -22,6 +23,8 @@ def check(
     ] = False,
     threads: Threads = 1,
     device: Device = "auto",
+    config: Config = None,
+    configfile: ConfigFile = None,
 ) -> None:
     """Validate a suite's configuration, build its networks and compare the sides of its claims, without training.
 
@@ -31,17 +34,27 @@ def check(
     Example: reprood check --suite cifar10 --trial
     """
     pin_threads(threads)
-    for line in check_suite(suite, Path.cwd(), verbose=verbose):
+    settings, _ = configuration(suite, config, configfile)
+    for line in check_suite(settings, Path.cwd(), verbose=verbose):
         print(line)
     if trial:
         from reprood.cli.trial import trial as try_suite
 
-        for line in try_suite(suite, Path.cwd(), device):
+        for line in try_suite(settings, Path.cwd(), device):
             print(line, flush=True)
 
 
-def check_suite(suite: str, root: Path, *, verbose: bool = False) -> list[str]:
+def check_suite(config: Mapping[str, Any], root: Path, *, verbose: bool = False) -> list[str]:
     """Validate every run's settings against its method, build every network once and compare the sides of claims.
+
+    Parameters
+    ----------
+    config : mapping
+        The run configuration: `suite`, `datasets`, a selection.
+    root : Path
+        The checkout.
+    verbose : bool
+        List the differences of every claim.
 
     Returns
     -------
@@ -58,14 +71,13 @@ def check_suite(suite: str, root: Path, *, verbose: bool = False) -> list[str]:
     import json
 
     from reprood.cli.comparisons import compare_claims, listing
-    from reprood.data.catalogue import own_entries
     from reprood.engine.settings import read_settings
     from reprood.pipeline.plan import Plan
     from reprood.studies.registry import study as find_study
     from reprood.train.run import network, parse_config
 
     # as in the file, without the replicates that an audit has added
-    plan = Plan({"suite": suite, "datasets": own_entries(root)}, root, {})
+    plan = Plan(config, root, {})
     lines, resolved = [], {}
     pairs = [(plan.first_member(place), method) for place in plan.places for method in plan.methods_of(place)]
     for benchmark, method in pairs:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reprood.cli.options import Config, Out, parse, parse_record, unknown_name, validated
+from reprood.cli.options import Config, ConfigFile, Out, configuration, parse, parse_record, unknown_name, validated
 from reprood.core.checksums import checked_job
 from reprood.core.errors import ReproodError
 from reprood.core.process import MIRRORS, OFFLINE, pin_threads
@@ -46,6 +46,7 @@ def show_progress(name: str) -> "Progress":
 def data_croissant(
     name: Annotated[str, typer.Argument(help="A data set of the catalogue.")],
     config: Config = None,
+    configfile: ConfigFile = None,
 ) -> None:
     """Print the description of a data set in the form of Croissant (JSON-LD).
 
@@ -53,12 +54,11 @@ def data_croissant(
     """
     import json
 
-    from reprood.cli.options import configuration
     from reprood.data.catalogue import load_catalogue
     from reprood.publish.croissant import describe_entry
 
-    settings, _ = configuration("", config)
-    catalogue = load_catalogue([Path("config/datasets.yaml")], settings["datasets"])
+    settings, _ = configuration("", config, configfile)
+    catalogue = load_catalogue([Path("config/datasets.yaml")], settings.get("datasets") or {})
     if name not in catalogue:
         raise unknown_name("data set", name, sorted(catalogue))
     print(json.dumps(describe_entry(name, catalogue[name]), indent=2, ensure_ascii=False))
@@ -73,20 +73,24 @@ def data_dataset(
     mirrors: Mirrors = "",
     offline: Annotated[bool, typer.Option(envvar=OFFLINE, help="Do not use the official URLs.")] = False,
     downloads: Annotated[Path, typer.Option(help="Folder that keeps downloaded files.")] = Path("state/downloads"),
+    config: Config = None,
+    configfile: ConfigFile = None,
 ) -> None:
     """Fetch one split of a data set and write it as arrays.
 
     Example: reprood data dataset fashion_mnist test
     """
     pin_threads(1)
-    from reprood.data.catalogue import catalogue_of, parse_entry
+    from reprood.data.catalogue import load_catalogue, parse_entry
     from reprood.data.dataset import prepare_dataset
     from reprood.data.sources import fetch_split
 
-    catalogue = catalogue_of(Path()) if not entry else {}
     if entry:
         catalogue = {name: parse_entry(name, parse(entry, "--entry"))}
-    elif name not in catalogue:
+    else:
+        own = configuration("", config, configfile)[0].get("datasets") or {}
+        catalogue = load_catalogue([Path("config/datasets.yaml")], own)
+    if name not in catalogue:
         raise unknown_name("data set", name, sorted(catalogue))
     folder = out or Path("data") / name / split
     with checked_job([], within(folder, SPLIT_FILES)):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reprood.cli.options import Config, checkout, configuration
+from reprood.cli.options import Config, ConfigFile, checkout, configuration
 from reprood.core.process import pin_threads
 
 
@@ -22,6 +22,7 @@ def evidence(
     profile: Annotated[str, typer.Option(help="Snakemake's profile of a cluster.")] = "",
     report: Annotated[bool, typer.Option(help="Write the pages at the end; their time is not counted.")] = True,
     config: Config = None,
+    configfile: ConfigFile = None,
     options: Annotated[list[str] | None, typer.Argument(help="Further options of Snakemake, after `--`.")] = None,
 ) -> None:
     """Run replicates where a verdict is open, until the hours are used or nothing is open.
@@ -36,7 +37,7 @@ def evidence(
     pin_threads(1)
     from reprood.evidence.loop import Budget, spend
 
-    settings, chosen = configuration(suite, config)
+    settings, chosen = configuration(suite, config, configfile)
     root = checkout()
     where = ["--profile", profile, "--jobs", str(cores)] if profile else ["--cores", str(cores)]
     every = [*where, *(options or ()), *chosen]

@@ -5,43 +5,49 @@ from typing import Annotated
 
 import typer
 
-from reprood.cli.options import unknown_name
+from reprood.cli.options import Config, ConfigFile, SuiteName, configuration, unknown_name
 
 
 def list_names(
     what: Annotated[str, typer.Argument(help="datasets, benchmarks, methods, detectors, suites or claims.")],
     tsv: Annotated[bool, typer.Option("--tsv", help="Print tab-separated columns, for other programs.")] = False,
+    config: Config = None,
+    configfile: ConfigFile = None,
 ) -> None:
     """List data sets, benchmarks, methods, detectors, suites or claims.
 
     Example: reprood list suites
     """
-    from reprood.cli.listings import LISTS
+    from reprood.cli.listings import LISTS, datasets
     from reprood.cli.tables import print_table
 
     if what not in LISTS:
         raise unknown_name("list", what, list(LISTS))
-    head, rows = LISTS[what](Path())
+    if what == "datasets":
+        head, rows = datasets(Path(), configuration("", config, configfile)[0].get("datasets") or {})
+    else:
+        head, rows = LISTS[what](Path())
     print_table(head, rows, [len(head) - 1] if what == "suites" else [], tsv=tsv)
 
 
 def why(
     files: Annotated[list[Path] | None, typer.Argument(help="Source files that you edited, or want to.")] = None,
-    suite: Annotated[str, typer.Option(help="Name or path of the suite; default: that of config/config.yaml.")] = "",
+    suite: SuiteName = "",
+    config: Config = None,
+    configfile: ConfigFile = None,
 ) -> None:
     """List which jobs an edit of FILES re-runs and through which imports; without files, what would run now.
 
     Example: reprood why src/reprood/methods/godin.py
     """
-    from reprood.core.yaml import read_yaml
     from reprood.pipeline.plan import Plan
     from reprood.pipeline.why import explain_edit, explain_plan
 
     root = Path()
+    settings, options = configuration(suite, config, configfile)
     if not files:
-        print("\n".join(explain_plan(suite, root)))
+        print("\n".join(explain_plan(options, root)))
         return
-    settings = {**(read_yaml(root / "config" / "config.yaml") or {}), **({"suite": suite} if suite else {})}
     plan = Plan(settings, root)
     for path in files:
         print("\n".join(explain_edit(path, plan)))

@@ -1,7 +1,8 @@
 """What `reprood list` prints: a function per list."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from reprood.cli.tables import Row
 from reprood.config.load import load_suite
@@ -25,12 +26,11 @@ def _config(root: Path, name: str) -> Path:
     return path
 
 
-def datasets(root: Path) -> Listing:
-    """List the entries of the catalogue, the user's own ones included: name, title, splits, licence."""
-    from reprood.data.catalogue import catalogue_of
+def datasets(root: Path, own: Mapping[str, Any] | None = None) -> Listing:
+    """List the entries of the catalogue, and the user's own ones: name, title, splits, licence."""
+    from reprood.data.catalogue import load_catalogue
 
-    _config(root, "datasets.yaml")
-    catalogue = catalogue_of(root)
+    catalogue = load_catalogue([_config(root, "datasets.yaml")], own or {})
     rows: list[Row] = [
         (name, entry.title, ", ".join(entry.splits), entry.licence) for name, entry in sorted(catalogue.items())
     ]

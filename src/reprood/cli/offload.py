@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from reprood.cli.options import Config, checkout, configuration
+from reprood.cli.options import Config, ConfigFile, SuiteName, checkout, configuration
 
 offload_app = typer.Typer(
     no_args_is_help=True,
@@ -13,22 +13,22 @@ offload_app = typer.Typer(
     "[bold]pack[/bold] here, [bold]python bundle/run.py[/bold] there, [bold]merge[/bold] here.",
 )
 
-Suite = Annotated[str, typer.Option(help="Name or path of the suite.")]
 
-
-def _options(suite: str, config: list[str] | None) -> list[str]:
+def _options(suite: str, config: list[str] | None, files: list[Path] | None) -> list[str]:
     """Return the options of these commands for a configuration."""
-    return ["--suite", suite, *(word for pair in config or () for word in ("--config", pair))]
+    named = {"--suite": [suite] if suite else [], "--config": config or [], "--configfile": map(str, files or [])}
+    return [word for option, values in named.items() for value in values for word in (option, value)]
 
 
 @offload_app.command()
 def pack(
-    suite: Suite = "quick",
+    suite: SuiteName = "",
     out: Annotated[Path, typer.Option("--out", help="The archive, NAME.tar or NAME.tar.gz.")] = Path("bundle.tar"),
     only: Annotated[
         list[str] | None, typer.Option(help="Runs: a pattern of BENCHMARK/METHOD/SEED, a benchmark or a method.")
     ] = None,
     config: Config = None,
+    configfile: ConfigFile = None,
 ) -> None:
     """Pack the trainings and predictions that Snakemake would run now, with their data and the source.
 
@@ -37,25 +37,26 @@ def pack(
     from reprood.offload.bundle import MIB
     from reprood.offload.pack import pack as write
 
-    settings, options = configuration(suite, config)
+    settings, options = configuration(suite, config, configfile)
     jobs, sizes = write(settings, checkout(), out, options=options, patterns=only or ())
     kinds = [job.kind for job in jobs]
-    print(f"{kinds.count('train')} trainings and {kinds.count('predict')} predictions of suite '{suite}'")
+    print(f"{kinds.count('train')} trainings and {kinds.count('predict')} predictions of suite '{settings['suite']}'")
     for kind, size in sizes.items():
         print(f"  {kind}: {size / MIB:.1f} MiB")
     print(f"{out}: {out.stat().st_size / MIB:.1f} MiB")
     print(f"There: tar xf {out.name}; python {out.name.split('.')[0]}/run.py --budget SECONDS --out FOLDER")
-    print(f"Then here: reprood offload merge FOLDER {' '.join(_options(suite, config))}")
+    print(f"Then here: reprood offload merge FOLDER {' '.join(_options(suite, config, configfile))}")
 
 
 @offload_app.command()
 def merge(
     results: Annotated[list[Path], typer.Argument(help="Output folders of run.py.")],
-    suite: Suite = "quick",
+    suite: SuiteName = "",
     skip_rejected: Annotated[
         bool, typer.Option("--skip-rejected", help="Leave out results that cannot be merged, and merge the others.")
     ] = False,
     config: Config = None,
+    configfile: ConfigFile = None,
 ) -> None:
     """Verify results of another machine and put them in place; Snakemake then continues with the evaluation.
 
@@ -63,7 +64,7 @@ def merge(
     """
     from reprood.offload.merge import merge as put_in_place
 
-    settings, options = configuration(suite, config)
+    settings, options = configuration(suite, config, configfile)
     merged = put_in_place(settings, checkout(), results, options=options, skip=skip_rejected)
     kinds = [one.job.kind for one in merged.new]
     print(f"{kinds.count('train')} trainings and {kinds.count('predict')} predictions were put in place")

@@ -18,6 +18,11 @@ Form = TypeVar("Form", bound="BaseModel")
 Out = Annotated[Path, typer.Option("--out", help="File or folder to write.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
 Config = Annotated[list[str] | None, typer.Option("--config", help="KEY=VALUE as for `snakemake --config`.")]
+ConfigFile = Annotated[
+    list[Path] | None,
+    typer.Option("--configfile", help="YAML file as for `snakemake --configfile`, over config/config.yaml."),
+]
+SuiteName = Annotated[str, typer.Option("--suite", help="Name or path of the suite; default: the configuration's.")]
 Device = Annotated[str, typer.Option("--device", envvar=DEVICE, help="auto, cpu or cuda.")]
 
 
@@ -92,14 +97,44 @@ def unknown_name(what: str, name: str, known: list[str]) -> ReproodError:
     return ReproodError(f"There is no {what} '{name[:100]}';{guess} one of {', '.join(known)}.")
 
 
-def configuration(suite: str, more: list[str] | None) -> tuple[dict[str, Any], list[str]]:
-    """Return Snakemake's configuration, and its options for it."""
+def configuration(
+    suite: str = "", more: list[str] | None = None, files: list[Path] | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """Return Snakemake's configuration, and its options for it.
+
+    Parameters
+    ----------
+    suite : str
+        The option `--suite`; "": the configuration's.
+    more, files : list, optional
+        The options `--config` and `--configfile`: over `config/config.yaml`, as in Snakemake.
+
+    Raises
+    ------
+    ReproodError
+        When a file is missing or no mapping, nothing names a suite, or a pair is not KEY=VALUE.
+    """
+    from collections.abc import Mapping
+
     from reprood.config.selection import command_line_values
+    from reprood.core.mappings import merged
     from reprood.core.yaml import read_yaml
 
-    pairs = [f"suite={suite}", *(more or ())]
-    settings = {**(read_yaml(Path("config/config.yaml")) or {}), **command_line_values(pairs)}
-    return settings, ["--config", *pairs]
+    pairs = [*([f"suite={suite}"] if suite else []), *(more or ())]
+    usual = Path("config/config.yaml")
+    if not usual.is_file() and not files and not suite:
+        raise ReproodError(
+            f"There is no {usual} in {Path.cwd()}; run this command in a checkout of reprood, in a folder that "
+            "`reprood init` filled, or give --configfile."
+        )
+    layers: list[Mapping[str, Any]] = []
+    for path in [*([usual] if usual.is_file() else []), *(files or ())]:
+        content = read_yaml(path) or {}
+        if not isinstance(content, Mapping):
+            raise ReproodError(f"{path} is no mapping; expected keys as in config/config.yaml, such as 'suite: quick'.")
+        layers.append(content)
+    options = ["--configfile", *map(str, files)] if files else []
+    return merged(*layers, command_line_values(pairs)), [*options, *(["--config", *pairs] if pairs else [])]
 
 
 def checkout() -> Path:

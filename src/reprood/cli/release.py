@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reprood.cli.options import Config, ConfigFile, SuiteName, configuration, parse
 from reprood.core.errors import ReproodError
 from reprood.core.process import pin_threads
 
 if TYPE_CHECKING:
-    from reprood.publish.verify import Check
+    from reprood.publish.checks import Check
 
 OTHER_CODE = 3  # exit status of `verify` if a release was made with other code
 
@@ -25,7 +26,7 @@ Compared = Annotated[Path, typer.Argument(help="A release (folder or zip archive
 @release_app.command("build")
 def build(
     release: Annotated[str, typer.Option(help="Name of the release.")] = "draft",
-    suite: Annotated[str, typer.Option(help="The suite; default: that of config/config.yaml.")] = "",
+    suite: SuiteName = "",
     out: Annotated[Path | None, typer.Option(help="Folder; default: published/RELEASE.")] = None,
     date: Annotated[str, typer.Option(help="YYYY-MM-DD; default: that of CITATION.cff.")] = "",
     revision: Annotated[str, typer.Option(help="Code revision to record; default: that of git.")] = "",
@@ -37,8 +38,12 @@ def build(
     datasets: Annotated[
         str, typer.Option(help="Your own data sets as JSON; default: those of config/config.yaml.")
     ] = "",
+    config: Config = None,
+    configfile: ConfigFile = None,
 ) -> None:
     """Build a release of the results in this checkout: a Workflow Run RO-Crate with checksums.
+
+    Of a selection (`--config paper=cutmix`) it holds the selected part of the suite, and says so.
 
     `snakemake --cores all publish` runs this after all results are up to date.
 
@@ -47,21 +52,18 @@ def build(
     pin_threads(1)
     import yaml
 
-    from reprood.cli.options import parse
     from reprood.config.load import suite_path
     from reprood.core.checksums import verify_results
-    from reprood.core.yaml import read_yaml
     from reprood.evidence.identity import identities
     from reprood.pipeline.plan import Plan
-    from reprood.pipeline.selection import selection_refused
     from reprood.publish.build import build_release, code_revision
+    from reprood.publish.part import part_record
 
     root = Path.cwd()
-    config = read_yaml(root / "config" / "config.yaml") or {}
-    given = {**({"suite": suite} if suite else {}), **({"datasets": parse(datasets, "--datasets")} if datasets else {})}
-    plan = Plan({**config, **given}, root)
-    if plan.suite.selection:
-        raise ReproodError(selection_refused(plan.suite))
+    settings, _ = configuration(suite, config, configfile)
+    plan = Plan({**settings, **({"datasets": parse(datasets, "--datasets")} if datasets else {})}, root)
+    chosen = plan.settings.selection
+    part = part_record(chosen, plan.planned) if chosen.selects else None
     verify_results(Path(), plan.file_folders(), quick=False)
     cited = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
     checkpoints = None
@@ -80,6 +82,7 @@ def build(
         revision=revision or code_revision(root),
         jobs=identities(plan, root).model_dump(),
         checkpoints=checkpoints,
+        part=part,
         source=suite_path(plan.settings.suite, root),
         key=sign,
         log=lambda line: print(line, file=sys.stderr),
@@ -87,17 +90,24 @@ def build(
 
 
 @release_app.command("verify")
-def verify(path: Release, signers: Signers = None) -> None:
+def verify(
+    path: Release,
+    signers: Signers = None,
+    own_detectors: Annotated[
+        bool, typer.Option("--own-detectors", help="Run detectors that the release holds: code of its author.")
+    ] = False,
+) -> None:
     """Check a release: checksums, signature, and every metric, verdict, table and page recomputed.
 
     It needs neither torch nor a GPU nor the data.
 
     Exit status: 0 if all checks hold; 1 if one does not;
-    3 if checksums and signature hold but the rest was not recomputed, because other code made the release.
+    3 if checksums and signature hold but the rest was not recomputed, because other code made the release, or because
+    it needs detectors of its author and --own-detectors is not given.
 
     Example: reprood release verify published/quick-0.2 --signers published/allowed_signers
     """
-    check_release(path, signers)
+    check_release(path, signers, own_detectors=own_detectors)
 
 
 def fetch(
@@ -206,13 +216,15 @@ def require(path: Path) -> None:
         raise ReproodError(f"{path} does not exist; give the folder or the zip archive of a release.")
 
 
-def check_release(path: Path, signers: Path | None, runs: int = 0, seed: int = 0) -> None:
+def check_release(
+    path: Path, signers: Path | None, runs: int = 0, seed: int = 0, *, own_detectors: bool = False
+) -> None:
     """Verify a release and print every check; with `runs`, also train and predict that many random runs again."""
     pin_threads(1)
     from reprood.publish.verify import verify as run_checks
 
     require(path)
-    verification = run_checks(path, signers, print)
+    verification = run_checks(path, signers, print, run_own=own_detectors)
     checks, failed = list(verification.checks), list(verification.failed)
     if runs:
         checks.append(rerun_check(path, runs, seed))
@@ -231,6 +243,12 @@ def check_release(path: Path, signers: Path | None, runs: int = 0, seed: int = 0
             "(before version 0.3 the command is `reprood verify`)."
         )
         raise typer.Exit(OTHER_CODE)
+    if verification.own_code:
+        print(
+            f"{held} checks hold; {verification.own_code} were not made, because they run detectors of the release's "
+            "author; read these files, then give --own-detectors."
+        )
+        raise typer.Exit(OTHER_CODE)
     print(f"All {held} checks hold.")
 
 
@@ -238,10 +256,10 @@ def rerun_check(path: Path, count: int, seed: int) -> "Check":
     """Train and predict random runs again, as one check."""
     import numpy as np
 
+    from reprood.publish.checks import Check
     from reprood.publish.rerun import rerun as rerun_jobs
     from reprood.publish.rerun import sample_runs
     from reprood.publish.unpack import opened
-    from reprood.publish.verify import Check
 
     with opened(path) as folder:
         jobs = sample_runs(folder, count, np.random.default_rng(seed))

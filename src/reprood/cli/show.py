@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reprood.cli.options import unknown_name
+from reprood.cli.options import Config, ConfigFile, SuiteName, configuration, unknown_name
 from reprood.cli.tables import print_table
 from reprood.core.errors import ReproodError
 from reprood.core.messages import printable
@@ -33,7 +33,7 @@ DIFFERENCES = "differences"  # verdicts of earlier releases do not have this col
 
 def show(
     name: Annotated[str, typer.Argument(help="A paper, or one claim as PAPER:CLAIM; without it, all papers.")] = "",
-    suite: Annotated[str, typer.Option(help="Name or path of the suite; default: that of config/config.yaml.")] = "",
+    suite: SuiteName = "",
     release: Annotated[
         Path | None, typer.Option(help="Read a release (folder or zip archive) instead of this checkout's results.")
     ] = None,
@@ -41,6 +41,8 @@ def show(
         bool, typer.Option("--reasons", help="Also print each claim and the reason of its verdict.")
     ] = False,
     tsv: Annotated[bool, typer.Option("--tsv", help="Print tab-separated columns, for other programs.")] = False,
+    config: Config = None,
+    configfile: ConfigFile = None,
 ) -> None:
     """Show the verdicts on a paper's claims: effect, interval, published value, differences from its setting.
 
@@ -50,7 +52,7 @@ def show(
     """
     from reprood.report.claims import overall, read_verdicts
 
-    with results_folder(suite, release) as (folder, where):
+    with results_folder(release, suite, config, configfile) as (folder, where):
         verdicts = complete(read_verdicts(folder / "verdicts.csv"), folder / "verdicts.csv")
     papers = list(dict.fromkeys(verdicts["paper"]))
     if not name:
@@ -93,7 +95,9 @@ def print_details(verdicts: "pd.DataFrame", *, reasons: bool) -> None:
 
 
 @contextmanager
-def results_folder(suite: str, release: Path | None) -> Iterator[tuple[Path, str]]:
+def results_folder(
+    release: Path | None, suite: str = "", config: list[str] | None = None, files: list[Path] | None = None
+) -> Iterator[tuple[Path, str]]:
     """Give the folder with verdicts of a suite or a release, and its name for messages.
 
     Raises
@@ -111,22 +115,19 @@ def results_folder(suite: str, release: Path | None) -> Iterator[tuple[Path, str
                 raise ReproodError(f"{release} has no results/verdicts.csv; give a published release.")
             yield folder / "results", f"release {release}"
         return
-    from reprood.core.yaml import read_yaml
-
-    config = Path("config/config.yaml")
-    if not suite and not config.is_file():
-        raise ReproodError(f"There is no {config} in {Path.cwd()}; run this command in a checkout, or give --release.")
-    settings = {**((read_yaml(config) or {}) if config.is_file() else {}), **({"suite": suite} if suite else {})}
-    folder = Path("results") / settings["suite"]
-    if settings["suite"].endswith((".yaml", ".yml")):
+    usual = Path("config/config.yaml")
+    if not suite and not files and not usual.is_file():
+        raise ReproodError(f"There is no {usual} in {Path.cwd()}; run this command in a checkout, or give --release.")
+    settings, options = configuration(suite, config, files)
+    name = str(settings.get("suite", "quick"))
+    folder = Path("results") / name
+    if name.endswith((".yaml", ".yml")) or any(settings.get(key) for key in ("paper", "only", "seeds", "set")):
         from reprood.pipeline.plan import Plan
 
         folder = Path(Plan(settings, Path.cwd()).results)
     if not (folder / "verdicts.csv").is_file():
-        raise ReproodError(
-            f"There is no {folder}/verdicts.csv; run `snakemake --cores all --config suite={settings['suite']}` first, "
-            "or give --suite or --release."
-        )
+        command = " ".join(["snakemake --cores all", *options])
+        raise ReproodError(f"There is no {folder}/verdicts.csv; run `{command}` first, or give --suite or --release.")
     yield folder, f"suite {folder.name}"
 
 

@@ -7,7 +7,7 @@ step takes, before hours are spent. It says nothing about results.
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from reprood.config.benchmark import Benchmark
-from reprood.data.catalogue import own_entries
 from reprood.engine.device import make_repeatable, resolve_device, resolve_precision
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
@@ -92,10 +91,13 @@ def native_scores(
     return sorted(native.scores(stored)) + ([] if maps is None else ["anomaly maps"])
 
 
-def trial(suite: str, root: Path, device: str = "auto", images: int = 16, batch: int = 8) -> Iterator[str]:
+def trial(
+    settings: Mapping[str, Any], root: Path, device: str = "auto", images: int = 16, batch: int = 8
+) -> Iterator[str]:
     """Train every (benchmark, method) of a suite for one epoch of a few random images and score some.
 
-    Configurations of equal settings, network and shapes are tried once.
+    Configurations of equal settings, network and shapes are tried once. `settings` is the run configuration, with the
+    suite.
 
     Yields
     ------
@@ -109,7 +111,7 @@ def trial(suite: str, root: Path, device: str = "auto", images: int = 16, batch:
     """
     target = resolve_device(device)
     make_repeatable(target, None)
-    plan = Plan({"suite": suite, "datasets": own_entries(root)}, root)
+    plan = Plan(settings, root)
     tried: set[str] = set()
     for name, method in dict.fromkeys((b, m) for b, m, _ in plan.jobs):
         if plan.is_external(method):

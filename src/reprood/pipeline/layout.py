@@ -70,6 +70,8 @@ class Layout:
     suite : reprood.config.suite.Suite
     folders : Folders
         Where its data and runs are.
+    planned : dict
+        Replicates that a sequential audit has planned for the whole suite.
     results, reports : str
         Its folders of results and of rendered pages, relative to the checkout.
     jobs, pairs, benchmarks : tuple
@@ -101,6 +103,7 @@ class Layout:
         self.settings = load_settings(config)
         loaded = load(self.settings, root, replicates, self.work)
         self.suite, self.name, self.folders = loaded.suite, loaded.name, loaded.folders
+        self.planned = loaded.replicates
         self.results, self.reports = f"results/{self.name}", f"reports/{self.name}"
         self.catalogue: dict[str, DatasetEntry] = load_catalogue(
             [root / "config" / "datasets.yaml"], dict(self.settings.datasets)

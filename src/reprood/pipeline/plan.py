@@ -322,6 +322,11 @@ class Plan(GivenRuns):
         own = self.settings.datasets
         return f"--datasets {shlex.quote(canonical_json(own))}" if own else ""
 
+    def selection_option(self) -> str:
+        """Return the options that select the part of the suite, as text for a shell; empty without a selection."""
+        chosen = self.settings.selection.model_dump(mode="json", exclude_defaults=True)
+        return " ".join(f"--config {shlex.quote(f'{key}={canonical_json(value)}')}" for key, value in chosen.items())
+
     def gpus(self) -> int:
         """Return the GPUs that a training requests: 1 if it will use one, else 0 (found without importing torch)."""
         device = self.settings.device

@@ -140,14 +140,6 @@ def select(suite: Suite, selection: Selection, papers: Sequence[Path]) -> Suite:
     return _without_baselines(suite, record, runs)
 
 
-def selection_refused(suite: Suite) -> str:
-    """Return the sentence that refuses to release a selection."""
-    return (
-        f"A release holds a whole suite, and this is a selection ({suite.selection}); leave paper, only, seeds and set "
-        "out, or write what you want as a suite of your own."
-    )
-
-
 def _with_seeds(runs: Iterable[Run], seeds: Sequence[int] | None) -> list[Run]:
     """Return the runs, or those of the same methods with other seeds."""
     if seeds is None:

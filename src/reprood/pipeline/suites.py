@@ -27,11 +27,12 @@ Replicates = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True)
 class Loaded:
-    """A suite or a selection of one, the name of its results and reports, and its folders."""
+    """A suite or a selection of one, the name of its results and reports, its folders, the whole suite's replicates."""
 
     suite: Suite
     name: str
     folders: Folders
+    replicates: Replicates
 
 
 def committed_suites(root: Path) -> list[Path]:
@@ -76,14 +77,15 @@ def load(settings: Settings, root: Path, replicates: Replicates | None = None, w
     whole = make_suite(record, path)
     suite = make_suite(with_file_changes(record, selection), path) if selection.set else whole
     suite = _with_replicates(suite, replicates, work or root, [name] if selection.set else sorted({whole_name, name}))
+    planned = suite.replicates
     suite = with_settings(select(suite, selection, paper_files(root)), selection)
     _check_detectors(suite, settings.suite)
     evaluated = f"results/{name}/runs"
     if committed and not selection.set:
-        return Loaded(suite, name, Folders(evaluated=evaluated))
+        return Loaded(suite, name, Folders(evaluated=evaluated), planned)
     others = [_reproduction(other, other.stat().st_mtime_ns) for other in committed_suites(root)]
     others += [whole] if selection.selects else []
-    return Loaded(suite, name, experiment_folders(suite, others, evaluated=evaluated))
+    return Loaded(suite, name, experiment_folders(suite, others, evaluated=evaluated), planned)
 
 
 def _check_detectors(suite: Suite, name: str) -> None:

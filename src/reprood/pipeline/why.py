@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -268,13 +268,13 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def explain_plan(suite: str, root: Path) -> list[str]:
+def explain_plan(options: Sequence[str], root: Path) -> list[str]:
     """Describe what `snakemake` would run now, and why.
 
     Parameters
     ----------
-    suite : str
-        Name or path of the suite; "" for the one of `config/config.yaml`.
+    options : sequence of str
+        Snakemake's options for the configuration (`--configfile`, `--config`).
     root : Path
         The checkout.
 
@@ -289,7 +289,7 @@ def explain_plan(suite: str, root: Path) -> list[str]:
         When Snakemake cannot plan; quotes its last words.
     """
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--nocolor"]
-    command += ["--config", f"suite={suite}"] if suite else []
+    command += options
     run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if run.returncode:
         words = " ".join((run.stderr or run.stdout).split())

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from reprood.audit.papers import load_papers
 from reprood.config.folders import Folders
 from reprood.config.load import read_suite
+from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file, write_json
 from reprood.core.yaml import read_yaml
@@ -24,6 +24,7 @@ from reprood.publish.contents import (
     DEPOSIT,
     JOBS,
     METADATA,
+    PART,
     SIGNATURE,
     SUITE,
     SUMS,
@@ -36,6 +37,8 @@ from reprood.publish.contents import (
 )
 from reprood.publish.crate import describe
 from reprood.publish.croissant import CROISSANT, describe_release
+from reprood.publish.own import own_detectors, with_stored
+from reprood.publish.part import judged_papers
 from reprood.publish.seal import sign, sums_of, write_sums
 from reprood.report.pages import Identity, write_report
 
@@ -50,6 +53,7 @@ def build_release(
     revision: str = "",
     jobs: Mapping[str, Any] | None = None,
     checkpoints: Checkpoints | None = None,
+    part: Mapping[str, Any] | None = None,
     source: Path | None = None,
     key: Path | None = None,
     log: Callable[[str], None] = lambda line: None,
@@ -74,6 +78,8 @@ def build_release(
         What the runs were made with (`reprood.evidence.identity.identities`), so that others can continue from here.
     checkpoints : Checkpoints, optional
         The archive of the weights.
+    part : mapping, optional
+        The selection, if only a part of the suite is released (`reprood.publish.part.part_record`).
     source : Path, optional
         The suite's file, when it is not in `config/suites`.
     key : Path, optional
@@ -87,10 +93,14 @@ def build_release(
         When a file is missing (the workflow was not run to its end), or the key cannot sign.
     """
     name, record = suite_record(json.loads(suite))
-    stored = f"config/suites/{name}.yaml"
-    files, folders = copied(name, record, root), record.folders
+    stored = Paths(root).name_of(Paths(root).suite_file(name))
+    folders = record.folders
+    own = {place: root / file for file, place in own_detectors(record).items()}
+    files = [*copied(name, record, root), *own]
 
     def origin(path: str) -> Path:
+        if path in own:
+            return own[path]
         return source if source is not None and path == stored else root / in_checkout(path, name, folders)
 
     missing = [path for path in files if not origin(path).is_file()]
@@ -113,10 +123,12 @@ def build_release(
         record = record.model_copy(update={"folders": Folders()})
         suite = json.dumps({**json.loads(suite), "folders": {}}, separators=(",", ":"), ensure_ascii=False)
     (built / SUITE).write_text(suite + "\n", encoding="utf-8")
+    if part is not None:
+        write_json(built / PART, part)
     paths = Paths(built)
-    papers = load_papers(paths.papers())
+    papers = judged_papers(paths, record)
     write_report(
-        record,
+        with_stored(record, built),
         papers,
         paths.verdicts,
         root=paths.root,
@@ -134,7 +146,7 @@ def build_release(
         write_json(built / JOBS, jobs)
     if checkpoints is not None:
         write_json(built / CHECKPOINTS, checkpoints.model_dump())
-    deposited = deposit(release, name, record.title, record.note, software, date)
+    deposited = deposit(release, name, _titled(record), record.note, software, date)
     write_json(built / DEPOSIT, deposited)
     about = deposited["metadata"]["description"]
     croissant = describe_release(built, name=f"reprood {release}", description=about, version=software, date=date)
@@ -165,6 +177,11 @@ def code_revision(root: Path) -> str:
     except FileNotFoundError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _titled(suite: Suite) -> str:
+    """Return the title, and which part of the suite it is."""
+    return f"{suite.title}, only {suite.selection}" if suite.selection else suite.title
 
 
 def deposit(release: str, name: str, title: str, note: str, software: str, date: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from reprood.config.folders import Folders
+from reprood.config.selection import MARK
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file
@@ -21,6 +22,7 @@ METADATA = "ro-crate-metadata.json"
 SUMS = "SHA256SUMS"
 SIGNATURE = f"{SUMS}.sig"
 SUITE = "config/suite.json"
+PART = "config/selection.json"  # which part of the suite, if not the whole
 BILL = "bill-of-materials.json"
 DEPOSIT = "deposit.json"
 CODE = "code.json"
@@ -84,8 +86,9 @@ class Paths:
         return self.root / "data" / "benchmarks" / name
 
     def suite_file(self, name: str) -> Path:
-        """Return the suite's file."""
-        return self.root / "config" / "suites" / f"{name}.yaml"
+        """Return the suite's file; a part of a suite (`quick~cutmix`) has that of the whole suite."""
+        own = self.root / "config" / "suites" / f"{name}.yaml"
+        return own if own.is_file() else own.with_name(f"{name.partition(MARK)[0]}.yaml")
 
     def papers(self) -> list[Path]:
         """Return the papers' files, sorted."""

@@ -11,7 +11,6 @@ import json
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,17 +19,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from reprood.audit.papers import load_papers
 from reprood.audit.verdicts import audit
-from reprood.config.load import load_suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file
-from reprood.core.messages import printable
 from reprood.core.yaml import read_yaml
 from reprood.evaluate.collect import baselines_of, collect
 from reprood.evaluate.predictions import SCORES
 from reprood.evaluate.table import evaluate_run, read_metrics
+from reprood.publish.checks import Check, Verification
 from reprood.publish.contents import CODE, METADATA, SUITE, Paths, fingerprints, places_of
+from reprood.publish.numbers import TOLERANCE, same_numbers
+from reprood.publish.own import own_detectors, with_stored
+from reprood.publish.part import judged_papers, stated_suite
 from reprood.publish.rescore import wrong_scores
 from reprood.publish.seal import check_signature, differences, read_sums, sums_of
 from reprood.publish.unpack import opened
@@ -44,66 +44,20 @@ UNREADABLE = (
     ReproodError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
     MemoryError, AssertionError, pa.ArrowException, jinja2.TemplateError,
 )  # fmt: skip
-SHOWN = 8  # details of a check that are printed
-TOLERANCE = 1e-9  # relative; metrics computed on another machine may differ in the last bits
 REVISION = re.compile(r"[0-9a-f]{7,40}")
 OTHER_CODE = "computed by other code than this"
+OWN_CODE = "needs the release's own detectors ({files}), code of its author; read it, then give --own-detectors"
+RUNS_DETECTORS = {"scores", "metrics", "verdicts", "tables", "pages"}  # parts whose checks import the detectors
 Found = tuple[int | None, list[str]]  # how many things were looked at, and what is wrong
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that was checked.
-
-    Attributes
-    ----------
-    name : str
-    holds : bool or None
-        None: not checked.
-    details : tuple of str
-        What is wrong, or why nothing was checked.
-    count : int or None
-        How many things were looked at; None where that is no number.
-    """
-
-    name: str
-    holds: bool | None
-    details: tuple[str, ...] = ()
-    count: int | None = None
-
-    def __str__(self) -> str:
-        """Return one line, and one for each detail."""
-        mark = {True: "holds", False: "DOES NOT HOLD", None: "not checked"}[self.holds]
-        more = len(self.details) - SHOWN
-        looked = "" if self.count is None else f" ({self.count:,} checked)"
-        lines = [f"{mark:>13}  {self.name}{looked}", *(f"{'':>15}{printable(text)}" for text in self.details[:SHOWN])]
-        return "\n".join([*lines, f"{'':>15}and {more} more"] if more > 0 else lines)
-
-
-@dataclass(frozen=True)
-class Verification:
-    """All checks of a release.
-
-    Attributes
-    ----------
-    checks : tuple of Check
-    skipped : int
-        Checks that were skipped because other code computed these parts.
-    revision : str
-        The code revision that the release states; "" when it states none.
-    """
-
-    checks: tuple[Check, ...]
-    skipped: int
-    revision: str
-
-    @property
-    def failed(self) -> list[str]:
-        """Names of the checks that do not hold."""
-        return [check.name for check in self.checks if check.holds is False]
-
-
-def verify(path: Path, signers: Path | None = None, log: Callable[[str], None] = lambda line: None) -> Verification:
+def verify(
+    path: Path,
+    signers: Path | None = None,
+    log: Callable[[str], None] = lambda line: None,
+    *,
+    run_own: bool = False,
+) -> Verification:
     """Check a release; what cannot even be read counts as not holding.
 
     Parameters
@@ -114,6 +68,8 @@ def verify(path: Path, signers: Path | None = None, log: Callable[[str], None] =
         An `allowed_signers` file (ssh-keygen(1)) of those whose signature is trusted.
     log : callable
         Called with the text of each check when it is done.
+    run_own : bool
+        Run detectors that the release holds as files of its author.
     """
     checks: list[Check] = []
 
@@ -121,7 +77,7 @@ def verify(path: Path, signers: Path | None = None, log: Callable[[str], None] =
         checks.append(check)
         log(str(check))
 
-    skipped = 0
+    skipped = own_code = 0
     with opened(path) as folder:
         paths, stated, here = Paths(folder), _stated_code(folder), fingerprints()
         # name, the parts of the code that it depends on, a function that returns what is wrong
@@ -138,14 +94,26 @@ def verify(path: Path, signers: Path | None = None, log: Callable[[str], None] =
         add(_checked("files are those that were listed", lambda: _files(folder)))
         add(_signature(folder, signers))
         add(_checked("description lists the files", lambda: _description(folder)))
+        own = _own_files(paths)
         for name, parts, step in recomputed:
-            if all(stated.get(part) == here[part] for part in parts):
+            if own and not run_own and RUNS_DETECTORS & set(parts):
+                own_code += 1
+                add(Check(name, None, (OWN_CODE.format(files=", ".join(own)),)))
+            elif all(stated.get(part) == here[part] for part in parts):
                 add(_checked(name, step))
             else:
                 skipped += 1
                 add(Check(name, None, (OTHER_CODE,)))
     revision = str(stated.get("revision") or "")
-    return Verification(tuple(checks), skipped, revision if REVISION.fullmatch(revision) else "")
+    return Verification(tuple(checks), skipped, revision if REVISION.fullmatch(revision) else "", own_code)
+
+
+def _own_files(paths: Paths) -> list[str]:
+    """Return the files with own detectors that the suite of a release names; none when it cannot be read."""
+    try:
+        return sorted(set(own_detectors(paths.suite()[1]).values()))
+    except UNREADABLE:
+        return []  # every check then fails for this reason
 
 
 def _stated_code(folder: Path) -> dict[str, Any]:
@@ -194,11 +162,8 @@ def _with_line_feeds(path: Path) -> str:
 
 
 def _configuration(paths: Paths) -> Found:
-    name, suite = paths.suite()
-    path = paths.suite_file(name)
-    if not path.is_file():
-        return 0, [f"{paths.name_of(path)} is missing"]
-    stated = load_suite(str(path), paths.root).model_dump(mode="json", exclude={"settings", "replicates"})
+    _, suite = paths.suite()
+    stated = stated_suite(paths).model_dump(mode="json", exclude={"settings", "replicates"})
     held = suite.model_dump(mode="json", exclude={"settings"})
     wrong = [f"{SUITE} and the suite's file differ in '{key}'" for key in stated if stated[key] != held[key]]
     settings = read_yaml(paths.root / "config" / "config.yaml") or {}
@@ -251,22 +216,8 @@ def _runs(paths: Paths) -> Found:
     return len(wanted), wrong
 
 
-def same_numbers(first: pd.DataFrame, second: pd.DataFrame) -> bool:
-    """Return whether texts and integers are equal, and other numbers equal to a relative 1e-9 (or both missing)."""
-    if list(first.columns) != list(second.columns) or len(first) != len(second):
-        return False
-    for name in first.columns:
-        a, b = first[name], second[name]
-        if pd.api.types.is_float_dtype(a) and pd.api.types.is_numeric_dtype(b):
-            if not np.allclose(a, b.astype(float), rtol=TOLERANCE, atol=1e-12, equal_nan=True):
-                return False
-        elif not a.astype(str).equals(b.astype(str)):
-            return False
-    return True
-
-
 def _scores(paths: Paths) -> Found:
-    _, suite = paths.suite()
+    suite = with_stored(paths.suite()[1], paths.root)
     wrong, count = [], 0
     for benchmark, _, _, run in paths.all_runs(suite):
         count += 1
@@ -279,7 +230,7 @@ def _scores(paths: Paths) -> Found:
 
 
 def _metrics(paths: Paths) -> Found:
-    _, suite = paths.suite()
+    suite = with_stored(paths.suite()[1], paths.root)
     wrong, count = [], 0
     with tempfile.TemporaryDirectory() as temporary:
         for benchmark, method, seed, run in paths.all_runs(suite):
@@ -332,10 +283,10 @@ def _collected(paths: Paths) -> Found:
 
 
 def _verdicts(paths: Paths) -> Found:
-    _, suite = paths.suite()
+    suite = with_stored(paths.suite()[1], paths.root)
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "verdicts.csv"
-        audit(suite, load_papers(paths.papers()), paths.root, paths.studies, out)
+        audit(suite, judged_papers(paths, suite), paths.root, paths.studies, out)
         computed, stated = pd.read_csv(out), pd.read_csv(paths.verdicts)
     if list(computed.columns) != list(stated.columns):
         return len(stated), [
@@ -360,7 +311,7 @@ def _close(a: Any, b: Any) -> bool:
 
 
 def _tables(paths: Paths) -> Found:
-    _, suite = paths.suite()
+    suite = with_stored(paths.suite()[1], paths.root)
     wrong, count = [], 0
     with tempfile.TemporaryDirectory() as temporary:
         for name in places_of(suite):
@@ -376,14 +327,14 @@ def _tables(paths: Paths) -> Found:
 
 
 def _pages(paths: Paths) -> Found:
-    _, suite = paths.suite()
+    suite = with_stored(paths.suite()[1], paths.root)
     code = read_json(paths.root / CODE)
     identity = Identity(*(str(code.get(key, "")) for key in ("release", "date", "revision")))
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary)
         names = write_report(
             suite,
-            load_papers(paths.papers()),
+            judged_papers(paths, suite),
             paths.verdicts,
             root=paths.root,
             studies=paths.studies,
