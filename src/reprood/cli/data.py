@@ -83,6 +83,7 @@ def data_dataset(
     pin_threads(1)
     from reprood.data.catalogue import load_catalogue, parse_entry
     from reprood.data.dataset import prepare_dataset
+    from reprood.data.notes import equal_images
     from reprood.data.sources import fetch_split
 
     if entry:
@@ -107,6 +108,10 @@ def data_dataset(
             print(f"{name}: {file.record['name']} from {file.record['from']}", file=sys.stderr, flush=True)
         for note in prepare_dataset(name, catalogue[name], split, files, folder):
             print(f"{name}/{split}: {note}", file=sys.stderr, flush=True)
+        for own in (Path(catalogue[name].files[file].path) for file in catalogue[name].splits[split].files):
+            copies = equal_images(own.expanduser()) if own.expanduser().is_dir() and own.name else ""
+            if copies:
+                print(f"{name}/{split}: {copies}", file=sys.stderr, flush=True)
         print(f"{name}/{split} written to {folder}", file=sys.stderr, flush=True)
 
 
@@ -155,6 +160,7 @@ def data_lint(
     from reprood.core.files import write_json
     from reprood.data.arrays import load_split
     from reprood.data.lint import lint_benchmark
+    from reprood.data.notes import copies_in, known_names
 
     record = parse_record(spec, "--spec", "name")
     record.pop("name")
@@ -164,9 +170,14 @@ def data_lint(
     with checked_job(of_splits(folder, splits), [out]):
         loaded = {name: load_split(folder / name) for name in splits}
         report = lint_benchmark(loaded, benchmark, classifies=classifies)
+        outside = {name: split for name, split in loaded.items() if benchmark.role(name) in ("ood", "auxiliary")}
+        shared = known_names(loaded["train"].meta.get("classes") or [], outside, Path("data"))
+        if shared:
+            report["notes"] = [*report.get("notes", []), *shared]
         write_json(out, report)
         images = sum(report["images"].values())
         lines = [f"{len(splits)} splits with {images:,} images compared", *report.get("notes", [])]
+        lines += [copies_in(name, loaded[name]) for name, count in report["duplicates"].items() if count]
         for line in lines:
             print(f"{out}: {line}", file=sys.stderr, flush=True)
 
