@@ -90,7 +90,7 @@ def test_networks_share_the_sets():
     ("words", "arguments"),
     [
         ("holds id, odd; expected id and ood", ({"id": np.eye(2), "odd": {}}, outputs(1))),
-        ("need the same test samples", (outputs(1), {**outputs(1), "id": np.eye(5)})),
+        ("compute all outputs on the same images", (outputs(1), {**outputs(1), "id": np.eye(5)})),
         ("no network", ([], outputs(1))),
         ("ood must be a mapping", ({"id": np.eye(2)}, outputs(1))),
     ],

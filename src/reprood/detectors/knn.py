@@ -71,7 +71,7 @@ def score(features: Floats, bank: Floats, k: int = 50) -> Scores:
     if not 1 <= k <= len(bank):
         raise ReproodError(
             f"k-nearest neighbours: k = {k} needs at least {max(k, 1)} training samples and k >= 1, there are "
-            f"{len(bank)}; set detectors.knn.k to a value from 1 to {len(bank)}."
+            f"{len(bank)}; set its option k to a value from 1 to {len(bank)}."
         )
     known, queries = unit(bank), unit(features)
     result = np.empty(len(features), np.float64)

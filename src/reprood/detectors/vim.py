@@ -82,7 +82,7 @@ def residual_space(
     if not 0 <= size < width:
         raise ReproodError(
             f"{name}: the principal space has dimension {size} and the features {width}; "
-            f"set detectors.{name}.dimension to a value from 0 to {width - 1}, or leave it out."
+            f"set its option dimension to a value from 0 to {width - 1}, or leave it out."
         )
     origin = -np.linalg.pinv(weight.astype(np.float64)) @ bias.astype(np.float64)
     moments = np.zeros((width, width))

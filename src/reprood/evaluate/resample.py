@@ -63,7 +63,8 @@ def _check(arms: Sequence[Sequence[Scores]], metric: str) -> tuple[int, dict[str
         if len(run.in_distribution) != len(first.in_distribution) or others != sizes:
             raise ReproodError(
                 f"Paired intervals need the same test samples in every run: one has {len(first.in_distribution)} ID "
-                f"and {sizes} OOD samples, another {len(run.in_distribution)} and {others}; predict them again."
+                f"and {sizes} OOD samples, another {len(run.in_distribution)} and {others}; compute "
+                "all outputs on the same images."
             )
     return len(first.in_distribution), sizes
 

@@ -61,7 +61,8 @@ def compute(name: str, options: Options, raw: Raw) -> Computed:
     absent = [item for item in detector.inputs if not _available(item, detector, options, raw)]
     if absent:
         raise ReproodError(
-            f"The detector {name} needs {INPUTS[absent[0]]}, which are not stored; run the predict stage again."
+            f"The detector {name} needs {INPUTS[absent[0]]}, which are not stored; run the predict stage again, "
+            "or give them where you pass outputs of your own."
         )
     return fit_and_score(detector, options, raw.reference, raw.splits)
 
@@ -86,8 +87,8 @@ def fit_and_score(
     wrong = int(np.count_nonzero(~np.isfinite(values)))
     if wrong:
         raise ReproodError(
-            f"The score {name} is not finite for {wrong} of {len(values)} samples; leave the detector out or train the "
-            "run again."
+            f"The score {name} is not finite for {wrong} of {len(values)} samples; check its inputs for "
+            "very large or constant values (has the training diverged?), or leave the detector out."
         )
     return Computed(values, _numbers(fitted))
 
