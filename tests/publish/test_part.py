@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from release_checks import wrong
 from toy_release import make_checkout, write_results
 
 from reprood.config.load import make_suite, read_suite
@@ -15,7 +16,6 @@ from reprood.publish.build import build_release
 from reprood.publish.contents import DEPOSIT, METADATA, PART, Paths
 from reprood.publish.part import part_record
 from reprood.publish.seal import write_sums
-from reprood.publish.verify import verify
 
 pytestmark = pytest.mark.slow
 
@@ -33,10 +33,6 @@ def release(tmp_path_factory):
         json.dumps(record), folder, folder / "published" / "part", release="part", date="2026-01-02",
         part=part_record(selection, {}), source=file,
     )  # fmt: skip
-
-
-def wrong(folder) -> dict[str, tuple[str, ...]]:
-    return {check.name: check.details for check in verify(folder).checks if check.holds is False}
 
 
 def test_it_holds_and_says_which_part_it_is(release):

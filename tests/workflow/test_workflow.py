@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -12,14 +11,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from smoke_plan import METHODS, SEEDS, evaluated
 
 from reprood.config.load import load_suite
 from reprood.core.files import sha256_file
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1500)]
 
-METHODS = ("erm", "cutmix", "godin_c")
-SEEDS = (0, 1)
 GAUSSIAN = {"dataset": "gaussian_noise", "split": "test", "limit": 50, "shift": "noise"}
 REPORT_RULES = {"study_figure", "notebook", "pages", "examples"}
 JOBS = list(load_suite("smoke", Path(__file__).resolve().parents[2]).jobs())  # of all benchmarks
@@ -170,11 +168,6 @@ def test_editing_a_method_runs_that_method_and_what_aggregates(edited):
     assert not {"dataset", "split", "lint_benchmark"} & set(plan)
 
 
-def evaluated(plan):
-    """Benchmarks that a plan evaluates."""
-    return {rule.removeprefix("evaluate_") for rule in plan if rule.startswith("evaluate_")}
-
-
 def test_editing_a_detector_evaluates_the_benchmarks_that_use_it(edited):
     with open(edited.folder / "src/reprood/detectors/knn.py", "a") as stream:
         stream.write("\n\nEDITED = 1\n")
@@ -302,51 +295,6 @@ def test_a_new_ood_set_trains_nothing(edited):
     plan = edited.plan()
     assert "train" not in plan
     assert plan["predict"] == len(METHODS) * len(SEEDS)
-
-
-def experiment(built, path: Path, change) -> dict[str, int]:
-    """Return the plan of a suite that is the finished one with a change, and not a committed one."""
-    suite = yaml.safe_load((built.folder / "config" / "suites" / "smoke.yaml").read_text())
-    change(suite)
-    path.write_text(yaml.safe_dump(suite, sort_keys=False))
-    return built.plan(suite=str(path))
-
-
-def test_an_experiment_that_changes_nothing_only_evaluates_and_reports(built, tmp_path):
-    plan = experiment(built, tmp_path / "own.yaml", lambda suite: None)
-    assert {"audit", "collect_metrics", "pages"} <= set(plan)
-    assert not {"dataset", "split", "lint_benchmark", "corrupted", "train", "predict"} & set(plan)
-
-
-def test_an_experiment_with_another_ood_set_uses_the_models_of_the_reproduction(built, tmp_path):
-    def change(suite):
-        outliers = {"dataset": "gaussian_noise", "split": "test", "limit": 50, "shift": "noise"}
-        suite["benchmarks"]["smoke_letters"]["ood"]["gaussian"] = outliers
-
-    plan = experiment(built, tmp_path / "own.yaml", change)
-    assert "train" not in plan
-    assert plan["predict"] == len(METHODS) * len(SEEDS)
-
-
-def test_an_experiment_with_another_detector_predicts_nothing(built, tmp_path):
-    def change(suite):
-        suite["benchmarks"]["smoke_letters"]["detectors"]["oe_cross_entropy"] = {}
-
-    plan = experiment(built, tmp_path / "own.yaml", change)
-    assert not {"dataset", "split", "lint_benchmark", "train", "predict"} & set(plan)
-    assert "smoke_letters" in evaluated(plan)
-
-
-def test_an_experiment_with_another_setting_trains_and_overwrites_nothing(built, tmp_path):
-    path = tmp_path / "own.yaml"
-    plan = experiment(built, path, lambda suite: suite["methods"]["cutmix"].update(set={"alpha": 0.5}))
-    assert plan["train"] == plan["predict"] == len(SEEDS)
-    done = built.run("snakemake", "-n", "--config", f"suite={path}")
-    written = re.findall(r"^    output: (.*)$", done.stdout + done.stderr, flags=re.MULTILINE)
-    names = [name for line in written for name in line.split(", ")]
-    assert names
-    assert not [name for name in names if (built.folder / name).exists()]
-    assert built.plan() == {}
 
 
 def test_results_of_the_future_are_reported(built):
