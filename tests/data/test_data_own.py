@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from reprood.cli.options import configuration
 from reprood.core.errors import ReproodError
 from reprood.data import formats
 from reprood.data.archives import members
 from reprood.data.arrays import load_split
-from reprood.data.catalogue import catalogue_of, parse_entry
+from reprood.data.catalogue import parse_entry
 from reprood.data.dataset import prepare_dataset
 from reprood.data.folders import image_folder
 from reprood.data.own import own_content
@@ -199,13 +200,20 @@ def test_the_content_of_an_own_folder_is_an_input(tmp_path):
     assert own_content(record, "other", tmp_path / "state") == ""
 
 
-def test_every_command_finds_the_data_sets_of_the_configuration(tmp_path):
+def test_every_command_finds_the_data_sets_of_the_configuration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     own = "datasets: {fruit: {title: F, licence: m, files: {d: {path: /d}}, splits: {t: {reader: npz, files: [d]}}}}\n"
     laid(tmp_path / "config", {"datasets.yaml": b"", "config.yaml": own.encode()})
-    assert list(catalogue_of(tmp_path)) == ["fruit"]
+    assert list(configuration()[0]["datasets"]) == ["fruit"]
+    laid(tmp_path, {"more.yaml": b"datasets: {fruit: {note: mine}}\nsuite: mine.yaml\n"})
+    settings, options = configuration("", ["device=cpu"], [Path("more.yaml")])
+    assert settings["datasets"]["fruit"]["title"] == "F"  # laid over, as in Snakemake
+    assert settings["datasets"]["fruit"]["note"] == "mine"
+    assert (settings["suite"], settings["device"]) == ("mine.yaml", "cpu")
+    assert options == ["--configfile", "more.yaml", "--config", "device=cpu"]
     laid(tmp_path / "config", {"config.yaml": b"datasets: [fruit]\n"})
     with pytest.raises(ReproodError, match="must contain data sets by name under 'datasets'"):
-        catalogue_of(tmp_path)
+        configuration()
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,10 @@ def configuration(
             raise ReproodError(f"{path} is no mapping; expected keys as in config/config.yaml, such as 'suite: quick'.")
         layers.append(content)
     options = ["--configfile", *map(str, files)] if files else []
-    return merged(*layers, command_line_values(pairs)), [*options, *(["--config", *pairs] if pairs else [])]
+    settings = merged(*layers, command_line_values(pairs))
+    if not isinstance(settings.get("datasets") or {}, Mapping):
+        raise ReproodError("The configuration must contain data sets by name under 'datasets' ('name: {title: ...}').")
+    return settings, [*options, *(["--config", *pairs] if pairs else [])]
 
 
 def checkout() -> Path:

@@ -155,6 +155,8 @@ def rerun(
     path: Release,
     runs: Annotated[int, typer.Option(min=1, help="Number of random runs.")] = 3,
     seed: Annotated[int, typer.Option(help="Seed that selects the runs.")] = 0,
+    config: Config = None,
+    configfile: ConfigFile = None,
 ) -> None:
     """Train and predict random runs of a release again and compare the results.
 
@@ -165,7 +167,7 @@ def rerun(
     """
     pin_threads(1)
     require(path)
-    result = rerun_check(path, runs, seed)
+    result = rerun_check(path, runs, seed, config, configfile)
     print(result)
     if result.holds is False:
         raise ReproodError(f"{path}: some of the {runs} runs do not come out as published.")
@@ -252,7 +254,9 @@ def check_release(
     print(f"All {held} checks hold.")
 
 
-def rerun_check(path: Path, count: int, seed: int) -> "Check":
+def rerun_check(
+    path: Path, count: int, seed: int, config: list[str] | None = None, files: list[Path] | None = None
+) -> "Check":
     """Train and predict random runs again, as one check."""
     import numpy as np
 
@@ -265,7 +269,8 @@ def rerun_check(path: Path, count: int, seed: int) -> "Check":
         jobs = sample_runs(folder, count, np.random.default_rng(seed))
         names = ", ".join("/".join(map(str, job)) for job in jobs)
         print(f"{'':>15}training and predicting again: {names}", flush=True)
-        reruns = rerun_jobs(folder, Path.cwd(), jobs)
+        own = configuration("", config, files)[0].get("datasets")
+        reruns = rerun_jobs(folder, Path.cwd(), jobs, datasets=own)
     states = [one.holds for one in reruns]
     holds = False if False in states else None if None in states else True
     return Check(f"{len(reruns)} random runs come out as published", holds, tuple(map(str, reruns)))

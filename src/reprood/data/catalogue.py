@@ -35,27 +35,6 @@ def parse_entry(name: str, value: Any, where: str = "data set") -> DatasetEntry:
         raise ReproodError(explain_validation(error, f"{where}: {name}")) from error
 
 
-def own_entries(root: Path) -> dict[str, Any]:
-    """Return the user's own entries: `datasets` of a checkout's `config/config.yaml`, not yet validated.
-
-    Raises
-    ------
-    ReproodError
-        If the file, or `datasets` in it, is no mapping.
-    """
-    path = root / "config" / "config.yaml"
-    content = (read_yaml(path) or {}) if path.is_file() else {}
-    entries = (content.get("datasets") or {}) if isinstance(content, Mapping) else None
-    if not isinstance(entries, Mapping):
-        raise ReproodError(f"{path} must contain data sets by name under 'datasets' ('name: {{title: ...}}').")
-    return dict(entries)
-
-
-def catalogue_of(root: Path) -> dict[str, DatasetEntry]:
-    """Return the catalogue of a checkout with the user's own entries; errors as in `load_catalogue`."""
-    return load_catalogue([root / "config" / "datasets.yaml"], own_entries(root))
-
-
 def load_catalogue(paths: Iterable[Path], extra: Mapping[str, Any]) -> dict[str, DatasetEntry]:
     """Read catalogue files and the user's own entries; later entries replace earlier ones of the same name.
 

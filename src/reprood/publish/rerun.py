@@ -2,9 +2,10 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,6 @@ from reprood.config.external import EXTERNAL
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file
 from reprood.core.machine import describe_machine
-from reprood.data.catalogue import own_entries
 from reprood.evaluate.table import read_metrics
 from reprood.pipeline.plan import Plan
 from reprood.publish.contents import Paths
@@ -67,7 +67,12 @@ def sample_runs(folder: Path, count: int, generator: np.random.Generator) -> lis
 
 
 def rerun(
-    folder: Path, root: Path, jobs: Sequence[tuple[str, str, int]], log: Callable[[str], None] = lambda line: None
+    folder: Path,
+    root: Path,
+    jobs: Sequence[tuple[str, str, int]],
+    log: Callable[[str], None] = lambda line: None,
+    *,
+    datasets: Mapping[str, Any] | None = None,
 ) -> list[Rerun]:
     """Train and predict runs of a release again, in a temporary folder, and compare.
 
@@ -81,6 +86,8 @@ def rerun(
         The runs.
     log : callable
         Called with the text of each run when it is done.
+    datasets : mapping, optional
+        The user's own entries of the catalogue.
 
     Raises
     ------
@@ -90,7 +97,7 @@ def rerun(
     paths = Paths(folder)
     name, record = paths.suite()
     suite = paths.suite_file(name).resolve()
-    plan = Plan({"suite": str(suite), "datasets": own_entries(root)}, root, record.replicates)
+    plan = Plan({"suite": str(suite), "datasets": datasets or {}}, root, record.replicates)
     for benchmark in dict.fromkeys(job[0] for job in jobs):
         _require_same_data(folder, root / plan.data_folder(benchmark), suite, benchmark)
     reruns = []
