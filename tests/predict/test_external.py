@@ -202,7 +202,7 @@ def test_folders_and_settings():
     assert run_path(external, "toys_red", family, "mine", 3) == Path("runs/toys/red/3")
     with pytest.raises(ReproodError, match=r"mine: folder: \{sed\} is not known; expected some of \{benchmark\}"):
         check_external("toy", BENCHMARK, {"folder": "{sed}"}, "mine")
-    with pytest.raises(ReproodError, match="mine: foldr: this key is not known; choose from folder, network"):
+    with pytest.raises(ReproodError, match="mine: foldr: this key is not known; choose from folder, weights, network"):
         check_external("toy", BENCHMARK, {"folder": "x", "foldr": "y"}, "mine")
     boxes = BENCHMARK.model_copy(update={"evaluations": ("classification", "localisation")})
     check_external("toy", boxes, {"folder": "x"}, "mine")

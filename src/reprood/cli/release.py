@@ -102,8 +102,8 @@ def verify(
     It needs neither torch nor a GPU nor the data.
 
     Exit status: 0 if all checks hold; 1 if one does not;
-    3 if checksums and signature hold but the rest was not recomputed, because other code made the release, or because
-    it needs detectors of its author and --own-detectors is not given.
+    3 if checksums and signature hold but the rest was not recomputed, because other code made the release, or if
+    scores were not, because they need detectors of its author and --own-detectors is not given.
 
     Example: reprood release verify published/quick-0.2 --signers published/allowed_signers
     """
@@ -247,8 +247,8 @@ def check_release(
         raise typer.Exit(OTHER_CODE)
     if verification.own_code:
         print(
-            f"{held} checks hold; {verification.own_code} were not made, because they run detectors of the release's "
-            "author; read these files, then give --own-detectors."
+            f"{held} checks hold; the scores of detectors were not recomputed, because some are files of the "
+            "release's author; read these, then give --own-detectors."
         )
         raise typer.Exit(OTHER_CODE)
     print(f"All {held} checks hold.")

@@ -10,9 +10,11 @@ import jinja2
 import pandas as pd
 
 from reprood.audit.cases import VERDICTS
+from reprood.config.benchmark import Benchmark
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, read_json
+from reprood.core.registry import is_path
 from reprood.evaluate.table import read_metrics
 from reprood.pipeline.definitions import prediction_definition
 from reprood.publish.contents import CODE, Paths
@@ -84,6 +86,11 @@ def read_entry(path: Path, signers: Path | None) -> Entry:
         )
 
 
+def _known(record: Benchmark) -> Benchmark:
+    """Return a benchmark without detectors from files of a release's author, which are not run for a definition."""
+    return record.model_copy(update={"detectors": {k: v for k, v in record.detectors.items() if not is_path(k)}})
+
+
 def _ranking(suite: Suite, metrics: pd.DataFrame) -> pd.DataFrame:
     """Return the mean over replicates of every training with every score, on every benchmark or family."""
     places = {name: place for place, names in suite.places().items() for name in names}
@@ -93,7 +100,7 @@ def _ranking(suite: Suite, metrics: pd.DataFrame) -> pd.DataFrame:
     columns = ["benchmark", "method", "score"]
     table = rows.groupby(columns)["value"].agg(["mean", "std", "count"]).reset_index()
     table["label"] = [suite.methods[name].label for name in table["method"]]
-    table["definition"] = [_digest(prediction_definition(suite.record(name))) for name in table["benchmark"]]
+    table["definition"] = [_digest(prediction_definition(_known(suite.record(name)))) for name in table["benchmark"]]
     return table
 
 

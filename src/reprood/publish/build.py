@@ -37,7 +37,7 @@ from reprood.publish.contents import (
 )
 from reprood.publish.crate import describe
 from reprood.publish.croissant import CROISSANT, describe_release
-from reprood.publish.own import own_detectors, with_stored
+from reprood.publish.own import own_detectors
 from reprood.publish.part import judged_papers
 from reprood.publish.seal import sign, sums_of, write_sums
 from reprood.report.pages import Identity, write_report
@@ -128,7 +128,7 @@ def build_release(
     paths = Paths(built)
     papers = judged_papers(paths, record)
     write_report(
-        with_stored(record, built),
+        record,
         papers,
         paths.verdicts,
         root=paths.root,

@@ -1,7 +1,7 @@
 """Detectors from files of the user in a release: stored with it, and run only if the reader agrees.
 
 A release may come from anybody, and a detector is code. `reprood release verify` therefore runs the stored files only
-with `--own-detectors`; without it the checks that need them are not made.
+with `--own-detectors`; without it the scores of detectors are not recomputed. All other checks read stored scores.
 """
 
 from pathlib import Path

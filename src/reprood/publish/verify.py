@@ -47,7 +47,6 @@ UNREADABLE = (
 REVISION = re.compile(r"[0-9a-f]{7,40}")
 OTHER_CODE = "computed by other code than this"
 OWN_CODE = "needs the release's own detectors ({files}), code of its author; read it, then give --own-detectors"
-RUNS_DETECTORS = {"scores", "metrics", "verdicts", "tables", "pages"}  # parts whose checks import the detectors
 Found = tuple[int | None, list[str]]  # how many things were looked at, and what is wrong
 
 
@@ -96,7 +95,7 @@ def verify(
         add(_checked("description lists the files", lambda: _description(folder)))
         own = _own_files(paths)
         for name, parts, step in recomputed:
-            if own and not run_own and RUNS_DETECTORS & set(parts):
+            if own and not run_own and "scores" in parts:
                 own_code += 1
                 add(Check(name, None, (OWN_CODE.format(files=", ".join(own)),)))
             elif all(stated.get(part) == here[part] for part in parts):
@@ -230,7 +229,7 @@ def _scores(paths: Paths) -> Found:
 
 
 def _metrics(paths: Paths) -> Found:
-    suite = with_stored(paths.suite()[1], paths.root)
+    _, suite = paths.suite()
     wrong, count = [], 0
     with tempfile.TemporaryDirectory() as temporary:
         for benchmark, method, seed, run in paths.all_runs(suite):
@@ -283,7 +282,7 @@ def _collected(paths: Paths) -> Found:
 
 
 def _verdicts(paths: Paths) -> Found:
-    suite = with_stored(paths.suite()[1], paths.root)
+    _, suite = paths.suite()
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "verdicts.csv"
         audit(suite, judged_papers(paths, suite), paths.root, paths.studies, out)
@@ -311,7 +310,7 @@ def _close(a: Any, b: Any) -> bool:
 
 
 def _tables(paths: Paths) -> Found:
-    suite = with_stored(paths.suite()[1], paths.root)
+    _, suite = paths.suite()
     wrong, count = [], 0
     with tempfile.TemporaryDirectory() as temporary:
         for name in places_of(suite):
@@ -327,7 +326,7 @@ def _tables(paths: Paths) -> Found:
 
 
 def _pages(paths: Paths) -> Found:
-    suite = with_stored(paths.suite()[1], paths.root)
+    _, suite = paths.suite()
     code = read_json(paths.root / CODE)
     identity = Identity(*(str(code.get(key, "")) for key in ("release", "date", "revision")))
     with tempfile.TemporaryDirectory() as temporary:
