@@ -141,13 +141,16 @@ def compare(
 
     sides = [[scores_of(network) for network in _networks(side)] for side in (first, second)]
     counts = [len(side) for side in sides]
-    rows, tests = [], []
+    rows: list[dict[str, Any]] = []
+    tests: list[tuple[float, float]] = []
     for name in chosen:
         arms = [[scores[name] for scores in side] for side in sides]
         found = with_mean(replicate_metrics(arms, [metric], np.random.default_rng(seed), replicates))
         for group, of in found.items():
-            interval, *p = _difference(of[metric], sizes_of(found, group), metric, relevant, level, paired=paired)
-            tests.append(p)
+            interval, p, inside = _difference(
+                of[metric], sizes_of(found, group), metric, relevant, level, paired=paired
+            )
+            tests.append((p, inside))
             row: dict[str, Any] = {"detector": name, "ood": group, "metric": metric}
             row |= {side: float(values.mean()) for side, values in zip(("first", "second"), of[metric].observed)}
             row |= {"difference": interval.estimate, "low": interval.low, "high": interval.high}

@@ -70,7 +70,7 @@ def known_names(trained: Sequence[str], splits: Mapping[str, Split], data: Path)
         Folder of the data sets, whose records hold the names of their classes. Classes named by their number are not
         compared.
     """
-    notes = []
+    notes: list[str] = []
     if _numbered(trained):
         return notes
     known = {name.casefold() for name in trained}

@@ -71,8 +71,8 @@ def pack(name: str, suite: Suite, root: Path, archive: Path, *, url: str, releas
             }
             if not files[WEIGHTS].is_file():
                 raise ReproodError(
-                    f"{files[WEIGHTS]} is not there (runs that were taken over from a release have no weights); build "
-                    "the release without --checkpoints-url."
+                    f"{files[WEIGHTS]} is not there (given outputs, and runs that were taken over from a release, have "
+                    "no weights); build the release without --checkpoints-url."
                 )
             card = model_card(
                 read_json(files["model.json"]), read_json(files["run.json"]), pd.read_csv(files["metrics.csv"]),

@@ -7,6 +7,7 @@ that nothing was trained here, and the checksum of the file.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,11 @@ def take_over(settings: Mapping[str, Any], data: Path, out: Path, code: str = ""
     write_json(out / "run.json", record)
 
 
+def _note(ran: list[tuple[str, Any]], name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+    """Keep the output of a layer; a forward hook."""
+    ran.append((name, output))
+
+
 @torch.no_grad()
 def split_of(network: nn.Module, images: Tensor, external: External, outputs: int, name: str) -> Split:
     """Return the layer of a network's features, found by running it on a few images.
@@ -135,7 +141,7 @@ def split_of(network: nn.Module, images: Tensor, external: External, outputs: in
         raise ReproodError(f"{name}: the network has no layer '{external.layer}'; its top layers are {top}.")
     ran: list[tuple[str, Any]] = []
     handles = [
-        module.register_forward_hook(lambda module, inputs, output, key=key: ran.append((key, output)))  # type: ignore[misc]
+        module.register_forward_hook(partial(_note, ran, key))
         for key, module in modules.items()
         if (key == external.layer if external.layer else isinstance(module, nn.Linear))
     ]
