@@ -213,7 +213,7 @@ def test_folders_and_settings():
         ({"folder": "x", "weights": "w.pt"}, "give either 'folder'"),
         ({"folder": "x", "layer": "fc"}, "'layer' is for a network; it needs 'weights'"),
         ({**weights, "std": 0}, "'weights' needs 'mean' and 'std' > 0"),
-        ({**weights, "network": "resnet18"}, "'weights' needs 'network' as torchvision:NAME"),
+        ({**weights, "network": "resnet18"}, "'weights' needs 'network': torchvision:NAME"),
         ({**weights, "mean": [0.5, 0.5, 0.5]}, "mean has 3 numbers; toy has images of 1 channels"),
     ):
         with pytest.raises(ReproodError, match=words):

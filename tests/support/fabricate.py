@@ -82,7 +82,7 @@ def predictions(folder: Path, method: str, seed: int, benchmark: str = "toy", sh
         columns["logits"] += logits.tolist()
         columns["score_own"] += (score + (0.5 if label == 0 else 0)).tolist()
     facts = {"benchmark": benchmark, "method": method, "seed": seed, "fitted": {"godin": {"epsilon": 0.01}}}
-    write_run(folder, columns, {**facts, "native": []})
+    write_run(folder, columns, {**facts, "classes": 2, "native": []})
 
 
 def results(folder: Path, epochs: int = 60, **changes) -> Suite:

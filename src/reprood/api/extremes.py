@@ -49,7 +49,7 @@ def slack(metric: str, sets: Sequence[Sizes], tail: float) -> float:
     counts = [trials(metric, sizes) for sizes in sets]
     if not all(counts):
         return math.nan
-    return sum(1 - (tail / len(counts)) ** (1 / count) for count in counts) / len(counts)
+    return float(sum(1 - (tail / len(counts)) ** (1 / count) for count in counts)) / len(counts)
 
 
 def chance(metric: str, sets: Sequence[Sizes], distance: float) -> float:

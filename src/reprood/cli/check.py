@@ -44,12 +44,12 @@ def check(
             print(line, flush=True)
 
 
-def check_suite(config: Mapping[str, Any], root: Path, *, verbose: bool = False) -> list[str]:
+def check_suite(given: Mapping[str, Any], root: Path, *, verbose: bool = False) -> list[str]:
     """Validate every run's settings against its method, build every network once and compare the sides of claims.
 
     Parameters
     ----------
-    config : mapping
+    given : mapping
         The run configuration: `suite`, `datasets`, a selection.
     root : Path
         The checkout.
@@ -77,13 +77,13 @@ def check_suite(config: Mapping[str, Any], root: Path, *, verbose: bool = False)
     from reprood.train.run import network, parse_config
 
     # as in the file, without the replicates that an audit has added
-    plan = Plan(config, root, {})
+    plan = Plan(given, root, {})
     lines, resolved = [], {}
     pairs = [(plan.first_member(place), method) for place in plan.places for method in plan.methods_of(place)]
     for benchmark, method in pairs:
         if plan.is_external(method):
-            given = "weights" if plan.has_weights(method) else "outputs"
-            lines.append(f"{benchmark}/{method}: {given} are given, nothing is trained")
+            kind = "weights" if plan.has_weights(method) else "outputs"
+            lines.append(f"{benchmark}/{method}: {kind} are given, nothing is trained")
             continue
         settings = json.loads(plan.train_parameters(benchmark, method, 0))
         config = parse_config(settings)
