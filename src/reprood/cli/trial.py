@@ -28,6 +28,8 @@ from reprood.predict.forward import Stored
 from reprood.predict.native import fit_native
 from reprood.train.run import network, parse_config
 
+ASSUMED = 10  # classes of a benchmark where only its data show how many there are
+
 
 def shortened(config: BaseModel, batch: int) -> Any:
     """Return a method's settings with one epoch of small batches in every phase."""
@@ -69,9 +71,9 @@ def random_problem(benchmark: Benchmark, record: dict[str, Any], classes: int, i
 
 
 def class_count(plan: Plan, name: str) -> int:
-    """Return the number of classes of a benchmark, from its own list or the catalogue; 10 if only the data show it."""
+    """Return the number of classes of a benchmark, from its own list or the catalogue; 0 if only the data show it."""
     source = plan.benchmark(name).train
-    return len(source.classes if source.classes is not None else plan.catalogue[source.dataset].classes) or 10
+    return len(source.classes if source.classes is not None else plan.catalogue[source.dataset].classes)
 
 
 def native_scores(
@@ -117,7 +119,8 @@ def trial(
         if plan.is_external(method):
             continue
         record = json.loads(plan.train_parameters(name, method, 0))
-        benchmark, classes = plan.benchmark(name), class_count(plan, name)
+        benchmark, known = plan.benchmark(name), class_count(plan, name)
+        classes = known or ASSUMED
         shape = [benchmark.preparation.model_dump(), classes, sorted(benchmark.auxiliary)]
         key = json.dumps([record["use"], record["settings"], record["backbone"], shape], sort_keys=True)
         if key in tried:
@@ -145,5 +148,6 @@ def trial(
             raise AssertionError(f"{name}/{method}: logits of shape {tuple(logits.shape)}, not (4, {classes})")
         count = sum(parameter.numel() for parameter in model.parameters())
         own = f", scores {', '.join(names)}" if names else ""
+        own += "" if known else f", {classes} classes assumed (the catalogue lists none)"
         seconds = time.monotonic() - start
         yield f"{name}/{method}: {record['backbone']['name']}, {count:,} parameters, {seconds:.1f} s{own}"
