@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from reprood.core.errors import ReproodError
-from reprood.methods.cutpaste import jitter
+from reprood.methods.cutpaste import fill, jitter
 from reprood.methods.cutpaste import paste as cutpaste
 from reprood.methods.cutpaste.paste import Boxes
 
@@ -281,3 +281,47 @@ def test_floats_without_jitter() -> None:
 def test_scars_that_do_not_fit() -> None:
     with pytest.raises(ReproodError, match="16 x 25 pixels do not fit into 24 x 24"):
         cutpaste.random_scar(noise(2, 1, 24), generator())
+
+
+# --- patches that are not cut from images ---
+
+
+def changed(images: Tensor, copies: Tensor) -> Tensor:
+    return (images != copies).any(1)
+
+
+@pytest.mark.parametrize("fill_with", ["grey", "mean", "colour"])
+def test_cutout(fill_with) -> None:
+    images = noise(40, size=64)
+    copies = fill.random_cutout(images, generator(1), fill=fill_with)
+    for image, copy, inside in zip(images, copies, changed(images, copies), strict=True):
+        rows, columns = inside.any(1).nonzero(), inside.any(0).nonzero()
+        patch = copy[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert 0.015 < patch[0].numel() / 64**2 < 0.155
+        assert (patch == patch[:, :1, :1]).all()
+        expected = {"grey": [128] * 3, "mean": image.float().mean((1, 2)).round().tolist()}.get(fill_with)
+        assert expected is None or patch[:, 0, 0].tolist() == expected
+    assert len({tuple(copy.flatten().tolist()) for copy in copies}) == 40
+
+
+def test_confetti_keeps_the_texture() -> None:
+    images = noise(40, size=64) // 8 + 112
+    copies = fill.random_confetti(images, generator(1))
+    for image, copy, inside in zip(images, copies, changed(images, copies), strict=True):
+        moved = copy[:, inside].int() - image[:, inside].int()
+        clipped = (copy[:, inside] == 0) | (copy[:, inside] == 255)
+        for channel in range(3):
+            assert len(torch.unique(moved[channel][~clipped[channel]])) <= 1
+
+
+def test_coloured_scars_have_one_colour_and_the_shape_of_scars() -> None:
+    images = torch.zeros((60, 3, 64, 64), dtype=torch.uint8)
+    copies = fill.random_colour_scar(images, generator(2), (2, 5), (8, 20))
+    sizes = []
+    for copy in copies:
+        drawn = copy[:, copy.any(0)]
+        assert (drawn == drawn[:, :1]).all()
+        sizes.append(drawn.shape[1])
+    assert max(sizes) <= 5 * 20 * 1.2
+    assert min(sizes) >= 8
+    assert len({tuple(copy.amax((1, 2)).tolist()) for copy in copies}) > 50

@@ -32,11 +32,13 @@ from reprood.images.augment import choose
 from reprood.images.rotations import rotate, rotated_batch, translate
 from reprood.methods.base import Batches, History, Method, Paper
 from reprood.methods.cutpaste.density import distance, fit_density
+from reprood.methods.cutpaste.fill import random_colour_scar, random_confetti, random_cutout
 from reprood.methods.cutpaste.jitter import random_jitter
 from reprood.methods.cutpaste.net import CutPaste
 from reprood.methods.cutpaste.paste import random_cutpaste, random_scar
 from reprood.methods.cutpaste.patches import random_windows, spread_scores
 from reprood.methods.cutpaste.scores import grad_cam, log_odds_normal, proxy_score, training_features, window_distances
+from reprood.methods.cutpaste.settings import FILLED
 from reprood.methods.cutpaste.settings import Config as Config
 from reprood.nets.imagenet_weights import load_imagenet
 
@@ -64,6 +66,8 @@ def base_images(images: Tensor, config: Config, generator: Generator) -> Tensor:
 
 def pasted(images: Tensor, config: Config, generator: Generator, jitter: float) -> list[Tensor]:
     """Return the copies with a patch that the proxy task needs, each [B, C, H, W]; patches jittered by `jitter`."""
+    if config.proxy in FILLED:
+        return [filled(images, config, generator)]
     copies = []
     if config.proxy in ("normal", "union", "3way"):
         copies.append(random_cutpaste(images, generator, config.area, config.aspect, config.aspect_law, jitter))
@@ -75,6 +79,15 @@ def pasted(images: Tensor, config: Config, generator: Generator, jitter: float) 
     return copies
 
 
+def filled(images: Tensor, config: Config, generator: Generator) -> Tensor:
+    """Return copies of images uint8 [B, C, H, W] with a patch that is not cut from an image (section 5.1)."""
+    if config.proxy == "colour_scar":
+        return random_colour_scar(images, generator, config.scar_width, config.scar_height)
+    if config.proxy == "confetti":
+        return random_confetti(images, generator, config.area, config.aspect, config.aspect_law)
+    return random_cutout(images, generator, config.area, config.aspect, config.aspect_law, config.fill)
+
+
 def views(images: Tensor, config: Config, generator: Generator) -> tuple[Tensor, Tensor]:
     """Return views of images uint8 [B, C, H, W], view by view [n B, ...], and their classes int64 [n B]."""
     if config.proxy == "rotation":
@@ -84,9 +97,18 @@ def views(images: Tensor, config: Config, generator: Generator) -> tuple[Tensor,
 
 
 def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """Return images [B, C, H, W], normalised, with patches pasted, or rotated; without colour jitter; for figures."""
+    """Return images [B, C, H, W], normalised, with patches pasted, or rotated; without colour jitter; for figures.
+
+    The values of black and white are not known for normalised images; for colours of patches their extremes are used.
+    """
     if config.proxy == "none":
         return images
+    if config.proxy in FILLED:
+        low = images.amin()
+        scale = (images.amax() - low).clamp(min=1e-12) / 255
+        pixels = ((images - low) / scale).round()
+        changed = filled(pixels.to(torch.uint8), config, generator).to(images.dtype)
+        return torch.where(changed == pixels, images, changed * scale + low)
     if config.proxy == "rotation":
         return rotate(images, torch.randint(1, 4, (len(images),), generator=generator))
     shown = torch.stack(pasted(images, config, generator, 0.0))

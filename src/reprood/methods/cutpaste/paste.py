@@ -164,6 +164,22 @@ def _corners(draws: Tensor, free: Tensor) -> Tensor:
     return (draws * free.clamp(min=0)).floor().to(torch.int64)
 
 
+def rectangle_boxes(draws: Tensor, height: int, width: int, area: Bounds, aspect: Bounds, law: Law) -> Boxes:
+    """Return upright boxes inside images of `height` x `width` pixels from uniform draws in [0, 1).
+
+    Parameters
+    ----------
+    draws : Tensor [5 or more, B]
+        For area, aspect, the coin of its law, row and column.
+    height, width : int
+        Of the images.
+    area, aspect, law
+        As in `random_cutpaste`.
+    """
+    sizes = rectangle_sizes(_between(draws[0], area), log_aspects(draws[1], draws[2], aspect, law), height, width)
+    return Boxes(_corners(draws[3], height - sizes[0]), _corners(draws[4], width - sizes[1]), *sizes)
+
+
 def _largest(rows: Tensor, columns: Tensor) -> tuple[int, int]:
     return int(rows.max()), int(columns.max())
 
@@ -226,13 +242,11 @@ def random_cutpaste(
     if not len(images):
         return images
     draws = torch.rand((7, len(images)), generator=generator, device=generator.device, dtype=torch.float64)
-    sizes = rectangle_sizes(_between(draws[0], area), log_aspects(draws[1], draws[2], aspect, law), height, width)
-    free = height - sizes[0], width - sizes[1]
-    boxes = Boxes(_corners(draws[3], free[0]), _corners(draws[4], free[1]), *sizes)
-    corner = torch.stack((_corners(draws[5], free[0]), _corners(draws[6], free[1])))
+    boxes = rectangle_boxes(draws, height, width, area, aspect, law)
+    corner = torch.stack((_corners(draws[5], height - boxes.height), _corners(draws[6], width - boxes.width)))
     top, left = corner.to(images.device, non_blocking=True)
     upright = torch.zeros(len(images))
-    canvas = _largest(*rotated_canvas(*sizes, upright)[:2])
+    canvas = _largest(*rotated_canvas(boxes.height, boxes.width, upright)[:2])
     source, cut = _patches(images, boxes, generator, strength)
     return paste(images, source, cut, upright.to(images.device), top, left, canvas)
 
@@ -265,13 +279,29 @@ def random_scar(
     ReproodError
         If a scar may be larger than the image.
     """
+    if not len(images):
+        return images
+    boxes, angle, corner, canvas = place_scars(images, generator, width, height, degrees)
+    top, left = corner.to(images.device, non_blocking=True)
+    source, cut = _patches(images, boxes, generator, strength)
+    return paste(images, source, cut, angle.to(images.device, non_blocking=True), top, left, canvas)
+
+
+def place_scars(
+    images: Tensor, generator: Generator, width: Bounds, height: Bounds, degrees: Bounds
+) -> tuple[Boxes, Tensor, Tensor, tuple[int, int]]:
+    """Return boxes, rotations [B], corners [2, B] of the canvases and the size of the largest one, for `random_scar`.
+
+    Raises
+    ------
+    ReproodError
+        If a scar may be larger than the image.
+    """
     rows, columns = images.shape[2:]
     if height[1] > rows or width[1] > columns:
         raise ReproodError(
             f"Scars of {width[1]} x {height[1]} pixels do not fit into {columns} x {rows}; set smaller bounds."
         )
-    if not len(images):
-        return images
     draws = torch.rand((7, len(images)), generator=generator, device=generator.device, dtype=torch.float64)
     across, down = (_between(draw, bounds).round().clamp(min=1) for draw, bounds in zip(draws, (width, height)))
     row, column = _corners(draws[2], rows - down), _corners(draws[3], columns - across)
@@ -280,7 +310,4 @@ def random_scar(
     # The re-implementation swaps the canvas' sides here, so that scars hang over the lower border more often.
     canvas_rows, canvas_columns, _ = rotated_canvas(boxes.height, boxes.width, angle)
     corner = torch.stack((_corners(draws[5], rows - canvas_rows), _corners(draws[6], columns - canvas_columns)))
-    top, left = corner.to(images.device, non_blocking=True)
-    source, cut = _patches(images, boxes, generator, strength)
-    turned = angle.to(images.device, non_blocking=True)
-    return paste(images, source, cut, turned, top, left, _largest(canvas_rows, canvas_columns))
+    return boxes, angle, corner, _largest(canvas_rows, canvas_columns)

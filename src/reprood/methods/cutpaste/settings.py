@@ -6,11 +6,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from reprood.engine.training import Training
 from reprood.methods.cutpaste.density import Density
+from reprood.methods.cutpaste.fill import Fill
 from reprood.methods.cutpaste.paste import Bounds, Law
 
-Proxy = Literal["normal", "scar", "union", "3way", "rotation", "none"]
+Proxy = Literal["normal", "scar", "union", "3way", "cutout", "confetti", "colour_scar", "rotation", "none"]
 
-OUTPUTS: dict[Proxy, int] = {"normal": 2, "scar": 2, "union": 2, "3way": 3, "rotation": 4, "none": 0}
+OUTPUTS: dict[Proxy, int] = {
+    "normal": 2, "scar": 2, "union": 2, "3way": 3,
+    "cutout": 2, "confetti": 2, "colour_scar": 2, "rotation": 4, "none": 0,
+}  # fmt: skip
+FILLED = ("cutout", "confetti", "colour_scar")  # proxies whose patches are not cut from images
 NOT_PASTED = ("rotation", "none")  # proxies without a class of anomalous images
 
 
@@ -41,8 +46,12 @@ class Config(BaseModel):
         With `pretrained`: a first stage that trains the head alone (A.4: 10 epochs, batches of 24 views).
     proxy : str
         What is learnt. "normal": images against copies with a large patch; "scar": with a thin rotated one; "union":
-        with one of the two at random; "3way": normal, large and thin as three classes. "rotation": by how much an image
+        with one of the two at random; "3way": normal, large and thin as three classes. Against patches that are not cut
+        from images (section 5.1): "cutout": a rectangle of one colour; "confetti": one whose colours are moved;
+        "colour_scar": a thin rotated rectangle of a random colour ("Scar" of Table 1). "rotation": by how much an image
         was rotated (RotNet). "none": nothing; the network keeps its initial weights.
+    fill : {"grey", "mean", "colour"}
+        Of the rectangle of "cutout" (Table 4): 128 in every channel, the mean colour of the image, a random colour.
     pretrained : bool
         Start from torchvision's ImageNet weights (backbones `efficientnet`, `imagenet_resnet`); images are then
         normalised by ImageNet's statistics inside the network.
@@ -88,6 +97,7 @@ class Config(BaseModel):
     training: Training = RECIPE
     head_training: Training = RECIPE.model_copy(update={"epochs": 10, "batch_size": 8})
     proxy: Proxy = "3way"
+    fill: Fill = "grey"
     pretrained: bool = False
     frozen_norm: bool = True
     level: int | None = Field(default=None, ge=1)
