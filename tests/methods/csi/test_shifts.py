@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from reprood.core.errors import ReproodError
 from reprood.methods.csi import shifts
@@ -51,7 +52,26 @@ def test_bytes_stay_bytes() -> None:
     assert shifts.all_shifts(images, "cutperm").dtype == torch.uint8
 
 
-@pytest.mark.parametrize(("kind", "number"), [("none", 1), ("rotation", 4), ("cutperm", -1)])
+def test_transformations_against_scipy() -> None:
+    pixels = torch.rand((2, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    smooth = ndimage.gaussian_filter(pixels.numpy(), (0, 0, 1, 1), mode="mirror", truncate=3)
+    np.testing.assert_allclose(shifts.shift(pixels, "blur", 1).numpy(), smooth, atol=1e-12)
+    luma = np.tensordot(pixels.numpy(), [0.299, 0.587, 0.114], ([1], [0]))
+    edges = np.hypot(*(ndimage.sobel(luma, axis, mode="nearest") / 4 for axis in (1, 2)))
+    np.testing.assert_allclose(shifts.shift(pixels, "sobel", 1)[:, 1].numpy(), np.minimum(edges, 1), atol=1e-6)
+
+
+def test_random_transformations() -> None:
+    images = torch.full((50, 1, 32, 32), 200, dtype=torch.uint8)
+    cut = shifts.shift(images, "cutout", 1, torch.Generator().manual_seed(0))
+    assert ((cut == 128).sum((1, 2, 3)) == 256).all()
+    assert len(torch.unique(cut.flatten(1), dim=0)) > 30  # places differ
+    noisy = shifts.shift(images.float() / 255, "noise", 1, torch.Generator().manual_seed(0))
+    assert float((noisy - 200 / 255).std()) == pytest.approx(0.1, rel=0.05)
+    assert torch.equal(shifts.shift(images, "noise", 1), shifts.shift(images, "noise", 1))  # without a generator
+
+
+@pytest.mark.parametrize(("kind", "number"), [("none", 1), ("rotation", 4), ("cutperm", -1), ("blur", 2)])
 def test_unknown_shift(kind, number) -> None:
     with pytest.raises(ReproodError, match="no shift"):
         shifts.shift(picture(), kind, number)

@@ -50,8 +50,8 @@ class Config(BaseModel):
         Of the linear layers, with labels.
     labelled : bool
         Learn from class labels (sup-CSI; without shifts SupCLR).
-    shift : {"rotation", "cutperm", "none"}
-        Family of shifts; none: SimCLR, or with labels SupCLR.
+    shift : str
+        Family of shifts (`reprood.methods.csi.shifts`); "none": SimCLR, or with labels SupCLR.
     positive : bool
         Ablation: the shift is one more augmentation, whose results are positives (the paper's "align"): one shift,
         drawn for the batch, of each view with probability 1/2, as the layers of the authors' code do.

@@ -1,7 +1,7 @@
 """CSI's shifts: small families of transformations that keep an image's pixels and change its content.
 
 All K shifts of a family are in one batch, [S_0; S_1; ...], and a classifier predicts the index of the shift. S_0 is the
-identity.
+identity. Families of one transformation have K = 2.
 """
 
 from typing import Literal
@@ -12,10 +12,12 @@ from torch import Generator, Tensor
 from reprood.core.errors import ReproodError
 from reprood.images.augment import choose
 from reprood.images.rotations import rotate
+from reprood.methods.csi import transformations
 
-Shift = Literal["rotation", "cutperm", "none"]
+Shift = Literal["rotation", "cutperm", "cutout", "sobel", "noise", "blur", "none"]
 
-COUNTS: dict[Shift, int] = {"rotation": 4, "cutperm": 4, "none": 1}
+COUNTS: dict[Shift, int] = {"rotation": 4, "cutperm": 4, "cutout": 2, "sobel": 2, "noise": 2, "blur": 2, "none": 1}
+RANDOM = ("cutout", "noise")  # families with draws of their own
 
 
 def cutperm(images: Tensor, number: int) -> Tensor:
@@ -33,17 +35,30 @@ def cutperm(images: Tensor, number: int) -> Tensor:
     return torch.roll(images, (-top, -left), (2, 3))
 
 
-def shift(images: Tensor, kind: Shift, number: int) -> Tensor:
+def transformed(images: Tensor, kind: Shift, generator: Generator) -> Tensor:
+    """Return images [B, C, H, W], uint8 or floats in [0, 1], under the one transformation of a family with K = 2."""
+    pixels = images.float() / 255 if images.dtype == torch.uint8 else images
+    if kind in RANDOM:
+        changed = (transformations.cutout if kind == "cutout" else transformations.noise)(pixels, generator)
+    else:
+        changed = (transformations.sobel if kind == "sobel" else transformations.blur)(pixels)
+    return (changed * 255).round().to(torch.uint8) if images.dtype == torch.uint8 else changed
+
+
+def shift(images: Tensor, kind: Shift, number: int, generator: Generator | None = None) -> Tensor:
     """Apply shift `number` of a family to images [B, C, H, W].
 
     Parameters
     ----------
     images : Tensor [B, C, H, W]
         Square for `rotation`, if all shifts are to have one shape.
-    kind : {"rotation", "cutperm", "none"}
-        Quarter turns counter-clockwise; exchanged halves (`cutperm`); the image alone.
+    kind : str
+        "rotation": quarter turns counter-clockwise; "cutperm": exchanged halves; "cutout", "sobel", "noise", "blur":
+        one transformation (`reprood.methods.csi.transformations`); "none": the image alone.
     number : int
         0 .. `COUNTS[kind]` - 1.
+    generator : Generator, optional
+        Source of the draws of "cutout" and "noise"; without one they are the same at every call.
 
     Raises
     ------
@@ -54,12 +69,14 @@ def shift(images: Tensor, kind: Shift, number: int) -> Tensor:
         raise ReproodError(f"There is no shift {number} in the family '{kind}', which has {COUNTS[kind]}.")
     if kind == "rotation":
         return rotate(images, number)
-    return cutperm(images, number)
+    if number == 0 or kind == "cutperm":
+        return cutperm(images, number)
+    return transformed(images, kind, torch.Generator().manual_seed(0) if generator is None else generator)
 
 
-def all_shifts(images: Tensor, kind: Shift) -> Tensor:
-    """Return [S_0; S_1; ...] of images [B, C, H, H]: [K B, C, H, H]."""
-    return torch.cat([shift(images, kind, number) for number in range(COUNTS[kind])])
+def all_shifts(images: Tensor, kind: Shift, generator: Generator | None = None) -> Tensor:
+    """Return [S_0; S_1; ...] of images [B, C, H, H]: [K B, C, H, H]; `generator` as in `shift`."""
+    return torch.cat([shift(images, kind, number, generator) for number in range(COUNTS[kind])])
 
 
 def random_shift(images: Tensor, kind: Shift, numbers: Tensor) -> Tensor:
@@ -76,7 +93,7 @@ def augment_by_shift(images: Tensor, kind: Shift, generator: Generator) -> Tenso
     """
     number = int(torch.randint(COUNTS[kind], (1,), generator=generator))
     chosen = choose(len(images), 0.5, generator).to(images.device, non_blocking=True)
-    return torch.where(chosen.view(-1, 1, 1, 1), shift(images, kind, number), images)
+    return torch.where(chosen.view(-1, 1, 1, 1), shift(images, kind, number, generator), images)
 
 
 def shift_numbers(count: int, kind: Shift, device: torch.device | str = "cpu") -> Tensor:

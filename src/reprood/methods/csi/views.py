@@ -12,7 +12,7 @@ from reprood.methods.csi.shifts import COUNTS, Shift, all_shifts, augment_by_shi
 from reprood.methods.csi.simclr import random_colour_jitter, random_grey, random_resized_crop
 
 
-def assembled(images: Tensor, flipped: Tensor, kind: Shift) -> Tensor:
+def assembled(images: Tensor, flipped: Tensor, kind: Shift, generator: Generator | None = None) -> Tensor:
     """Return copies of a batch, each mirrored or not and then put under all shifts, concatenated.
 
     Parameters
@@ -23,6 +23,8 @@ def assembled(images: Tensor, flipped: Tensor, kind: Shift) -> Tensor:
         Which images of which of the V copies to mirror.
     kind : str
         Family of K shifts.
+    generator : Generator, optional
+        Source of the draws of families that have some.
 
     Returns
     -------
@@ -31,7 +33,7 @@ def assembled(images: Tensor, flipped: Tensor, kind: Shift) -> Tensor:
     """
     copies = len(flipped) // len(images)
     every = flip_at(images.repeat(copies, 1, 1, 1), flipped.to(images.device, non_blocking=True))
-    return torch.cat([all_shifts(part, kind) for part in every.chunk(copies)])
+    return torch.cat([all_shifts(part, kind, generator) for part in every.chunk(copies)])
 
 
 def coloured(images: Tensor, generator: Generator) -> Tensor:
@@ -77,10 +79,12 @@ def training_views(
     if crop_first:
         every = random_resized_crop(to_float(images).repeat(views, 1, 1, 1), generator, flip=0.5)
         flipped = torch.zeros(len(images), dtype=torch.bool)
-        shifted = every if positive else torch.cat([assembled(part, flipped, kind) for part in every.chunk(views)])
+        shifted = (
+            every if positive else torch.cat([assembled(part, flipped, kind, generator) for part in every.chunk(views)])
+        )
     else:
         flipped = choose(count, 0.5, generator)
-        shifted = to_float(assembled(images, flipped, "none" if positive else kind))
+        shifted = to_float(assembled(images, flipped, "none" if positive else kind, generator))
     if positive:
         shifted = augment_by_shift(shifted, kind, generator)
     shown = coloured(shifted, generator)
@@ -111,6 +115,6 @@ def view_at_test(images: Tensor, kind: Shift, number: int, area: float, crop_fir
     generator = torch.Generator().manual_seed(hashed_seed("csi test view", number))
     shown = random_resized_crop(images, generator, (area, area), flip=0.5) if crop_first else images
     if COUNTS[kind] > 1:
-        shown = torch.cat([shift(random_flip(shown, generator), kind, k) for k in range(COUNTS[kind])])
+        shown = torch.cat([shift(random_flip(shown, generator), kind, k, generator) for k in range(COUNTS[kind])])
     shown = coloured(shown, generator)
     return shown if crop_first else random_resized_crop(shown, generator, (area, area))
