@@ -21,7 +21,7 @@ from reprood.nets.registry import backbone
 
 PAPERS = Path(__file__).parents[2] / "config" / "papers"
 WRN = {"name": "wrn", "depth": 10, "width": 0.25, "stem_stride": 2}
-ONE_CLASS = ("csi", "cutpaste", "ss_one_class")
+ONE_CLASS = ("csi", "cutpaste", "goad", "ss_one_class")
 COUNT, BATCH, SIZE = 16, 8, 16
 
 # Settings that make a method's defaults fit 16 images of 16 x 16 pixels.
