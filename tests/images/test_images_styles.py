@@ -46,8 +46,24 @@ def test_what_styles_do() -> None:
     assert not found[:, :10].any()
 
 
+@pytest.mark.parametrize("name", ["digit", "square", "ellipse", "heart", "square_natural"])
+def test_pasted_shapes(name: str) -> None:
+    images = np.stack([np.full((64, 64, 3), level, np.uint8) for level in range(100, 140)])
+    found = load_style(name)(images)
+    changed = (found != images).any(3)
+    share = changed.mean((1, 2))
+    assert (share > 0.001).all()
+    assert (share < 0.0725).all()  # at most (17 / 64) squared
+    if name == "square":
+        for one, inside in zip(found, changed, strict=True):
+            assert (one[inside] == one[inside][0]).all()
+            assert inside.sum() == inside.any(0).sum() * inside.any(1).sum()
+            assert inside.any(0).sum() == inside.any(1).sum()
+    assert len({one[inside].tobytes() for one, inside in zip(found, changed, strict=True)}) == 40
+
+
 def test_an_unknown_style() -> None:
-    with pytest.raises(ReproodError, match="There is no style 'cubist'; known: blur, edges, invert"):
+    with pytest.raises(ReproodError, match="There is no style 'cubist'; known: blur, digit, edges"):
         load_style("cubist")
 
 

@@ -1,0 +1,10 @@
+"""Style `ellipse`: an ellipse filled with one random colour on every image (CutPaste, Table 6)."""
+
+import numpy as np
+
+from reprood.images.pasted_shapes import ellipse, paste_shapes
+
+
+def apply(images: np.ndarray) -> np.ndarray:
+    """Return images with an ellipse pasted on each, uint8 [N, H, W, C], C = 1 or 3."""
+    return paste_shapes(images, ellipse)
