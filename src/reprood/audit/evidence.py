@@ -18,7 +18,7 @@ from reprood.evaluate.localisation import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.metrics import METRICS, auroc, rank
 from reprood.evaluate.open_set import replicate_open_set
-from reprood.evaluate.resample import Replicates, replicate_detection, replicate_errors
+from reprood.evaluate.resample import Replicates, ensemble, replicate_detection, replicate_errors
 from reprood.evaluate.results import StoredRuns, scores_of
 from reprood.evaluate.table import (
     GATE,
@@ -42,16 +42,20 @@ class Part:
         The score is "-" for classification metrics; a trailing "*" means the best of several in hindsight.
     split : str
         Split on which this side is measured, if it differs from the claim's.
+    ensemble : bool
+        The score is the mean over the seeds' scores.
     """
 
     method: str
     score: str
     split: str = ""
+    ensemble: bool = False
 
     @property
     def label(self) -> str:
         """Method, score and split as one text."""
-        inner = ", ".join(part for part in (self.score.replace("-", ""), self.split) if part)
+        how = "ensemble of seeds" if self.ensemble else ""
+        inner = ", ".join(part for part in (self.score.replace("-", ""), self.split, how) if part)
         return f"{self.method} ({inner})" if inner else self.method
 
 
@@ -60,7 +64,7 @@ def parts_of(claim: Claim, paper: Paper, ran: Mapping[str, object]) -> list[Part
     if claim.study:
         return [Part(side.method, "-") for side in claim.sides] if all(s.method in ran for s in claim.sides) else None
     found = [(paper.method_of(side.method, ran), side) for side in claim.sides]
-    parts = [Part(method, side.score, side.split) for method, side in found if method is not None]
+    parts = [Part(method, side.score, side.split, side.ensemble) for method, side in found if method is not None]
     return parts if len(parts) == len(found) else None
 
 
@@ -313,6 +317,7 @@ class BenchmarkEvidence(StoredRuns):
         sets = [self.members(part.split or claim.split) for part in parts]
         every = tuple(dict.fromkeys(name for names in sets for name in names))
         arms = [[scores_of(p, self.best(s, claim, seeds), every) for p in some] for s, some in pairs]
+        arms = [ensemble(runs) if part.ensemble else runs for part, runs in zip(parts, arms, strict=True)]
         rates = [base_rate(self.benchmark, part.split or claim.split) for part in parts]
         return replicate_detection(arms, claim.metric, generator, REPLICATES, sets, rates)
 

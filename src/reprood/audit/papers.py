@@ -76,16 +76,20 @@ class Side(Record):
         (for judging a choice, never for making one).
     split : str
         Split on which this side is measured; empty for the claim's split.
+    ensemble : bool
+        The score of an image is the mean over the seeds (on a family over those of one member).
     """
 
     method: str
     score: str = "-"
     split: str = ""
+    ensemble: bool = False
 
     @property
     def label(self) -> str:
         """Method, score and split as one text."""
-        inner = ", ".join(part for part in (self.score.replace("-", ""), self.split) if part)
+        how = "ensemble of seeds" if self.ensemble else ""
+        inner = ", ".join(part for part in (self.score.replace("-", ""), self.split, how) if part)
         return f"{self.method} ({inner})" if inner else self.method
 
 
@@ -196,6 +200,8 @@ class Claim(Record):
         if self.metric not in JUDGED:
             raise ValueError(f"the metric '{self.metric}' cannot be judged; known: {', '.join(JUDGED)}")
         plain = self.metric in PLAIN
+        if self.metric not in METRICS and any(side.ensemble for side in self.sides):
+            raise ValueError(f"an ensemble of seeds has a score, and {self.metric} is no detection metric")
         for side in self.sides:
             if plain != (side.score == "-"):
                 need = "takes no score" if plain else "needs a score"

@@ -25,6 +25,29 @@ class Scores:
     outliers: Mapping[str, Floats]
 
 
+def ensemble(runs: Sequence[Scores]) -> list[Scores]:
+    """Return the mean over the seeds of each sample's score, once for each seed.
+
+    Every seed then has the value of the ensemble, so that it is compared with each of its members.
+
+    Raises
+    ------
+    ReproodError
+        If the seeds were not tested on the same samples.
+
+    Examples
+    --------
+    >>> first = Scores(np.array([1.0, 2.0]), {"far": np.array([0.0])})
+    >>> second = Scores(np.array([3.0, 2.0]), {"far": np.array([1.0])})
+    >>> ensemble([first, second])[1]
+    Scores(in_distribution=array([2., 2.]), outliers={'far': array([0.5])})
+    """
+    _check([runs], "auroc")
+    inside = np.mean([run.in_distribution for run in runs], axis=0)
+    outside = {name: np.mean([run.outliers[name] for run in runs], axis=0) for name in runs[0].outliers}
+    return [Scores(inside, outside)] * len(runs)
+
+
 def draw_counts(generator: np.random.Generator, size: int, replicates: int) -> Integers:
     """Count how often each of `size` samples is drawn when `size` are drawn with replacement; [replicates, size].
 
