@@ -57,7 +57,7 @@ def test_transformations_against_scipy() -> None:
     smooth = ndimage.gaussian_filter(pixels.numpy(), (0, 0, 1, 1), mode="mirror", truncate=3)
     np.testing.assert_allclose(shifts.shift(pixels, "blur", 1).numpy(), smooth, atol=1e-12)
     luma = np.tensordot(pixels.numpy(), [0.299, 0.587, 0.114], ([1], [0]))
-    edges = np.hypot(*(ndimage.sobel(luma, axis, mode="nearest") / 4 for axis in (1, 2)))
+    edges = np.stack([np.hypot(*(ndimage.sobel(one, axis, mode="nearest") / 4 for axis in (0, 1))) for one in luma])
     np.testing.assert_allclose(shifts.shift(pixels, "sobel", 1)[:, 1].numpy(), np.minimum(edges, 1), atol=1e-6)
 
 

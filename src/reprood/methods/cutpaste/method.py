@@ -92,7 +92,8 @@ def views(images: Tensor, config: Config, generator: Generator) -> tuple[Tensor,
     """Return views of images uint8 [B, C, H, W], view by view [n B, ...], and their classes int64 [n B]."""
     if config.proxy == "rotation":
         return rotated_batch(images)
-    shown = [images, *pasted(images, config, generator, config.jitter)]
+    strength = config.jitter if config.patch_jitter is None else config.patch_jitter
+    shown = [images, *pasted(images, config, generator, strength)]
     return torch.cat(shown), torch.arange(len(shown), device=images.device).repeat_interleave(len(images))
 
 

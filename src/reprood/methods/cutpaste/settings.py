@@ -66,7 +66,9 @@ class Config(BaseModel):
     hidden : tuple of int
         Widths of the head's hidden layers, each linear, batch norm, ReLU. Not given in the paper.
     jitter : float
-        Strength of the colour jitter of images, and of patches (A.2, for patches; for images it is not given).
+        Strength of the colour jitter of images, which the paper does not give.
+    patch_jitter : float or None
+        Strength of the colour jitter of patches (A.2: 0.1; Table 8); None: that of images.
     translation : float
         Images move by up to this fraction of their side, mirrored at the border; used by the paper, size not given.
     area, aspect, aspect_law
@@ -104,6 +106,7 @@ class Config(BaseModel):
     epoch_images: int = Field(default=8192, ge=0)
     hidden: tuple[int, ...] = (512, 128)
     jitter: float = Field(default=0.1, ge=0, le=0.5)
+    patch_jitter: float | None = Field(default=None, ge=0, le=0.5)
     translation: float = Field(default=0.125, ge=0, lt=0.5)
     area: Bounds = (0.02, 0.15)
     aspect: Bounds = (0.3, 3.3)
