@@ -124,14 +124,16 @@ def _compare(plan: Layout, settings: Settings, paper: Paper, claim: Claim, place
     if any(plan.is_external(part.method) for part in parts):
         return None  # the recipe of given outputs is not known
     recipes = [recipe(part) for part in parts]
-    differing = tuple(dict.fromkeys(change for first, second in pairwise(recipes) for change in changes(first, second)))
+    differing: list[Change] = []
+    for first, second in pairwise(recipes):
+        differing += [change for change in changes(first, second) if change not in differing]
     precision = plan.suite.precision
     sides = [(part, Measurement(benchmark, one.backbone, precision)) for part, one in zip(parts, recipes, strict=True)]
     compared = number_differences if claim.published else claim_differences
     return Comparison(
         f"{paper.id}/{claim.id}",
         place,
-        differing,
+        tuple(differing),
         tuple(undeclared(differing, claim.differs)),
         texts(compared(here, paper, sides)),
         bool(claim.published or claim.where),
