@@ -44,7 +44,7 @@ class Config(BaseModel):
     ----------
     training : Training
         A step has 72 times `batch_size` rows: 288 for the authors' 4 images, of which they make 16 epochs.
-    shift : float
+    reach : float
         Length of a move as a fraction of the side (8 of 32 pixels).
     weight : float
         Of the loss of the centres.
@@ -69,7 +69,7 @@ class Config(BaseModel):
         augment="none",
         smallest_batch=2,
     )
-    shift: float = Field(default=0.25, gt=0, lt=1)
+    reach: float = Field(default=0.25, gt=0, lt=1)
     weight: float = Field(default=0.1, ge=0)
     margin: float = Field(default=1.0, ge=0)
     pull: float = Field(default=10.0, ge=0)
@@ -79,27 +79,27 @@ class Config(BaseModel):
 # --- transformations ---
 
 
-def transformed(images: Tensor, number: int, shift: float) -> Tensor:
+def transformed(images: Tensor, number: int, reach: float) -> Tensor:
     """Return images [B, C, H, H] under transformation `number` of 72: mirrored, moved with mirrored borders, turned."""
     mirrored, right, down, turns = CODES[number]
     shown = images.flip(3) if mirrored else images
-    pixels = round(shift * images.shape[2])
+    pixels = round(reach * images.shape[2])
     if right or down:
         ones = torch.ones(len(images), dtype=torch.int64, device=images.device)
         shown = translate(shown, right * pixels * ones, down * pixels * ones)
     return rotate(shown, turns)
 
 
-def every_transformation(images: Tensor, shift: float) -> Tensor:
+def every_transformation(images: Tensor, reach: float) -> Tensor:
     """Return images [B, C, H, H] under all transformations, transformation by transformation: [72 B, C, H, H]."""
-    return torch.cat([transformed(images, number, shift) for number in range(len(CODES))])
+    return torch.cat([transformed(images, number, reach) for number in range(len(CODES))])
 
 
 def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
     """Return images [B, C, H, H], normalised, each under a random transformation other than none; for figures."""
     numbers = torch.randint(1, len(CODES), (len(images),), generator=generator).tolist()
     parts = torch.split(images, 1)
-    return torch.cat([transformed(part, number, config.shift) for part, number in zip(parts, numbers, strict=True)])
+    return torch.cat([transformed(part, number, config.reach) for part, number in zip(parts, numbers, strict=True)])
 
 
 # --- loss and score ---
@@ -185,7 +185,7 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, Histor
     layout = torch.channels_last if run.channels_last else torch.contiguous_format
 
     def loss(network: nn.Module, batch: Batch) -> Tensor:
-        shown = every_transformation(batch.images, config.shift).contiguous(memory_format=layout)
+        shown = every_transformation(batch.images, config.reach).contiguous(memory_format=layout)
         features, logits = (part.float() for part in network.outputs(shown))  # type: ignore[operator]
         numbers = torch.arange(len(CODES), device=logits.device).repeat_interleave(len(batch.images))
         by_number = features.view(len(CODES), len(batch.images), -1)
@@ -195,9 +195,9 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, Histor
     return model, fit(model, loss, problem.train, config.training, run, problem=problem, inputs=inputs)
 
 
-def all_features(model: TransformationCentres, images: Tensor, shift: float) -> Tensor:
+def all_features(model: TransformationCentres, images: Tensor, reach: float) -> Tensor:
     """Return the features of normalised images [B, C, H, H] under all transformations, [72, B, d]."""
-    return torch.stack([model.features(transformed(images, number, shift)) for number in range(len(CODES))])
+    return torch.stack([model.features(transformed(images, number, reach)) for number in range(len(CODES))])
 
 
 @torch.no_grad()
@@ -208,7 +208,7 @@ def fit_on_train(
     total: Tensor | None = None
     count = 0
     for images, _ in batches():
-        part = all_features(model, images, config.shift).double().sum(1)
+        part = all_features(model, images, config.reach).double().sum(1)
         total = part if total is None else total + part
         count += len(images)
     assert total is not None  # a training set has images
@@ -237,7 +237,7 @@ def scores(
     dict of float64 Tensor [B]
         goad: higher = more in-distribution, at most 0.
     """
-    features = all_features(model, images, config.shift)
+    features = all_features(model, images, config.reach)
     return {"goad": log_probabilities(features, fitted["centres"], config.least)}
 
 
