@@ -242,6 +242,14 @@ def test_too_few_seeds(folder, tmp_path):
     assert (found["verdict"], found["reason"]) == ("open", "too few seeds: 2 here, the test needs 3")
 
 
+def test_an_ensemble_of_seeds_is_compared_with_its_seeds(folder, tmp_path):
+    """Averaged scores of independent seeds separate better; both sides are of the same runs."""
+    side = {"method": "erm", "score": "msp"}
+    found = row(folder, {**AUROC, "kind": "difference", "sides": [{**side, "ensemble": True}, side]}, tmp_path)
+    assert (found["first"], found["second"]) == ("erm (msp, ensemble of seeds)", "erm (msp)")
+    assert found["effect"] > 0
+
+
 def test_a_failed_gate_stops_detection_claims_only(folder, tmp_path):
     found = row(folder, {**AUROC, "kind": "difference", "sides": sides(("erm", "msp"), ("broken", "msp"))}, tmp_path)
     assert found["verdict"] == "open"

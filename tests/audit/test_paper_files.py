@@ -32,6 +32,10 @@ GOOD = fabricated({**ERROR, "kind": "difference", "sides": sides(("good", ""), (
         ({"claims": [{**GOOD["claims"][0], "sides": [{"method": "erm"}]}]}, "has 2 sides, not 1"),
         ({"claims": [{**GOOD["claims"][0], "metric": "accuracy"}]}, "claims.0: the metric 'accuracy' cannot be judged"),
         ({"claims": [{**GOOD["claims"][0], "metric": "auroc"}]}, "the metric auroc needs a score on the side of good"),
+        (
+            {"claims": [{**GOOD["claims"][0], "sides": [{"method": "good", "ensemble": True}, {"method": "erm"}]}]},
+            "top1_error is no detection metric",
+        ),
         ({"claims": [{**GOOD["claims"][0], "split": "far"}]}, "top1_error is not measured on the split 'far'"),
         (
             {
