@@ -132,7 +132,7 @@ def evaluated(folder: Path, use: str, detectors: dict[str, dict[str, object]], *
 
 
 def test_every_detector_is_computed_from_what_is_stored(run: Path, data: Path, tmp_path: Path) -> None:
-    predict(run, data, tmp_path)
+    predict(run, data, tmp_path, requests={**ALL, "passes": registry.passes_of(DETECTORS)})
     table = evaluated(tmp_path, "erm", DETECTORS)
     test = table[table["split"] == "test"]
     assert [name for name in table if name.startswith("score_")] == [
@@ -146,6 +146,23 @@ def test_every_detector_is_computed_from_what_is_stored(run: Path, data: Path, t
     np.testing.assert_allclose(test["score_energy"], energy.energy(values), atol=1e-5)
     moved = perturb(model, images, torch.tensor(meta["std"]), 1000.0, [0.0014])[0]
     np.testing.assert_allclose(test["score_odin"], msp.msp(model(moved).detach().numpy(), 1000.0), atol=1e-7)
+
+
+def test_the_mahalanobis_step_raises_the_score_of_the_detector_without_a_step(
+    run: Path, data: Path, tmp_path: Path
+) -> None:
+    detectors = {"mahalanobis": {}, "mahalanobis_step": {"grid": [1e-6, 0.0025, 0.02]}}
+    predict(run, data, tmp_path, requests={"features": True, "passes": registry.passes_of(detectors)})
+    raw = load_outputs(tmp_path, features=True)
+    plain = evaluated(tmp_path, "erm", detectors)
+    test = plain.loc[plain["split"] == "test", ["score_mahalanobis", "score_mahalanobis_step"]]
+    passes = {split: outputs.passes for split, outputs in raw.splits.items()}
+    # A step of nothing gives the detector's own score; features are stored in half precision.
+    np.testing.assert_allclose(passes["test"]["mahalanobis_e1e-06"][:, 0], test["score_mahalanobis"], rtol=0.03)
+    means = [passes["validation"][f"mahalanobis_e{size}"].mean() for size in ("1e-06", "0.0025", "0.02")]
+    assert means[1] > means[0]
+    chosen = ("1e-06", "0.0025", "0.02")[int(np.argmax(means))]
+    assert np.array_equal(test["score_mahalanobis_step"], passes["test"][f"mahalanobis_e{chosen}"][:, 0])
 
 
 def test_same_run_same_bytes_and_no_path_in_them(run: Path, data: Path, tmp_path: Path) -> None:

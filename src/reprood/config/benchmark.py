@@ -8,11 +8,11 @@ from pydantic.json_schema import SkipJsonSchema
 
 from reprood.attacks.options import Attack
 from reprood.config.leaderboard import Leaderboard
-from reprood.config.perturbations import Corruptions, Occlusion
+from reprood.config.perturbations import Between, Corruptions, Occlusion
 from reprood.config.records import LabelNoise, Line, Outlier, Preparation, Record, Source, check_name
 
 RESERVED_SPLITS = ("train", "validation", "test")
-DERIVED_SPLITS = ("corrupted",)  # computed from the test split
+DERIVED_SPLITS = ("corrupted", "errors")  # computed from the test split
 AUTOMATIC_MEANS = ("mean_all", "mean_natural", "mean_near", "mean_far", "mean_noise")
 
 Evaluation = Literal[
@@ -23,8 +23,19 @@ Evaluation = Literal[
     "corruption",
     "adversarial",
     "occlusion",
+    "between",
     "localisation",
+    "misclassification",
+    "calibration",
 ]
+
+# Evaluation -> another one that it needs.
+NEEDED = {
+    "open_set": "detection",
+    "segmentation": "detection",
+    "misclassification": "classification",
+    "calibration": "classification",
+}
 
 
 class OpenSet(Record):
@@ -122,6 +133,8 @@ class Benchmark(Record):
     `means` names groups of OOD sets, for instance those of a published mean, to which claims and numbers refer.
     `features` stores penultimate features, and the outputs for training images, even when no detector of `detectors`
     needs them: every detector that makes no passes of its own can then be added without new predictions.
+    The evaluation `misclassification` ranks right against wrong predictions by every score (split `errors`), and
+    `calibration` adds calibration errors, also after temperature scaling on the validation images.
     `leaderboard` is a published one, next to which the report puts the numbers of the same settings.
     `family` and `member` are set for a benchmark that is one of a family (one class each, or one split of known and
     unknown classes each), `replicate` for a random split, on which this replicate alone runs. Claims are judged on the
@@ -142,6 +155,7 @@ class Benchmark(Record):
     corruption: Corruptions | None = None
     attacks: dict[str, Attack] = {}
     occlusion: Occlusion | None = None
+    between: Between | None = None
     open_set: OpenSet = OpenSet()
     localisation: Localisation = Localisation()
     family: str = ""
@@ -164,9 +178,9 @@ class Benchmark(Record):
             raise ValueError(f"split names must be unique, and {', '.join(duplicates)} is used twice")
         if "detection" in self.evaluations and not self.ood:
             raise ValueError("the evaluation 'detection' needs at least one data set under 'ood'")
-        for evaluation in ("open_set", "segmentation"):
-            if evaluation in self.evaluations and "detection" not in self.evaluations:
-                raise ValueError(f"the evaluation '{evaluation}' needs 'detection' too")
+        for evaluation, needed in NEEDED.items():
+            if evaluation in self.evaluations and needed not in self.evaluations:
+                raise ValueError(f"the evaluation '{evaluation}' needs '{needed}' too")
         return self
 
     @model_validator(mode="after")
@@ -185,11 +199,14 @@ class Benchmark(Record):
 
     @model_validator(mode="after")
     def _evaluation_options(self) -> "Benchmark":
-        given = {"corruption": self.corruption, "adversarial": self.attacks, "occlusion": self.occlusion}
-        keys = {"corruption": "corruption", "adversarial": "attacks", "occlusion": "occlusion"}
-        for evaluation, options in given.items():
+        given = {
+            "corruption": ("corruption", self.corruption),
+            "adversarial": ("attacks", self.attacks),
+            "occlusion": ("occlusion", self.occlusion),
+            "between": ("between", self.between),
+        }
+        for evaluation, (key, options) in given.items():
             if (evaluation in self.evaluations) != bool(options):
-                key = keys[evaluation]
                 wrong = f"is not among 'evaluations', but '{key}' is given" if options else f"needs '{key}'"
                 raise ValueError(f"the evaluation '{evaluation}' {wrong}")
         for name in self.attacks:

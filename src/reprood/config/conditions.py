@@ -1,13 +1,14 @@
 """Conditions: changed copies of the test set on which a trained model is evaluated as well.
 
 A condition has a name like a path: `corrupted/<corruption>/<severity>`, `attacked/<attack>`,
-`occluded/<where>/<side>`. A prefix of such names (`corrupted`, `occluded/center`) stands for the mean over all
+`occluded/<where>/<side>`, `between/<kind>/<share>`. A prefix of such names (`corrupted`, `occluded/center`) stands for the mean over all
 conditions that begin with it.
 """
 
 from reprood.config.benchmark import Benchmark
 
-KINDS = ("corrupted", "attacked", "occluded")
+KINDS = ("corrupted", "attacked", "occluded", "between")
+UNLIKE = ("attacked", "between")  # a mean over different attacks, or ways of mixing, has no meaning
 
 
 def conditions(benchmark: Benchmark) -> tuple[str, ...]:
@@ -19,6 +20,8 @@ def conditions(benchmark: Benchmark) -> tuple[str, ...]:
     names += [f"attacked/{name}" for name in benchmark.attacks]
     if benchmark.occlusion is not None:
         names += [f"occluded/{w}/{side}" for w in benchmark.occlusion.where for side in benchmark.occlusion.sides]
+    if benchmark.between is not None:
+        names += [f"between/{kind}/{share}" for kind in benchmark.between.kinds for share in benchmark.between.shares]
     return tuple(names)
 
 
@@ -34,7 +37,7 @@ def summaries(benchmark: Benchmark) -> tuple[str, ...]:
         parts = name.split("/")
         for stop in range(1, len(parts)):
             prefix = "/".join(parts[:stop])
-            if prefix != "attacked":  # a mean over different attacks has no meaning
+            if prefix not in UNLIKE:
                 prefixes[prefix] = None
     return tuple(prefixes)
 

@@ -119,6 +119,11 @@ def check_external(benchmark: str, record: Benchmark, values: Mapping[str, Any],
         One sentence.
     """
     external = read_external(values, where)
+    if not external.weights and "between" in record.evaluations:
+        raise ReproodError(
+            f"{where}: given outputs hold no pairs of images, and {benchmark} evaluates 'between'; take that evaluation "
+            "out of the benchmark or the method out of its runs."
+        )
     if external.weights and "localisation" in record.evaluations:
         raise ReproodError(
             f"{where}: {benchmark} evaluates localisation, for which a network with given weights has no class "
@@ -164,6 +169,6 @@ def output_file(folder: Path, split: str) -> Path:
 def condition_limits(record: Benchmark) -> dict[str, int | None]:
     """Return the conditions of a benchmark -> number of the first test images that they change; None: all."""
     limits = {f"attacked/{name}": attack.limit for name, attack in record.attacks.items()}
-    parts = {"corrupted": record.corruption, "occluded": record.occlusion}
+    parts = {"corrupted": record.corruption, "occluded": record.occlusion, "between": record.between}
     limits |= {kind: options.limit for kind, options in parts.items() if options is not None}
     return {name: limits[name if name in limits else name.split("/")[0]] for name in conditions(record)}

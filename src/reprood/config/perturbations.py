@@ -1,4 +1,4 @@
-"""Records of changed copies of the test set: corrupted and occluded images (attacks: `reprood.attacks.options`)."""
+"""Records of changed copies of the test set: corrupted, occluded and mixed (attacks: `reprood.attacks.options`)."""
 
 from typing import Annotated, Literal
 
@@ -73,3 +73,28 @@ class Occlusion(Record):
     sides: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
     where: tuple[Literal["center", "boundary"], ...] = Field(default=("center", "boundary"), min_length=1)
     limit: int | None = Field(default=None, ge=1)
+
+
+class Between(Record):
+    """Images between two test images, each mixed with another one (CutMix, Figure 5b).
+
+    Attributes
+    ----------
+    kinds : tuple of {"mixup", "cutmix"}
+        A weighted mean of both images, or a square of the second one in the middle of the first one.
+    shares : tuple of int
+        Share of the second image, in percent: its weight, or the area of the square.
+    limit : int or None
+        Number of test images, from the first on; None: all. Partners are among them.
+    """
+
+    kinds: tuple[Literal["mixup", "cutmix"], ...] = Field(default=("mixup", "cutmix"), min_length=1)
+    shares: tuple[Annotated[int, Field(ge=1, le=99)], ...] = Field(min_length=1)
+    limit: int | None = Field(default=None, ge=2)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Between":
+        for what, given in (("kind", self.kinds), ("share", self.shares)):
+            if len(set(given)) < len(given):
+                raise ValueError(f"a {what} is named twice; name each once")
+        return self

@@ -18,7 +18,7 @@ from reprood.evaluate.table import COLUMNS, NO_SCORE, TYPES, read_metrics, row_o
 
 SUMMARY_SPLITS = ("mean_all", "mean_natural")
 SUMMARY_METRICS = ("auroc", "fpr95_id_positive")
-SUMMARY_CONDITIONS = ("corrupted", "occluded/center", "occluded/boundary")
+SUMMARY_CONDITIONS = ("corrupted", "occluded/center", "occluded/boundary", "between/mixup", "between/cutmix")
 
 
 def relative_corruption_errors(table: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame:

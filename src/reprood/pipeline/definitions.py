@@ -71,8 +71,10 @@ def stored_outputs(benchmark: Benchmark) -> dict[str, Any]:
 
 
 def conditions(benchmark: Benchmark) -> dict[str, Any]:
-    """Return the attacks, occlusions, corruptions and the reading of boxes of a benchmark as JSON values."""
+    """Return the attacks, occlusions, mixtures, corruptions and the reading of boxes of a benchmark as JSON values."""
     record = benchmark.model_dump(mode="json", include={"attacks", "occlusion"})
+    if benchmark.between is not None:
+        record["between"] = benchmark.between.model_dump(mode="json")
     if "localisation" in benchmark.evaluations:
         record["localisation"] = benchmark.localisation.model_dump(mode="json")
     corruption = benchmark.corruption

@@ -1,4 +1,4 @@
-"""Evaluate a trained model on changed copies of the test set: corrupted, attacked, occluded.
+"""Evaluate a trained model on changed copies of the test set: corrupted, attacked, occluded, mixed in pairs.
 
 Every copy is evaluated in evaluation mode and fp32. Logits are stored per image, so that errors under a condition can
 be resampled image by image like any other.
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from reprood.attacks.options import Attack
 from reprood.attacks.table import run_attack
-from reprood.config.perturbations import Corruptions, Occlusion
+from reprood.config.perturbations import Between, Corruptions, Occlusion
 from reprood.core.errors import ReproodError
 from reprood.core.seeds import hashed_seed
 from reprood.data.arrays import Split
 from reprood.images.augment import normalise
+from reprood.predict.between import between, partners
 from reprood.predict.occlude import occlude
 
 Counter = Callable[[int, str], None]
@@ -100,6 +101,20 @@ class ConditionRunner:
             self.count(len(images), f"occluded/{where}/{side}")
         return torch.cat(logits)
 
+    @torch.no_grad()
+    def between(self, split: Split, other: Tensor, kind: str, share: int) -> Tensor:
+        """Return logits of the first images, each mixed with the one of the row `other` (int64 [N], on the CPU)."""
+        logits = []
+        rows = other.numpy()
+        for part in _slices(len(rows), self.batch_size):
+            images = normalise(_pixels(split, part, self.device), self.meta["mean"], self.meta["std"])
+            partner = np.array(np.moveaxis(split.images[rows[part]], 3, 1), order="C")
+            others = normalise(torch.from_numpy(partner).to(self.device), self.meta["mean"], self.meta["std"])
+            mixed = between(images, others, kind, share)
+            logits.append(self.model(mixed.contiguous(memory_format=torch.channels_last)))
+            self.count(len(images), f"between/{kind}/{share}")
+        return torch.cat(logits)
+
 
 def run_conditions(
     runner: ConditionRunner,
@@ -108,8 +123,11 @@ def run_conditions(
     corrupted: Split | None,
     requests: Mapping[str, Any],
     benchmark: str,
-) -> Iterator[tuple[str, Tensor]]:
-    """Yield (name of the condition, logits of the first test images under it), in the order of `config.conditions`.
+) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+    """Yield every condition, in the order of `config.conditions`: its name, logits of the first test images, labels.
+
+    The labels, int64 [N], are those of the images that were mixed into the test images, so that two answers are right;
+    None for other conditions.
 
     Parameters
     ----------
@@ -122,7 +140,7 @@ def run_conditions(
     corrupted : Split or None
         The stored corrupted copies, when they are requested.
     requests : mapping
-        `corruption`, `attacks`, `occlusion` of the benchmark.
+        `corruption`, `attacks`, `occlusion`, `between` of the benchmark.
     benchmark : str
         Its name, for the seeds of the attacks.
 
@@ -135,15 +153,22 @@ def run_conditions(
         options = Corruptions.model_validate(requests["corruption"])
         if corrupted is None:
             raise ReproodError(f"{benchmark} needs corrupted test images and none are given; run the data stage.")
-        yield from _corrupted(runner, corrupted, options)
+        yield from ((name, logits, None) for name, logits in _corrupted(runner, corrupted, options))
     for name, record in (requests.get("attacks") or {}).items():
         attack = Attack.model_validate(record)
-        yield f"attacked/{name}", runner.attacked(test, labels, name, attack, benchmark)
+        yield f"attacked/{name}", runner.attacked(test, labels, name, attack, benchmark), None
     if requests.get("occlusion"):
         holes = Occlusion.model_validate(requests["occlusion"])
         for where in holes.where:
             for side in holes.sides:
-                yield f"occluded/{where}/{side}", runner.occluded(test, where, side, holes.limit)
+                yield f"occluded/{where}/{side}", runner.occluded(test, where, side, holes.limit), None
+    if requests.get("between"):
+        pairs = Between.model_validate(requests["between"])
+        other = partners(len(test) if pairs.limit is None else min(pairs.limit, len(test)), benchmark)
+        for kind in pairs.kinds:
+            for share in pairs.shares:
+                logits = runner.between(test, other, kind, share)
+                yield f"between/{kind}/{share}", logits, labels[other.to(labels.device)]
 
 
 def _corrupted(runner: ConditionRunner, split: Split, options: Corruptions) -> Iterator[tuple[str, Tensor]]:

@@ -1,8 +1,8 @@
 """Forward passes on perturbed images, which detectors request because they need gradients.
 
 A request is a mapping with a `kind`, made by a detector's `passes` function; this module knows the kinds, not the
-detectors. What is stored are the logits of the perturbed images, so that the detector itself needs neither network nor
-torch.
+detectors. What is stored are the outputs for the perturbed images (logits, or one score), so that the detector itself
+needs neither network nor torch.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from reprood.core.errors import ReproodError
+from reprood.predict.feature_step import ClassGaussians, stepped_scores
 
 Network = Callable[[Tensor], Tensor]
+KINDS = ("odin", "mahalanobis")
 
 
 def signs(gradient: Tensor) -> Tensor:
@@ -77,10 +79,19 @@ def perturb(
     return [images - epsilon * direction / scale if epsilon else images for epsilon in epsilons]
 
 
+def needs_gaussians(requests: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether a requested pass follows the Mahalanobis distance of features."""
+    return any(request.get("kind") == "mahalanobis" for request in requests)
+
+
 def run_passes(
-    network: Network, batches: Iterable[Tensor], std: Tensor, requests: Mapping[str, Mapping[str, Any]]
+    network: Network,
+    batches: Iterable[Tensor],
+    std: Tensor,
+    requests: Mapping[str, Mapping[str, Any]],
+    gaussians: ClassGaussians | None = None,
 ) -> dict[str, Tensor]:
-    """Compute the logits of every requested pass over a split.
+    """Compute the outputs of every requested pass over a split.
 
     Parameters
     ----------
@@ -89,24 +100,31 @@ def run_passes(
     batches : iterable of Tensor [B, C, H, W]
         The split's normalised images.
     requests : mapping
-        Name of a pass -> {"kind": "odin", "temperature": float, "epsilon": float}.
+        Name of a pass -> {"kind": "odin", "temperature": float, "epsilon": float} or {"kind": "mahalanobis", "epsilon":
+        float}.
+    gaussians : ClassGaussians, optional
+        Of the training features, for the kind "mahalanobis"; the network then has a method `features`.
 
     Returns
     -------
     dict
-        Name of a pass -> logits [N, K].
+        Name of a pass -> logits [N, K], or for "mahalanobis" scores [N, 1].
 
     Raises
     ------
     ReproodError
-        For a kind that does not exist.
+        For a kind that does not exist, or without the Gaussians that a kind needs.
     """
-    unknown = sorted({str(request.get("kind")) for request in requests.values()} - {"odin"})
+    unknown = sorted({str(request.get("kind")) for request in requests.values()} - set(KINDS))
     if unknown:
-        raise ReproodError(f"There is no forward pass of kind '{unknown[0]}'; known: odin.")
+        raise ReproodError(f"There is no forward pass of kind '{unknown[0]}'; known: {', '.join(KINDS)}.")
+    distances = {name: float(request["epsilon"]) for name, request in requests.items() if needs_gaussians([request])}
+    if distances and gaussians is None:
+        raise ReproodError("The pass of the Mahalanobis distance needs features of the training split; request them.")
     groups: dict[float, list[str]] = {}  # passes with the same temperature share a gradient
     for name, request in requests.items():
-        groups.setdefault(float(request["temperature"]), []).append(name)
+        if name not in distances:
+            groups.setdefault(float(request["temperature"]), []).append(name)
     logits: dict[str, list[Tensor]] = {name: [] for name in requests}
     for images in batches:
         for temperature, names in groups.items():
@@ -114,4 +132,8 @@ def run_passes(
             for name, moved in zip(names, perturb(network, images, std, temperature, sizes), strict=True):
                 with torch.no_grad():
                     logits[name].append(network(moved))
+        if gaussians is not None and distances:
+            found = stepped_scores(network.features, [images], std, gaussians, list(distances.values()))  # type: ignore[attr-defined]
+            for name, scores in zip(distances, found, strict=True):
+                logits[name].append(scores)
     return {name: torch.cat(parts) for name, parts in logits.items()}

@@ -22,7 +22,8 @@ from reprood.predict.files import write_features, write_predictions
 from reprood.predict.forward import Stored, forward_pass, image_batches, label_ranks
 from reprood.predict.localise import localise
 from reprood.predict.native import fit_native, map_columns, with_labels
-from reprood.predict.passes import run_passes
+from reprood.predict.feature_step import ClassGaussians, fit_gaussians
+from reprood.predict.passes import needs_gaussians, run_passes
 from reprood.train.run import load_model
 
 BATCH = 250
@@ -84,7 +85,7 @@ def predict_run(
 
         `predictions.parquet` has one row per sample of all splits but "train", in this order, then of all conditions
         (changed copies of the first test images, named by the condition). Columns: split, row, label (-1 for OOD),
-        prediction, label_rank (0 = top-1 right, -1 = no label), `logits` (float32, a list of fixed size); for the
+        prediction, label_rank (0 = top-1 right, -1 = no label; of two mixed images the better one), `logits` (float32, a list of fixed size); for the
         splits also `score_<name>` (float64, higher = more in-distribution) for each score of the method itself and
         `pass_<name>` (float32 logits) for each requested pass. With segmentation requested, and a method that gives
         maps, test and OOD rows have `map` and `mask` (bytes; see `reprood.predict.native.map_columns`). With
@@ -96,8 +97,8 @@ def predict_run(
         With features requested, also `features/<split>` in half precision, and logits and labels of the training split
         (`train/logits`, `train/labels`) when it is among the splits.
     requests : mapping, optional
-        `features` (bool), `passes` (see `reprood.predict.passes`); `evaluations`, `corruption`, `attacks`, `occlusion`
-        of the benchmark.
+        `features` (bool), `passes` (see `reprood.predict.passes`); `evaluations`, `corruption`, `attacks`, `occlusion`,
+        `between` of the benchmark.
     device : {"auto", "cpu", "cuda"}
         Where to run.
     threads : int or None
@@ -142,8 +143,9 @@ def predict_run(
     columns = {split: _columns(result.logits, labels[split]) for split, result in written.items()}
 
     std = torch.tensor(meta["std"], device=where)
+    gaussians = _gaussians(requests.get("passes") or {}, stored.get("train"), labels.get("train"), meta["classes"])
     for split in written:
-        passes = run_passes(model, again[split](), std, requests["passes"]) if requests.get("passes") else {}
+        passes = run_passes(model, again[split](), std, requests["passes"], gaussians) if requests.get("passes") else {}
         columns[split] |= {f"pass_{key}": _finite(logits, f"pass {key}") for key, logits in passes.items()}
     native = fit_native(
         module,
@@ -159,10 +161,14 @@ def predict_run(
         columns[split] |= {f"score_{key}": _finite(values.double(), f"score {key}") for key, values in scores.items()}
 
     runner = ConditionRunner(model, meta, where, batch_size, further.add)
-    for condition, logits in run_conditions(
+    for condition, logits, second in run_conditions(
         runner, arrays["test"], labels["test"], corrupted, requests, str(meta["benchmark"])
     ):
         columns[condition] = _columns(logits, labels["test"][: len(logits)])
+        if second is not None:  # the better rank of the two labels
+            columns[condition]["label_rank"] = np.minimum(
+                columns[condition]["label_rank"], _array(label_ranks(logits, second))
+            )
     if "localisation" in requests.get("evaluations", ()):
         threshold = float(requests["localisation"]["threshold"])
         columns["test"] |= _boxes(model, arrays["test"], written["test"], labels["test"], threshold)
@@ -213,6 +219,15 @@ def _check(arrays: Mapping[str, Split], meta: Mapping[str, Any]) -> None:
                 f"{arrays[name].folder} has labels from {labels.min()} to {labels.max()}; the model knows "
                 f"{meta['classes']} classes, 0 to {meta['classes'] - 1}."
             )
+
+
+def _gaussians(
+    passes: Mapping[str, Mapping[str, Any]], train: Stored | None, labels: Tensor | None, classes: int
+) -> ClassGaussians | None:
+    """Return class means and covariance of the training features, if a pass needs them and they were computed."""
+    if not needs_gaussians(passes.values()) or train is None or train.features is None or labels is None:
+        return None
+    return fit_gaussians(train.features, labels, classes)
 
 
 def _array(values: Tensor) -> np.ndarray:

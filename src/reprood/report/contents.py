@@ -165,8 +165,9 @@ FIGURES = (
     ),
     FigureType(
         name="robustness",
-        title="Corrupted, attacked and occluded images",
-        caption="Top-1 error on changed copies of the test set. Dots are replicates, bars their means.",
+        title="Corrupted, attacked, occluded and mixed images",
+        caption="Top-1 error on changed copies of the test set; of two mixed images either class is right. Dots are "
+        "replicates, bars their means.",
         draw="reprood.report.robustness:draw_robustness",
         applies=lambda benchmark: bool(conditions(benchmark)),
     ),

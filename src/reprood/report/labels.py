@@ -49,7 +49,7 @@ SPLITS = {
     "mean_noise": "mean of noise sets",
     "test": "test",
 }
-CONDITIONS = {"corrupted": "corrupted", "attacked": "attacked", "occluded": "occluded"}
+CONDITIONS = {"corrupted": "corrupted", "attacked": "attacked", "occluded": "occluded", "between": "mixed"}
 SCORES = {  # of methods; those of detectors are in their records
     "godin_h": "h", "godin_h_star": "h*", "godin_g": "g",
     "godin_h_eps_*": "h, best step size in hindsight", "hood_cor": "COR", "cnc": "p(K+1)", "ss": "KL + rotation",

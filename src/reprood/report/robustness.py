@@ -1,4 +1,4 @@
-"""Figure and table of the error on corrupted, attacked and occluded test images."""
+"""Figure and table of the error on corrupted, attacked, occluded and mixed test images."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,11 +12,11 @@ from reprood.report.style import legend_below, legend_height, new_figure
 
 
 def _columns(results: BenchmarkResults) -> list[str]:
-    """Return the conditions of the table: means over kinds of corruption and occlusion, and every attack."""
+    """Return the conditions of the table: means over kinds of corruption, occlusion and mixture, and every attack."""
     record = results.benchmark
     names = [name for name in summaries(record) if name.count("/") == 0 and name == "corrupted"]
     names += [f"attacked/{attack}" for attack in record.attacks]
-    return names + [name for name in summaries(record) if name.startswith("occluded/")]
+    return names + [name for name in summaries(record) if name.startswith(("occluded/", "between/"))]
 
 
 ROBUST = "test_robust_error"  # in the history of an adversarial training
@@ -72,15 +72,16 @@ def robustness_table(results: BenchmarkResults) -> Table:
 
 
 def draw_robustness(results: BenchmarkResults) -> Figure:
-    """Draw the error by corruption, by attack, and by size of the occluded square."""
+    """Draw the error by corruption, by attack, by size of the occluded square, and by share of a second image."""
     record = results.benchmark
     panels = [
         *([_corruptions] if record.corruption else []),
         *([_attacks] if record.attacks else []),
         *([_holes] if record.occlusion else []),
+        *([_pairs] if record.between else []),
     ]
     names = [results.label(method) for method in results.methods]
-    heights = {_corruptions: 2.9, _attacks: 2.2, _holes: 2.6}
+    heights = {_corruptions: 2.9, _attacks: 2.2, _holes: 2.6, _pairs: 2.6}
     figure = new_figure(7.2, sum(heights[panel] for panel in panels) + legend_height(names, 7.2))
     parts = figure.subfigures(len(panels), 1, height_ratios=[heights[p] for p in panels], squeeze=False)[:, 0]
     axes = [panel(part, results) for panel, part in zip(panels, parts, strict=True)]
@@ -137,5 +138,21 @@ def _holes(part: Figure, results: BenchmarkResults) -> Axes:
         part_shown = "central square hidden" if where == "center" else "only the central square visible"
         axis.set(title=f"{part_shown}: error, %", xlabel="side of the square, pixels")
         axis.set_xticks(holes.sides)
+    first: Axes = axes[0]
+    return first
+
+
+def _pairs(part: Figure, results: BenchmarkResults) -> Axes:
+    pairs = results.benchmark.between
+    assert pairs is not None
+    axes = np.atleast_1d(part.subplots(1, len(pairs.kinds), sharey=True))
+    shares = sorted(pairs.shares)
+    for axis, kind in zip(axes, pairs.kinds, strict=True):
+        for method in results.methods:
+            errors = [_mean(results, method, f"between/{kind}/{share}") for share in shares]
+            axis.plot(shares, errors, marker=".", label=results.label(method), **results.line(method))
+        way = "weighted mean of two images" if kind == "mixup" else "square of a second image"
+        axis.set(title=f"{way}: neither class, %", xlabel="share of the second image, %")
+        axis.set_xticks(shares)
     first: Axes = axes[0]
     return first
