@@ -7,17 +7,21 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from reprood.audit.papers import ERROR, LOCALISATION, OPEN_SET, PLAIN, SEGMENTATION, Claim, Paper
+from reprood.audit.papers import CALIBRATION, ERROR, LOCALISATION, OPEN_SET, PLAIN, SEGMENTATION, Claim, Paper
 from reprood.audit.regime import Regime
 from reprood.audit.settings import Difference, Measurement, closest
 from reprood.config.benchmark import Gate
 from reprood.config.conditions import matching
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json
+from reprood.evaluate.calibration import Confidence, confidence_of, replicate_calibration
 from reprood.evaluate.localisation import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.metrics import METRICS, auroc, rank
+from reprood.evaluate.misclassification import ERRORS, judged, replicate_misclassification
 from reprood.evaluate.open_set import replicate_open_set
+from reprood.evaluate.outputs import load_outputs
+from reprood.evaluate.predictions import PREDICTIONS
 from reprood.evaluate.resample import Replicates, ensemble, replicate_detection, replicate_errors
 from reprood.evaluate.results import StoredRuns, scores_of
 from reprood.evaluate.table import (
@@ -230,6 +234,8 @@ class BenchmarkEvidence(StoredRuns):
         if claim.metric in SEGMENTATION:
             return "segmentation" in evaluations
         splits = [claim.split_of(side) for side in claim.sides]
+        if claim.metric in CALIBRATION or ERRORS in splits:
+            return "classification" in evaluations and set(splits) <= {"test", ERRORS}
         if claim.metric in (*METRICS, *OPEN_SET):
             needed = "open_set" if claim.metric in OPEN_SET else "detection"
             if claim.metric in OPEN_SET and not all(split in self.benchmark.ood for split in splits):
@@ -272,10 +278,15 @@ class BenchmarkEvidence(StoredRuns):
         """Return AUROC or error of a baseline, and its final training losses if they have a bound."""
         gate = self.benchmark.gate or Gate()
         losses = () if gate.loss is None else tuple(self.final_loss(part.method, seed) for seed in seeds)
+        if claim.metric in CALIBRATION:
+            claim = claim.model_copy(update={"metric": ERROR})
         if claim.metric in PLAIN:
             alone = self.replicates(claim, [part], np.random.default_rng(0), seeds).observed[0]
             labels = self.chosen(part.method, seeds[:1])[0].split("test")["label"]
             return Regime(tuple(map(float, alone)), losses, gate, int(labels.nunique()))
+        if (part.split or claim.split) == ERRORS:
+            runs = [judged(predictions, part.score).ranking() for predictions in self.chosen(part.method, seeds)]
+            return Regime(tuple(float(auroc(ranking.counts())) for ranking in runs), losses, gate)
         name, sets = self.best(part, claim, seeds), self.members(part.split or claim.split)
         values = []
         for predictions in self.chosen(part.method, seeds):
@@ -310,6 +321,12 @@ class BenchmarkEvidence(StoredRuns):
                 np.stack([self._errors(p, claim.metric, s.split or claim.split) for p in some]) for s, some in pairs
             ]
             return replicate_errors(errors, generator, REPLICATES)
+        if claim.metric in CALIBRATION:
+            confidences = [[self._confidence(p, s, seed) for p, seed in zip(some, seeds, strict=True)] for s, some in pairs]
+            return replicate_calibration(confidences, claim.metric, generator, REPLICATES)
+        if claim.split == ERRORS:
+            detected = [[judged(p, s.score) for p in some] for s, some in pairs]
+            return replicate_misclassification(detected, claim.metric, generator, REPLICATES)
         if claim.metric in OPEN_SET:
             answers = [[stored_answers(p, s.score, s.split or claim.split) for p in some] for s, some in pairs]
             threshold = threshold_of(answers[0][0].classes, self.benchmark)
@@ -320,6 +337,11 @@ class BenchmarkEvidence(StoredRuns):
         arms = [ensemble(runs) if part.ensemble else runs for part, runs in zip(parts, arms, strict=True)]
         rates = [base_rate(self.benchmark, part.split or claim.split) for part in parts]
         return replicate_detection(arms, claim.metric, generator, REPLICATES, sets, rates)
+
+    def _confidence(self, predictions: Predictions, part: Part, seed: int) -> Confidence:
+        """Return the confidence of a run, with the temperature that its score asks for."""
+        folder = self.file(part.method, seed, PREDICTIONS).parent
+        return confidence_of(predictions, load_outputs(folder, features=False), part.score)
 
     def _errors(self, predictions: Predictions, metric: str, split: str) -> np.ndarray:
         """Return the error of each test image in percent, mean over the conditions of `split`."""

@@ -17,6 +17,7 @@ from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.messages import explain_validation
 from reprood.core.yaml import read_yaml
+from reprood.evaluate.calibration import METRICS as CALIBRATION_METRICS
 from reprood.evaluate.metrics import METRICS
 
 Kind = Literal["difference", "non_inferior", "equivalent", "ordering", "signs", "equals"]
@@ -26,9 +27,10 @@ ERROR = "top1_error"
 LOCALISATION = ("localisation_error", "gt_localisation_error")
 SEGMENTATION = ("pixel_auroc", "au_pro")  # of anomaly maps, all test images pooled; in [0, 1]
 OPEN_SET = ("oscr", "macro_f")  # of answers and a score; in [0, 1]
+CALIBRATION = tuple(CALIBRATION_METRICS)  # of the confidence, plain or scaled; in [0, 1]
 MAIN_CLAIMS = 6  # of a paper; tested together
 PLAIN = (ERROR, *LOCALISATION, *SEGMENTATION)  # of no score
-JUDGED = (*PLAIN, *METRICS, *OPEN_SET)
+JUDGED = (*PLAIN, *METRICS, *OPEN_SET, *CALIBRATION)
 
 
 def unit(metric: str) -> float:
@@ -36,7 +38,7 @@ def unit(metric: str) -> float:
 
     Detection metrics are stored in [0, 1], errors in percent; numbers of studies have no unit.
     """
-    return 0.01 if metric in (*METRICS, *SEGMENTATION, *OPEN_SET) else 1.0
+    return 0.01 if metric in (*METRICS, *SEGMENTATION, *OPEN_SET, *CALIBRATION) else 1.0
 
 
 def largest(metric: str, study: str = "") -> float:
@@ -107,7 +109,8 @@ class Claim(Record):
     metric : str
         A metric of the evaluate stage, or of the study.
     split : str
-        "test", an OOD set, a mean over OOD sets, or for the error a condition (`corrupted`, `attacked/pgd20`, ...).
+        "test", an OOD set, a mean over OOD sets, `errors` (right against wrong predictions), or for the error a
+        condition (`corrupted`, `attacked/pgd20`, ...).
     mean : str
         Group of OOD sets, or OOD set, that replaces `split` on benchmarks that have it.
     study : str
@@ -208,7 +211,8 @@ class Claim(Record):
                 raise ValueError(f"the metric {self.metric} {need} on the side of {side.method}")
         for split in {side.split or self.split for side in self.sides}:
             condition = is_condition(split) and self.metric == ERROR
-            if not condition and plain != (split == "test"):
+            on_test = plain or self.metric in CALIBRATION
+            if not condition and on_test != (split == "test"):
                 raise ValueError(f"the metric {self.metric} is not measured on the split '{split}'")
         return self
 

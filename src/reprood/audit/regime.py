@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reprood.audit.papers import ERROR, LOCALISATION, SEGMENTATION, Claim
+from reprood.audit.papers import CALIBRATION, ERROR, LOCALISATION, SEGMENTATION, Claim
 from reprood.config.benchmark import Gate
 
 ERRORS = (1.0, 0.8)  # percent; share of the error of a guess
@@ -50,7 +50,7 @@ def bounds(claim: Claim, regime: Regime) -> tuple[str, float, float]:
     """Return what is checked and its lowest and highest value, in percent."""
     if claim.metric == ERROR and claim.split.startswith("attacked"):
         return "error", *ATTACKED
-    if claim.metric == ERROR:
+    if claim.metric == ERROR or claim.metric in CALIBRATION:
         return "error", ERRORS[0], ERRORS[1] * 100 * (1 - 1 / max(regime.classes, 2))
     if claim.metric in LOCALISATION:
         return "error", *BOXES

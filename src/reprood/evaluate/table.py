@@ -12,12 +12,15 @@ from reprood.config.benchmark import Benchmark
 from reprood.config.conditions import conditions, matching, summaries
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path
+from reprood.evaluate import calibration
 from reprood.evaluate.classification import expected_calibration_error, top_k_error
 from reprood.evaluate.localisation import localisation_outcomes
 from reprood.evaluate.maps import METRICS as MAP_METRICS
 from reprood.evaluate.maps import has_maps, stored_maps
 from reprood.evaluate.metrics import METRICS, PRECISION_METRICS, Counts, metric_at, rank
+from reprood.evaluate.misclassification import ERRORS, judged, misclassification_metrics
 from reprood.evaluate.open_set import Answers, acceptance_threshold, answers_of, macro_f, oscr
+from reprood.evaluate.outputs import Raw, load_outputs
 from reprood.evaluate.predictions import Predictions as Predictions
 from reprood.evaluate.predictions import load_predictions as load_predictions
 
@@ -36,6 +39,30 @@ def classification_rows(test: pd.DataFrame) -> list[dict[str, Any]]:
     if "score_msp" in test:
         values["ece15"] = expected_calibration_error(test["score_msp"].to_numpy(), ranks == 0)
     return [row_of("test", NO_SCORE, metric, value, len(test), 0) for metric, value in values.items()]
+
+
+def calibration_rows(predictions: Predictions, raw: Raw) -> list[dict[str, Any]]:
+    """Return the calibration errors of the plain and of the temperature-scaled softmax, and the temperature.
+
+    The errors are in [0, 1]; ece15 of the plain softmax is among the rows of the classification.
+    """
+    scaled = calibration.temperature_of(predictions, raw)
+    rows = [row_of("test", calibration.SCALED, "temperature", scaled, len(predictions.split("validation")), 0)]
+    for score in (calibration.PLAIN, calibration.SCALED):
+        found = calibration.confidence_of(predictions, raw, score)
+        for metric, function in calibration.METRICS.items():
+            rows.append(row_of("test", score, metric, function(found.values, found.right), len(found.values), 0))
+    return rows
+
+
+def misclassification_rows(predictions: Predictions) -> list[dict[str, Any]]:
+    """Return every detection metric of every score for right against wrong predictions on the test set."""
+    rows = []
+    for score in predictions.scores:
+        run = judged(predictions, score)
+        sizes = int(run.right.sum()), int((~run.right).sum())
+        rows += [row_of(ERRORS, score, name, value, *sizes) for name, value in misclassification_metrics(run).items()]
+    return rows
 
 
 def detection_rows(predictions: Predictions, benchmark: Benchmark) -> list[dict[str, Any]]:
@@ -164,8 +191,8 @@ def row_of(split: str, score: str, metric: str, value: float, n: int, n_ood: int
     return {"split": split, "score": score, "metric": metric, "value": value, "n": n, "n_ood": n_ood}
 
 
-def metrics_of(predictions: Predictions, benchmark: Benchmark) -> pd.DataFrame:
-    """Compute the tidy metrics of one run, without the columns that name it.
+def metrics_of(predictions: Predictions, benchmark: Benchmark, raw: Raw | None = None) -> pd.DataFrame:
+    """Compute the tidy metrics of one run, without the columns that name it; calibration needs its logits.
 
     A run whose ID accuracy is below the benchmark's gate gets a `gate` row with value 0 and no detection rows: numbers
     of a broken classifier would be noise that looks like a result. Without a gate there is no `gate` row.
@@ -180,6 +207,10 @@ def metrics_of(predictions: Predictions, benchmark: Benchmark) -> pd.DataFrame:
         rows.append(row_of("test", NO_SCORE, GATE, float(passed), len(test), 0))
     if "detection" in benchmark.evaluations and passed:
         rows += detection_rows(predictions, benchmark)
+    if "calibration" in benchmark.evaluations and raw is not None:
+        rows += calibration_rows(predictions, raw)
+    if "misclassification" in benchmark.evaluations and passed:
+        rows += misclassification_rows(predictions)
     if "open_set" in benchmark.evaluations and passed:
         rows += open_set_rows(predictions, benchmark)
     if "segmentation" in benchmark.evaluations:
@@ -227,7 +258,8 @@ def evaluate_run(
             f"{folder} holds the run {'/'.join(stored)}, not {benchmark_name}/{method}/{seed}; predict it again."
         )
     try:
-        table = metrics_of(predictions, record)
+        raw = load_outputs(folder, features=False) if "calibration" in record.evaluations else None
+        table = metrics_of(predictions, record, raw)
     except ReproodError as error:
         raise ReproodError(f"{folder}: {error}") from error
     for column, value in reversed((("benchmark", benchmark_name), ("method", method), ("seed", seed))):

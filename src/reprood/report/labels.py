@@ -8,6 +8,7 @@ METRICS = {
     "top1_error": "top-1 error, %",
     "top5_error": "top-5 error, %",
     "ece15": "calibration error (15 bins), %",
+    "rms_calibration_error": "RMS calibration error, %",
     "auroc": "AUROC, %",
     "aupr_in": "AUPR-in (ID positive), %",
     "aupr_out": "AUPR-out (OOD positive), %",
@@ -48,6 +49,7 @@ SPLITS = {
     "mean_far": "mean of far sets",
     "mean_noise": "mean of noise sets",
     "test": "test",
+    "errors": "wrong predictions",
 }
 CONDITIONS = {"corrupted": "corrupted", "attacked": "attacked", "occluded": "occluded", "between": "mixed"}
 SCORES = {  # of methods; those of detectors are in their records
@@ -57,7 +59,7 @@ SCORES = {  # of methods; those of detectors are in their records
     "con_si": "contrastive, all shifts", "cls_si": "shift classifier", "con": "contrastive", "cosine": "cosine",
     "norm": "norm",
     "csi_ens": "CSI-ens", "gaussian": "Gaussian", "gaussian_ml": "Gaussian, ML", "kde": "kernel density",
-    "proxy": "proxy task",
+    "proxy": "proxy task", "msp_scaled": "MSP, temperature-scaled",
 }  # fmt: skip
 
 
