@@ -322,7 +322,9 @@ class BenchmarkEvidence(StoredRuns):
             ]
             return replicate_errors(errors, generator, REPLICATES)
         if claim.metric in CALIBRATION:
-            confidences = [[self._confidence(p, s, seed) for p, seed in zip(some, seeds, strict=True)] for s, some in pairs]
+            confidences = [
+                [self._confidence(p, s, seed) for p, seed in zip(some, seeds, strict=True)] for s, some in pairs
+            ]
             return replicate_calibration(confidences, claim.metric, generator, REPLICATES)
         if claim.split == ERRORS:
             detected = [[judged(p, s.score) for p in some] for s, some in pairs]

@@ -1,8 +1,8 @@
 """Conditions: changed copies of the test set on which a trained model is evaluated as well.
 
 A condition has a name like a path: `corrupted/<corruption>/<severity>`, `attacked/<attack>`,
-`occluded/<where>/<side>`, `between/<kind>/<share>`. A prefix of such names (`corrupted`, `occluded/center`) stands for the mean over all
-conditions that begin with it.
+`occluded/<where>/<side>`, `between/<kind>/<share>`. A prefix of such names (`corrupted`, `occluded/center`) stands for
+the mean over all conditions that begin with it.
 """
 
 from reprood.config.benchmark import Benchmark

@@ -78,6 +78,8 @@ class Study(Record):
         The benchmark whose data it reads; "" for none. On a family, each replicate reads the data of its own member.
     methods : tuple of str
         Rows of the tables whose models, trained on that benchmark, it reads.
+    ood : bool
+        Whether it also reads the benchmark's OOD sets.
     seeds : tuple of int or None
         One replicate each; the suite's if omitted.
     set : dict
@@ -89,6 +91,7 @@ class Study(Record):
     note: str = ""
     benchmark: str = ""
     methods: tuple[str, ...] = ()
+    ood: bool = False
     seeds: Seeds | None = None
     set: dict[str, Any] = {}
 

@@ -296,7 +296,7 @@ class Layout:
         return self.suite.study_seeds(name)
 
     def study_inputs(self, name: str) -> list[str]:
-        """Return what a study reads: the benchmark's splits and the trained models."""
+        """Return what a study reads: its benchmark's splits, the OOD sets if it asks for them, and trained models."""
         study = self.suite.studies[name]
         if not study.benchmark:
             return []
@@ -304,6 +304,8 @@ class Layout:
         for seed in self.study_seeds(name):
             place = self.suite.place(study.benchmark, seed)
             files += self.data_files(self.folders.trained(place), self.training_splits(place))
+            if study.ood:
+                files += self.split_files(place, self.benchmark(place).ood)
             for method in study.methods:
                 files += [self.run_file(place, method, seed, file) for file in ("model.safetensors", "model.json")]
         return list(dict.fromkeys(files))

@@ -190,8 +190,10 @@ class Plan(GivenRuns):
         seeds = self.study_seeds(name)
         layers = layered(self.suite.settings, self.benchmark(study.benchmark).settings) if named else {}
         places = {seed: self.suite.place(study.benchmark, seed) for seed in seeds} if named else {}
+        outliers = {"ood": list(self.benchmark(study.benchmark).ood)} if named and study.ood else {}
         return canonical_json(
             {
+                **outliers,
                 "name": name,
                 "use": study.use,
                 "set": study.set,

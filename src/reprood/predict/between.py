@@ -1,4 +1,4 @@
-"""Images between two test images: a weighted mean, or a square of one in the middle of the other (CutMix, Figure 5b)."""
+"""Images between two test images: a weighted mean, or a square of one in the other (CutMix, Figure 5b)."""
 
 import math
 

@@ -18,11 +18,11 @@ from reprood.core.errors import ReproodError
 from reprood.data.arrays import Split, load_split
 from reprood.engine.device import keep_freed_memory, make_repeatable, resolve_device
 from reprood.predict.conditions import ConditionRunner, run_conditions
+from reprood.predict.feature_step import ClassGaussians, fit_gaussians
 from reprood.predict.files import write_features, write_predictions
 from reprood.predict.forward import Stored, forward_pass, image_batches, label_ranks
 from reprood.predict.localise import localise
 from reprood.predict.native import fit_native, map_columns, with_labels
-from reprood.predict.feature_step import ClassGaussians, fit_gaussians
 from reprood.predict.passes import needs_gaussians, run_passes
 from reprood.train.run import load_model
 
@@ -85,13 +85,14 @@ def predict_run(
 
         `predictions.parquet` has one row per sample of all splits but "train", in this order, then of all conditions
         (changed copies of the first test images, named by the condition). Columns: split, row, label (-1 for OOD),
-        prediction, label_rank (0 = top-1 right, -1 = no label; of two mixed images the better one), `logits` (float32, a list of fixed size); for the
-        splits also `score_<name>` (float64, higher = more in-distribution) for each score of the method itself and
-        `pass_<name>` (float32 logits) for each requested pass. With segmentation requested, and a method that gives
-        maps, test and OOD rows have `map` and `mask` (bytes; see `reprood.predict.native.map_columns`). With
-        localisation requested, test rows have boxes: `box_*` (true), `cam_*` (of the predicted class) and `cam_true_*`
-        (of the right class), and the latter two again as `cam_minmax_*` and `cam_true_minmax_*` by the second rule of
-        `reprood.predict.localise.boxes_of`. The metadata key `reprood` holds the rest.
+        prediction, label_rank (0 = top-1 right, -1 = no label; of two mixed images the better one), `logits` (float32,
+        a list of fixed size); for the splits also `score_<name>` (float64, higher = more in-distribution) for each
+        score of the method itself and `pass_<name>` (float32 logits) for each requested pass. With segmentation
+        requested, and a method that gives maps, test and OOD rows have `map` and `mask` (bytes; see
+        `reprood.predict.native.map_columns`). With localisation requested, test rows have boxes: `box_*` (true),
+        `cam_*` (of the predicted class) and `cam_true_*` (of the right class), and the latter two again as
+        `cam_minmax_*` and `cam_true_minmax_*` by the second rule of `reprood.predict.localise.boxes_of`. The metadata
+        key `reprood` holds the rest.
 
         `features.safetensors` has weight and bias of the last layer when it is affine (`head/weight`, `head/bias`).
         With features requested, also `features/<split>` in half precision, and logits and labels of the training split

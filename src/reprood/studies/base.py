@@ -18,7 +18,7 @@ from torch import nn
 
 from reprood.core.errors import ReproodError
 from reprood.engine.device import resolve_precision
-from reprood.engine.problem import Problem
+from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import derive_seed
 
@@ -72,6 +72,8 @@ class Context:
     suite_seed : int
     state : Path
         Resume folder for trainings inside a study.
+    outliers : mapping
+        Seed -> OOD set -> its images, for a study that asks for them.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Context:
     configs: dict[str, BaseModel] = field(default_factory=dict)
     suite_seed: int = 0
     state: Path = Path("state/study")
+    outliers: Mapping[int, Mapping[str, ImageSet]] = field(default_factory=dict)
 
     def run(self, seed: int, *, precision: str = "fp32") -> Run:
         """Return seeds, device and a resume folder for a training of one replicate."""

@@ -10,9 +10,9 @@ import numpy as np
 from reprood.config.folders import Folders
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path
-from reprood.data.arrays import write_npz
+from reprood.data.arrays import load_split, write_npz
 from reprood.engine.device import keep_freed_memory, make_repeatable, resolve_device
-from reprood.engine.problem import Problem, load_problem
+from reprood.engine.problem import ImageSet, Problem, image_set, load_problem
 from reprood.engine.settings import read_settings
 from reprood.studies.base import Context, Findings
 from reprood.studies.registry import study
@@ -37,7 +37,7 @@ def run_study(
     ----------
     settings : mapping
         name, use, set, seeds, suite_seed, benchmarks (of each seed; none for a study without data), methods (rows
-        whose models are loaded), auxiliary.
+        whose models are loaded), auxiliary; `ood`, the OOD sets, for a study that reads them.
     data : Path
         Folder of the benchmarks' splits.
     root : Path
@@ -64,6 +64,7 @@ def run_study(
     name, seeds = settings["name"], tuple(settings["seeds"])
     places = dict(zip(seeds, settings["benchmarks"], strict=False))
     problems, models, configs = {}, {}, {}
+    outliers: dict[int, dict[str, ImageSet]] = {}
     if places:
         auxiliary = tuple(settings["auxiliary"])
         folders = Folders.model_validate(settings["folders"])
@@ -76,12 +77,20 @@ def run_study(
 
         by_benchmark = {benchmark: load(benchmark) for benchmark in dict.fromkeys(places.values())}
         problems = {seed: by_benchmark[benchmark] for seed, benchmark in places.items()}
+        sets = {
+            benchmark: {
+                split: image_set(load_split(data / folders.benchmark(benchmark) / split), where)
+                for split in settings.get("ood", ())
+            }
+            for benchmark in by_benchmark
+        }
+        outliers = {seed: sets[benchmark] for seed, benchmark in places.items()}
         for method in settings["methods"]:
             paths = {seed: root / folders.file(places[seed], method, seed, "model.json") for seed in seeds}
             loaded = {seed: load_model(path.parent, where) for seed, path in paths.items()}
             models[method] = {seed: model for seed, (model, *_) in loaded.items()}
             configs[method] = next(iter(loaded.values()))[3]
-    context = Context(name, seeds, where, problems, models, configs, settings["suite_seed"], state)
+    context = Context(name, seeds, where, problems, models, configs, settings["suite_seed"], state, outliers)
     write_findings(name, record.measure(config, context), out)
 
 
