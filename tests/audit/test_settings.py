@@ -137,3 +137,16 @@ def test_means_over_other_sets_are_not_compared() -> None:
             setting = paper.setting_of(number)
             if setting is not None and number.split.startswith("mean") and number.measured_by:
                 assert setting.ood, f"{paper.id}/{number.id}"
+
+
+@pytest.mark.parametrize("paper", load_papers(sorted((ROOT / "config" / "papers").glob("*.yaml"))), ids=lambda p: p.id)
+def test_the_groups_of_the_suite_paper_have_the_published_sets(paper: Paper) -> None:
+    """A group that a published mean names holds exactly its sets, at its base rate."""
+    suite = load_suite("paper", ROOT)
+    for text, setting in paper.settings.items():
+        for name, record in suite.benchmarks.items():
+            if setting.split not in record.means or record.train.dataset != setting.dataset:
+                continue
+            found = setting.differences(Measurement(record, setting.backbone, "fp32"), setting.split, "aupr_out")
+            kinds = {"ood"} | ({"base rate"} if setting.base_rate else set())
+            assert texts(one for one in found if one.kind in kinds) == "", f"{paper.id}: {text} on {name}"

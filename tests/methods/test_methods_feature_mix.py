@@ -42,7 +42,7 @@ def test_a_full_exchange_at_any_layer_gives_the_partners_logits(name: str) -> No
         for mix in ("mixup", "cutmix"):
 
             def change(maps: Tensor, mix: str = mix) -> Tensor:
-                mixed, weight = mixture(maps, Config(mix=mix), 0.0, (0.5, 0.5), partner)
+                mixed, weight = mixture(maps, Config(kind=mix), 0.0, (0.5, 0.5), partner)
                 assert weight == 0
                 return mixed
 
@@ -55,7 +55,7 @@ def test_a_full_exchange_at_any_layer_gives_the_partners_logits(name: str) -> No
 @pytest.mark.parametrize("depth", [0, 2])
 def test_the_loss_is_that_of_the_mixed_layer(mix: str, depth: int) -> None:
     model, given = network("resnet"), batch()
-    found = mixed_loss(model, model, given, Config(mix=mix, depths=(depth,)))
+    found = mixed_loss(model, model, given, Config(kind=mix, depths=(depth,)))
     again = batch().generator  # the same draws, in their order
     torch.rand((), generator=again)
     lam = feature_mix.draw_lambda(1.0, again)

@@ -18,14 +18,16 @@ from reprood.data.corrupt import make_corrupted
 from reprood.engine.seeds import seeded
 from reprood.methods import erm
 from reprood.nets import wrn
+from reprood.predict.between import partners
 from reprood.predict.run import predict_run
 
 COUNT = 40
 REQUESTS = {
-    "evaluations": ["classification", "corruption", "adversarial", "occlusion", "localisation"],
+    "evaluations": ["classification", "corruption", "adversarial", "occlusion", "between", "localisation"],
     "corruption": {"names": ["contrast", "brightness"], "severities": [1, 5], "limit": 30},
     "attacks": {"none": {"eps": 0.0, "steps": 1, "limit": 20}, "strong": {"eps": 0.3, "step": 0.05, "limit": 20}},
     "occlusion": {"sides": [1, 4, 16], "where": ["center", "boundary"], "limit": 25},
+    "between": {"kinds": ["mixup", "cutmix"], "shares": [1, 50, 99], "limit": 25},
     "localisation": {"threshold": 0.15},
 }
 
@@ -88,6 +90,7 @@ def test_every_condition_has_its_rows(table: pd.DataFrame) -> None:
         **{f"corrupted/{name}/{severity}": 30 for name in ("contrast", "brightness") for severity in (1, 5)},
         "attacked/none": 20, "attacked/strong": 20,
         **{f"occluded/{where}/{side}": 25 for where in ("center", "boundary") for side in (1, 4, 16)},
+        **{f"between/{kind}/{share}": 25 for kind in ("mixup", "cutmix") for share in (1, 50, 99)},
     }  # fmt: skip
     labels = np.arange(COUNT) % 3
     for split, rows in table.groupby("split"):
@@ -100,7 +103,20 @@ def test_conditions_have_logits_too(table: pd.DataFrame) -> None:
     assert logits.shape == (len(table), 3)
     assert np.isfinite(logits).all()
     assert (logits.argmax(axis=1) == table["prediction"]).all()
-    assert ((table["label_rank"] == 0) == (table["prediction"] == table["label"])).all()
+    alone = table[~table["split"].str.startswith("between/")]
+    assert ((alone["label_rank"] == 0) == (alone["prediction"] == alone["label"])).all()
+
+
+def test_of_two_mixed_images_either_label_is_right(table: pd.DataFrame) -> None:
+    other = partners(25, "b").numpy()
+    assert sorted(other) == list(range(25))
+    labels = np.arange(25) % 3
+    for split, rows in table[table["split"].str.startswith("between/")].groupby("split"):
+        right = (rows["prediction"] == labels) | (rows["prediction"] == labels[other])
+        assert ((rows["label_rank"] == 0) == right).all(), split
+    clean = np.array(answers(table, "test")[:25])
+    assert answers(table, "between/mixup/1") == list(clean)  # 1 % of the other image changes no answer here
+    assert answers(table, "between/cutmix/99") == list(clean[other])  # the rounded square covers all 16 x 16 pixels
 
 
 def answers(table: pd.DataFrame, split: str) -> list[int]:

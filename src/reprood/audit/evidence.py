@@ -14,6 +14,8 @@ from reprood.config.benchmark import Gate
 from reprood.config.conditions import matching
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json
+from reprood.detectors.registry import ALWAYS
+from reprood.detectors.registry import names as detector_names
 from reprood.evaluate.calibration import Confidence, confidence_of, replicate_calibration
 from reprood.evaluate.localisation import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
@@ -234,6 +236,8 @@ class BenchmarkEvidence(StoredRuns):
         if claim.metric in SEGMENTATION:
             return "segmentation" in evaluations
         splits = [claim.split_of(side) for side in claim.sides]
+        if not all(self._stores(side.score) for side in claim.sides):
+            return False
         if claim.metric in CALIBRATION or ERRORS in splits:
             return "classification" in evaluations and set(splits) <= {"test", ERRORS}
         if claim.metric in (*METRICS, *OPEN_SET):
@@ -244,6 +248,10 @@ class BenchmarkEvidence(StoredRuns):
         if claim.split == "test":
             return "classification" in evaluations
         return all(matching(self.benchmark, split) for split in splits)
+
+    def _stores(self, score: str) -> bool:
+        """Return whether the benchmark asks for a score, if it is a detector's; methods have scores of their own."""
+        return score not in detector_names() or score == ALWAYS or score in self.benchmark.detectors
 
     def _labels_fit(self, claim: Claim) -> bool:
         noise = self.benchmark.label_noise

@@ -43,11 +43,11 @@ class Config(BaseModel):
     Attributes
     ----------
     training : Training
-    mix : {"mixup", "cutmix"}
+    kind : {"mixup", "cutmix"}
         Manifold Mixup, or Feature CutMix.
     depths : tuple of int
         Layers of which one is drawn for each batch, each as often; 0 is the image.
-    probability : float
+    mixed_share : float
         Share of the batches that are mixed.
     alpha : float
         lambda ~ Beta(alpha, alpha).
@@ -58,9 +58,9 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     training: Training = Training(lr=0.25, nesterov=True, schedule="floor_steps")
-    mix: Literal["mixup", "cutmix"] = "mixup"
+    kind: Literal["mixup", "cutmix"] = "mixup"
     depths: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2, 3, 4), min_length=1)
-    probability: float = Field(default=1.0, ge=0, le=1)
+    mixed_share: float = Field(default=1.0, ge=0, le=1)
     alpha: float = Field(default=1.0, gt=0)
     cutout: bool = False
 
@@ -119,14 +119,14 @@ def mixture(
     maps : Tensor [B, C, H, W]
         Images or feature maps.
     config : Config
-        `mix`.
+        `kind`.
     lam : float
         lambda.
     centre : (float, float)
         Of CutMix's box, as fractions of the height and width, in [0, 1).
     partner : int64 Tensor [B]
     """
-    if config.mix == "mixup":
+    if config.kind == "mixup":
         return mixup_batch(maps, lam, partner), lam
     size = (maps.shape[2], maps.shape[3])
     place = (int(centre[0] * size[0]), int(centre[1] * size[1]))
@@ -151,7 +151,7 @@ def mixed_loss(model: nn.Module, network: nn.Module, batch: Batch, config: Confi
     if config.cutout:
         centres = torch.stack([torch.randint(length, (count,), generator=generator) for length in size], dim=1)
         images = cutout_batch(images, min(size) // 2, centres.to(images.device, non_blocking=True))
-    if not is_mixed(float(torch.rand((), generator=generator)), config.probability):
+    if not is_mixed(float(torch.rand((), generator=generator)), config.mixed_share):
         return nn.functional.cross_entropy(network(images), batch.labels)
     lam, weight = draw_lambda(config.alpha, generator), 1.0
     depth = config.depths[int(torch.randint(len(config.depths), (), generator=generator))]
