@@ -18,6 +18,10 @@ from reprood.evaluate.bootstrap import Interval
 from reprood.evaluate.metrics import detection_metrics
 from reprood.evaluate.table import load_predictions
 
+RMS = "rms_calibration_error"
+UNGATED = {"gate": False, "note": "broken on purpose"}
+ECE = {"metric": "ece15", "better": "lower", "kind": "difference", **UNGATED}
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -61,6 +65,12 @@ def row(folder, claim, tmp_path, **changes):
             "supported",
         ),
         ({**AUROC, "kind": "equivalent", "margin": 0.03, "sides": sides(("same", "msp"), ("erm", "msp"))}, "supported"),
+        ({**ECE, "sides": sides(("good", "msp"), ("broken", "msp"))}, "supported"),
+        ({**ECE, "sides": sides(("broken", "msp_scaled"), ("broken", "msp"))}, "supported"),
+        ({**ECE, "metric": RMS, "sides": sides(("broken", "msp"), ("good", "msp"))}, "contradicted"),
+        # The two scores rank the test images alike.
+        ({**AUROC, **UNGATED, "split": "errors", "kind": "equivalent", "margin": 0.01,
+          "sides": sides(("erm", "own"), ("erm", "msp"))}, "supported"),
     ],
 )  # fmt: skip
 def test_the_truth_is_found(folder, tmp_path, claim, verdict):

@@ -23,13 +23,13 @@ SIZES = {
     "reprood.data.benchmark": 15,
     "reprood.data.corrupt": 12,
     "reprood.train.run": 24,
-    "reprood.predict.run": 46,
-    "reprood.evaluate.run": 32,
+    "reprood.predict.run": 48,
+    "reprood.evaluate.run": 34,
 }
 
 # A method's code -> the other methods that use some of it and are therefore trained again after an edit.
 SHARED = {
-    "cutmix": {"cnc", "finetune", "resmooth"},
+    "cutmix": {"cnc", "feature_mix", "finetune", "resmooth"},
     "erm": {"finetune"},
     "oe": {"ss_one_class"},
     "ss_ood": {"ss_labels"},

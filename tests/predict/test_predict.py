@@ -17,9 +17,12 @@ from reprood.config.benchmark import Benchmark
 from reprood.core.errors import ReproodError
 from reprood.data.arrays import load_split, save_split
 from reprood.detectors import energy, msp, registry
+from reprood.evaluate.calibration import rms_calibration_error
+from reprood.evaluate.metrics import detection_metrics
 from reprood.evaluate.outputs import load_outputs
 from reprood.evaluate.predictions import load_predictions
 from reprood.evaluate.run import evaluate_outputs
+from reprood.evaluate.table import read_metrics
 from reprood.images.augment import normalise
 from reprood.predict.files import half_precision
 from reprood.predict.forward import forward_pass, image_batches, label_ranks
@@ -163,6 +166,23 @@ def test_the_mahalanobis_step_raises_the_score_of_the_detector_without_a_step(
     assert means[1] > means[0]
     chosen = ("1e-06", "0.0025", "0.02")[int(np.argmax(means))]
     assert np.array_equal(test["score_mahalanobis_step"], passes["test"][f"mahalanobis_e{chosen}"][:, 0])
+
+
+def test_errors_and_calibration_are_in_the_metrics_on_request(run: Path, data: Path, tmp_path: Path) -> None:
+    predict(run, data, tmp_path, requests={})
+    every = ("classification", "detection", "misclassification", "calibration")
+    test = evaluated(tmp_path, "erm", {}, evaluations=every).query("split == 'test'")
+    found = read_metrics(tmp_path / "metrics.csv").set_index(["split", "score", "metric"])["value"]
+    right = test["label_rank"] == 0
+    expected = detection_metrics(test.loc[right, "score_msp"], test.loc[~right, "score_msp"])
+    assert found["errors"]["msp"].to_dict() == expected
+    assert found["test", "msp", "ece15"] == pytest.approx(found["test", "-", "ece15"], abs=1e-9)
+    logits = load_outputs(tmp_path, features=False).splits["test"].logits
+    scaled = msp.msp(logits, found["test", "msp_scaled", "temperature"])
+    rms = rms_calibration_error(scaled, right)
+    assert found["test", "msp_scaled", "rms_calibration_error"] == pytest.approx(rms, abs=1e-9)
+    evaluated(tmp_path, "erm", {})
+    assert not {"errors"} & set(read_metrics(tmp_path / "metrics.csv")["split"])
 
 
 def test_same_run_same_bytes_and_no_path_in_them(run: Path, data: Path, tmp_path: Path) -> None:

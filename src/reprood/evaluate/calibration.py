@@ -11,10 +11,9 @@ from math import exp, log
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 
 from reprood.core.errors import ReproodError
-from reprood.detectors.arrays import by_logits, logsumexp
-from reprood.detectors.msp import msp
 from reprood.evaluate.classification import expected_calibration_error
 from reprood.evaluate.metrics import Floats
 from reprood.evaluate.outputs import Raw
@@ -78,8 +77,8 @@ def fit_temperature(logits: Floats, labels: NDArray[np.integer]) -> float:
 
     def loss(logarithm: float) -> float:
         scale = exp(-logarithm)
-        right = logits[np.arange(len(labels)), labels].astype(np.float64) * scale
-        return float(np.mean(by_logits(lambda rows: logsumexp(rows * scale), logits) - right))
+        scaled = scale * logits.astype(np.float64)
+        return float(np.mean(logsumexp(scaled, axis=1) - scaled[np.arange(len(labels)), labels]))
 
     low, high = TEMPERATURES
     found = minimize_scalar(loss, bounds=(log(low), log(high)), method="bounded", options={"xatol": 1e-6})
@@ -117,7 +116,8 @@ def confidence_of(predictions: Predictions, raw: Raw, score: str) -> Confidence:
         raise ReproodError(f"The calibration of '{score}' is not measured; expected {PLAIN} or {SCALED}.")
     temperature = 1.0 if score == PLAIN else temperature_of(predictions, raw)
     right = predictions.split("test")["label_rank"].to_numpy() == 0
-    return Confidence(msp(raw.splits["test"].logits, temperature), right)
+    scaled = raw.splits["test"].logits.astype(np.float64) / temperature
+    return Confidence(np.exp(scaled.max(axis=1) - logsumexp(scaled, axis=1)), right)
 
 
 def replicate_calibration(
