@@ -7,6 +7,7 @@ fitted on the validation images, which are never test images.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import exp, log
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,7 +60,7 @@ def rms_calibration_error(confidence: ArrayLike, right: ArrayLike, size: int = B
     return float(np.sqrt(np.sum(gaps**2 / sizes) / values.size))
 
 
-def fit_temperature(logits: Floats, labels: NDArray[np.integer]) -> float:
+def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]) -> float:
     """Return the temperature T that minimises the cross-entropy of softmax(logits / T), from 0.05 to 20.
 
     Parameters
