@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 
 import reprood.detectors.registry as registry
 from reprood.core.errors import ReproodError
-from reprood.detectors import energy, knn, mahalanobis, maxlogit, msp, odin, react, vim
+from reprood.detectors import energy, knn, mahalanobis, mahalanobis_step, maxlogit, msp, odin, react, vim
 from reprood.detectors.record import INPUTS, Detector, Options, Outputs, Paper, Reference
 from reprood.evaluate.outputs import Raw
 from reprood.evaluate.scores import Computed, compute, requested
@@ -38,6 +38,8 @@ def raw() -> Raw:
         features = np.maximum(normal(count, WIDTH, seed=seed), 0)
         logits = features @ weight.T + bias
         steps = {odin.pass_name(1000, size): logits + np.float32(size) for size in (0.0014, *odin.OdinOptions().grid)}
+        grid = mahalanobis_step.MahalanobisStepOptions().grid
+        steps |= {mahalanobis_step.pass_name(size): -np.abs(logits[:, :1]) + np.float32(size) for size in grid}
         return Outputs(logits, features, steps)
 
     reference = Reference(
@@ -211,9 +213,9 @@ def test_vim_needs_a_residual_space() -> None:
 
 def test_every_file_with_a_record_is_a_detector() -> None:
     assert set(registry.names()) == {
-        "msp", "maxlogit", "energy", "oe_cross_entropy", "odin", "mahalanobis", "knn", "vim", "react", "entropy", "gen",
-        "temperature_scaling", "rmds", "kl_matching", "she", "ash", "scale", "dice", "residual", "fdbd", "nnguide",
-        "gradnorm", "openmax",
+        "msp", "maxlogit", "energy", "oe_cross_entropy", "odin", "mahalanobis", "mahalanobis_step", "knn", "vim",
+        "react", "entropy", "gen", "temperature_scaling", "rmds", "kl_matching", "she", "ash", "scale", "dice",
+        "residual", "fdbd", "nnguide", "gradnorm", "openmax",
     }  # fmt: skip
     for name in registry.names():
         record = registry.detector(name)
@@ -289,6 +291,7 @@ def test_every_detector_scores_every_split(raw: Raw) -> None:
         assert computed.values.dtype == np.float64
         assert computed.values.shape == (count,)
     assert found["odin"].fitted == {"epsilon": 0.0014}
+    assert found["mahalanobis_step"].fitted == {"epsilon": 0.08}  # the size with the highest mean
     assert found["vim"].fitted["dimension"] == WIDTH // 2
     assert found["react"].fitted["threshold"] == pytest.approx(react.threshold(raw.splits["validation"].features, 90))
     np.testing.assert_allclose(found["odin"].values[30:55], msp.msp(raw.splits["test"].passes[PASS], 1000))
@@ -308,8 +311,9 @@ def test_higher_means_more_in_distribution() -> None:
     # One unit in twelve is active for a class here: a lower percentile would clip exactly what separates the classes.
     # For the same reason, ASH and SCALE keep more than one unit.
     special = {"react": {"percentile": 99}, "ash": {"percentile": 50}, "scale": {"percentile": 50}}
-    # GradNorm multiplies by the length of the features, which is larger outside here.
-    options = {name: special.get(name, {}) for name in registry.names() if name != "gradnorm"}
+    # GradNorm multiplies by the length of the features, which is larger outside here; scores with a step are stored.
+    others = ("gradnorm", "mahalanobis_step")
+    options = {name: special.get(name, {}) for name in registry.names() if name not in others}
     for name, computed in run(raw, **options).items():
         assert computed.values is not None
         wins = (computed.values[:200, None] > computed.values[200:]).mean()

@@ -13,6 +13,7 @@ from reprood.detectors.pytorch_ood import Kind, fit_with, scores_with
 from reprood.detectors.record import INPUTS, Detector, Options, Outputs, Paper, Reference, Scores, need
 
 KINDS: tuple[Kind, ...] = ("logits", "features")
+FEATURE_STEP = "mahalanobis"  # the kind of pass that needs the training images of a run
 OWN = Paper(title="", authors="", venue="", year=0, url="")
 
 
@@ -56,7 +57,7 @@ def choose(detectors: str | Iterable[Any] | Mapping[str, Any]) -> dict[str, Chos
     Raises
     ------
     ReproodError
-        For an unknown name or option, a repeated name, or something that is no detector.
+        For an unknown name or option, a repeated name, something that is no detector, or one that a suite alone can run.
     """
     given = [detectors] if isinstance(detectors, str) else detectors
     pairs = list(given.items()) if isinstance(given, Mapping) else [(_name(one), one) for one in given]
@@ -71,6 +72,12 @@ def choose(detectors: str | Iterable[Any] | Mapping[str, Any]) -> dict[str, Chos
             chosen[name] = Chosen(what, what.options())
         else:
             chosen[name] = Chosen(from_pytorch_ood(name, what) or from_function(name, what), Options())
+    for name, one in chosen.items():
+        if any(request.get("kind") == FEATURE_STEP for request in one.passes.values()):
+            raise ReproodError(
+                f"The detector {name} takes a step along the gradient of features, which only a suite's predictions do; "
+                "score the network in a suite, or leave the detector out."
+            )
     if not chosen:
         raise ReproodError(f"detectors is empty; choose from {', '.join(registry.names())}, or give a function.")
     return chosen
