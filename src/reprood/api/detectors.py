@@ -57,7 +57,7 @@ def choose(detectors: str | Iterable[Any] | Mapping[str, Any]) -> dict[str, Chos
     Raises
     ------
     ReproodError
-        For an unknown name or option, a repeated name, something that is no detector, or one that a suite alone can run.
+        For an unknown name or option, a repeated name, something that is no detector, or one that needs a suite.
     """
     given = [detectors] if isinstance(detectors, str) else detectors
     pairs = list(given.items()) if isinstance(given, Mapping) else [(_name(one), one) for one in given]
@@ -75,7 +75,7 @@ def choose(detectors: str | Iterable[Any] | Mapping[str, Any]) -> dict[str, Chos
     for name, one in chosen.items():
         if any(request.get("kind") == FEATURE_STEP for request in one.passes.values()):
             raise ReproodError(
-                f"The detector {name} takes a step along the gradient of features, which only a suite's predictions do; "
+                f"The detector {name} takes a step along the gradient of features, which a suite's predictions do; "
                 "score the network in a suite, or leave the detector out."
             )
     if not chosen:

@@ -40,7 +40,15 @@ def passes(options: MahalanobisStepOptions) -> dict[str, Mapping[str, Any]]:
 
 
 def fit(reference: Reference, options: MahalanobisStepOptions) -> Step:
-    """Return the size after which ID validation images have the highest mean score; the smallest of equally good."""
+    """Return the size after which ID validation images have the highest mean score; the smallest of equally good.
+
+    Examples
+    --------
+    >>> stored = {pass_name(0.01): np.array([[-2.0], [-3.0]]), pass_name(0.02): np.array([[-1.0], [-2.0]])}
+    >>> validation = Outputs(np.zeros((2, 3)), None, stored)
+    >>> fit(Reference(validation), MahalanobisStepOptions(grid=(0.01, 0.02)))
+    Step(epsilon=0.02)
+    """
     stored = reference.validation.passes
     means = {size: float(np.mean(stored[pass_name(size)], dtype=np.float64)) for size in sorted(options.grid)}
     return Step(max(means, key=lambda size: means[size]))
