@@ -268,8 +268,8 @@ class Plan(GivenRuns):
         return json.dumps(record, separators=(",", ":"), ensure_ascii=False)
 
     def suite_parameters(self) -> str:
-        """Return what the audit and the report need to know of the suite (not its runs' settings)."""
-        suite = self.suite.model_dump(mode="json", exclude={"settings", "name", "folders"})
+        """Return what the audit and the report need to know of the suite (not its runs' settings, nor defaults)."""
+        suite = self.suite.model_dump(mode="json", exclude={"settings", "name", "folders"}, exclude_defaults=True)
         folders = self.folders.model_dump(mode="json", exclude_defaults=True)
         record = {"name": self.name, **suite, "folders": folders}
         # In the suite's own order, which is the order of the tables.
