@@ -121,8 +121,8 @@ def check_external(benchmark: str, record: Benchmark, values: Mapping[str, Any],
     external = read_external(values, where)
     if not external.weights and "between" in record.evaluations:
         raise ReproodError(
-            f"{where}: given outputs hold no pairs of images, and {benchmark} evaluates 'between'; take that evaluation "
-            "out of the benchmark or the method out of its runs."
+            f"{where}: given outputs hold no pairs of images, and {benchmark} evaluates them (between); take that "
+            "evaluation out of the benchmark or the method out of its runs."
         )
     if external.weights and "localisation" in record.evaluations:
         raise ReproodError(
