@@ -26,14 +26,23 @@ COUNT, BATCH, SIZE = 16, 8, 16
 
 # Settings that make a method's defaults fit 16 images of 16 x 16 pixels.
 SETTINGS = {
+    "arpl": {"confusing": True, "gan_width": 2, "noise": 5},
     "cnc": {"corruptions": ("gaussian_noise", "contrast")},
     "csi": {"projection": 5, "test_views": 2},
     "cutpaste": {"scar_width": (2, 4), "scar_height": (4, 8), "epoch_images": 0, "hidden": (6,)},
     "dias": {"gan_width": 2, "noise": 5},
     "hood": {"tau": 0.3},
 }
-BACKBONES = {"dias": {"name": "staged", "width": 4}}
-AUXILIARY = {"biamat": "near", "finetune": "source", "hood": "letters", "oe": "letters"}
+BACKBONES = {"arpl": {"name": "staged", "width": 4}, "dias": {"name": "staged", "width": 4}}
+AUXILIARY = {
+    "adversarial_pretraining": "near",
+    "biamat": "near",
+    "energy_oe": "letters",
+    "finetune": "source",
+    "hood": "letters",
+    "hood_mmd": "letters",
+    "oe": "letters",
+}
 
 
 def tiny_config(method: Method) -> BaseModel:
@@ -145,6 +154,6 @@ def test_a_misspelt_capability_is_an_error() -> None:
 
 
 def test_an_unknown_method_is_refused() -> None:
-    with pytest.raises(ReproodError, match="no 'cutmixx' in reprood.methods; known: biamat, cnc"):
+    with pytest.raises(ReproodError, match="no 'cutmixx' in reprood.methods; known: adversarial_pretraining, arpl"):
         registry.method("cutmixx")
     assert not registry.fits_on_train("cutmixx")
