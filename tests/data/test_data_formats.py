@@ -148,6 +148,24 @@ def test_corrupted_cifar_archive(tmp_path):
         formats.npy_archive(path, "C/snow.npy", "C/labels.npy")
 
 
+def test_several_corruptions_of_a_small_copy_of_cifar_10_c(tmp_path):
+    """The catalogue's split of all nineteen, on an archive with the published names and two images a severity."""
+    catalogue = load_catalogue([Path(__file__).parents[2] / "config" / "datasets.yaml"], {})
+    options = catalogue["cifar10_c"].splits["all"].options
+    assert len(set(options["images"])) == 19
+    given = {name: RNG.integers(0, 256, (10, 32, 32, 3), dtype=np.uint8) for name in options["images"]}
+    contents = {}
+    for name, array in {**given, options["labels"]: np.arange(10) % 4}.items():
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        contents[name] = buffer.getvalue()
+    read = formats.npy_archive(tar(tmp_path / "c.tar", contents, "w"), **options)
+    assert np.array_equal(read.images, np.concatenate([given[name] for name in options["images"]]))
+    assert read.labels.tolist() == [*(np.arange(10) % 4)] * 19
+    assert read.extras["severity"].reshape(19, 5, 2).tolist() == [[[n, n] for n in range(1, 6)]] * 19
+    assert read.extras["corruption"].reshape(19, 10)[:, 0].tolist() == list(range(19))
+
+
 def test_digits(tmp_path):
     row = ",".join(["0"] * 783 + ["255", "7"])
     (tmp_path / "d.csv.gz").write_bytes(gzip.compress(f"{row}\n{row}\n".encode()))
@@ -373,7 +391,7 @@ def test_catalogue_has_the_papers_data_sets():
         assert catalogue[name].files[file].md5 == digest
         assert catalogue[name].files[file].urls
     assert len(catalogue["mvtec_ad"].splits) == 30
-    assert len(catalogue["cifar10_c"].splits) == 15
+    assert len(catalogue["cifar10_c"].splits) == 20  # nineteen corruptions, and all of them
     for name, record in catalogue.items():
         assert record.licence, name
         assert record.citation or all(s.reader == "generator" for s in record.splits.values()), name

@@ -92,6 +92,27 @@ def test_textures_and_places_are_resized_once(tmp_path: Path) -> None:
         assert CATALOGUE[dataset].size == 32, "another size would be resized again in the benchmarks at 32 pixels"
 
 
+def test_omniglot(tmp_path: Path) -> None:
+    """Two-coloured drawings in folders of characters in folders of alphabets, which are the classes."""
+    rng = np.random.default_rng(0)
+    names = [
+        f"images_evaluation/{a}/character0{c}/0{a[0]}_{i}.png"
+        for a in ("Atlantean", "Ge_ez")
+        for c in (1, 2)
+        for i in (1, 2)
+    ]
+    given = {name: rng.random((105, 105)) > 0.1 for name in names}
+    folder = served(tmp_path, "omniglot", "evaluation", given)
+    whole = load_split(folder)
+    assert whole.images.shape == (8, 28, 28, 1)
+    assert whole.labels.tolist() == [0] * 4 + [1] * 4
+    assert whole.meta["classes"] == ["Atlantean", "Ge_ez"]
+    assert whole.images.mean() > 200  # black on white
+    source = Outlier(dataset="omniglot", split="evaluation", style="invert", shift="far")
+    prepare_split(source, Preparation(size=32, channels=3), folder, tmp_path / "out", "ood")
+    assert load_split(tmp_path / "out").images.mean() < 55
+
+
 def inputs(name: str) -> np.ndarray:
     """Return the network inputs that Outlier Exposure's normalisation makes of a set's pixels."""
     images = generate(name, 0, {"count": 300, "size": 32, "channels": 3}).images

@@ -44,6 +44,11 @@ def test_what_styles_do() -> None:
     found = load_style("edges")(flat)[0, :, :, 0]
     assert (found[:, 11:13] == 255).all()
     assert not found[:, :10].any()
+    dark = np.zeros((1, 24, 24, 3), np.uint8)
+    noise = load_style("uniform_noise")(dark)
+    assert noise.mean() == pytest.approx(127.5, abs=10)
+    assert (noise[..., :1] == noise).all()
+    assert (load_style("uniform_noise")(images) >= images).all()
 
 
 @pytest.mark.parametrize("name", ["digit", "square", "ellipse", "heart", "square_natural"])

@@ -243,20 +243,38 @@ def npz(path: Path, images: str = "images", labels: str = "", flat: bool = False
     return ImageData(pixels, numbers.astype(np.int64), notes=tally.notes())
 
 
-def npy_archive(path: Path, images: str, labels: str) -> ImageData:
-    """Read two .npy members of an archive in the format of CIFAR-10-C: five severities one after the other."""
+def npy_archive(path: Path, images: str | list[str], labels: str) -> ImageData:
+    """Read .npy members of an archive in the format of CIFAR-10-C: five severities one after the other.
+
+    Parameters
+    ----------
+    path : Path
+        The archive.
+    images : str or list of str
+        One corruption's images, or several corruptions', one after the other; the extra `corruption` is then the
+        place in this list.
+    labels : str
+        The labels of any one of them.
+    """
+    names = [images] if isinstance(images, str) else images
     arrays = {}
-    for name, data in members(path, {images, labels}.__contains__):
+    for name, data in members(path, {*names, labels}.__contains__):
         arrays[name] = array_of(data, f"{path}: {name}")
-    for name in (images, labels):
+    for name in (*names, labels):
         if name not in arrays:
             raise ReproodError(f"{path} has no member {name}; check whether it is the right archive.")
-    pixels, numbers = _images(arrays[images], images), whole_numbers(arrays[labels], f"{path}: {labels}")
-    if len(pixels) % 5 or len(numbers) != len(pixels):
-        raise ReproodError(
-            f"{path}: {images} has {len(pixels)} images and {labels} {len(numbers)} labels; expected 5 equal parts."
-        )
-    return ImageData(pixels, numbers, {"severity": np.repeat(np.arange(1, 6), len(pixels) // 5)})
+    numbers = whole_numbers(arrays[labels], f"{path}: {labels}")
+    parts = [_images(arrays.pop(name), name) for name in names]
+    for name, pixels in zip(names, parts, strict=True):
+        if len(pixels) % 5 or len(numbers) != len(pixels):
+            raise ReproodError(
+                f"{path}: {name} has {len(pixels)} images and {labels} {len(numbers)} labels; expected 5 equal parts."
+            )
+    severity = np.tile(np.repeat(np.arange(1, 6), len(numbers) // 5), len(parts))
+    extras = {"severity": severity}
+    if not isinstance(images, str):
+        extras["corruption"] = np.repeat(np.arange(len(parts)), len(numbers))
+    return ImageData(np.concatenate(parts) if len(parts) > 1 else parts[0], np.tile(numbers, len(parts)), extras)
 
 
 def digits_csv(path: Path, label: str = "") -> ImageData:
