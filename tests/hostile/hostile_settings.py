@@ -342,7 +342,7 @@ def paper(name: str, text: bytes, *words: str, file: str = "bad.yaml") -> None:
         (inside / "papers").mkdir()
         (inside / "papers" / file).write_bytes(text)
         command = ["audit", "--suite", SUITE_TEXT, "--papers", "papers"]
-        command += ["--studies", "studies", "--record", "suite.json", "--out", "verdicts.csv"]
+        command += ["--studies", "studies", "--out", "verdicts.csv"]
         return Act(command, inside, inside / "verdicts.csv")
 
     CASES.append(Case(PAPER, name, build, (file, *words)))

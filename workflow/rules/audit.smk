@@ -12,14 +12,14 @@ rule audit:
         ),
         studies=plan.study_files("values.csv"),
         papers=plan.papers(),
+        suite="<results>/suite.json",
     output:
-        verdicts=report(
+        report(
             "<results>/verdicts.csv",
             caption="../report/verdicts.rst",
             category="Verdicts",
             labels={"table": "verdicts"},
         ),
-        suite="<results>/suite.json",
     log:
         "logs/<results>/audit.log",
     group:
@@ -29,10 +29,9 @@ rule audit:
         runtime=120,
     params:
         code=code("reprood.audit.verdicts"),
-        settings=suite_parameters,
         environment=environment("numpy", "scipy"),
         studies=studies_folder,
         papers=papers_folder,
     shell:
-        "reprood audit --suite {params.settings:q} --papers {params.papers}"
-        " --studies {params.studies} --record {output.suite} --out {output.verdicts} > {log} 2>&1"
+        "reprood audit --suite {input.suite} --papers {params.papers}"
+        " --studies {params.studies} --out {output} > {log} 2>&1"

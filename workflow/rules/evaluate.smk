@@ -28,9 +28,27 @@ for name in plan.benchmarks:
             "reprood evaluate runs --spec {params.settings:q} --code {params.code:q} > {log} 2>&1"
 
 
+# A file, because the record of a large suite is longer than an argument of a command may be.
+rule suite_record:
+    output:
+        "<results>/suite.json",
+    log:
+        "logs/<results>/suite.log",
+    localrule: True
+    params:
+        settings=suite_parameters,
+    run:
+        from reprood.core.checksums import checked_job
+
+        with checked_job([], [Path(output[0])]):
+            Path(output[0]).write_text(params.settings + "\n", encoding="utf-8")
+        Path(log[0]).touch()
+
+
 rule collect_metrics:
     input:
         plan.runs("metrics.csv"),
+        suite="<results>/suite.json",
     output:
         parquet="<results>/metrics.parquet",
         csv="<results>/metrics.csv",
@@ -45,7 +63,6 @@ rule collect_metrics:
         runtime=30,
     params:
         code=code("reprood.evaluate.collect"),
-        settings=suite_parameters,
         results=results_folder,
     shell:
-        "reprood evaluate collect --suite {params.settings:q} --out {params.results} > {log} 2>&1"
+        "reprood evaluate collect --suite {input.suite} --out {params.results} > {log} 2>&1"

@@ -152,6 +152,7 @@ rule pages:
             "model.json",
         ),
         verdicts="<results>/verdicts.csv",
+        suite="<results>/suite.json",
         papers=plan.papers(),
         defects=plan.project_file("config/defects.yaml"),
         templates=plan.templates(),
@@ -190,13 +191,12 @@ rule pages:
         code=code(
             "reprood.report.pages", *plan.table_modules(), *plan.detector_modules()
         ),
-        settings=suite_parameters,
         environment=environment("jinja2", "numpy"),
         results=results_folder,
         papers=papers_folder,
         out=reports_folder,
     shell:
-        "reprood report pages --suite {params.settings:q} --papers {params.papers} --results {params.results}"
+        "reprood report pages --suite {input.suite} --papers {params.papers} --results {params.results}"
         " --defects {input.defects}"
         " --notebook notebooks/explore.html --notebook notebooks/anatomy.html --notebook notebooks/gallery.html"
         " --out {params.out} > {log} 2>&1"

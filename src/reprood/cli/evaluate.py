@@ -8,7 +8,6 @@ import typer
 
 from reprood.cli.options import Out, parse_record, suite_of, validated
 from reprood.core.checksums import checked_job
-from reprood.core.files import atomic_path
 from reprood.core.process import pin_threads
 from reprood.pipeline.outputs import EVALUATED_FILES, PREDICTED_FILES, of_runs, within
 
@@ -44,7 +43,7 @@ def evaluate_runs(
 
 @evaluate_app.command("collect")
 def evaluate_collect(
-    suite: Annotated[str, typer.Option(help="The suite as JSON.")],
+    suite: Annotated[str, typer.Option(help="The suite as JSON, or a file with it.")],
     out: Annotated[Path, typer.Option(help="The suite's folder of results.")],
     root: Annotated[Path, typer.Option(help="The checkout, with the runs.")] = Path(),
 ) -> None:
@@ -67,10 +66,9 @@ def evaluate_collect(
 
 
 def audit(
-    suite: Annotated[str, typer.Option(help="The suite as JSON.")],
+    suite: Annotated[str, typer.Option(help="The suite as JSON, or a file with it.")],
     papers: Annotated[Path, typer.Option(help="Folder of the papers' files.")],
     studies: Annotated[Path, typer.Option(help="Folder of the studies.")],
-    record: Annotated[Path, typer.Option(help="File for the suite as JSON, next to its results.")],
     out: Out,
     root: Annotated[Path, typer.Option(help="The checkout, with the runs.")] = Path(),
 ) -> None:
@@ -94,8 +92,6 @@ def audit(
         "history.csv",
     )
     reads += [studies / study / "values.csv" for study in chosen.studies]
-    with checked_job(reads, [out, record]):
-        with atomic_path(record) as temporary:
-            temporary.write_text(suite + "\n", encoding="utf-8")  # in the suite's own order
+    with checked_job(reads, [out]):
         judged = load_papers(judged_files(papers.glob("*.yaml"), chosen))
         judge(chosen, judged, root, studies, out, print)

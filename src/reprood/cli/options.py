@@ -76,9 +76,14 @@ def validated(form: type[Form], value: Any, option: str) -> Form:
 
 
 def suite_of(text: str) -> "Suite":
-    """Return the suite of the option `--suite`, which is JSON in the commands of the workflow."""
+    """Return the suite of the option `--suite`: JSON, or a file with it, as in the commands of the workflow."""
     from reprood.config.suite import Suite
 
+    if not text.lstrip().startswith("{"):
+        try:
+            text = Path(text).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ReproodError(f"--suite: {text[:200]} cannot be read ({error}); run the workflow again.") from error
     return validated(Suite, parse_record(text, "--suite", "name"), "--suite")
 
 

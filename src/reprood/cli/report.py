@@ -26,7 +26,7 @@ def _results(suite: str, benchmark: str, root: Path, examples: Path) -> Any:
     return BenchmarkResults(benchmark, record, root, examples)
 
 
-SuiteText = Annotated[str, typer.Option("--suite", help="The suite as JSON.")]
+SuiteText = Annotated[str, typer.Option("--suite", help="The suite as JSON, or a file with it.")]
 Root = Annotated[Path, typer.Option("--root", help="The checkout, with the runs.")]
 
 
