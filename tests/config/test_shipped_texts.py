@@ -1,5 +1,6 @@
 """The suites and papers of this repository: complete sentences in the notes, and no benchmark twice in a suite."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,8 @@ def test_experiments_name_benchmarks_that_exist_and_all_claims() -> None:
         unknown = [name for experiment in paper.experiments for name in experiment.unknown(suites)]
         assert unknown == [], f"{paper.id}: no suite has them"
         named = {claim for experiment in paper.experiments for claim in experiment.claims}
-        assert {claim.id for claim in paper.claims} - named in (set(), {c.id for c in paper.claims}), paper.id
-        omitted = [experiment for experiment in paper.experiments if experiment.omitted]
-        assert len(omitted) <= max(1, len(paper.experiments) // 10) + 2, paper.id
+        assert {claim.id for claim in paper.claims} == named, paper.id
+        omitted = [
+            one for one in paper.experiments if one.omitted and not re.search("large images|ImageNet", one.omitted)
+        ]
+        assert len(omitted) <= max(1, len(paper.experiments) // 10), paper.id
