@@ -1,5 +1,6 @@
 """Groups of leaderboard rows that do not differ significantly: paired tests, Holm's correction, letter display."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -7,11 +8,13 @@ from string import ascii_lowercase
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from reprood.audit.decide import LEVEL, holm
-from reprood.evaluate.bootstrap import contrast
+from reprood.evaluate.bootstrap import Interval, contrast
 from reprood.evaluate.resample import Replicates
 
+POWER = 0.8
 LEAST_SEEDS = 3  # methods with fewer are not grouped: too few to estimate the variance between seeds
 
 Booleans = NDArray[np.bool_]
@@ -29,11 +32,64 @@ class Grouping:
         One text per row: a letter for each of its groups; empty for a row that was not compared.
     pairs : int
         Number of comparisons that the correction covers.
+    detectable : float
+        Median over the pairs of the detectable difference (see `detectable`), in the metric's unit; NaN without pairs.
     """
 
     groups: tuple[tuple[int, ...], ...]
     letters: tuple[str, ...]
     pairs: int
+    detectable: float = math.nan
+
+
+def detectable(gap: Interval) -> float:
+    """Return the true difference that a two-sided test at 5 % finds with a probability of about 80 %.
+
+    With the standard errors of both sources of the interval, e_1 of the trainings and e_2 of the test samples, and
+    quantiles t of either source's degrees of freedom,
+
+        sqrt(sum over k of ((t_k(0.975) + t_k(0.8)) e_k)^2);
+
+    with paired trainings alone e_1 = s / sqrt(R), s the standard deviation of the differences of R replicates. The
+    noncentral t distribution is approximated by a moved t distribution.
+
+    Examples
+    --------
+    >>> round(detectable(Interval(0.0, -1.0, 1.0, 0.95, 0.2, 5, 10, 10, freedom=4)), 3)
+    0.743
+    """
+    trainings = math.sqrt(max(0.0, gap.standard_error**2 - gap.sample_error**2))
+    sources = ((trainings, gap.freedom), (gap.sample_error, gap.sample_freedom))
+    parts = [error * _quantiles(freedom) for error, freedom in sources if error > 0]
+    return math.hypot(*parts) if parts else 0.0
+
+
+def _quantiles(freedom: float) -> float:
+    """Return the sum of the quantiles of t at 97.5 % and at the power."""
+    if math.isinf(freedom):
+        return float(special.ndtri((1 + LEVEL) / 2) + special.ndtri(POWER))
+    return float(special.stdtrit(freedom, (1 + LEVEL) / 2) + special.stdtrit(freedom, POWER))
+
+
+def gaps(found: Sequence[Replicates], seeds: Sequence[Sequence[int]] | None = None) -> list[Interval | None]:
+    """Return the interval of the difference of every pair of rows, in the order of `itertools.combinations`.
+
+    The parameters are those of `differing`. A pair with fewer than three common seeds has None.
+    """
+    intervals: list[Interval | None] = []
+    for i, j in combinations(range(len(found)), 2):
+        one, other = found[i], found[j]
+        if seeds is not None:
+            common = sorted(set(seeds[i]) & set(seeds[j]))
+            if len(common) < LEAST_SEEDS:
+                intervals.append(None)
+                continue
+            one, other = (found[row].chosen([seeds[row].index(seed) for seed in common]) for row in (i, j))
+        both = replace(
+            one, observed=[one.observed[0], other.observed[0]], resampled=[one.resampled[0], other.resampled[0]]
+        )
+        intervals.append(contrast(both, [1.0, -1.0], LEVEL, None if seeds is None else ["paired", "paired"]))
+    return intervals
 
 
 def differing(found: Sequence[Replicates], seeds: Sequence[Sequence[int]] | None = None) -> Booleans:
@@ -51,24 +107,13 @@ def differing(found: Sequence[Replicates], seeds: Sequence[Sequence[int]] | None
     bool array [n, n]
         Symmetric; False on the diagonal.
     """
-    pairs = list(combinations(range(len(found)), 2))
-    p = []
-    for i, j in pairs:
-        one, other = found[i], found[j]
-        if seeds is not None:
-            common = sorted(set(seeds[i]) & set(seeds[j]))
-            if len(common) < LEAST_SEEDS:
-                p.append(1.0)
-                continue
-            one, other = (found[row].chosen([seeds[row].index(seed) for seed in common]) for row in (i, j))
-        both = replace(
-            one, observed=[one.observed[0], other.observed[0]], resampled=[one.resampled[0], other.resampled[0]]
-        )
-        names = None if seeds is None else ["paired", "paired"]
-        gap = contrast(both, [1.0, -1.0], LEVEL, names)
-        p.append(min(1.0, 2 * min(gap.above(0.0), gap.below(0.0))))
-    different = np.zeros((len(found), len(found)), dtype=bool)
-    for (i, j), adjusted in zip(pairs, holm(p), strict=True):
+    return _different(gaps(found, seeds), len(found))
+
+
+def _different(intervals: Sequence[Interval | None], n: int) -> Booleans:
+    p = [1.0 if gap is None else min(1.0, 2 * min(gap.above(0.0), gap.below(0.0))) for gap in intervals]
+    different = np.zeros((n, n), dtype=bool)
+    for (i, j), adjusted in zip(combinations(range(n), 2), holm(p), strict=True):
         different[i, j] = different[j, i] = adjusted <= 1 - LEVEL
     return different
 
@@ -122,7 +167,8 @@ def grouped(found: Sequence[Replicates], seeds: Sequence[Sequence[int]] | None =
     if len(chosen) < 2:
         return Grouping((), ("",) * len(found), 0)
     of_rows = None if seeds is None else [seeds[row] for row in chosen]
-    groups = tuple(
-        tuple(chosen[row] for row in group) for group in groups_of(differing([found[row] for row in chosen], of_rows))
-    )
-    return Grouping(groups, tuple(letters_of(groups, len(found))), len(chosen) * (len(chosen) - 1) // 2)
+    intervals = gaps([found[row] for row in chosen], of_rows)
+    groups = tuple(tuple(chosen[row] for row in group) for group in groups_of(_different(intervals, len(chosen))))
+    smallest = [detectable(gap) for gap in intervals if gap is not None]
+    median = float(np.median(smallest)) if smallest else math.nan
+    return Grouping(groups, tuple(letters_of(groups, len(found))), len(intervals), median)

@@ -52,10 +52,11 @@ SPLITS = {
     "errors": "wrong predictions",
 }
 CONDITIONS = {"corrupted": "corrupted", "attacked": "attacked", "occluded": "occluded", "between": "mixed"}
+ATTACKS = {"fgsm": "FGSM", "pgd": "PGD", "cw": "Carlini-Wagner", "autoattack": "AutoAttack"}
 SCORES = {  # of methods; those of detectors are in their records
-    "godin_h": "h", "godin_h_star": "h*", "godin_g": "g",
-    "godin_h_eps_*": "h, best step size in hindsight", "hood_cor": "COR", "cnc": "p(K+1)", "ss": "KL + rotation",
-    "ss_rotation": "rotation", "ss_kl": "KL", "transformations": "transformations", "csi": "CSI",
+    "godin_h": "DeConf h", "godin_h_star": "DeConf h*", "godin_g": "DeConf g",
+    "godin_h_eps_*": "DeConf h, best step size in hindsight", "hood_cor": "COR", "cnc": "outlier class",
+    "ss": "KL + rotation", "ss_rotation": "rotation", "ss_kl": "KL", "transformations": "transformations", "csi": "CSI",
     "con_si": "contrastive, all shifts", "cls_si": "shift classifier", "con": "contrastive", "cosine": "cosine",
     "norm": "norm",
     "csi_ens": "CSI-ens", "gaussian": "Gaussian", "gaussian_ml": "Gaussian, ML", "kde": "kernel density",
@@ -100,9 +101,25 @@ def score(name: str) -> str:
     return _label(name) or (f"best of {name.rstrip('_*')}" if name.endswith("*") else name)
 
 
+def attack(name: str) -> str:
+    """Return the name of an attack for readers.
+
+    Examples
+    --------
+    >>> attack("fgsm"), attack("pgd5"), attack("cw")
+    ('FGSM', 'PGD, 5 steps', 'Carlini-Wagner')
+    """
+    steps = name.removeprefix("pgd")
+    if name != steps and steps.isdigit():
+        return f"PGD, {plural(int(steps), 'step')}"
+    return ATTACKS.get(name, name.replace("_", " "))
+
+
 def split(name: str) -> str:
     """Return a split's name for readers."""
     kind, _, rest = name.partition("/")
+    if kind == "attacked" and rest:
+        return f"{CONDITIONS[kind]}: {attack(rest)}"
     if kind in CONDITIONS:
         return CONDITIONS[kind] + (f": {rest.replace('/', ', ').replace('_', ' ')}" if rest else "")
     return SPLITS.get(name, name.replace("_", " "))

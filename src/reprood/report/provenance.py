@@ -8,6 +8,7 @@ from reprood.core.files import sha256_file
 from reprood.report.records import ModelRecord, SplitRecord, checked
 from reprood.report.results import BenchmarkResults
 
+FROST = "frost_"  # auxiliary sets of photographs that corruptions use, not outliers
 LINKED = ("predictions.parquet", "metrics.csv", "run.json")  # files of a run that its page links to
 
 
@@ -64,6 +65,43 @@ def data_of(results: BenchmarkResults, data: Path) -> list[dict[str, Any]]:
             role = f"OOD, {results.benchmark.ood[split].shift}"
         found.append({**meta, "as": split, "role": role, "where": kind, "status": status})
     return found
+
+
+def outliers_of(results: BenchmarkResults, method: str) -> str:
+    """Say which images next to the training set a method learns from, as its run recorded; a dash for none."""
+    settings = checked(results.file(method, results.seeds(method)[0], "model.json"), ModelRecord)["settings"]
+    sets = {name: source.dataset for name, source in results.benchmark.auxiliary.items()}
+    return outlier_data(settings, sets)
+
+
+def outlier_data(settings: Mapping[str, Any], sets: Mapping[str, str]) -> str:
+    """Say which images next to the training set a method learns from; a dash for none.
+
+    Parameters
+    ----------
+    settings : mapping
+        Of model.json. `outliers` or `auxiliary` names a set, "" the only one, or another kind that the method makes
+        from training images; `selection: none` and `outlier_weight: 0` switch it off.
+    sets : mapping
+        Auxiliary sets of the benchmark -> data set.
+
+    Examples
+    --------
+    >>> outlier_data({"outliers": ""}, {"outliers": "blobs", "frost_imagenet": "frost"})
+    'outliers (blobs)'
+    >>> outlier_data({"outliers": "cnc"}, {"outliers": "blobs"})
+    'made from training images'
+    >>> outlier_data({"alpha": 1.0}, {"outliers": "blobs"})
+    '–'
+    """
+    name = settings.get("outliers", settings.get("auxiliary"))
+    if not isinstance(name, str) or settings.get("selection") == "none" or settings.get("outlier_weight") == 0:
+        return "–"
+    usual = [one for one in sets if not one.startswith(FROST)]
+    if name and name not in sets:
+        return "made from training images"
+    name = name or (usual[0] if len(usual) == 1 else "")
+    return f"{name} ({sets[name]})".replace("_", " ") if name else "–"
 
 
 def machines_of(benchmarks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The leaderboards of a benchmark: metrics, order of the methods, and groups that do not differ significantly."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ class Board:
     Attributes
     ----------
     metric, split : str
+    where : str
+        The split for readers.
     methods : tuple of str
         Best first.
     scores : tuple of str
@@ -33,6 +36,7 @@ class Board:
 
     metric: str
     split: str
+    where: str
     methods: tuple[str, ...]
     scores: tuple[str, ...]
     intervals: tuple[Interval, ...]
@@ -41,7 +45,7 @@ class Board:
     @property
     def title(self) -> str:
         """Metric and split, for readers."""
-        where = "" if self.split == "test" else f", {labels.split(self.split)}"
+        where = "" if self.split == "test" else f", {self.where}"
         return f"{labels.METRICS[self.metric]}{where}"
 
     @property
@@ -57,6 +61,7 @@ def board(
     scores: Sequence[str],
     replicates: Callable[[str, str], Replicates],
     seeds: Callable[[str], list[int]] | None = None,
+    where: str = "",
 ) -> Board:
     """Rank methods by their mean over replicates and group them.
 
@@ -69,6 +74,8 @@ def board(
         Called with a method and its score.
     seeds : callable, optional
         Seeds of a method, by which methods are paired; default: not paired.
+    where : str
+        The split for readers; default: its label.
     """
     found = [replicates(method, score) for method, score in zip(methods, scores, strict=True)]
     sign = -1 if metric in HIGHER else 1
@@ -76,6 +83,7 @@ def board(
     return Board(
         metric,
         split,
+        where or labels.split(split),
         tuple(methods[row] for row in order),
         tuple(scores[row] for row in order),
         tuple(interval_of(found[row]) for row in order),
@@ -96,9 +104,10 @@ def boards(results: BenchmarkResults) -> list[Board]:
         natural = results.natural
         rankings.append(
             board(
-                "auroc", natural, chosen, own, lambda m, s: results.detection_replicates(m, "auroc", natural, s), seeds
+                "auroc", natural, chosen, own, lambda m, s: results.detection_replicates(m, "auroc", natural, s), seeds,
+                results.where(natural),
             )
-        )
+        )  # fmt: skip
     if "segmentation" in evaluations and results.mapping():
         mapping = results.mapping()
         of_maps = board(
@@ -134,8 +143,19 @@ def judged(found: Sequence[Board], label: Callable[[str], str], paired: bool = F
         f"Methods that share a letter do not differ significantly (5 %, {'paired ' if paired else ''}t tests over "
         f"replicates and {REPLICATES} resamplings of the test images, Holm-corrected for {pairs} pairs). That does "
         "not mean they are "
-        "equal."
+        f"equal. {power(found)}"
     )
     if without:
         text += f" Without a letter: {', '.join(map(label, without))} ({too_few})."
     return text
+
+
+def power(found: Sequence[Board]) -> str:
+    """Say which difference these replicates can detect, by board: medians over the pairs of methods."""
+    parts = [
+        f"{labels.number(abs(labels.percent(one.metric, one.grouping.detectable)))} points of "
+        f"{one.title.replace(', %', '')}"
+        for one in found
+        if not math.isnan(one.grouping.detectable)
+    ]
+    return f"Detectable difference of two methods (80 % power, before the correction): {', '.join(parts)}."

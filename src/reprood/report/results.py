@@ -19,11 +19,13 @@ from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.resample import Replicates, replicate_detection, replicate_errors
 from reprood.evaluate.results import StoredRuns, scores_of
 from reprood.evaluate.table import GATE, Predictions, base_rate, groups
+from reprood.report import labels
 from reprood.report.palette import palette_of
 from reprood.report.records import ModelRecord, RunRecord, checked
-from reprood.report.style import colour_of, line_of
+from reprood.report.style import OTHER, colour_of, line_of
 
 REPLICATES = 200
+HIGHLIGHTED = 5  # lines with a colour in one plot
 Resample = Callable[[Sequence[Predictions], np.random.Generator], Replicates]
 HISTORY = ("phase", "epoch", "lr", "train_loss")
 
@@ -112,6 +114,13 @@ class BenchmarkResults:
     def natural(self) -> str:
         """Name of the main mean: over the OOD sets without noise, or over all if there are only noise sets."""
         return "mean_natural" if "mean_natural" in groups(self.benchmark) else "mean_all"
+
+    def where(self, split: str) -> str:
+        """Return a split's name for readers; a mean is not called one without noise if there is no noise."""
+        if split != "mean_natural" or any(outlier.shift == "noise" for outlier in self.benchmark.ood.values()):
+            return labels.split(split)
+        sets = groups(self.benchmark)[split]
+        return labels.split(sets[0]) if len(sets) == 1 else labels.split("mean_all")
 
     @cached_property
     def detecting(self) -> list[str]:
@@ -203,9 +212,40 @@ class BenchmarkResults:
         """Return a method's colour, the same in all figures."""
         return colour_of(self._palette[method])
 
+    @cached_property
+    def highlighted(self) -> tuple[str, ...]:
+        """The methods whose lines have a colour: the first one of the suite and the best, at most five.
+
+        Best by the main metric: AUROC of a method's own score, else top-1 error.
+        """
+        if len(self.methods) <= HIGHLIGHTED:
+            return self.methods
+        measured = {method: self._main(method) for method in self.methods}
+        best = sorted(self.methods[1:], key=lambda method: -measured[method])[: HIGHLIGHTED - 1]
+        return tuple(method for method in self.methods if method == self.methods[0] or method in best)
+
+    def _main(self, method: str) -> float:
+        """Return the main metric of a method, mean over replicates, higher is better; -inf if it was not measured."""
+        if self.detects:
+            values = (
+                self.values(method, "auroc", self.natural, self.headline(method))
+                if self.passed(method)
+                else np.array([])
+            )
+        else:
+            values = -self.values(method, "top1_error")
+        return float(values.mean()) if len(values) else -np.inf
+
     def line(self, method: str) -> dict[str, Any]:
-        """Return a method's colour and line style."""
-        return line_of(self._palette[method])
+        """Return a method's colour and line style; grey and thin if it is not highlighted."""
+        return line_of(self._palette[method]) if method in self.highlighted else dict(OTHER)
+
+    def best_detector(self, method: str) -> str:
+        """Return the post-hoc detector with the highest AUROC on the test sets of a method; "" if it has none."""
+        post_hoc = [name for name in self.scores(method) if name not in self.predictions(method)[0].facts["native"]]
+        means = {name: self.values(method, "auroc", self.natural, name) for name in post_hoc}
+        means = {name: values for name, values in means.items() if len(values)}
+        return max(means, key=lambda name: float(means[name].mean()), default="")
 
     @cached_property
     def _replicates(self) -> dict[tuple[str, ...], Replicates]:
