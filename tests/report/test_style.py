@@ -2,15 +2,20 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import fabricate
 import numpy as np
 import pytest
+from layout import problems
+from matplotlib.lines import Line2D
+from toy_paper import KINDS
 
+from reprood.report.contents import FIGURES, resolve
 from reprood.report.figures import auroc, curves, histograms, roc
 from reprood.report.leaderboard import draw_leaderboard
 from reprood.report.results import BenchmarkResults
-from reprood.report.style import legend_below, legend_columns, log_scale, new_figure, normalised, save
+from reprood.report.style import OTHER, entries, legend_below, legend_columns, log_scale, new_figure, normalised, save
 
 REPORT = Path(__file__).parents[2] / "src" / "reprood" / "report"
 LONG = "CutPaste, 3-way (Gaussian) with the outliers of another method and {}"
@@ -81,16 +86,42 @@ def long_names(tmp_path_factory):
 
 @pytest.mark.parametrize("draw", [curves, roc, histograms, auroc, draw_leaderboard])
 def test_no_text_leaves_the_figure_or_runs_into_another(long_names, draw):
-    figure = draw(long_names)
-    figure.canvas.draw()
-    box = figure.get_tightbbox()
-    width, height = figure.get_size_inches()
-    assert box.x0 >= -0.02
-    assert box.y0 >= -0.02
-    assert box.x1 <= width + 0.02
-    assert box.y1 <= height + 0.02
-    titles = [axes.title.get_window_extent() for axes in figure.axes if axes.get_title()]
-    assert not any(a.overlaps(b) for place, a in enumerate(titles) for b in titles[:place])
+    assert problems(draw(long_names)) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_text_of_any_figure_leaves_it_or_runs_into_another(folder, results, kind):
+    chosen = next(one for one in FIGURES if one.name == kind)
+    draw = resolve(chosen.draw)
+    assert problems(draw(results, folder / "data") if chosen.images == "test" else draw(results)) == []
+
+
+def test_the_check_of_texts_finds_what_is_wrong():
+    figure = new_figure(3, 2)
+    figure.text(0.5, 0.5, "one")
+    figure.text(0.52, 0.5, "another")
+    figure.text(0.95, 0.1, "too far to the right")
+    assert problems(figure) == ["'too far to the right' leaves the canvas", "'one' overlaps 'another'"]
+
+
+def test_at_most_five_lines_of_a_plot_have_a_colour(tmp_path):
+    methods = {**fabricate.SUITE["methods"], **{f"same{k}": {"use": "cutmix", "label": f"Same {k}"} for k in range(4)}}
+    suite = fabricate.suite(methods=methods, runs=[{"benchmark": "toy", "methods": list(methods)}])
+    ranked = BenchmarkResults("toy", suite, tmp_path)
+    ranked.__dict__["_values"] = {
+        (name, metric, split, score): [value]
+        for place, name in enumerate(methods)
+        for metric, split, score, value in (
+            ("auroc", "mean_natural", "msp", place / 10), ("gate", "test", "-", float(name != "broken")),
+        )
+    }  # fmt: skip
+    ranked.__dict__["detecting"] = [name for name in methods if name != "broken"]
+    ranked.__dict__["stored"] = SimpleNamespace(predictions=lambda _: [SimpleNamespace(facts={"native": []})])
+    assert ranked.highlighted == ("erm", "same0", "same1", "same2", "same3")
+    assert ranked.line("good")["color"] == OTHER["color"]
+    names = [ranked.label(method) for method in ranked.methods]
+    shown = [ranked.label(method) for method in ranked.highlighted]
+    assert entries(shown, [Line2D([], []) for _ in names], names)[1][-1] == "others: Good & better; Same; Broken"
 
 
 def test_a_folded_legend_lies_below_the_axes():

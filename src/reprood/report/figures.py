@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from reprood.core.errors import ReproodError
 from reprood.evaluate.metrics import rank
@@ -19,6 +20,7 @@ from reprood.report.results import BenchmarkResults
 from reprood.report.style import (
     ID_COLOUR,
     OOD_COLOURS,
+    entries,
     legend_below,
     legend_height,
     log_scale,
@@ -43,6 +45,16 @@ def _panels(figure: Figure, count: int, columns: int, sharey: bool = True) -> li
     return list(axes[:count])
 
 
+def _highlighted(results: BenchmarkResults, scored: bool = False) -> list[str]:
+    """Return the legend's names of the highlighted methods; `scored`: with their headline score."""
+    return [_scored(results, method) if scored else results.label(method) for method in results.highlighted]
+
+
+def _scored(results: BenchmarkResults, method: str) -> str:
+    """Return a method's name with its headline score."""
+    return f"{results.label(method)} ({labels.score(results.headline(method))})"
+
+
 def curves(results: BenchmarkResults) -> Figure:
     """Draw training loss and validation error over epochs; mean over replicates, band from lowest to highest."""
     tables: dict[str, dict[str, pd.DataFrame]] = {"train_loss": {}, "validation_error": {}}
@@ -64,11 +76,12 @@ def curves(results: BenchmarkResults) -> Figure:
         for method, table in tables[column].items():
             axes.plot(table.index, table.mean(axis=1), **results.line(method), label=results.label(method))
             low, high = table.min(axis=1), table.max(axis=1)
-            axes.fill_between(table.index, low, high, color=results.colour(method), alpha=0.12, lw=0)
+            if method in results.highlighted:
+                axes.fill_between(table.index, low, high, color=results.colour(method), alpha=0.12, lw=0)
         axes.set(title=CURVES[column], xlabel="epoch (all phases)")
     if "train_loss" in panels:
         log_scale(panels["train_loss"], subs=(1, 2, 5))
-    legend_below(figure, *panels[drawn[0]].get_legend_handles_labels())
+    legend_below(figure, *entries(_highlighted(results), *panels[drawn[0]].get_legend_handles_labels()))
     return figure
 
 
@@ -87,8 +100,12 @@ def roc(results: BenchmarkResults) -> Figure:
     if not methods:
         return notice(CLOSED)
     columns = min(len(names), 3)
-    shown = [f"{results.label(method)} ({labels.score(results.headline(method))})" for method in methods]
-    figure = new_figure(7.2, 2.5 * -(-len(names) // columns) + legend_height(shown, 7.2))
+    shown = [_scored(results, method) for method in methods]
+    side = min(2.4 * columns, 7.2)
+    width = max(side, 4.8)
+    rows = -(-len(names) // columns)
+    figure = new_figure(width, (side / columns + 0.12) * rows + 0.3 + legend_height(shown, width))
+    figure.set_layout_engine("compressed")  # the panels are squares
     axes = _panels(figure, len(names), columns)
     for method in methods:
         score = results.headline(method)
@@ -98,19 +115,22 @@ def roc(results: BenchmarkResults) -> Figure:
             curves_of_seeds = [
                 _roc(p.split("test")[column].to_numpy(), p.split(name)[column].to_numpy()) for p in predictions
             ]
-            label = f"{results.label(method)} ({labels.score(score)})"
-            axis.plot(GRID, np.mean(curves_of_seeds, axis=0), **results.line(method), label=label)
+            axis.plot(GRID, np.mean(curves_of_seeds, axis=0), **results.line(method), label=_scored(results, method))
     for axis, name in zip(axes, names, strict=True):
         axis.plot([0, 1], [0, 1], color="#bbbbbb", lw=0.6, ls=":")
         title = textwrap.fill(f"{labels.split(name)} ({results.benchmark.ood[name].shift})", TITLE)
         axis.set(title=title, xlim=(0, 1), ylim=(0, 1.01))
         axis.set_aspect("equal", adjustable="box")
+    ticks = [0, 0.25, 0.5, 0.75, 1]
+    for axis in axes:
+        axis.set_xticks(ticks, ["0", "", "0.5", "", "1"])
+        axis.set_yticks(ticks, ["0", "", "0.5", "", "1"])
     for axis in axes[-columns:]:
-        axis.set_xlabel("fraction of OOD images accepted")
+        axis.set_xlabel("share of OOD images accepted")
         axis.tick_params(labelbottom=True)  # also where the panel below it is empty
     for axis in axes[::columns]:
-        axis.set_ylabel("fraction of ID images accepted")
-    legend_below(figure, *axes[0].get_legend_handles_labels())
+        axis.set_ylabel("share of ID images accepted")
+    legend_below(figure, *entries(_highlighted(results, scored=True), *axes[0].get_legend_handles_labels()))
     return figure
 
 
@@ -119,9 +139,7 @@ def histograms(results: BenchmarkResults) -> Figure:
     methods = results.detecting
     if not methods:
         return notice(CLOSED)
-    titles = [
-        textwrap.fill(f"{results.label(method)} ({labels.score(results.headline(method))})", 24) for method in methods
-    ]
+    titles = [textwrap.fill(_scored(results, method), 24) for method in methods]
     lines = max(title.count("\n") for title in titles)
     figure = new_figure(7.2, (1.5 + 0.12 * lines) * -(-len(methods) // 4) + 0.6)
     axes = np.atleast_1d(figure.subplots(-(-len(methods) // 4), 4, squeeze=False)).ravel()
@@ -151,6 +169,9 @@ def histograms(results: BenchmarkResults) -> Figure:
         axis.set_title(title, fontsize=7)
         axis.set_yticks([])
         axis.tick_params(labelsize=6)
+        axis.set_xlabel("score", fontsize=6)
+        if score != "msp":
+            axis.xaxis.set_major_locator(MaxNLocator(4))
     legend_below(figure, *axes[0].get_legend_handles_labels())
     return figure
 
@@ -173,15 +194,18 @@ def auroc(results: BenchmarkResults) -> Figure:
             if not len(values):
                 continue
             y = place + (j - (len(methods) - 1) / 2) * 0.8 / len(methods)
-            axis.plot(values, [y] * len(values), ".", ms=4, mew=0, color=results.colour(method), alpha=0.6)
-            axis.plot([values.mean()], [y], "|", ms=5, mew=1.6, color=results.colour(method))
+            colour = results.line(method)["color"]
+            axis.plot(values, [y] * len(values), ".", ms=4, mew=0, color=colour, alpha=0.6)
+            axis.plot([values.mean()], [y], "|", ms=5, mew=1.6, color=colour)
     axis.set_yticks(range(len(scores)), [labels.score(s) for s in scores])
     axis.invert_yaxis()
-    axis.set(xlabel=f"AUROC, %, {labels.split(split)}", ylim=(len(scores) - 0.5, -0.5))
-    axis.axvline(50, color="#bbbbbb", lw=0.6, ls=":")
+    axis.set(xlabel=f"AUROC, %, {results.where(split)}", ylim=(len(scores) - 0.5, -0.5))
+    if axis.get_xlim()[0] < 50:
+        axis.axvline(50, color="#bbbbbb", lw=0.6, ls=":")
     axis.grid(axis="y", visible=False)
     look: Any = {"marker": "|", "ls": "", "ms": 7, "mew": 1.8}
-    legend_below(figure, [Line2D([], [], color=results.colour(m), **look) for m in methods], names)
+    handles = [Line2D([], [], color=results.line(m)["color"], **look) for m in methods]
+    legend_below(figure, *entries(_highlighted(results), handles, names))
     return figure
 
 
@@ -195,6 +219,11 @@ def examples(results: BenchmarkResults) -> Figure:
     unchanged = {"original": "original", "outliers": "auxiliary images"}
     of_outliers = [f"outliers.{method}" for method in results.methods]
     rows = [name for name in ("original", *results.methods, "outliers", *of_outliers) if name in shown]
+    same: dict[str, list[str]] = {}  # methods with equal pictures share a row
+    for name in rows:
+        first = next((other for other in same if np.array_equal(shown[other], shown[name])), name)
+        same.setdefault(first, []).append(name)
+    rows = list(same)
     count = len(shown["original"])
     figure = new_figure(7.2, 0.62 * len(rows) + 0.1)
     axes = figure.subplots(len(rows), count, squeeze=False)
@@ -205,8 +234,9 @@ def examples(results: BenchmarkResults) -> Figure:
             picture(axis, image)
             for spine in axis.spines.values():  # a black or white image must be seen to be one
                 spine.set(visible=True, color="#888888", linewidth=0.5)
-        label = unchanged.get(name) or results.label(name.removeprefix("outliers."))
-        axes[row, 0].set_ylabel(label.replace(" (", "\n("), rotation=0, ha="right", va="center", fontsize=7)
+        names = [unchanged.get(one) or results.label(one.removeprefix("outliers.")) for one in same[name]]
+        label = textwrap.fill(", ".join(names), TITLE)
+        axes[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7 if len(names) < 4 else 5.5)
     return figure
 
 

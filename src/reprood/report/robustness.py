@@ -8,7 +8,7 @@ from reprood.config.conditions import summaries
 from reprood.report import labels
 from reprood.report.formats import Cell, Table
 from reprood.report.results import BenchmarkResults
-from reprood.report.style import legend_below, legend_height, new_figure
+from reprood.report.style import entries, legend_below, legend_height, new_figure
 
 
 def _columns(results: BenchmarkResults) -> list[str]:
@@ -85,7 +85,8 @@ def draw_robustness(results: BenchmarkResults) -> Figure:
     figure = new_figure(7.2, sum(heights[panel] for panel in panels) + legend_height(names, 7.2))
     parts = figure.subfigures(len(panels), 1, height_ratios=[heights[p] for p in panels], squeeze=False)[:, 0]
     axes = [panel(part, results) for panel, part in zip(panels, parts, strict=True)]
-    legend_below(figure, *axes[0].get_legend_handles_labels())
+    shown = [results.label(method) for method in results.highlighted]
+    legend_below(figure, *entries(shown, *axes[0].get_legend_handles_labels()))
     return figure
 
 
@@ -101,9 +102,10 @@ def _dots(axis: Axes, results: BenchmarkResults, names: list[str]) -> None:
         for j, method in enumerate(results.methods):
             values = results.values(method, "top1_error", name)
             x = place + (j - (len(results.methods) - 1) / 2) * 0.8 / len(results.methods)
-            axis.plot([x] * len(values), values, ".", ms=4, mew=0, color=results.colour(method), alpha=0.6)
+            colour = results.line(method)["color"]
+            axis.plot([x] * len(values), values, ".", ms=4, mew=0, color=colour, alpha=0.6)
             label = results.label(method) if place == 0 else None
-            axis.plot([x], [values.mean()], "_", ms=7, mew=1.8, color=results.colour(method), label=label)
+            axis.plot([x], [values.mean()], "_", ms=7, mew=1.8, color=colour, label=label)
     axis.set_xlim(-0.5, len(names) - 0.5)
     axis.grid(axis="x", visible=False)
 
@@ -115,15 +117,16 @@ def _corruptions(part: Figure, results: BenchmarkResults) -> Axes:
     _dots(axis, results, [f"corrupted/{name}" for name in corruption.names])
     ticks = [name.replace("_", "\n") for name in corruption.names]
     axis.set_xticks(range(len(corruption.names)), ticks, fontsize=6)
-    axis.set(title="error, %, by corruption; mean over severities", ylim=(0, None))
+    axis.set(title="error, %, by corruption; mean over severities")
     return axis
 
 
 def _attacks(part: Figure, results: BenchmarkResults) -> Axes:
     axis = part.subplots()
     _dots(axis, results, [f"attacked/{name}" for name in results.benchmark.attacks])
-    axis.set_xticks(range(len(results.benchmark.attacks)), list(results.benchmark.attacks))
-    axis.set(title="error, %, under attack", ylim=(0, None))
+    names = [labels.attack(attack) for attack in results.benchmark.attacks]
+    axis.set_xticks(range(len(names)), names)
+    axis.set(title="error, %, under attack")
     return axis
 
 

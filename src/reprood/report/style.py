@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -17,12 +18,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from reprood.core.files import atomic_path
 from reprood.report.palette import PALETTE as PALETTE
 
 ID_COLOUR, OOD_COLOURS = "#0072B2", {"near": "#D55E00", "far": "#E69F00", "noise": "#999999", "style": "#009E73"}
+
+OTHER: dict[str, Any] = {"color": "#8f959c", "linestyle": "-", "linewidth": 0.7, "zorder": 1.5}  # not highlighted
 
 PLACE = re.compile(r' (?:d|x|y|width|height)="[^"]*"|translate\([^)]*\)')
 NUMBER = re.compile(r"-?\d+\.\d{3,}")
@@ -84,7 +87,7 @@ def log_scale(axes: Axes, subs: Sequence[int] = (1,)) -> None:
     """Give the y axis a logarithmic scale with plain numbers as labels, because formulas are not parsed."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=subs))
-    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: np.format_float_positional(value, trim="-")))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
@@ -110,6 +113,15 @@ def legend_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str]
     folded = [_folded(name, width) for name in names]
     if folded:
         figure.legend(handles, folded, loc="outside lower center", ncols=legend_columns(folded, width))
+
+
+def entries(labels: Sequence[str], handles: Sequence[Artist], names: Sequence[str]) -> tuple[list[Artist], list[str]]:
+    """Return the entries of a legend, with all names that are not among the highlighted `labels` in one at the end."""
+    chosen = [(handle, name) for handle, name in zip(handles, names, strict=True) if name in labels]
+    rest = [(handle, name) for handle, name in zip(handles, names, strict=True) if name not in labels]
+    if rest:
+        chosen.append((rest[0][0], "others: " + "; ".join(name for _, name in rest)))
+    return [handle for handle, _ in chosen], [name for _, name in chosen]
 
 
 def _folded(name: str, width: float) -> str:

@@ -11,6 +11,7 @@ from reprood.report.contents import TABLES, resolve
 from reprood.report.formats import Cell, Table, measured, plain, write_forms
 from reprood.report.groups import grouped
 from reprood.report.results import BenchmarkResults
+from reprood.report.studies.numbers import text
 
 GROUPED = (
     "Letters: methods that share a letter do not differ significantly with that score (Holm-corrected over the pairs "
@@ -77,7 +78,7 @@ def detection(results: BenchmarkResults) -> Table:
                     ),
                 )
             )
-    where = labels.split(natural)
+    where = results.where(natural)
     head = (
         "method", "score", f"AUROC, %, {where}", "AUROC, %, mean of all sets", f"FPR@95 (ID positive), %, {where}",
         f"FPR@95 (OOD positive), %, {where}", f"AUPR-out (OOD positive), %, {where}",
@@ -130,7 +131,7 @@ def matrix(results: BenchmarkResults) -> Table:
         for method in results.detecting
     )
     caption = (
-        f"AUROC, %, {labels.split(split)}: every method by every score, mean over replicates, 95 % intervals over "
+        f"AUROC, %, {results.where(split)}: every method by every score, mean over replicates, 95 % intervals over "
         f"{results.benchmark.covers}. Bold: the highest value of a score. A dash: the score does not apply to the "
         "network. "
         f"{GROUPED}"
@@ -206,22 +207,33 @@ def open_set(results: BenchmarkResults) -> Table:
     return Table("open_set", caption, head, tuple(rows))
 
 
-def study_table(values: pd.DataFrame, title: str) -> Table:
-    """Make the table of a study: one row per arm, one column per metric; mean over replicates, lowest to highest."""
-    metrics = list(values["metric"].unique())
-    rows = []
-    for arm in values["arm"].unique():
-        cells = [Cell(str(arm).replace("_", " "))]
-        for metric in metrics:
-            found = values.loc[(values["arm"] == arm) & (values["metric"] == metric), "value"]
-            if found.empty:
-                cells.append(Cell("–"))
-                continue
-            span = f"{found.min():.3g} to {found.max():.3g}" if len(found) > 1 else ""
-            cells.append(Cell(f"{found.mean():.3g}", span, float(found.mean())))
-        rows.append(tuple(cells))
-    head = ("arm", *(metric.replace("_", " ") for metric in metrics))
-    return Table("study", f"{title}: mean over replicates, with the lowest and highest value.", head, tuple(rows))
+def study_table(values: pd.DataFrame, title: str, names: tuple[dict[str, str], dict[str, str]] = ({}, {})) -> Table:
+    """Make the table of a study: one row per arm, one column per metric; mean over replicates, lowest to highest.
+
+    If most arms have no value of most metrics, it has one row per arm and metric. `names` are those of arms and metrics
+    for readers.
+    """
+    arms, metrics = values["arm"].unique(), list(values["metric"].unique())
+    keys = dict.fromkeys(zip(values["arm"].astype(str), values["metric"].astype(str), strict=True))
+    grouped_values = values.groupby(["arm", "metric"])["value"]
+    found = {key: grouped_values.get_group(key).to_numpy() for key in keys}
+
+    def named(kind: int, name: str) -> str:
+        return names[kind].get(name, name.replace("_", " "))
+
+    def cell(arm: str, metric: str) -> Cell:
+        if (arm, metric) not in found:
+            return Cell("–")
+        numbers = found[arm, metric]
+        low, mean, high = (text(float(value)) for value in (numbers.min(), numbers.mean(), numbers.max()))
+        return Cell(mean, f"{low} to {high}" if low != high else "", float(numbers.mean()))
+
+    caption = f"{title}: mean over replicates, with the lowest and highest value."
+    if 2 * len(found) < len(arms) * len(metrics):
+        long = tuple((Cell(named(0, arm)), Cell(named(1, metric)), cell(arm, metric)) for arm, metric in found)
+        return Table("study", caption, ("arm", "metric", "value"), long)
+    rows = tuple((Cell(named(0, arm)), *(cell(arm, metric) for metric in metrics)) for arm in arms)
+    return Table("study", caption, ("arm", *(named(1, metric) for metric in metrics)), rows)
 
 
 def make_table(kind: str, results: BenchmarkResults) -> Table:

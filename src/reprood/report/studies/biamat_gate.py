@@ -6,8 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from reprood.report.studies.numbers import listed, mean, text
 from reprood.report.style import ID_COLOUR, PALETTE, new_figure
 
+METRICS = {
+    "threshold": "threshold of the gate", "in_share": "share of images that pass", "confidence": "mean confidence",
+}  # fmt: skip
 COLOURS = (PALETTE[4], PALETTE[2], PALETTE[3], PALETTE[5])
 
 
@@ -35,3 +39,11 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
     last.set_xticks(range(len(sets)), sets)
     last.grid(visible=False, axis="x")
     return figure
+
+
+def conclude(rows: pd.DataFrame) -> str:
+    """State which share of either auxiliary set passes the gate, and which of the primary set."""
+    sets = list(dict.fromkeys(rows.loc[rows["metric"] == "threshold", "arm"]))
+    shares = [f"{text(100 * mean(rows, 'in_share', name))} % of the {name} auxiliary set" for name in sets]
+    primary = [f"{text(100 * mean(rows, 'in_share', f'primary_{name}'))} %" for name in sets]
+    return f"The gate lets {listed(shares)} pass, and {listed(primary)} of the primary set; means over replicates."

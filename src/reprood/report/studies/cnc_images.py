@@ -6,10 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from reprood.report.studies.numbers import listed, mean, text
 from reprood.report.style import PALETTE, log_scale, new_figure
 
 NAMES = {"source": "Source", "pbcc": "PBCC", "corruption": "Corruption", "cnc": "CnC"}
+METRICS = {"entropy": "mean entropy, nats", "feature_distance": "feature distance, source = 1"}
 COLOURS = dict(zip(NAMES, (PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[4]), strict=True))
 
 
@@ -35,9 +38,10 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
     panels["histogram"].set(xlabel="entropy of the prediction (nats)", ylabel="share of images", xlim=(0, edges[-1]))
     log_scale(panels["histogram"])
     dots(panels["entropy"], rows, "entropy", arms)
-    panels["entropy"].set_ylabel("mean entropy")
+    panels["entropy"].set_xlabel("mean entropy")
     dots(panels["feature_distance"], rows, "feature_distance", arms)
-    panels["feature_distance"].set_ylabel("feature distance\n(source = 1)")
+    panels["feature_distance"].set_xlabel("feature distance\n(source = 1)")
+    panels["feature_distance"].tick_params(labelleft=False)
     return figure
 
 
@@ -45,9 +49,20 @@ def dots(axes: Axes, rows: pd.DataFrame, metric: str, arms: list[str]) -> None:
     """Draw one dot per seed and a bar at the mean, arm by arm."""
     for place, arm in enumerate(arms):
         values = rows.loc[(rows["metric"] == metric) & (rows["arm"] == arm), "value"].to_numpy()
-        axes.plot(np.full(len(values), place), values, "o", color=COLOURS[arm], markersize=3.5, alpha=0.7)
-        axes.plot([place - 0.25, place + 0.25], [values.mean()] * 2, color="black", linewidth=1.2)
-    axes.set_xlim(-0.5, len(arms) - 0.5)
-    axes.set_ylim(bottom=0)
-    axes.set_xticks(range(len(arms)), [NAMES[arm] for arm in arms], rotation=30, ha="right", rotation_mode="anchor")
-    axes.grid(visible=False, axis="x")
+        axes.plot(values, np.full(len(values), place), "o", color=COLOURS[arm], markersize=3.5, alpha=0.7)
+        axes.plot([values.mean()] * 2, [place - 0.3, place + 0.3], color="black", linewidth=1.2)
+    axes.set_ylim(len(arms) - 0.5, -0.5)
+    axes.set_yticks(range(len(arms)), [NAMES[arm] for arm in arms])
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.grid(visible=False, axis="y")
+
+
+def conclude(rows: pd.DataFrame) -> str:
+    """State on which images a plain classifier is least and most certain."""
+    arms = [arm for arm in NAMES if arm in set(rows["arm"])]
+    found = sorted(arms, key=lambda arm: -mean(rows, "entropy", arm))
+    return (
+        "Mean entropy of a plain classifier, least certain first: "
+        + listed([f"{NAMES[arm]} {text(mean(rows, 'entropy', arm))}" for arm in found])
+        + " nats; means over replicates."
+    )

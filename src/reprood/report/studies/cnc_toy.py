@@ -9,9 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from reprood.report.studies.numbers import mean, text
 from reprood.report.style import ID_COLOUR, PALETTE, legend_below, log_scale, new_figure
 
 NAMES = {"vanilla": "No outliers", "pbcc": "PBCC", "corruption": "Corruption", "r_cnc": "r-CnC", "cnc": "CnC"}
+METRICS = {
+    "empty_id_area": "empty area classified as ID", "log_empty_id_area": "its logarithm (base 10)", "error": "error, %",
+    "auroc": "AUROC", "regions": "linear regions",
+}  # fmt: skip
 POINT_COLOURS = (ID_COLOUR, "#D55E00")
 MAP_COLOURS = ("#a9cbe6", "#f2c0a0", "#f0f0f0")  # two classes, outlier
 HATCH = "#8a8a8a"
@@ -68,3 +73,14 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
     ]
     legend_below(figure, handles, [str(handle.get_label()) for handle in handles])
     return figure
+
+
+def conclude(rows: pd.DataFrame) -> str:
+    """State the empty area that CnC, the arm without outliers and the best arm call in-distribution."""
+    arms = [arm for arm in NAMES if arm in set(rows["arm"])]
+    areas = {arm: mean(rows, "empty_id_area", arm) for arm in arms}
+    least = min(areas, key=lambda arm: areas[arm])
+    parts = [f"{NAMES[arm]} {text(areas[arm])}" for arm in ("vanilla", "cnc") if arm in areas]
+    return (
+        f"Empty area classified as in-distribution: {', '.join(parts)}; least: {NAMES[least]} ({text(areas[least])})."
+    )

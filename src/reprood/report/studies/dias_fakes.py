@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reprood.report.studies.numbers import mean, text
 from reprood.report.style import PALETTE, new_figure
 
 NAMES = {
@@ -16,6 +17,7 @@ NAMES = {
     "moderate": "moderate (GAN)",
     "easy": "easy",
 }
+METRICS = {"confidence": "confidence, %", "agreement": "class of the source, %", "gap": "gap of the maps"}
 COLOURS = dict(zip(NAMES, (PALETTE[0], PALETTE[4], PALETTE[2], PALETTE[3], PALETTE[1]), strict=True))
 STRIPS = {
     "source": ("image", "known"),
@@ -27,8 +29,8 @@ STRIPS = {
 
 def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
     """Draw images, maps and fakes (left); distribution and mean of the confidence, and agreement by seed (right)."""
-    figure = new_figure(7.2, 3.5)
-    grid = figure.add_gridspec(1, 2, width_ratios=(1.1, 1))
+    figure = new_figure(7.2, 2.9)
+    grid = figure.add_gridspec(1, 2, width_ratios=(1, 1.1))
     left, right = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     for axes, (name, (label, colour)) in zip(left.subplots(len(STRIPS), 1), STRIPS.items(), strict=True):
         strip(axes, arrays[name])
@@ -38,15 +40,17 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
     for arm in NAMES:
         counts = arrays[f"confidence_{arm}"]
         panels["histogram"].stairs(np.cumsum(counts) / counts.sum(), edges, color=COLOURS[arm], baseline=None)
+    # the coloured names of the panel below are the legend
     panels["histogram"].set(
         xlabel="confidence of the plain classifier", ylabel="share below", xlim=(0, 1), ylim=(0, 1.02)
     )
     dots(panels["confidence"], rows, "confidence", list(NAMES))
-    panels["confidence"].set_ylabel("confidence (%)")
-    dots(panels["agreement"], rows, "agreement", [arm for arm in NAMES if arm != "moderate"])
-    panels["agreement"].set_ylabel("source's label (%)")
+    panels["confidence"].set_xlabel("confidence (%)")
+    dots(panels["agreement"], rows, "agreement", list(NAMES))
+    panels["agreement"].set_xlabel("source's label (%)")
+    panels["agreement"].tick_params(labelleft=False)
     chance = rows.loc[(rows["arm"] == "chance") & (rows["metric"] == "agreement"), "value"].mean()
-    panels["agreement"].axhline(chance, color="#777777", linewidth=0.7, linestyle=(0, (3, 2)))
+    panels["agreement"].axvline(chance, color="#777777", linewidth=0.7, linestyle=(0, (3, 2)))
     return figure
 
 
@@ -54,11 +58,16 @@ def dots(axes: Axes, rows: pd.DataFrame, metric: str, arms: list[str]) -> None:
     """Draw one dot per seed and a bar at the mean, arm by arm."""
     for place, arm in enumerate(arms):
         values = rows.loc[(rows["metric"] == metric) & (rows["arm"] == arm), "value"].to_numpy()
-        axes.plot(np.full(len(values), place), values, "o", color=COLOURS[arm], markersize=3.5, alpha=0.7)
-        axes.plot([place - 0.25, place + 0.25], [values.mean()] * 2, color="black", linewidth=1.2)
-    axes.set(xlim=(-0.5, len(arms) - 0.5), ylim=(0, 104))
-    axes.set_xticks(range(len(arms)), [NAMES[arm] for arm in arms], rotation=30, ha="right", rotation_mode="anchor")
-    axes.grid(visible=False, axis="x")
+        if not len(values):  # generated images have no source
+            continue
+        axes.plot(values, np.full(len(values), place), "o", color=COLOURS[arm], markersize=3.5, alpha=0.7)
+        axes.plot([values.mean()] * 2, [place - 0.3, place + 0.3], color="black", linewidth=1.2)
+    axes.set(ylim=(len(arms) - 0.5, -0.5), xlim=(0, 104))
+    axes.set_xticks((0, 50, 100))
+    axes.set_yticks(range(len(arms)), [NAMES[arm] for arm in arms])
+    for label, arm in zip(axes.get_yticklabels(), arms, strict=True):
+        label.set_color(COLOURS[arm])
+    axes.grid(visible=False, axis="y")
 
 
 def strip(axes: Axes, images: np.ndarray) -> None:
@@ -70,3 +79,14 @@ def strip(axes: Axes, images: np.ndarray) -> None:
     axes.grid(visible=False)
     axes.set(xticks=(), yticks=())
     axes.spines[:].set_visible(False)
+
+
+def conclude(rows: pd.DataFrame) -> str:
+    """State how confident the classifier is on each kind of fake, and how often a hard one keeps its source's class."""
+    shown = {"known": "known images", "hard": "hard fakes", "moderate": "generated images", "easy": "easy fakes"}
+    parts = [f"{name} {text(mean(rows, 'confidence', arm))} %" for arm, name in shown.items()]
+    kept, chance = (text(mean(rows, "agreement", arm)) for arm in ("hard", "chance"))
+    return (
+        f"Confidence of a plain classifier: {', '.join(parts)}. It gives {kept} % of the hard fakes the class of their "
+        f"source (chance: {chance} %)."
+    )

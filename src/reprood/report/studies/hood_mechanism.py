@@ -1,5 +1,6 @@
 """Figure of HOOD's mechanism: HSIC and its mean over pairings, spread and norm of either set of features."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -7,9 +8,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reprood.report.studies.numbers import listed, mean, text
 from reprood.report.style import ID_COLOUR, OOD_COLOURS, PALETTE, legend_below, log_scale, new_figure
 
-NAMES = {"erm": "cross-entropy", "erm_oe": "cross-entropy", "oe": "Outlier Exposure", "hood": "HOOD"}
+NAMES = {
+    "erm": "cross-entropy", "erm_oe": "cross-entropy", "oe": "Outlier Exposure", "hood": "HOOD",
+    "mean_over_pairings": "mean over pairings",
+}  # fmt: skip
+METRICS = {
+    "hsic": "HSIC", "hsic_expected": "HSIC, mean over pairings", "hsic_relative_gap": "relative difference of the two",
+    "pairing_spread": "spread over pairings, relative", "kbar": "mean kernel, outliers", "lbar": "mean kernel, ID",
+    "norm_id": "feature norm, ID", "norm_outlier": "feature norm, outliers",
+}  # fmt: skip
 OUTLIER_COLOUR = OOD_COLOURS["near"]
 
 
@@ -71,5 +81,17 @@ def ticks(axes: Axes, methods: Sequence[str]) -> None:
     """Label the x axis with the names of the methods."""
     axes.set_xlim(-0.5, len(methods) - 0.5)
     names = [NAMES.get(method, method.replace("_", " ")) for method in methods]
-    axes.set_xticks(range(len(methods)), names, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_xticks(range(len(methods)), [re.sub("[ -]", lambda m: f"{m[0].strip()}\n", n) for n in names], fontsize=7)
     axes.grid(visible=False, axis="x")
+
+
+def conclude(rows: pd.DataFrame) -> str:
+    """State how far HSIC is from its mean over all pairings, and how the spread of the outliers' features changes."""
+    methods = list(dict.fromkeys(rows.loc[rows["metric"] == "hsic", "arm"]))
+    named = {method: NAMES.get(method, method.replace("_", " ")) for method in methods}
+    gaps = [f"{named[one]} {text(100 * mean(rows, 'hsic_relative_gap', one))} %" for one in methods]
+    spreads = [f"{named[one]} {text(1 - mean(rows, 'kbar', one))}" for one in methods]
+    return (
+        f"HSIC of the actual pairing differs from its mean over all pairings by {listed(gaps)}; spread of the "
+        f"outliers' features (1 \N{MINUS SIGN} mean kernel): {listed(spreads)}; means over replicates."
+    )

@@ -9,10 +9,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reprood.report.studies.numbers import mean, text
 from reprood.report.style import ID_COLOUR, OOD_COLOURS, new_figure
 
 OOD_COLOUR = OOD_COLOURS["near"]
 VIEWS = {"weak": "#777777", "strong": "#009E73"}
+NAMES = {"two": "two Gaussians", "one": "one Gaussian", "weak": "weak views", "id": "ID views", "ood": "OOD views"}
+METRICS = {
+    "bic": "BIC", "bic_difference": "BIC, two minus one", "id_mean": "mean of the ID component",
+    "ood_mean": "mean of the OOD component", "ood_weight": "weight of the OOD component",
+    "collapsed": "collapsed component", "share_ood": "share of OOD views, %", "accuracy": "accuracy, %",
+}  # fmt: skip
 ARM = re.compile(r"n(\d+)_m([\d.]+)")
 
 
@@ -93,3 +100,17 @@ def strip(axes: Axes, images: np.ndarray) -> None:
         return
     row = np.concatenate(list(np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)), axis=1)
     axes.imshow(row[..., 0] if row.shape[-1] == 1 else row, cmap="gray", vmin=0, vmax=255)
+
+
+def conclude(rows: pd.DataFrame) -> str:
+    """State which model of the losses fits better, and which share of weak and strong views is out of distribution."""
+    difference = mean(rows, "bic_difference", "two")
+    arms = [arm for arm in rows.loc[rows["metric"] == "share_ood", "arm"].unique() if ARM.fullmatch(arm)]
+    better = (
+        "two Gaussians fit the log-losses better than one" if difference < 0 else "one Gaussian fits as well as two"
+    )
+    return (
+        f"By BIC, {better} (difference {text(difference)}); out of distribution are "
+        f"{text(mean(rows, 'share_ood', 'weak'))} % of the weak views and "
+        f"{text(mean(rows, 'share_ood', arms[0]))} % of the strong views; means over replicates."
+    )
