@@ -1,10 +1,12 @@
 """The pages in a real browser: they load from a folder, sort, filter, fit a phone, and can be read in both themes."""
 
 import base64
+import os
 from itertools import pairwise
 from pathlib import Path
 
 import fabricate
+import pandas as pd
 import pytest
 from browser import CHROMIUM, Browser
 
@@ -14,9 +16,16 @@ from reprood.report.draw import draw_benchmark
 from reprood.report.pages import write_report
 from reprood.report.results import BenchmarkResults
 
+# axe-core's file axe.min.js: of `npm install axe-core` in the checkout, or where this variable says
+AXE = Path(os.environ.get("REPROOD_AXE", Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"))
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 CLAIM = {
     "metric": "top1_error", "better": "lower", "kind": "difference", "sides": [{"method": "good"}, {"method": "erm"}],
+}  # fmt: skip
+ARMS = ("vanilla", "cnc")
+STUDIED = {
+    "study": "cnc_toy", "metric": "empty_id_area", "better": "lower", "kind": "difference",
+    "sides": [{"method": "cnc"}, {"method": "vanilla"}],
 }  # fmt: skip
 CONTRAST = """
 (() => {
@@ -42,7 +51,7 @@ CONTRAST = """
 })()
 """
 NAMES = """
-[...document.querySelectorAll("a, button, input, img, table, [role=region], [role=img]")].filter(node =>
+[...document.querySelectorAll("a, button, input, img, table, [role=group], [role=img]")].filter(node =>
   !(node.textContent.trim() || node.getAttribute("alt") || node.getAttribute("aria-label") || node.labels?.length
     || node.caption)).map(node => node.outerHTML.slice(0, 80))
 """
@@ -51,10 +60,14 @@ NAMES = """
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
-    suite = fabricate.results(folder)
-    paper = Paper.model_validate(
-        {**fabricate.paper(CLAIM), "arms": {"good": {"means": "ours"}, "erm": {"means": "baseline"}}}
-    )
+    suite = fabricate.results(folder, studies={"area": {"use": "cnc_toy", "title": "Toy area"}})
+    rows = [("area", arm, seed, "empty_id_area", 1.0 + 2.0 * (arm == "vanilla") + 0.1 * seed) for arm in ARMS
+            for seed in range(3)]  # fmt: skip
+    (folder / "studies" / "area").mkdir(parents=True)
+    table = pd.DataFrame(rows, columns=["study", "arm", "seed", "metric", "value"])
+    table.to_csv(folder / "studies" / "area" / "values.csv", index=False)
+    arms = {"good": {"means": "ours"}, "erm": {"means": "baseline"}, **{arm: {"means": arm} for arm in ARMS}}
+    paper = Paper.model_validate({**fabricate.paper(CLAIM, STUDIED), "arms": arms})
     shown = BenchmarkResults("toy", suite, folder, folder / "examples.npz")
     draw_benchmark(shown, folder / "data", folder / "reports")
     audit(suite, [paper], folder, folder / "studies", folder / "verdicts.csv")
@@ -115,7 +128,24 @@ def test_tables_filter(report, browser):
     everything = browser.run(shown)
     field = "document.querySelector('[data-filter=toy-detection]')"
     browser.run(f"(i => {{ i.value = 'good &'; i.dispatchEvent(new Event('input')) }})({field})")
-    assert 0 < browser.run(shown) < everything
+    some = browser.run(shown)
+    assert 0 < some < everything
+    count = browser.run(f"{field}.parentElement.querySelector('[aria-live=polite]').textContent")
+    assert count == f"{some} of {everything} rows"
+    assert browser.run(f"document.getElementById({field}.getAttribute('aria-describedby')).textContent")
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: npm install axe-core, set REPROOD_AXE")
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1200, 390])
+def test_axe_finds_nothing(report, browser, width, dark):
+    folder, names = report
+    for name in names:
+        browser.open(folder / name, width=width, dark=dark)
+        browser.run("document.querySelectorAll('details').forEach(d => d.open = !d.closest('nav'))")
+        browser.run(AXE.read_text(encoding="utf-8") + "; true")
+        found = "axe.run().then(r => r.violations.map(v => `${v.id}: ${v.nodes.map(n => n.html.slice(0, 120))}`))"
+        assert browser.run(found) == [], name
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -131,12 +161,37 @@ def test_pages_can_be_read_in_both_themes_and_on_a_phone(report, browser, width,
         assert browser.run(NAMES) == [], name
 
 
+def test_pages_link_both_ways_between_papers_benchmarks_studies_and_data(report, browser):
+    folder, _ = report
+
+    def links(page):
+        browser.open(folder / page)
+        found = browser.run("[...document.querySelectorAll('main a')].map(a => a.getAttribute('href'))")
+        return {link.removeprefix("../").partition("#")[0] for link in found}
+
+    assert {"papers/toy.html", "data.html"} <= links("benchmarks/toy.html")
+    assert {"benchmarks/toy.html", "studies/area.html"} <= links("papers/toy.html")
+    assert "papers/toy.html" in links("studies/area.html")
+    assert "benchmarks/toy.html" in links("data.html")
+    browser.open(folder / "studies" / "area.html")
+    conclusion = "Empty area classified as in-distribution: No outliers 3.1, CnC 1.1; least: CnC (1.1)."
+    assert browser.run("document.querySelector('#conclusion + p').textContent") == conclusion
+    browser.open(folder / "benchmarks" / "toy.html")
+    assert browser.run("document.querySelector('.result').textContent").startswith("Best: Good & better with MSP")
+
+
 def test_everything_can_be_reached_with_the_keyboard(report, browser):
     folder, _ = report
     browser.open(folder / "benchmarks" / "toy.html")
-    parts = "a, button, summary, input, .scroll, .picture"
-    reachable = f"[...document.querySelectorAll('{parts}')].every(node => node.tabIndex >= 0)"
+    reachable = "[...document.querySelectorAll('a, button, summary, input')].every(node => node.tabIndex >= 0)"
     assert browser.run(reachable)
+    # what scrolls is a stop with a name, what does not is none
+    wrong = "[...document.querySelectorAll('.scroll, .picture')].filter(node => node.offsetParent && "
+    wrong += "(node.scrollWidth > node.clientWidth + 1) !== (node.tabIndex === 0 && !!node.ariaLabel)).length"
+    for width in (1200, 380):
+        browser.open(folder / "benchmarks" / "toy.html", width=width)
+        assert browser.run(wrong) == 0
+    assert browser.run("document.querySelectorAll('.scroll[role=group]').length") > 0
     assert browser.run("document.querySelector('.skip').getAttribute('href')") == "#content"
     order = "[...document.querySelectorAll('h1, h2, h3')].map(h => Number(h.tagName[1]))"
     levels = browser.run(order)

@@ -189,7 +189,10 @@ rule pages:
         runtime=30,
     params:
         code=code(
-            "reprood.report.pages", *plan.table_modules(), *plan.detector_modules()
+            "reprood.report.pages",
+            *plan.table_modules(),
+            *plan.detector_modules(),
+            *plan.concluding_modules(),
         ),
         environment=environment("jinja2", "numpy"),
         results=results_folder,

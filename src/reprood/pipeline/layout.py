@@ -291,6 +291,11 @@ class Layout:
         records = map(self.benchmark, benchmarks or self.places)
         return modules_of([one.make for record in records for one in table_types(record)])
 
+    def concluding_modules(self) -> list[str]:
+        """Return the modules that draw the suite's studies and state their conclusions, for a fingerprint."""
+        used = {study.use for study in self.suite.studies.values()}
+        return [f"reprood.report.studies.{name}" for name in drawings() if name in used]
+
     def study_seeds(self, name: str) -> tuple[int, ...]:
         """Return a study's seeds."""
         return self.suite.study_seeds(name)

@@ -73,7 +73,8 @@ def jobs(plan: Plan) -> list[Job]:
     """Return all kinds of jobs of a suite with the entries of their fingerprints, in the order of the stages."""
     tables = tuple(plan.table_modules())  # modules that the rules name in addition
     styles = tuple(map(style_module, STYLE_NAMES))
-    further = {"pages": (*tables, *plan.detector_modules()), "publish": tables, "notebook": styles}
+    of_pages = (*tables, *plan.detector_modules(), *plan.concluding_modules())
+    further = {"pages": of_pages, "publish": tables, "notebook": styles}
     found = [replace(job, entries=(*job.entries, *further.get(job.rule, ()))) for job in fixed_jobs(plan.root / RULES)]
     for benchmark in plan.benchmarks:
         for split in plan.benchmark(benchmark).splits():

@@ -26,10 +26,55 @@ def menus(
     """Return the links (page, text) of each menu, for the templates."""
     return {
         "papers_menu": [(f"papers/{paper.id}.html", paper.short) for paper in papers],
-        "benchmarks_menu": [(f"benchmarks/{one['name']}.html", one["name"]) for one in benchmarks],
+        "benchmarks_menu": [(f"benchmarks/{one['name']}.html", one["record"].title) for one in benchmarks],
         "studies_menu": [(f"studies/{one['name']}.html", one["record"].title) for one in studies],
         "about_menu": list(ABOUT),
     }
+
+
+def titled(head: str, titles: Mapping[str, str]) -> str:
+    """Return a head of a table with the title of the benchmark that it names.
+
+    Examples
+    --------
+    >>> titled("measured on pets (mean of 2)", {"pets": "Cats and dogs"})
+    'measured on Cats and dogs (mean of 2)'
+    """
+    return re.sub(r"(?<=^measured on )\w+", lambda name: titles.get(name[0], name[0]), head)
+
+
+def uses_of(judged: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return, for each page of a benchmark or study, the papers with claims on it and links to these claims.
+
+    Parameters
+    ----------
+    judged : sequence of mapping
+        Records of the papers' pages.
+
+    Returns
+    -------
+    dict
+        Page -> list of: paper (short name), page, claims (list of statement, verdict, page).
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for item in judged:
+        paper = item["paper"]
+        page = f"papers/{paper.id}.html"
+        anchors = {claim["id"]: claim["anchor"] for claim in item["claims"] if claim["anchor"]}
+        for claim in item["claims"]:
+            if not claim["benchmark"]:
+                continue
+            entries = found.setdefault(claim["page"], [])
+            if not entries or entries[-1]["page"] != page:
+                entries.append({"paper": paper.short, "page": page, "claims": []})
+            entries[-1]["claims"].append(
+                {
+                    "statement": claim["statement"],
+                    "verdict": claim["verdict"],
+                    "page": f"{page}#{anchors[claim['id']]}",
+                }
+            )
+    return found
 
 
 def anchored(page: str) -> tuple[str, Links]:
@@ -86,7 +131,9 @@ def search_index(judged: Sequence[Mapping[str, Any]], benchmarks: Sequence[Mappi
                 entries.append({"kind": "claim", "text": text, "page": f"{page}#{claim['anchor']}"})
     for item in benchmarks:
         page = f"benchmarks/{item['name']}.html"
-        entries.append({"kind": "benchmark", "text": f"{item['name']}: {item['record'].title}", "page": page})
+        entries.append({"kind": "benchmark", "text": item["record"].title, "page": page})
         for method in item["methods"]:
-            entries.append({"kind": "method", "text": f"{method} on {item['name']}", "page": f"{page}#leaderboard"})
+            entries.append(
+                {"kind": "method", "text": f"{method} on {item['record'].title}", "page": f"{page}#leaderboard"}
+            )
     return f"window.reproodIndex = {json.dumps(entries, ensure_ascii=False, indent=0)};\n"

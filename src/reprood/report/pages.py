@@ -17,12 +17,16 @@ from reprood.report import labels
 from reprood.report.claims import by_importance, read_verdicts
 from reprood.report.contents import ASSETS, TABLE_FORMS, caption_of, figure_types, table_types, tables_of
 from reprood.report.evidence_files import write_evidence
+from reprood.report.findings import finding
+from reprood.report.findings import result_of as result_sentence
 from reprood.report.formats import Cell, Table, write_forms
-from reprood.report.navigation import ABOUT, menus, search_index, with_contents
+from reprood.report.glossary import explained, glossary
+from reprood.report.navigation import ABOUT, menus, search_index, titled, uses_of, with_contents
 from reprood.report.paper_page import paper_page
 from reprood.report.provenance import data_of, machines_of, runs_of, sources_of
 from reprood.report.records import LintRecord, checked
 from reprood.report.results import BenchmarkResults
+from reprood.report.studies.registry import conclusion, words
 from reprood.report.summary import forest_rows, positions, result_of, spoken
 from reprood.report.tables import make_table, matrix, study_table
 
@@ -60,7 +64,10 @@ SIZE = re.compile(r'<svg[^>]*? width="([0-9.]+)pt" height="([0-9.]+)pt"')
 
 
 def _figure(path: str, title: str, caption: str, about: str, folder: Path) -> dict[str, Any]:
-    """Describe a drawn figure for the pages; `path` is relative to `folder` and has no ending."""
+    """Describe a drawn figure for the pages.
+
+    `path` is relative to `folder` and has no ending; `about` states what is shown, without a full stop.
+    """
     with open(folder / f"{path}.svg", encoding="utf-8") as stream:
         size = SIZE.search(stream.read(1000))
     width, height = (round(float(size[i]) * 4 / 3) for i in (1, 2)) if size else (960, 540)
@@ -68,7 +75,7 @@ def _figure(path: str, title: str, caption: str, about: str, folder: Path) -> di
         "kind": Path(path).name,
         "title": title,
         "caption": caption,
-        "alt": f"{title}: {about}. {caption}",
+        "alt": f"{title}. {about}.",
         "svg": f"figures/{path}.svg",
         "png": f"figures/{path}.png" if (folder / f"{path}.png").is_file() else "",
         "width": width,
@@ -79,6 +86,7 @@ def _figure(path: str, title: str, caption: str, about: str, folder: Path) -> di
 def _benchmark(results: BenchmarkResults, data: Path, figures: Path) -> dict[str, Any]:
     """Collect what the page of a benchmark shows."""
     record = results.benchmark
+    tables = {kind: make_table(kind, results) for kind in tables_of(record)}
     drawn = [one for one in figure_types(record) if (figures / results.name / f"{one.name}.svg").is_file()]
     return {
         "name": results.name,
@@ -87,10 +95,13 @@ def _benchmark(results: BenchmarkResults, data: Path, figures: Path) -> dict[str
         "methods": [results.label(method) for method in results.methods],
         "seeds": sorted({len(results.seeds(method)) for method in results.methods}),
         "titles": {one.name: one.title for one in table_types(record)},
-        "tables": {kind: make_table(kind, results) for kind in tables_of(record)},
+        "tables": tables,
+        "result": result_sentence(results, tables["leaderboard"]),
         "matrix": matrix(results) if results.detects and results.detecting else None,
         "figures": [
-            _figure(f"{results.name}/{one.name}", one.title, caption_of(one, record), record.title, figures)
+            _figure(
+                f"{results.name}/{one.name}", one.title, caption_of(one, record), finding(one.name, results), figures
+            )
             for one in drawn
         ],
         "runs": runs_of(results),
@@ -111,11 +122,13 @@ def _study(name: str, suite: Suite, studies: Path, figures: Path) -> dict[str, A
     study = suite.studies[name]
     values = read_study(studies / name / "values.csv")
     drawn = (figures / "studies" / f"{name}.svg").is_file()
+    found = conclusion(study.use, values)
     return {
         "name": name,
         "record": study,
-        "table": study_table(values, study.title),
-        "figure": _figure(f"studies/{name}", study.title, study.note, "study", figures) if drawn else None,
+        "conclusion": found,
+        "table": study_table(values, study.title, words(study.use)),
+        "figure": _figure(f"studies/{name}", study.title, study.note, found.rstrip("."), figures) if drawn else None,
     }
 
 
@@ -203,7 +216,13 @@ def write_report(
         lstrip_blocks=True,
     )
     links_of = menus(papers, benchmarks, analysed)
+    explanations = glossary(suite, papers, results)
+    titles = {one["name"]: one["record"].title for one in benchmarks}
+    uses = uses_of(judged)
     environment.globals.update(suite=suite, plural=labels.plural, links=links, identity=identity, **links_of)
+    environment.globals.update(explained=explained(explanations), titles=titles, uses=uses)
+    named = titles | {name: f"{one.title}, {one.member}" for name, one in suite.benchmarks.items() if one.member}
+    environment.filters["titled"] = lambda head: titled(head, named)
     written: list[str] = []
 
     evidence = write_evidence(judged, benchmarks, results, suite, studies, out)
@@ -233,7 +252,7 @@ def write_report(
     )
     write("data.html", "data.html.j2", sources=sources, cited=list({row["title"]: row for row in sources}.values()))
     write("environment.html", "environment.html.j2", machines=machines_of(benchmarks), times=_times(benchmarks))
-    write("conventions.html", "conventions.html.j2")
+    write("conventions.html", "conventions.html.j2", entries=explanations)
     write("defects.html", "defects.html.j2", defects=[(one, one.shown()) for one in load_defects(defects)])
     for asset in ASSETS:
         _write(out / "assets" / asset, (TEMPLATES / asset).read_text(encoding="utf-8"))

@@ -17,10 +17,22 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 for (const input of document.querySelectorAll("input[data-filter]")) {
   const body = document.getElementById(input.dataset.filter).tBodies[0];
+  const count = input.parentElement.querySelector("output"), total = body.rows.length;
   input.addEventListener("input", () => {
     const wanted = input.value.toLowerCase();
     for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    const shown = [...body.rows].filter(row => !row.hidden).length;
+    count.textContent = wanted ? `${shown} of ${total} rows` : `${total} row${total === 1 ? "" : "s"}`;
   });
 }
+// What scrolls can be reached with the keyboard and has a name; what does not scroll is no stop.
+const parts = document.querySelectorAll(".scroll, .picture");
+const stops = () => { for (const part of parts) {
+  const scrolls = part.scrollWidth > part.clientWidth + 1 || part.scrollHeight > part.clientHeight + 1;
+  if (!scrolls) { for (const name of ["tabindex", "role", "aria-label"]) part.removeAttribute(name); continue; }
+  part.tabIndex = 0; part.setAttribute("role", "group"); part.setAttribute("aria-label", part.dataset.label);
+} };
+addEventListener("resize", stops); stops();
+for (const details of document.querySelectorAll("details")) details.addEventListener("toggle", stops);
 // On paper, pictures that were not scrolled to are shown, too.
 window.addEventListener("beforeprint", () => { for (const image of document.images) image.loading = "eager"; });
