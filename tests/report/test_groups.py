@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from reprood.evaluate.bootstrap import contrast
+from reprood.evaluate.bootstrap import Interval, contrast
 from reprood.evaluate.resample import Replicates, Scores, replicate_detection
-from reprood.report.groups import differing, grouped, groups_of, letters_of, names_of
+from reprood.report.groups import detectable, differing, gaps, grouped, groups_of, letters_of, names_of
 
 
 def pattern(n, pairs):
@@ -132,3 +133,21 @@ def test_stored_replicates_pair_up_as_drawing_both_together_does():
     apart = [replicate_detection([arm], "auroc", np.random.default_rng(0), 50) for arm in arms]
     both = Replicates([a.observed[0] for a in apart], [a.resampled[0] for a in apart], 80, 110)
     assert contrast(both, [1.0, -1.0]) == together
+
+
+def test_a_test_finds_the_detectable_difference_four_times_in_five():
+    """Paired t tests on five replicates whose true difference is the detectable one, from the true variance."""
+    rng = np.random.default_rng(3)
+    replicates = 5
+    error = 1.0 / np.sqrt(replicates)
+    gap = Interval(0.0, -1.0, 1.0, 0.95, error, replicates, 10, 10, freedom=replicates - 1)
+    differences = rng.normal(detectable(gap), 1.0, size=(4000, replicates))
+    found = stats.ttest_1samp(differences, 0.0, axis=1).pvalue < 0.05
+    assert found.mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_the_detectable_difference_of_a_board_is_the_median_of_its_pairs():
+    rows = [made(0.9), made(0.8), made(0.1)]
+    pairs = [gap for gap in gaps(rows) if gap is not None]
+    assert grouped(rows).detectable == pytest.approx(np.median([detectable(gap) for gap in pairs]))
+    assert np.isnan(grouped([made(0.9), made(0.1, seeds=1)]).detectable)

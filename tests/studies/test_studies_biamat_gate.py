@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from layout import problems
 from pydantic import ValidationError
 from tiny_problem import Net, image_set, problem
 from torch import nn
@@ -14,7 +15,7 @@ from reprood.core.errors import ReproodError
 from reprood.engine.seeds import seeded
 from reprood.images.augment import normalise
 from reprood.methods.biamat import method as biamat
-from reprood.report.studies.biamat_gate import draw
+from reprood.report.studies.biamat_gate import conclude, draw
 from reprood.studies.base import Context
 from reprood.studies.biamat_gate import Config, confidences, measure
 
@@ -48,6 +49,8 @@ def test_shares_by_hand() -> None:
     assert found.arrays["confidence_far"].sum() == 20
     assert len(confidences(task.models["biamat"][0], near[:3], (0.4,), (0.2,))) == 3
     figure = draw(pd.DataFrame(found.rows), found.arrays)
+    assert problems(figure) == []
+    assert conclude(pd.DataFrame(found.rows)).startswith("The gate lets ")
     assert len(figure.axes) == 3
 
 

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from layout import problems
 from tiny_problem import Net, image_set, problem
 
 from reprood.core.errors import ReproodError
 from reprood.engine.seeds import seeded
 from reprood.nets.classifier import Classifier
-from reprood.report.studies.cnc_images import draw
+from reprood.report.studies.cnc_images import conclude, draw
 from reprood.studies import cnc_images
 from reprood.studies.base import Context
 from reprood.studies.cnc_images import Config
@@ -70,7 +71,10 @@ def test_measure_and_figure(channels) -> None:
     for arm in ARMS:
         assert found.arrays[f"shown_{arm}"].shape == (4, 28, 28, channels)
         assert found.arrays[f"entropy_{arm}"].sum() == 30
-    assert len(draw(table, found.arrays).axes) == 4 + 3
+    figure = draw(table, found.arrays)
+    assert len(figure.axes) == 4 + 3
+    assert problems(figure) == []
+    assert conclude(table).startswith("Mean entropy of a plain classifier")
 
 
 def test_what_is_missing_is_said() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from layout import problems
 from tiny_problem import Net, problem
 
 from reprood.engine.seeds import seeded
@@ -11,7 +12,7 @@ from reprood.methods.cnc.method import cnc_score
 from reprood.methods.cnc.net import ExtraClass
 from reprood.methods.godin import DecomposedConfidence
 from reprood.nets.classifier import Classifier
-from reprood.report.studies.inference_time import draw
+from reprood.report.studies.inference_time import conclude, draw
 from reprood.studies import inference_time
 from reprood.studies.base import Context
 from reprood.studies.inference_time import Config
@@ -53,7 +54,10 @@ def test_measure_and_figure(godin) -> None:
         assert times.shape == (2, 3)
         medians = table[(table["arm"] == arm) & (table["metric"] == "ms_per_image")]["value"]
         np.testing.assert_allclose(medians, np.median(times, axis=1))
-    assert len(draw(table, found.arrays).axes) == 1
+    figure = draw(table, found.arrays)
+    assert len(figure.axes) == 1
+    assert problems(figure) == []
+    assert conclude(table).startswith("MSP takes ")
 
 
 def test_what_is_timed_is_the_score() -> None:

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 import torch
 from golden_files import load
+from layout import problems
 
-from reprood.report.studies.cnc_toy import draw
+from reprood.report.studies.cnc_toy import conclude, draw
 from reprood.studies import cnc_toy
 from reprood.studies.base import Context
 from reprood.studies.cnc_toy import ARMS, Config
@@ -153,4 +154,6 @@ def test_measure_and_figure() -> None:
     assert share == pytest.approx(wide.loc[("vanilla", 0), "empty_id_area"], abs=0.2)
     assert set(np.unique(found.arrays["class_vanilla"])) <= {0, 1}
     figure = draw(table, found.arrays)
+    assert problems(figure) == []
+    assert conclude(table).startswith("Empty area classified as in-distribution: ")
     assert len(figure.axes) == 6

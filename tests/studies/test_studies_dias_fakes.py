@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from layout import problems
 from tiny_problem import image_set, problem
 
 from reprood.core.errors import ReproodError
@@ -16,7 +17,7 @@ from reprood.methods.dias import method as dias
 from reprood.methods.dias.dcgan import Generator
 from reprood.methods.dias.net import Networks, StagedClassifier
 from reprood.nets.staged import build
-from reprood.report.studies.dias_fakes import draw
+from reprood.report.studies.dias_fakes import conclude, draw
 from reprood.studies import dias_fakes
 from reprood.studies.base import Context
 from reprood.studies.dias_fakes import Config, classify_fakes
@@ -84,7 +85,10 @@ def test_measure_and_figure(tmp_path, channels) -> None:
     assert arrays["source"].shape == arrays["generated"].shape == (4, 8, 8, channels)
     assert arrays["map_classifier"].shape == arrays["map_copycat"].shape == (4, 4, 4)
     assert all(arrays[name].dtype == np.uint8 for name in ("source", "generated", "map_classifier", "map_copycat"))
-    assert len(draw(rows, arrays).axes) == 7
+    figure = draw(rows, arrays)
+    assert len(figure.axes) == 7
+    assert problems(figure) == []
+    assert conclude(rows).startswith("Confidence of a plain classifier")
 
 
 def test_the_classifier_never_learns_from_fakes(tmp_path, monkeypatch) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from layout import problems
 from tiny_problem import Net, image_set, problem
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.methods import erm, hood
 from reprood.nets.classifier import Classifier
-from reprood.report.studies.hood_mechanism import draw
+from reprood.report.studies.hood_mechanism import conclude, draw
 from reprood.studies import hood_mechanism
 from reprood.studies.base import Context
 from reprood.studies.hood_mechanism import Config, numbers, shuffled_hsic
@@ -90,7 +91,10 @@ def test_measure_and_figure() -> None:
     assert again.loc["hood", "value"].to_dict() == again.loc["erm", "value"].to_dict()
     assert found.arrays["pairings_hood"].shape == (20,)
     assert found.arrays["pair_erm"].shape == (2,)
-    assert len(draw(rows, found.arrays).axes) == 3
+    figure = draw(rows, found.arrays)
+    assert len(figure.axes) == 3
+    assert problems(figure) == []
+    assert conclude(rows).startswith("HSIC of the actual pairing")
 
 
 def test_less_spread_has_less_hsic() -> None:

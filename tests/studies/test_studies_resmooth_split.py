@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from layout import problems
 from tiny_problem import Net, problem
 from torch import nn
 
@@ -13,7 +14,7 @@ from reprood.engine.training import Training
 from reprood.methods import erm
 from reprood.methods.resmooth.mixture import bic_of_one, fit_mixture
 from reprood.nets.classifier import Classifier
-from reprood.report.studies.resmooth_split import draw
+from reprood.report.studies.resmooth_split import conclude, draw
 from reprood.studies import resmooth_split
 from reprood.studies.base import Context
 from reprood.studies.resmooth_split import Config, Views, arm_of, split
@@ -88,7 +89,10 @@ def test_measure_and_figure(channels) -> None:
     assert arrays["shown_id"].dtype == np.uint8
     assert arrays["shown_id"].shape[1:] == (12, 12, channels)
     assert sum(array.nbytes for array in arrays.values()) < 2_000_000
-    assert len(draw(rows, arrays).axes) == 5
+    figure = draw(rows, arrays)
+    assert len(figure.axes) == 5
+    assert problems(figure) == []
+    assert conclude(rows).startswith("By BIC, ")
     # A side may have no images, and a grid a single point.
     assert draw(rows, {**arrays, "shown_ood": arrays["shown_ood"][:0]})
     few = resmooth_split.measure(Config(images=32, operation_grid=(), magnitude_grid=()), task)

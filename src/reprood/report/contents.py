@@ -85,7 +85,7 @@ FIGURES = (
         name="leaderboard",
         title="Which methods differ",
         caption="Means over replicates with 95 % intervals over {covers}. Methods with a dot on the same bar do "
-        "not differ significantly. "
+        "not differ significantly; without bars, no two methods differ or none were compared. "
         "The letters are those of the table.",
         draw="reprood.report.leaderboard:draw_leaderboard",
         applies=_always,

@@ -33,7 +33,7 @@ def ends(values: Mapping[str, float], digits: int = 1) -> str:
 def _first(one: Board, results: BenchmarkResults) -> str:
     value = labels.number(labels.percent(one.metric, one.intervals[0].estimate))
     score = "" if one.scores[0] == "-" else f" with {labels.score(one.scores[0])}"
-    return f"{results.label(one.methods[0])}{score}, {one.title.replace(', %', '')} {value} %"
+    return f"{results.label(one.methods[0])}{score}, {one.spoken} {value} %"
 
 
 def _leaderboard(results: BenchmarkResults) -> str:
@@ -119,7 +119,10 @@ def result_of(results: BenchmarkResults, leaderboard: Table) -> str:
     first = found[0]
     text = f"Best: {_first(first, results)}"
     tied = [results.label(m) for row, m in enumerate(first.methods) if row and _shares(first, row)]
-    if tied:
+    if first.undivided:
+        limit = labels.number(abs(labels.percent(first.metric, first.grouping.detectable)))
+        text += f"; no two methods differ significantly (detectable difference: {limit} points)"
+    elif tied:
         text += f"; not significantly different from it: {listed(tied)}"
     text += "."
     if first.metric in HIGHER and first.metric == "auroc":

@@ -112,7 +112,7 @@ def draw_leaderboard(results: BenchmarkResults) -> Figure:
 
 
 def _panel(part: Figure, one: Board, results: BenchmarkResults) -> None:
-    groups = one.grouping.groups
+    groups = () if one.undivided else one.grouping.groups
     wide = max(len(groups), 1)
     left, right = part.subplots(1, 2, sharey=True, width_ratios=[28, 1 + wide])
     for row, (method, found) in enumerate(zip(one.methods, one.intervals, strict=True)):

@@ -49,6 +49,17 @@ class Board:
         return f"{labels.METRICS[self.metric]}{where}"
 
     @property
+    def spoken(self) -> str:
+        """Metric and split in a sentence, without unit: 'AUROC (mean without noise)'."""
+        head, _, rest = self.title.partition(", %")
+        return f"{head} ({rest.removeprefix(', ')})" if rest else head
+
+    @property
+    def undivided(self) -> bool:
+        """Whether all methods were compared and no two of them differ significantly."""
+        return len(self.methods) > 1 and self.grouping.groups == (tuple(range(len(self.methods))),)
+
+    @property
     def uncompared(self) -> tuple[str, ...]:
         """Methods with too few replicates."""
         return tuple(m for m, text in zip(self.methods, self.grouping.letters, strict=True) if not text)
@@ -153,8 +164,7 @@ def judged(found: Sequence[Board], label: Callable[[str], str], paired: bool = F
 def power(found: Sequence[Board]) -> str:
     """Say which difference these replicates can detect, by board: medians over the pairs of methods."""
     parts = [
-        f"{labels.number(abs(labels.percent(one.metric, one.grouping.detectable)))} points of "
-        f"{one.title.replace(', %', '')}"
+        f"{labels.number(abs(labels.percent(one.metric, one.grouping.detectable)))} points of {one.spoken}"
         for one in found
         if not math.isnan(one.grouping.detectable)
     ]

@@ -22,8 +22,8 @@ COLOURS = dict(zip(NAMES, (PALETTE[0], PALETTE[4], PALETTE[2], PALETTE[3], PALET
 STRIPS = {
     "source": ("image", "known"),
     "map_classifier": ("map, stage 1", "known"),
-    "map_copycat": ("its copy (hard)", "hard_first"),
-    "generated": ("GAN (moderate)", "moderate"),
+    "map_copycat": ("its copy\n(hard)", "hard_first"),
+    "generated": ("GAN\n(moderate)", "moderate"),
 }
 
 
