@@ -76,6 +76,7 @@ def strip(axes: Axes, images: np.ndarray) -> None:
         images = images[..., None]
     row = np.concatenate(list(np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)), axis=1)
     axes.imshow(row[..., 0] if row.shape[-1] == 1 else row, cmap="gray", vmin=0, vmax=255)
+    axes.set_anchor("W")  # next to its label, for which the layout keeps room
     axes.grid(visible=False)
     axes.set(xticks=(), yticks=())
     axes.spines[:].set_visible(False)
