@@ -60,7 +60,7 @@ SCORES = {  # of methods; those of detectors are in their records
     "con_si": "contrastive, all shifts", "cls_si": "shift classifier", "con": "contrastive", "cosine": "cosine",
     "norm": "norm",
     "csi_ens": "CSI-ens", "gaussian": "Gaussian", "gaussian_ml": "Gaussian, ML", "kde": "kernel density",
-    "proxy": "proxy task", "msp_scaled": "MSP, temperature-scaled",
+    "proxy": "proxy task", "goad": "GOAD", "extra_class": "extra class", "msp_scaled": "MSP, temperature-scaled",
 }  # fmt: skip
 
 
