@@ -70,7 +70,7 @@ OWN: dict[str, tuple[str, str, str]] = {
              "sum over transformations of log p(applied transformation)", "csi"),
     "extra_class": ("Log-odds against the class K + 1 of other outliers than CnC's.",
                     "log((1 - p) / p), p = softmax(l)_(K+1)", "cnc"),
-    "msp_scaled": ("Largest softmax probability of logits divided by a temperature, which is fitted on validation images.",
+    "msp_scaled": ("Largest softmax probability of logits divided by a temperature, fitted on validation images.",
                    "max_c softmax(l / T)_c", "cnc"),
 }  # fmt: skip
 
