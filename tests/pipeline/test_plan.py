@@ -115,6 +115,14 @@ def test_schemas_are_up_to_date():
         assert stored == json.loads(json.dumps(schema)), "run: python -m reprood.pipeline.schemas"
 
 
+def test_every_property_of_the_configuration_is_described():
+    nested = [record for schema in schemas().values() for record in (schema, *schema.get("$defs", {}).values())]
+    properties = [(record["title"], *one) for record in nested for one in record.get("properties", {}).items()]
+    assert len(properties) > 200
+    assert not [f"{record}.{name}" for record, name, entry in properties if not entry.get("description")]
+    assert not [record["title"] for record in nested if "----" in record.get("description", "")]
+
+
 def test_lock_satisfies_the_project_and_holds_no_address():
     import tomllib
 

@@ -14,6 +14,7 @@ class Experiment(Record):
     Attributes
     ----------
     title : str
+        What the experiment compares.
     where : str
         Where the paper reports it, for instance "Table 5"; "" if that could not be read.
     benchmarks : tuple of str
@@ -27,6 +28,7 @@ class Experiment(Record):
     omitted : str
         Why it is not run; "" for an experiment that is.
     note : str
+        Remark on the experiment.
     """
 
     title: Line

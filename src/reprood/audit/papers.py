@@ -42,10 +42,7 @@ def unit(metric: str) -> float:
 
 
 def largest(metric: str, study: str = "") -> float:
-    """Return a metric's largest possible value in its own unit (100 percent); infinite for numbers of studies.
-
-    The smallest possible value is 0.
-    """
+    """Return a metric's largest value in its own unit (100 percent; the smallest is 0); infinite for studies."""
     return math.inf if study else 100 * unit(metric)
 
 
@@ -73,6 +70,7 @@ class Side(Record):
     Attributes
     ----------
     method : str
+        An arm of the paper's file, or of the study.
     score : str
         "-" for classification metrics. A trailing "*" takes the best of the scores with this beginning, in hindsight
         (for judging a choice, never for making one).
@@ -100,7 +98,10 @@ class Claim(Record):
 
     Attributes
     ----------
-    id, statement : str
+    id : str
+        Name in files and links.
+    statement : str
+        The claim in one sentence.
     kind : str
         difference: `sides[0]` is better than `sides[1]` by more than `margin`; non_inferior: it is not worse by more
         than `margin`; equivalent: the two differ by less than `margin`; ordering: each side is better than the next;
@@ -118,6 +119,7 @@ class Claim(Record):
     label_noise : (float, float) or None
         Range of label-noise strengths of the benchmarks it applies to; None: benchmarks with clean labels.
     sides : tuple of Side
+        What is compared; the last one is the baseline.
     better : {"higher", "lower"}
         Which values of the metric are better.
     over : {"", "members", "sets"}
@@ -145,6 +147,7 @@ class Claim(Record):
     exploratory : bool
         Not one of the paper's main claims (at most six): judged without Holm's correction, and marked as such.
     note : str
+        Remark on its card.
     """
 
     id: str
@@ -229,8 +232,32 @@ class Claim(Record):
 class Paper(Record):
     """One paper: `config/papers/<id>.yaml`.
 
-    `settings` describes the settings of the published numbers, by the text under which numbers name them, or by the id
-    of a single number. `experiments` lists the paper's families of experiments and where each is run.
+    Attributes
+    ----------
+    id : str
+        The file's name without its ending.
+    name : str
+        Short name of the method; "": the title up to a colon.
+    title, authors, venue, year : str, int
+        Bibliography.
+    arxiv : str
+        Number on arXiv; "" for none.
+    code, code_licence : str
+        Address of the authors' code and its licence; "" for none.
+    summary : str
+        What the paper claims, in two sentences.
+    method : str
+        How the method works.
+    arms : dict of Arm
+        What the names of methods in the suites mean in this paper.
+    settings : dict of Setting
+        Settings of the published numbers, by the text under which numbers name them or by the id of a single number.
+    published : tuple of Published
+        Published numbers with their sources.
+    claims : tuple of Claim
+        What is tested.
+    experiments : tuple of Experiment
+        The paper's families of experiments and where each is run.
     """
 
     id: str

@@ -42,6 +42,7 @@ class Published(Record):
     where, setting, method, metric, unit : str
         Table or figure; data and network; row; metric and its unit.
     value : float
+        The number as printed.
     spread : float or None
         The number printed after the sign +-, in the unit of the value.
     spread_is : {"", "standard error", "standard deviation"}

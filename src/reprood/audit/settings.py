@@ -79,6 +79,7 @@ class Setting(Record):
     checkpoint : {"last", "best_test", "best_robust_test"}
         Epoch of the published value.
     precision : {"fp32", "bf16"}
+        Number format of the published training.
     images : int or None
         Number of training images; None: all of the training split.
     """

@@ -130,15 +130,58 @@ class Gate(Record):
 class Benchmark(Record):
     """A task: data to train on, and the evaluations of the trained model.
 
-    `means` names groups of OOD sets, for instance those of a published mean, to which claims and numbers refer.
-    `features` stores penultimate features, and the outputs for training images, even when no detector of `detectors`
-    needs them: every detector that makes no passes of its own can then be added without new predictions.
-    The evaluation `misclassification` ranks right against wrong predictions by every score (split `errors`), and
-    `calibration` adds calibration errors, also after temperature scaling on the validation images.
-    `leaderboard` is a published one, next to which the report puts the numbers of the same settings.
-    `family` and `member` are set for a benchmark that is one of a family (one class each, or one split of known and
-    unknown classes each), `replicate` for a random split, on which this replicate alone runs. Claims are judged on the
-    family, which is one benchmark for readers.
+    Attributes
+    ----------
+    title : str
+        Heading of its page.
+    note : str
+        Remark on its page.
+    preparation : Preparation
+        Size and channels of all images.
+    train, validation, test : Source
+        The in-distribution splits.
+    ood : dict of Outlier
+        OOD test sets by name.
+    means : dict of Mean
+        Groups of OOD sets by name, for instance those of a published mean, to which claims and numbers refer.
+    auxiliary : dict of Source
+        Further training sets by name, for methods that learn from outliers or from another domain.
+    label_noise : LabelNoise or None
+        Wrong labels in the training split; None: labels as they are.
+    evaluations : tuple of str
+        What is measured on the trained model. `misclassification` ranks right against wrong predictions by every score
+        (split `errors`); `calibration` adds calibration errors, also after temperature scaling on the validation images.
+    corruption : Corruptions or None
+        Corrupted copies of the test images, for the evaluation `corruption`.
+    attacks : dict of Attack
+        Attacks on the test images by name, for the evaluation `adversarial`.
+    occlusion : Occlusion or None
+        Holes in the test images, for the evaluation `occlusion`.
+    between : Between or None
+        Images between two test images, for the evaluation `between`.
+    open_set : OpenSet
+        Options of the evaluation `open_set`.
+    localisation : Localisation
+        Options of the evaluation `localisation`.
+    family, member : str
+        Set for a benchmark that is one of a family (one class each, or one split of known and unknown classes each).
+        Claims are judged on the family, which is one benchmark for readers.
+    replicate : int or None
+        Set for a random split, on which this replicate alone runs.
+    gate : Gate or None
+        What makes results representative; None: the defaults for baselines, and no accuracy is required.
+    allow : tuple of str
+        Findings of the benchmark's linter that are accepted: "published_resize", "naive_resize", "duplicates:SPLIT" or
+        "overlap:SPLIT:SPLIT".
+    settings : dict
+        Settings of all methods on this benchmark, merged over those of the suite.
+    detectors : dict
+        Detectors by name, with their options.
+    features : bool
+        Store penultimate features, and the outputs for training images, even when no detector of `detectors` needs
+        them: every detector that makes no passes of its own can then be added without new predictions.
+    leaderboard : Leaderboard or None
+        A published one, next to which the report puts the numbers of the same settings.
     """
 
     title: Line

@@ -13,6 +13,7 @@ class Column(Record):
     Attributes
     ----------
     title : str
+        Head of the column.
     metric : str
         A metric of the results, or "accuracy".
     split : str
@@ -30,6 +31,7 @@ class Entry(Record):
     Attributes
     ----------
     name : str
+        Name of the row in the published table.
     method : str
         The suite's method that has the same training; "" if there is none.
     score : str
@@ -53,12 +55,15 @@ class Leaderboard(Record):
     Attributes
     ----------
     title : str
+        Name of the leaderboard.
     source, url : str
         Where the values were read.
     setting : str
         Network, schedule and number of trainings behind the values.
     columns : tuple of Column
+        What is measured.
     rows : tuple of Entry
+        The published rows.
     """
 
     title: Line

@@ -47,7 +47,17 @@ Seeds = Annotated[
 
 
 class Arm(Record):
-    """One row of the tables: a method's module with settings."""
+    """One row of the tables: a method's module with settings.
+
+    Attributes
+    ----------
+    use : str
+        Module in `reprood.methods`, or the path of a file that defines `METHOD`.
+    label : str
+        Its name in tables and figures.
+    set : dict
+        Settings of the method, merged over those of the benchmark.
+    """
 
     use: str
     label: Line = Field(min_length=1)
@@ -55,9 +65,16 @@ class Arm(Record):
 
 
 class RunGroup(Record):
-    """The methods that run on a benchmark or family, and the seeds, which number the replicates (default: the suite's).
+    """The methods that run on a benchmark or family.
 
-    `seeds: n` means 0 to n - 1.
+    Attributes
+    ----------
+    benchmark : str
+        The benchmark or family.
+    methods : tuple of str
+        Names under `methods`.
+    seeds : tuple of int or None
+        They number the replicates; n means 0 to n - 1; None: the suite's.
     """
 
     benchmark: str
@@ -102,9 +119,35 @@ class Suite(Record):
     A benchmark with `members:` or `splits:` is a family: one benchmark `<name>_<member>` for each fixed member, with
     its own changes, or for each random split that a replicate uses (`reprood.config.families`). `runs` names the
     family: replicate r runs with seed r on member r mod K, or on the r-th split.
-    `evidence` fixes the looks at which claims are judged; without it they are judged once, on all seeds. `judge` names
-    the benchmark or family on which a main claim counts ("paper/claim": name); default: the first that measures it.
-    `scale: paper` needs `precision: fp32`, in which all papers' networks were trained.
+
+    Attributes
+    ----------
+    title : str
+        Heading of the report.
+    note : str
+        Remark on the overview page.
+    scale : {"reduced", "paper"}
+        At the scale `paper`, which needs `precision: fp32`, a claim can be reproduced; else supported at most.
+    seeds : tuple of int
+        Replicates of every run that names none; n means 0 to n - 1.
+    suite_seed : int
+        Root of all random draws.
+    precision : {"auto", "fp32", "bf16"}
+        Number format of the training; `auto` uses bf16 on processors and GPUs that compute it fast.
+    settings : dict
+        Settings of all methods, below those of benchmarks and of rows.
+    benchmarks : dict of Benchmark
+        Benchmarks and families by name.
+    methods : dict of Arm
+        Rows of the tables by name.
+    runs : tuple of RunGroup
+        Which methods run where.
+    studies : dict of Study
+        Analyses that are not benchmarks, by name.
+    evidence : Looks or None
+        The looks at which claims are judged; None: once, on all seeds.
+    judge : dict
+        The benchmark or family on which a main claim counts ("paper/claim": name); default: the first that measures it.
     """
 
     title: Line

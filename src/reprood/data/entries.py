@@ -20,6 +20,7 @@ class Package(Record):
     Attributes
     ----------
     kind : {"debian", "wheel"}
+        Kind of the package.
     name, version : str
         As in the package index; an empty version means the current one.
     member : str
@@ -70,7 +71,17 @@ class File(Record):
 
 
 class SplitEntry(Record):
-    """How one split is read: the reader, the files it needs (names in `files`) and its options."""
+    """How one split is read.
+
+    Attributes
+    ----------
+    reader : str
+        Format of the files.
+    files : tuple of str
+        The files it needs, as named under the entry's `files`.
+    options : dict
+        Options of the reader.
+    """
 
     reader: Reader
     files: tuple[str, ...] = ()
@@ -82,7 +93,16 @@ class DatasetEntry(Record):
 
     Attributes
     ----------
-    title, licence, citation, homepage, note : str
+    title : str
+        Name for readers.
+    licence : str
+        Licence of the data.
+    citation : str
+        How to cite it.
+    homepage : str
+        Where it is described.
+    note : str
+        Remark on the page of the data.
     classes : tuple of str
         Names in the order of the labels; by default those in the data.
     size : int
@@ -94,6 +114,7 @@ class DatasetEntry(Record):
     files : dict of File
         By file name. A mirror has them as <mirror>/<data set>/<file name> or <mirror>/<file name>.
     splits : dict of SplitEntry
+        How each split is read, by name.
     """
 
     title: Line
