@@ -93,10 +93,22 @@ def test_the_forms_of_a_table_agree(results, make, tmp_path):
             assert text in line
             assert plain.replace("-", "$-$") in latex_line
     assert markdown(table) == stem.with_suffix(".md").read_text()
-    assert latex(table).count(r"\\") == len(rows) + 1
+    assert latex(table).count(r" \\") == len(rows) + 1
     assert "Good & better" not in tex
     assert r"Good \& better" in tex
-    assert re.search(r"(?<!\\)%(?! needs)", tex) is None
+    assert re.search(r"(?<!\\)(?<!^)%", tex, re.MULTILINE) is None
+
+
+def test_latex_has_a_label_one_sentence_and_the_best_in_bold():
+    rows = [(Cell(name), plain("auroc", [a]), plain("top1_error", [e]), plain("mce", [e] * (name == "A")))
+            for name, a, e in (("A", 0.91, 12.04), ("B", 0.905, 12.0), ("C", 0.3, 30.0))]  # fmt: skip
+    tex = latex(Table("t", "AUROC at 95 % TPR. More: see there. Last.", ("method", "a", "e", "m"), tuple(rows)), "x_y")
+    assert r"\caption{AUROC at 95 \% TPR (\dag{}: worse than chance).}" in tex
+    assert "% More: see there.\n% Last.\n" in tex.replace(" \n", "\n")
+    assert r"\label{tab:x-y}" in tex
+    assert r"A & \textbf{91.0} & \textbf{12.0} & 12.0 \\" in tex
+    assert r"B & 90.5 & \textbf{12.0} & – \\".replace("–", "--") in tex
+    assert r"C & 30.0\dag{} & 30.0 & -- \\" in tex
 
 
 def test_latex_survives_every_special_character():

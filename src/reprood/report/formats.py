@@ -1,5 +1,6 @@
 """Tables as records for the pages, and as CSV, Markdown and LaTeX (booktabs)."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,14 @@ LATEX = str.maketrans(
 
 
 BELOW_CHANCE = "†"  # worse than a guess: an AUROC below 50 %
+LOWER_IS_BETTER = frozenset(
+    {
+        "top1_error", "top5_error", "ece15", "fpr95_id_positive", "fpr95_ood_positive", "detection_error", "mce",
+        *labels.LOCALISATION,
+    }
+)  # fmt: skip
+MARK_EXPLAINED = f"{BELOW_CHANCE}: worse than chance."
+SENTENCE = re.compile(r"(?<=[\w)%])\.\s+(?=[A-Z(])")  # where a sentence of a caption ends
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,8 @@ class Cell:
         Symbol after the text, not in CSV files: below chance, or unverified; the caption explains it.
     link : str
         File with the raw numbers behind it, relative to the report's folder; may be empty.
+    metric : str
+        Metric of a measured number that rivals with others of its column; "" for other cells.
     """
 
     text: str
@@ -52,6 +63,7 @@ class Cell:
     group: str = ""
     mark: str = ""
     link: str = ""
+    metric: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,7 @@ class Table:
     def __post_init__(self) -> None:
         """Explain the mark of values below chance in the caption, where one occurs."""
         if any(cell.mark == BELOW_CHANCE for row in self.rows for cell in row) and BELOW_CHANCE not in self.caption:
-            object.__setattr__(self, "caption", f"{self.caption} {BELOW_CHANCE}: worse than chance.")
+            object.__setattr__(self, "caption", f"{self.caption} {MARK_EXPLAINED}")
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -80,9 +92,8 @@ def measured(metric: str, found: Interval, group: str = "") -> Cell:
     """Return a cell with a metric's mean and interval, in percent."""
     value, low, high = (labels.percent(metric, v) for v in (found.estimate, found.low, found.high))
     low, high = max(low, 0.0), min(high, 100.0)  # a t interval may reach beyond the metric's range
-    return Cell(
-        labels.number(value), labels.interval(low, high), value, group=group, mark=_mark(metric, found.estimate)
-    )
+    mark = _mark(metric, found.estimate)
+    return Cell(labels.number(value), labels.interval(low, high), value, group=group, mark=mark, metric=metric)
 
 
 def plain(metric: str, values: Sequence[float]) -> Cell:
@@ -91,7 +102,7 @@ def plain(metric: str, values: Sequence[float]) -> Cell:
         return Cell("–")
     mean = float(sum(values) / len(values))
     value = labels.percent(metric, mean)
-    return Cell(labels.number(value), "", value, mark=_mark(metric, mean))
+    return Cell(labels.number(value), "", value, mark=_mark(metric, mean), metric=metric)
 
 
 def _mark(metric: str, value: float) -> str:
@@ -121,9 +132,26 @@ def _joined(cell: Cell) -> str:
     return " ".join(part for part in (cell.text + cell.mark, cell.interval, cell.group) if part)
 
 
-def _latex_cell(cell: Cell) -> str:
+def _latex_cell(cell: Cell, best: bool) -> str:
     raised = rf"\textsuperscript{{{cell.group.translate(LATEX)}}}" if cell.group else ""
-    return f"{(cell.text + cell.mark).translate(LATEX)}{raised} {cell.interval.translate(LATEX)}".strip()
+    text = (cell.text + cell.mark).translate(LATEX)
+    text = rf"\textbf{{{text}}}" if best else text
+    return f"{text}{raised} {cell.interval.translate(LATEX)}".strip()
+
+
+def best_of_columns(table: Table) -> list[str]:
+    """Return the text of the best number of each column; "" where no two numbers of one metric rival.
+
+    Rows whose text is equal to it are all best: they differ by less than what is shown.
+    """
+    found = []
+    for column in zip(*table.rows, strict=True):
+        rivals = [cell for cell in column if cell.metric and cell.value is not None]
+        metrics = {cell.metric for cell in rivals}
+        best = min if metrics <= LOWER_IS_BETTER else max
+        one = best(rivals, key=lambda cell: cell.value or 0.0) if len(rivals) > 1 and len(metrics) == 1 else Cell("")
+        found.append(one.text)
+    return found
 
 
 def _no_markup(text: str) -> str:
@@ -139,19 +167,40 @@ def markdown(table: Table) -> str:
     return "\n".join([*lines, "", _no_markup(table.caption), ""])
 
 
-def latex(table: Table) -> str:
-    """Return a booktabs table in a table environment."""
-    rows = [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in table.rows]
+def latex(table: Table, label: str = "") -> str:
+    """Return a booktabs table in a table environment, with the best number of each column in bold.
+
+    The caption is the first sentence of the table's; the others are comments above, for the text of a paper.
+
+    Parameters
+    ----------
+    table : Table
+    label : str
+        What follows "tab:" in the label; default: the table's name.
+    """
+    text = table.caption.replace(f" {MARK_EXPLAINED}", "")
+    caption, *notes = SENTENCE.split(text.strip())
+    if text != table.caption:
+        caption += f" ({MARK_EXPLAINED.rstrip('.')})"
+    best = best_of_columns(table)
+    rows = [
+        " & ".join(
+            _latex_cell(cell, bool(cell.metric) and cell.text == top) for cell, top in zip(row, best, strict=True)
+        )
+        for row in table.rows
+    ]
     return "\n".join(
         [
             "% needs \\usepackage{booktabs}",
+            *(f"% {note.translate(LATEX).rstrip('.')}." for note in notes),
             r"\begin{table}",
-            rf"\caption{{{table.caption.translate(LATEX)}}}",
+            rf"\caption{{{caption.rstrip('.').translate(LATEX)}.}}",
+            rf"\label{{tab:{re.sub('[^A-Za-z0-9-]+', '-', label or table.name)}}}",
             rf"\begin{{tabular}}{{{''.join('r' if head in table.numbers else 'l' for head in table.head)}}}",
             r"\toprule",
             " & ".join(head.translate(LATEX) for head in table.head) + r" \\",
             r"\midrule",
-            *rows,
+            *(rf"{row} \\" for row in rows),
             r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",
@@ -161,10 +210,10 @@ def latex(table: Table) -> str:
 
 
 def write_forms(table: Table, stem: Path) -> None:
-    """Write a table as `<stem>.csv`, `.md` and `.tex`."""
+    """Write a table as `<stem>.csv`, `.md` and `.tex`; the label in LaTeX has the names of the folder and the file."""
     with atomic_path(stem.with_suffix(".csv")) as temporary:
         frame(table).to_csv(temporary, index=False, lineterminator="\n")
     with atomic_path(stem.with_suffix(".md")) as temporary:
         temporary.write_text(markdown(table), encoding="utf-8")
     with atomic_path(stem.with_suffix(".tex")) as temporary:
-        temporary.write_text(latex(table), encoding="utf-8")
+        temporary.write_text(latex(table, f"{stem.parent.name}-{stem.name}"), encoding="utf-8")

@@ -122,6 +122,7 @@ def _replicates(number: Published, paper: Paper, results: BenchmarkResults, meth
 
 def _complement(number: Published, cell: Cell) -> Cell:
     """Return 100 % minus a cell for a published metric that is the complement of a measured one."""
+    cell = replace(cell, metric="")  # the rows of this table are of different settings
     if number.metric not in COMPLEMENTS or cell.value is None:
         return cell
     interval = ""
