@@ -3,7 +3,7 @@
 A slope of 1 is proportional, of 2 quadratic; it is fitted to the larger half of the sizes. What is quadratic by nature
 says so in its name.
 
-Run: python benchmarks/growth.py [--repeats N] [--folder docs] [--json FILE] [--small]
+Run: python benchmarks/growth.py [--repeats N] [--folder benchmarks] [--json FILE] [--small]
 """
 
 import json

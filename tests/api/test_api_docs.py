@@ -1,4 +1,4 @@
-"""The examples of docs/api.md run as they are, and the docstrings give what they say."""
+"""The examples of docs/how-to/my-network.md run as they are, and the docstrings give what they say."""
 
 import doctest
 import importlib
@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import reprood.cli.main as cli
 
-PAGE = Path(__file__).resolve().parents[2] / "docs/api.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/how-to/my-network.md"
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def test_each_help_text_begins_with_a_verb_and_has_a_valid_example(words):
         assert words[0] in WORKFLOW
 
 
-DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "config/README.md", ROOT / "published/README.md"]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "config/README.md", ROOT / "published/README.md"]
 QUOTED = re.compile(r"(?:^|[`/ ])reprood ([a-z][^`#\n|]*)", re.MULTILINE)  # in code blocks and between backquotes
 
 

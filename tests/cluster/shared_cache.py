@@ -5,7 +5,7 @@
 FOLDER is a new folder to work in, CHECKOUT a checkout with a finished suite `smoke`, which is copied. Makes a group and
 two users for the time of the test. Checks that what one user commits the other checks out without a remote, in both
 directions and whatever their umask is; that nobody outside the group can read it; that neither can damage what the
-other has stored; and that a read-only folder of data serves both. docs/cluster.md has the commands for people.
+other has stored; and that a read-only folder of data serves both. docs/how-to/cluster.md has the commands for people.
 """
 
 import contextlib

@@ -13,7 +13,7 @@ ACCESS = ("get", "setdefault", "pop")
 
 def table() -> set[str]:
     rows = [
-        line.split("|")[1] for line in (ROOT / "docs" / "environment.md").read_text().splitlines() if line[:2] == "| "
+        line.split("|")[1] for line in (ROOT / "docs" / "reference" / "environment.md").read_text().splitlines() if line[:2] == "| "
     ]
     return {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row)}
 

@@ -67,7 +67,7 @@ class Case:
     Attributes
     ----------
     kind, name : str
-        Row of the table in docs/hostile-input.md; name of the test.
+        Row of the table in docs/explanation/hostile-input.md; name of the test.
     build : callable
         Given the folder `inside`, makes the input and says what is done with it.
     words : tuple of str

@@ -125,7 +125,7 @@ def test_names_are_unique_and_the_page_counts_them():
     names = Counter((case.kind, case.name) for case in CASES)
     assert [name for name, count in names.items() if count > 1] == []
     assert len(CASES) >= 250
-    text = (ROOT / "docs/hostile-input.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/explanation/hostile-input.md").read_text(encoding="utf-8")
     counts = Counter(case.kind for case in CASES)
     for kind, count in [*((kind, counts[kind]) for kind in KINDS), ("all", len(CASES))]:
         assert f"| {kind} | {count} |" in text.splitlines()

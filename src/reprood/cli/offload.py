@@ -1,4 +1,4 @@
-"""Commands `reprood offload pack` and `reprood offload merge`; see docs/offload.md."""
+"""Commands `reprood offload pack` and `reprood offload merge`; see docs/how-to/offload.md."""
 
 from pathlib import Path
 from typing import Annotated

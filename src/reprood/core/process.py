@@ -1,6 +1,6 @@
 """Environment variables of this package, thread limits of numerical libraries, and an exit status.
 
-The variables say how to run, never what: a result does not depend on them. docs/environment.md lists them.
+The variables say how to run, never what: a result does not depend on them. docs/reference/environment.md lists them.
 """
 
 import os

@@ -57,7 +57,7 @@ class DescribedSchema(GenerateJsonSchema):
 
 def schemas() -> dict[str, Any]:
     """Return the schemas of `config/config.yaml`, a suite, a paper and a catalogue entry by file name."""
-    records = {"config": Settings, "suite": Suite, "paper": Paper, "dataset": DatasetEntry}
+    records: dict[str, type[BaseModel]] = {"config": Settings, "suite": Suite, "paper": Paper, "dataset": DatasetEntry}
     return {
         f"{name}.schema.json": record.model_json_schema(schema_generator=DescribedSchema)
         for name, record in records.items()
