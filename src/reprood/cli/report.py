@@ -20,7 +20,7 @@ report_app = typer.Typer(
 def _results(suite: str, benchmark: str, root: Path, examples: Path) -> Any:
     from reprood.report.results import BenchmarkResults
 
-    record = suite_of(suite)
+    record = suite_of(Path(suite).read_text(encoding="utf-8") if suite.endswith(".json") else suite)
     if benchmark not in record.places():
         raise ReproodError(f"There is no benchmark '{benchmark}' in --suite; known: {', '.join(record.places())}.")
     return BenchmarkResults(benchmark, record, root, examples)
@@ -33,11 +33,14 @@ Root = Annotated[Path, typer.Option("--root", help="The checkout, with the runs.
 @report_app.command("draw")
 def report_draw(
     benchmark: Annotated[str, typer.Argument(help="The benchmark or family.")],
-    suite: SuiteText,
+    suite: Annotated[str, typer.Option("--suite", help="The suite as JSON, or its file results/SUITE/suite.json.")],
     examples: Annotated[Path, typer.Option(help="Folder of augmented images: BENCHMARK.npz.")],
     out: Out,
     root: Root = Path(),
     data: Annotated[Path, typer.Option(help="Folder of the data.")] = Path("data"),
+    width: Annotated[
+        float | None, typer.Option(help="Width of the figures in inches, for the column of a paper; default: 7.2.")
+    ] = None,
 ) -> None:
     """Draw all figures and write all tables of a benchmark: OUT/figures/BENCHMARK/ and OUT/tables/BENCHMARK/.
 
@@ -60,7 +63,7 @@ def report_draw(
         out / "tables" / benchmark / f"{kind}.{form}" for kind in tables_of(record) for form in ("csv", "md", "tex")
     ]
     with checked_job(reads, writes, at=out):
-        draw_benchmark(results, data, out)
+        draw_benchmark(results, data, out, width)
 
 
 @report_app.command("study-figure")

@@ -8,7 +8,7 @@ from reprood.report.results import BenchmarkResults
 from reprood.report.tables import write_table
 
 
-def draw_benchmark(results: BenchmarkResults, data: Path, out: Path) -> None:
+def draw_benchmark(results: BenchmarkResults, data: Path, out: Path, width: float | None = None) -> None:
     """Write `<out>/figures/<benchmark>/<kind>.svg` and `.png`, `<out>/tables/<benchmark>/<kind>.csv`, `.md`, `.tex`.
 
     Parameters
@@ -19,9 +19,11 @@ def draw_benchmark(results: BenchmarkResults, data: Path, out: Path) -> None:
         Folder of the data, for figures that show test images.
     out : Path
         Folder of the report.
+    width : float, optional
+        Width of the figures in inches; default: as the pages show them.
     """
     figures, tables = out / "figures" / results.name, out / "tables" / results.name
     for kind in figures_of(results.benchmark):
-        make_figure(kind, results, figures / f"{kind}.svg", figures / f"{kind}.png", data)
+        make_figure(kind, results, figures / f"{kind}.svg", figures / f"{kind}.png", data, width)
     for kind in tables_of(results.benchmark):
         write_table(kind, results, tables / kind)

@@ -28,6 +28,7 @@ from reprood.report.style import (
     notice,
     save,
 )  # fmt: skip
+from reprood.report.width import fit_width
 
 GRID = np.linspace(0, 1, 121)
 NINES = (0.5, 0.9, 0.99, 0.999, 0.9999)  # ticks of an axis on which a softmax probability does not pile up at 1
@@ -240,7 +241,9 @@ def examples(results: BenchmarkResults) -> Figure:
     return figure
 
 
-def make_figure(kind: str, results: BenchmarkResults, svg: Path, png: Path, data: Path = Path("data")) -> None:
+def make_figure(
+    kind: str, results: BenchmarkResults, svg: Path, png: Path, data: Path = Path("data"), width: float | None = None
+) -> None:
     """Draw one figure of a benchmark and write it as SVG and PNG; the same results give the same bytes.
 
     The detection figures of a benchmark without OOD sets say that there are none.
@@ -255,6 +258,8 @@ def make_figure(kind: str, results: BenchmarkResults, svg: Path, png: Path, data
         The files to write.
     data : Path
         Folder of the data, for figures that show test images.
+    width : float, optional
+        Width in inches, for the column of a paper (see `reprood.report.width`); default: as the pages show it.
 
     Raises
     ------
@@ -269,4 +274,7 @@ def make_figure(kind: str, results: BenchmarkResults, svg: Path, png: Path, data
         save(notice("This benchmark has no OOD sets."), svg, png)
         return
     draw = resolve(chosen.draw)
-    save(draw(results, data) if chosen.images == "test" else draw(results), svg, png)
+    figure = draw(results, data) if chosen.images == "test" else draw(results)
+    if width is not None:
+        fit_width(figure, width)
+    save(figure, svg, png)
