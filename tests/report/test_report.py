@@ -112,8 +112,9 @@ def test_a_card_names_sides_below_chance_and_numbers_against_the_claim():
     assert shown(row, paper.claims[0], paper, fabricate.suite(), 40.0)["below_chance"] == []
 
 
-def test_notebook_is_stored_without_outputs():
-    notebook = nbformat.read(Path(__file__).parents[2] / "notebooks" / "explore.ipynb", as_version=4)
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_notebook_is_stored_without_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "code":

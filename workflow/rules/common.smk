@@ -253,7 +253,7 @@ def reports_folder(wildcards):
     return plan.reports
 
 
-NOTEBOOKS = ("explore", "anatomy", "gallery")
+NOTEBOOKS = ("explore", "anatomy", "gallery", "own_network")
 
 
 def report_targets():

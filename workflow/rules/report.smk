@@ -131,6 +131,11 @@ rule notebook:
             "reprood.evaluate.table",
             "reprood.audit.verdicts",
             "reprood.data.arrays",
+            "reprood.api.scoring",
+            "reprood.detectors.msp",
+            "reprood.detectors.energy",
+            "reprood.detectors.knn",
+            "reprood.detectors.mahalanobis",
             *map(style_module, STYLE_NAMES),
         ),
         environment=environment("matplotlib", "nbconvert"),
@@ -197,9 +202,10 @@ rule pages:
         environment=environment("jinja2", "numpy"),
         results=results_folder,
         papers=papers_folder,
+        notebooks=" ".join(f"--notebook notebooks/{name}.html" for name in NOTEBOOKS),
         out=reports_folder,
     shell:
         "reprood report pages --suite {input.suite} --papers {params.papers} --results {params.results}"
         " --defects {input.defects}"
-        " --notebook notebooks/explore.html --notebook notebooks/anatomy.html --notebook notebooks/gallery.html"
+        " {params.notebooks}"
         " --out {params.out} > {log} 2>&1"
