@@ -55,9 +55,19 @@ def _command(words: str, command: Any) -> str:
         if parameter.name == "help":
             continue
         names = [*parameter.opts, *parameter.secondary_opts]
-        named = (parameter.metavar or parameter.name.upper()) if parameter.param_type_name == "argument" else ", ".join(names)
+        named = (
+            (parameter.metavar or parameter.name.upper())
+            if parameter.param_type_name == "argument"
+            else ", ".join(names)
+        )
         default = parameter.default() if callable(parameter.default) else parameter.default
-        shown = "required" if parameter.required else f"`{default}`" if default or default == 0 and default is not False else ""
+        shown = (
+            "required"
+            if parameter.required
+            else f"`{default}`"
+            if default or default == 0 and default is not False
+            else ""
+        )
         rows.append((f"`{named}`", getattr(parameter, "help", ""), shown))
     body = f"### reprood {words}\n\n{text.strip()}\n"
     if example:
@@ -132,11 +142,15 @@ def columns() -> str:
             part |= {name.strip(): meaning for name in names.split(",")}
     for name, known in (("metrics.csv", METRICS), ("verdicts.csv", VERDICTS)):
         if set(described[name]) != set(known):
-            raise ValueError(f"docs/reference/columns.txt: [{name}] differs from the code: {set(described[name]) ^ set(known)}")
+            raise ValueError(
+                f"docs/reference/columns.txt: [{name}] differs from the code: {set(described[name]) ^ set(known)}"
+            )
     parts = ["# Columns of result files\n\nOne point is one percent. Detection metrics are stored in [0, 1], errors in percent. "
              "[predictions.parquet](predictions.md) has a page of its own.\n"]  # fmt: skip
     for name, known in (("metrics.csv", METRICS), ("verdicts.csv", VERDICTS)):
-        parts.append(f"## {name}\n\n" + table(("column", "meaning"), [(f"`{one}`", described[name][one]) for one in known]))
+        parts.append(
+            f"## {name}\n\n" + table(("column", "meaning"), [(f"`{one}`", described[name][one]) for one in known])
+        )
     return "\n".join(parts)
 
 
@@ -165,13 +179,17 @@ def detectors() -> str:
     """Return the page of detectors: inputs, formula, options, paper."""
     from reprood.detectors import registry
 
-    parts = ["# Detectors\n\nA detector gives one score per sample from stored outputs. Higher means more in-distribution.\n"]
+    parts = [
+        "# Detectors\n\nA detector gives one score per sample from stored outputs. Higher means more in-distribution.\n"
+    ]
     for name in registry.names():
         one = registry.detector(name)
         options = [(f"`{key}`", f"`{field.default}`") for key, field in one.options.model_fields.items()]
         by = f"{one.paper.authors}: [{one.paper.title}]({one.paper.url}), {one.paper.venue} {one.paper.year}."
         reads = ", ".join(f"`{each}`" for each in one.inputs)
-        parts.append(f"## {name}\n\n{one.label}: `{one.formula}`\n\nReads {reads or 'the outputs of its own passes'}. {by}\n")
+        parts.append(
+            f"## {name}\n\n{one.label}: `{one.formula}`\n\nReads {reads or 'the outputs of its own passes'}. {by}\n"
+        )
         if options:
             parts.append(table(("option", "default"), options))
     return "\n".join(parts)

@@ -12,9 +12,8 @@ ACCESS = ("get", "setdefault", "pop")
 
 
 def table() -> set[str]:
-    rows = [
-        line.split("|")[1] for line in (ROOT / "docs" / "reference" / "environment.md").read_text().splitlines() if line[:2] == "| "
-    ]
+    page = ROOT / "docs" / "reference" / "environment.md"
+    rows = [line.split("|")[1] for line in page.read_text().splitlines() if line[:2] == "| "]
     return {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row)}
 
 

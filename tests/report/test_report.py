@@ -112,7 +112,10 @@ def test_a_card_names_sides_below_chance_and_numbers_against_the_claim():
     assert shown(row, paper.claims[0], paper, fabricate.suite(), 40.0)["below_chance"] == []
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_is_stored_without_outputs(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)

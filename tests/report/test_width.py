@@ -20,9 +20,9 @@ def test_no_text_leaves_a_narrow_figure(results, kind, width):
     figure.canvas.draw()
     assert figure.get_figwidth() == width
     drawn = figure.get_tightbbox()  # of everything that is visible, in inches
-    assert drawn.x0 >= X
+    assert drawn.x0 >= -0.04
     assert drawn.x1 <= width + 0.04
-    assert drawn.y0 >= X
+    assert drawn.y0 >= -0.04
     assert drawn.y1 <= figure.get_figheight() + 0.04
 
 
