@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (texts of pages)
 """Write the pages of the reference that come from code: `docs/conf.py` calls this before each build.
 
 The pages are not committed: commands from the command line's own definition, files of the configuration from the
@@ -61,13 +62,8 @@ def _command(words: str, command: Any) -> str:
             else ", ".join(names)
         )
         default = parameter.default() if callable(parameter.default) else parameter.default
-        shown = (
-            "required"
-            if parameter.required
-            else f"`{default}`"
-            if default or default == 0 and default is not False
-            else ""
-        )
+        given = default is not False and (default or default == 0)
+        shown = "required" if parameter.required else f"`{default}`" if given else ""
         rows.append((f"`{named}`", getattr(parameter, "help", ""), shown))
     body = f"### reprood {words}\n\n{text.strip()}\n"
     if example:

@@ -38,6 +38,7 @@ def versioned(built, tmp_path_factory):
         else:
             shutil.copy2(source, folder / name)
     origin = built.at(folder)
+    shutil.copy2(ROOT / "reports" / "README.md", folder / "reports")
     # the smoke suite is this repository's default, so that plain commands concern it
     origin.edit("config/config.yaml", "suite: quick", "suite: smoke")
     git(origin, "init", "-q", "-b", "main")
@@ -62,9 +63,8 @@ def plain_plan(checkout: Checkout) -> str:
 def test_results_are_not_in_git(versioned):
     tracked = git(versioned, "ls-files").split()
     assert "dvc.lock" in tracked
-    assert not [
-        name for name in tracked if name.split("/")[0] in ("data", "runs", "results", "reports", "state", "logs")
-    ]
+    written = [name for name in tracked if name.split("/")[0] in ("data", "runs", "results", "reports", "state", "logs")]
+    assert written == ["reports/README.md"]
 
 
 def test_a_pulled_clone_has_nothing_to_do(versioned, tmp_path):
