@@ -10,7 +10,7 @@ KILLS ?= 100
 SEED ?= 0
 FUZZ ?= 2000
 
-.PHONY: reproduce test quick-test chaos hostile doctests environment verifier hooks lint format snapshot lock clean
+.PHONY: reproduce test quick-test chaos hostile doctests environment verifier hooks lint format docs snapshot lock clean
 .DEFAULT_GOAL := reproduce
 
 reproduce: $(READY)
@@ -58,6 +58,20 @@ verifier: .venv-verify/.ready
 	.venv-verify/bin/uv pip install --quiet --python .venv-verify/bin/python --compile-bytecode --no-deps .
 	touch $@
 
+# The documentation as a site that works without network, in site/, with the report of the release that the README shows;
+# warnings are errors.
+RELEASE := $(shell sed -n 's,.*reprood.report.readme published/\([A-Za-z0-9._-]*\) .*,\1,p' README.md)
+docs: .venv-docs/.ready
+	rm -rf site
+	.venv-docs/bin/sphinx-build -q -W --keep-going -b html -d build/docs docs site
+	cp -r published/$(RELEASE)/reports site/report
+
+.venv-docs/.ready: requirements-docs.lock pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	.venv-docs/bin/uv pip install --quiet --python .venv-docs/bin/python --compile-bytecode --require-hashes -r requirements-docs.lock
+	touch $@
+
 # The same checks before every commit.
 hooks: $(READY)
 	$(BIN)/pre-commit install
@@ -79,7 +93,8 @@ snapshot: $(READY)
 	$(BIN)/dvc commit --force reproduce
 	@echo "Next: git add dvc.lock && git commit, then dvc push."
 
-# The locks hold hashes and no addresses. torch and torchvision are pinned together; the second lock is for checking only.
+# The locks hold hashes and no addresses. torch and torchvision are pinned together; the second lock is for checking only, the
+# third for the documentation.
 lock:
 	printf 'torch==2.13.0\ntorchvision==0.28.0\nsetuptools>=77\n' > .constraints.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
@@ -87,6 +102,8 @@ lock:
 	rm .constraints.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --constraints requirements.lock --output-file requirements-verify.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --extra docs --constraints requirements.lock --output-file requirements-docs.lock pyproject.toml
 
 clean:
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -154,6 +154,19 @@ def names_of(lock: str) -> dict[str, str]:
     return {name.lower().replace("_", "-"): version for name, _, version in (line.partition("==") for line in lines)}
 
 
+def test_the_lock_of_the_documentation_holds_its_packages_and_no_address():
+    import tomllib
+
+    from packaging.requirements import Requirement
+
+    lock = (ROOT / "requirements-docs.lock").read_text()
+    assert "://" not in lock
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for text in [*project["dependencies"], *project["optional-dependencies"]["docs"]]:
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(names_of(lock)[requirement.name.lower()]), text
+
+
 @pytest.mark.slow
 def test_checking_needs_the_small_lock_only():
     """What `reprood release verify` imports is in requirements-verify.lock, which is a part of requirements.lock."""

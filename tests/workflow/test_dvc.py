@@ -63,7 +63,8 @@ def plain_plan(checkout: Checkout) -> str:
 def test_results_are_not_in_git(versioned):
     tracked = git(versioned, "ls-files").split()
     assert "dvc.lock" in tracked
-    written = [name for name in tracked if name.split("/")[0] in ("data", "runs", "results", "reports", "state", "logs")]
+    folders = ("data", "runs", "results", "reports", "state", "logs")
+    written = [name for name in tracked if name.split("/")[0] in folders]
     assert written == ["reports/README.md"]
 
 
