@@ -32,6 +32,9 @@ html_theme = "furo"
 html_title = f"reprood {release}"
 html_theme_options = {"source_repository": REPOSITORY, "source_branch": "main", "source_directory": "docs/"}
 html_show_sphinx = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+smartquotes = False  # options begin with two hyphens
 templates_path: list[str] = []
 exclude_patterns = ["generate.py"]
 
