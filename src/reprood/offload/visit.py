@@ -81,7 +81,9 @@ def visit(bundle: Path, options: argparse.Namespace, started: float) -> int:
         return 0
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        raise ReproodError(f"{sys.executable} cannot import {', '.join(missing)}; install them (docs/how-to/offload.md).")
+        raise ReproodError(
+            f"{sys.executable} cannot import {', '.join(missing)}; install them (docs/how-to/offload.md)."
+        )
     busy = f"Another visit uses {out}; wait for it, or give another --out."
     with file_lock(out / "lock", wait=False, busy=busy):
         _prepare(bundle, manifest["models"], out)
