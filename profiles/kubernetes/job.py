@@ -48,7 +48,7 @@ def read_cluster(path: Path) -> Cluster:
     try:
         cluster = Cluster(**json.loads(path.read_text()))
     except FileNotFoundError:
-        sys.exit(f"job.py: error: {path} is missing; copy and fill in cluster.example.json (docs/how-to/cluster.md).")
+        sys.exit(f"job.py: error: {path} is missing; copy cluster.example.json, fill it in (docs/how-to/cluster.md).")
     except (ValueError, TypeError) as error:
         sys.exit(f"job.py: error: {path}: {error}; expected the keys of cluster.example.json (docs/how-to/cluster.md).")
     return cluster
