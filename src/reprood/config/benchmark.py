@@ -150,7 +150,7 @@ class Benchmark(Record):
         Wrong labels in the training split; None: labels as they are.
     evaluations : tuple of str
         What is measured on the trained model. `misclassification` ranks right against wrong predictions by every score
-        (split `errors`); `calibration` adds calibration errors, also after temperature scaling on the validation images.
+        (split `errors`); `calibration` adds calibration errors, also after temperature scaling on validation images.
     corruption : Corruptions or None
         Corrupted copies of the test images, for the evaluation `corruption`.
     attacks : dict of Attack
