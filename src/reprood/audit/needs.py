@@ -1,11 +1,11 @@
 """What the claims of papers need of a suite: runs and studies, from the configuration alone. Reads no results."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reprood.audit.cases import PAPER
-from reprood.audit.evidence import BenchmarkEvidence, parts_of
+from reprood.audit.evidence import BenchmarkEvidence, Part, parts_of
 from reprood.audit.papers import Claim, Paper
 from reprood.config.suite import Suite
 
@@ -33,19 +33,55 @@ def places_of(suite: Suite) -> dict[str, Place]:
     }
 
 
+@dataclass
+class Use:
+    """What claims read of the runs of a method on a benchmark or family, besides their records and histories.
+
+    Attributes
+    ----------
+    scores : set of str
+        Names as in the claims: with a trailing "*" all scores that begin so.
+    metrics : set of str
+        Empty: no claim that this suite can judge compares the method; its records are read for the settings alone.
+    """
+
+    scores: set[str] = field(default_factory=set)
+    metrics: set[str] = field(default_factory=set)
+
+
 def judged_on(claim: Claim, paper: Paper, places: Mapping[str, Place], scale: str) -> dict[str, list[str]]:
     """Return the benchmarks and families on which a claim can be judged -> the methods of its sides.
 
     A published value (`equals`) is judged at the papers' scale only.
     """
-    if claim.study or (claim.kind == "equals" and scale != PAPER):
+    if not _judgeable(claim, scale):
         return {}
-    found = {}
+    return {name: [part.method for part in parts] for name, parts in _measured(claim, paper, places)}
+
+
+def _judgeable(claim: Claim, scale: str) -> bool:
+    return not claim.study and (claim.kind != "equals" or scale == PAPER)
+
+
+def _measured(claim: Claim, paper: Paper, places: Mapping[str, Place]) -> Iterator[tuple[str, list[Part]]]:
+    """Yield the benchmarks and families that measure a claim, with its sides there."""
     for name, place in places.items():
         here = place.evidence.on_split(claim)
         parts = parts_of(here, paper, dict.fromkeys(place.methods))
         if parts is not None and place.evidence.measures(here) and (place.family or claim.over != "members"):
-            found[name] = [part.method for part in parts]
+            yield name, parts
+
+
+def compared(papers: Sequence[Paper], suite: Suite) -> dict[tuple[str, str], Use]:
+    """Return what the audit reads of the runs, by benchmark or family and method; what it does not read is left out."""
+    places = places_of(suite)
+    found: dict[tuple[str, str], Use] = {}
+    for paper, claim in ((one, claim) for one in papers for claim in one.claims if not claim.study):
+        for name, parts in _measured(claim, paper, places):
+            uses = [(found.setdefault((name, part.method), Use()), part) for part in parts]
+            for use, part in uses if _judgeable(claim, suite.scale) else ():
+                use.metrics.add(claim.metric)
+                use.scores.update({part.score} - {"-"})
     return found
 
 

@@ -35,6 +35,14 @@ def build(
         str,
         typer.Option(help="Write the weights to published/RELEASE-checkpoints.zip, to be put there."),
     ] = "",
+    compact: Annotated[
+        bool,
+        typer.Option("--compact", help="Write what verdicts need, for git, and the full release as an archive."),
+    ] = False,
+    archive: Annotated[
+        Path | None, typer.Option(help="With --compact: the archive; default: published/RELEASE-full.zip.")
+    ] = None,
+    archive_url: Annotated[str, typer.Option(help="With --compact: where the archive will be.")] = "",
     datasets: Annotated[
         str, typer.Option(help="Your own data sets as JSON; default: those of config/config.yaml.")
     ] = "",
@@ -47,16 +55,20 @@ def build(
 
     `snakemake --cores all publish` runs this after all results are up to date.
 
-    Example: reprood release build --release quick-0.3 --sign ~/.ssh/id_ed25519
+    With --compact the folder holds the scores, metrics and verdicts, and names the archive, which holds everything.
+
+    Example: reprood release build --release quick-0.3 --sign ~/.ssh/id_ed25519 --compact
     """
     pin_threads(1)
+    import tempfile
+
     import yaml
 
     from reprood.config.load import suite_path
     from reprood.core.checksums import verify_results
     from reprood.evidence.identity import identities
     from reprood.pipeline.plan import Plan
-    from reprood.publish.build import build_release, code_revision
+    from reprood.publish.build import build_compact, build_release, code_revision
     from reprood.publish.part import part_record
 
     root = Path.cwd()
@@ -73,20 +85,33 @@ def build(
         archive = root / "published" / f"{release}-checkpoints.zip"
         checkpoints = pack(plan.name, plan.suite, root, archive, url=checkpoints_url, release=release)
         print(f"{archive}: weights of {checkpoints.runs} runs; upload it to {checkpoints_url}", file=sys.stderr)
-    build_release(
-        plan.suite_parameters(),
-        root,
-        out or root / "published" / release,
-        release=release,
-        date=date or str(cited.get("date-released") or datetime.now(UTC).date()),
-        revision=revision or code_revision(root),
-        jobs=identities(plan, root).model_dump(),
-        checkpoints=checkpoints,
-        part=part,
-        source=suite_path(plan.settings.suite, root),
-        key=sign,
-        log=lambda line: print(line, file=sys.stderr),
-    )
+    if not compact and (archive or archive_url):
+        raise ReproodError("--archive and --archive-url are of --compact; give it as well.")
+    place = out or root / "published" / release
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".release-", dir=place.parent) as temporary:
+        full = Path(temporary) / release if compact else place
+        build_release(
+            plan.suite_parameters(),
+            root,
+            full,
+            release=release,
+            date=date or str(cited.get("date-released") or datetime.now(UTC).date()),
+            revision=revision or code_revision(root),
+            jobs=identities(plan, root).model_dump(),
+            checkpoints=checkpoints,
+            part=part,
+            source=suite_path(plan.settings.suite, root),
+            key=sign,
+            log=_say,
+        )
+        if compact:
+            zipped = archive or place.with_name(f"{release}-full.zip")
+            build_compact(full, place, zipped, url=archive_url, key=sign, log=_say)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 @release_app.command("verify")
@@ -96,10 +121,14 @@ def verify(
     own_detectors: Annotated[
         bool, typer.Option("--own-detectors", help="Run detectors that the release holds: code of its author.")
     ] = False,
+    archive: Annotated[
+        Path | None, typer.Option(help="The archive that a compact release names: checks it and what it holds.")
+    ] = None,
 ) -> None:
     """Check a release: checksums, signature, and every metric, verdict, table and page recomputed.
 
-    It needs neither torch nor a GPU nor the data.
+    It needs neither torch nor a GPU nor the data. Of a compact release it checks what follows from its files, and
+    names what only the archive can show.
 
     Exit status: 0 if all checks hold; 1 if one does not;
     3 if checksums and signature hold but the rest was not recomputed, because other code made the release, or if
@@ -107,7 +136,7 @@ def verify(
 
     Example: reprood release verify published/quick-0.2 --signers published/allowed_signers
     """
-    check_release(path, signers, own_detectors=own_detectors)
+    check_release(path, signers, own_detectors=own_detectors, archive=archive)
 
 
 def fetch(
@@ -219,14 +248,21 @@ def require(path: Path) -> None:
 
 
 def check_release(
-    path: Path, signers: Path | None, runs: int = 0, seed: int = 0, *, own_detectors: bool = False
+    path: Path,
+    signers: Path | None,
+    runs: int = 0,
+    seed: int = 0,
+    *,
+    own_detectors: bool = False,
+    archive: Path | None = None,
 ) -> None:
     """Verify a release and print every check; with `runs`, also train and predict that many random runs again."""
     pin_threads(1)
     from reprood.publish.verify import verify as run_checks
 
-    require(path)
-    verification = run_checks(path, signers, print, run_own=own_detectors)
+    for one in (path, *([archive] if archive else [])):
+        require(one)
+    verification = run_checks(path, signers, print, run_own=own_detectors, archive=archive)
     checks, failed = list(verification.checks), list(verification.failed)
     if runs:
         checks.append(rerun_check(path, runs, seed))
@@ -251,7 +287,8 @@ def check_release(
             "release's author; read these, then give --own-detectors."
         )
         raise typer.Exit(OTHER_CODE)
-    print(f"All {held} checks hold.")
+    rest = f" {verification.archived} more need the archive." if verification.archived else ""
+    print(f"All {held} checks hold.{rest}")
 
 
 def rerun_check(

@@ -15,9 +15,9 @@ from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, read_json
 from reprood.core.registry import is_path
-from reprood.evaluate.table import read_metrics
 from reprood.pipeline.definitions import prediction_definition
 from reprood.publish.contents import CODE, Paths
+from reprood.publish.expand import collected_metrics
 from reprood.publish.seal import check_signature, differences, read_sums, sums_of
 from reprood.publish.unpack import opened
 from reprood.report import labels
@@ -82,7 +82,7 @@ def read_entry(path: Path, signers: Path | None) -> Entry:
             signature=sentence,
             trusted=bool(signed) and signers is not None,
             verdicts=table[~table["exploratory"].astype(bool)],
-            ranking=_ranking(suite, read_metrics(paths.results / "metrics.csv")),
+            ranking=_ranking(suite, collected_metrics(paths.results)),
         )
 
 

@@ -16,8 +16,10 @@ from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file, write_json
 from reprood.core.yaml import read_yaml
+from reprood.publish.archive import pack_release, read_archive
 from reprood.publish.bill import bill_of
 from reprood.publish.checkpoints import CHECKPOINTS, Checkpoints
+from reprood.publish.compact import write_compact
 from reprood.publish.contents import (
     BILL,
     CODE,
@@ -146,17 +148,76 @@ def build_release(
         write_json(built / JOBS, jobs)
     if checkpoints is not None:
         write_json(built / CHECKPOINTS, checkpoints.model_dump())
-    deposited = deposit(release, name, _titled(record), record.note, software, date)
-    write_json(built / DEPOSIT, deposited)
-    about = deposited["metadata"]["description"]
-    croissant = describe_release(built, name=f"reprood {release}", description=about, version=software, date=date)
+    write_json(built / DEPOSIT, deposit(release, name, _titled(record), record.note, software, date))
+    _seal(built, out, key, log)
+    return out
+
+
+def build_compact(
+    full: Path,
+    out: Path,
+    archive: Path,
+    *,
+    url: str = "",
+    key: Path | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Write the compact form of a release and the archive of the full one, which it names.
+
+    Parameters
+    ----------
+    full : Path
+        The folder of the full release, as `build_release` wrote it.
+    out : Path
+        The folder of the compact form; it is replaced as a whole.
+    archive : Path
+        The zip archive to write.
+    url : str
+        Where the archive will be.
+    key : Path, optional
+        An SSH private key to sign with.
+    log : callable
+        Called with a line after each step.
+
+    Raises
+    ------
+    ReproodError
+        When a file of the full release is missing or damaged, or the key cannot sign.
+    """
+    packed = pack_release(full, archive, url)
+    log(f"{archive}: {packed.size / 1e6:.1f} MB, SHA-256 {packed.sha256}; deposit it")
+    built = out.with_name(f".{out.name}.part")
+    log(str(write_compact(full, built, packed)))
+    _seal(built, out, key, log)
+    return out
+
+
+def describe_built(built: Path) -> None:
+    """Write the descriptions of the tables and of all files of a release whose other files are complete."""
+    paths, code = Paths(built), read_json(built / CODE)
+    name, record = paths.suite()
+    release, date = str(code["release"]), str(code["date"])
+    deposited = read_json(built / DEPOSIT)["metadata"]
+    software = str(deposited["version"]).partition(",")[0]
+    croissant = describe_release(
+        built, name=f"reprood {release}", description=deposited["description"], version=software, date=date
+    )
     write_json(built / CROISSANT, croissant)
-    runs = {f"{b}/{m}/{s}": read_json(run / "run.json") for b, m, s, run in paths.all_runs(record)}
+    files = [(f"{b}/{m}/{s}", run / "run.json") for b, m, s, run in paths.all_runs(record)]
+    runs = {run: read_json(path) for run, path in files if path.is_file()}
     listed = {
         path: (digest, (built / path).stat().st_size) for path, digest in sums_of(built).items() if path != METADATA
     }
-    crate = describe(release, name, record, papers, listed, runs, version=software, date=date, revision=revision)
+    crate = describe(
+        release, name, record, judged_papers(paths, record), listed, runs,
+        version=software, date=date, revision=str(code["revision"]), archive=read_archive(built),
+    )  # fmt: skip
     write_json(built / METADATA, crate)
+
+
+def _seal(built: Path, out: Path, key: Path | None, log: Callable[[str], None]) -> None:
+    """Describe, list and sign the files of a release, and move it to its place."""
+    describe_built(built)
     write_sums(built)
     if key is not None:
         sign(built, key)
@@ -164,9 +225,8 @@ def build_release(
     if out.exists():
         shutil.rmtree(out)
     built.rename(out)
-    log(f"{out}: {len(listed) + 2} files, {sum(size for _, size in listed.values()) / 1e6:.1f} MB, SHA-256 of {SUMS}: "
-        f"{sha256_file(out / SUMS)}")  # fmt: skip
-    return out
+    sizes = [path.stat().st_size for path in out.rglob("*") if path.is_file()]
+    log(f"{out}: {len(sizes)} files, {sum(sizes) / 1e6:.1f} MB, SHA-256 of {SUMS}: {sha256_file(out / SUMS)}")
 
 
 def code_revision(root: Path) -> str:

@@ -47,6 +47,8 @@ class Verification:
         Checks that were skipped because other code computed these parts.
     own_code : int
         Checks that were skipped because they need detectors from the release's author.
+    archived : int
+        Checks that were not made because they need the archive that the release names.
     revision : str
         The code revision that the release states; "" when it states none.
     """
@@ -55,6 +57,7 @@ class Verification:
     skipped: int
     revision: str
     own_code: int = 0
+    archived: int = 0
 
     @property
     def failed(self) -> list[str]:

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from reprood.audit.decide import LEVEL, holm
-from reprood.evaluate.table import read_metrics
+from reprood.publish.expand import collected_metrics
 from reprood.publish.unpack import opened
 from reprood.report.claims import KEY, read_verdicts
 
@@ -133,7 +133,7 @@ def _compare(first: Path, second: Path) -> Comparison:
         changed.append(Change(str(claim), (x["verdict"], y["verdict"]), (x["effect"], y["effect"]), noise))
     changed.sort(key=lambda change: (change.verdicts[0] == change.verdicts[1], not change.beyond_noise))
     alone = [tuple(str(claim) for claim in one.index.difference(other.index)) for one, other in ((a, b), (b, a))]
-    metrics = compare_metrics(*(read_metrics(folder / "metrics.csv") for folder in (first, second)))
+    metrics = compare_metrics(*(collected_metrics(folder) for folder in (first, second)))
     return Comparison(tuple(changed), same, alone[0], alone[1], metrics)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from reprood.audit.papers import Paper
 from reprood.config.suite import Suite
+from reprood.publish.archive import Archive
 
 CONTEXT = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"]
 PROFILES = {
@@ -31,6 +32,8 @@ NAMES = {
     "config/suite.json": "The suite as it was run",
     "checkpoints.json": "Where the weights are",
     "croissant.json": "Description of the tables (Croissant)",
+    "archive.json": "Where the archive of the full release is",
+    "results/metrics.parquet": "Every metric of every run (Parquet)",
     "code.json": "Revision and fingerprints of the code that wrote this",
     "deposit.json": "Metadata for a deposit",
     "CITATION.cff": "How to cite the software",
@@ -66,6 +69,7 @@ def describe(
     version: str,
     date: str,
     revision: str,
+    archive: Archive | None = None,
 ) -> dict[str, Any]:
     """Return the JSON-LD document.
 
@@ -83,9 +87,17 @@ def describe(
         `<benchmark>/<method>/<seed>` -> its run.json.
     version, date, revision : str
         Version of the software, date of the release (YYYY-MM-DD), code revision ("" when it is unknown).
+    archive : Archive, optional
+        The archive of the full release, for the compact form.
     """
     actions = [_action(name, record, files) for name, record in runs.items()]
     results = [path for path in files if path.startswith(("results/", "reports/"))]
+    held = "Predictions, metrics, verdicts and report" if archive is None else "Scores, metrics and verdicts"
+    rest = (
+        ""
+        if archive is None
+        else f" Logits, further runs, tables and pages are in the archive {archive.name} (SHA-256 {archive.sha256})."
+    )
     complete_run = {
         "@id": "#run",
         "@type": "CreateAction",
@@ -100,7 +112,7 @@ def describe(
         "@id": "./",
         "@type": "Dataset",
         "name": f"reprood: {suite.title} ({release})",
-        "description": f"Predictions, metrics, verdicts and report of the suite {suite_name}. {suite.note}".strip(),
+        "description": f"{held} of the suite {suite_name}. {suite.note}".strip() + rest,
         "datePublished": date,
         "license": _id(APACHE),
         "author": _id("#authors"),

@@ -30,6 +30,7 @@ CONTEXT: dict[str, Any] = {  # that of the specification
 VERSION = "http://mlcommons.org/croissant/1.0"
 APACHE = "https://spdx.org/licenses/Apache-2.0"
 TABLES = {"verdicts": "The verdict on every claim.", "metrics": "Every metric of every run."}
+FORMATS = {".csv": "text/csv", ".parquet": "application/vnd.apache.parquet"}  # of a table, the first that exists
 TYPES = {"b": "sc:Boolean", "i": "sc:Integer", "f": "sc:Float"}  # by numpy's kinds; others are texts
 
 
@@ -43,7 +44,8 @@ def describe_release(folder: Path, *, name: str, description: str, version: str,
     name, description, version, date : str
         Of the release; the date as YYYY-MM-DD.
     """
-    tables = {table: f"results/{table}.csv" for table in TABLES}
+    forms = {table: [f"results/{table}{ending}" for ending in FORMATS] for table in TABLES}
+    tables = {table: next(path for path in paths if (folder / path).is_file()) for table, paths in forms.items()}
     return {
         **_head(name, description, APACHE),
         "version": version,
@@ -56,7 +58,7 @@ def describe_release(folder: Path, *, name: str, description: str, version: str,
                 "@id": table,
                 "name": path,
                 "contentUrl": path,
-                "encodingFormat": "text/csv",
+                "encodingFormat": FORMATS[Path(path).suffix],
                 "contentSize": f"{(folder / path).stat().st_size} B",
                 "sha256": sha256_file(folder / path),
             }
@@ -116,7 +118,7 @@ def _head(name: str, description: str, licence: str) -> dict[str, Any]:
 
 
 def _records(table: str, path: Path) -> dict[str, Any]:
-    columns = pd.read_csv(path, nrows=200)
+    columns = pd.read_csv(path, nrows=200) if path.suffix == ".csv" else pd.read_parquet(path)
     return {
         "@type": "cr:RecordSet",
         "@id": f"{table}_rows",

@@ -2,42 +2,31 @@
 
 Checksums and signature are checked first. Then the scores of detectors are recomputed from the stored logits, every
 metric from predictions and scores, every verdict from these, and every table and page from those; the results are
-compared with what the release states. A part is recomputed only by the code that computed it, known by its fingerprint:
-other code may round, order or word things differently.
+compared with what the release states. A compact release holds scores and no logits: what follows from its files is
+checked, and what only the archive can show is named, or checked there if the archive is given. A part is recomputed
+only by the code that computed it, known by its fingerprint: other code may round, order or word things differently.
 """
 
 import hashlib
-import json
 import re
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import jinja2
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 
-from reprood.audit.verdicts import audit
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json, sha256_file
-from reprood.core.yaml import read_yaml
-from reprood.evaluate.collect import baselines_of, collect
-from reprood.evaluate.predictions import SCORES
-from reprood.evaluate.table import evaluate_run, read_metrics
+from reprood.publish.archive import ARCHIVE, read_archive, wrong_archive
 from reprood.publish.checks import Check, Verification
-from reprood.publish.contents import CODE, METADATA, SUITE, Paths, fingerprints, places_of
-from reprood.publish.numbers import TOLERANCE, same_numbers
-from reprood.publish.own import own_detectors, with_stored
-from reprood.publish.part import judged_papers, stated_suite
-from reprood.publish.rescore import wrong_scores
+from reprood.publish.contents import CODE, METADATA, Paths, fingerprints
+from reprood.publish.own import own_detectors
+from reprood.publish.recompute import Found, Step, full_checks
+from reprood.publish.recompute_compact import ARCHIVED, compact_checks, compact_of
 from reprood.publish.seal import check_signature, differences, read_sums, sums_of
 from reprood.publish.unpack import opened
-from reprood.report.contents import TABLE_FORMS, tables_of
-from reprood.report.pages import Identity, write_report
-from reprood.report.results import BenchmarkResults
-from reprood.report.tables import write_table
 
 # Exceptions that reading a damaged or hostile release may raise; the check then fails.
 UNREADABLE = (
@@ -46,8 +35,9 @@ UNREADABLE = (
 )  # fmt: skip
 REVISION = re.compile(r"[0-9a-f]{7,40}")
 OTHER_CODE = "computed by other code than this"
+NAMED = "the archive is the one that the release names"
+FOLLOWS = "the compact form follows from the archive"
 OWN_CODE = "needs the release's own detectors ({files}), code of its author; read it, then give --own-detectors"
-Found = tuple[int | None, list[str]]  # how many things were looked at, and what is wrong
 
 
 def verify(
@@ -56,6 +46,7 @@ def verify(
     log: Callable[[str], None] = lambda line: None,
     *,
     run_own: bool = False,
+    archive: Path | None = None,
 ) -> Verification:
     """Check a release; what cannot even be read counts as not holding.
 
@@ -69,42 +60,103 @@ def verify(
         Called with the text of each check when it is done.
     run_own : bool
         Run detectors that the release holds as files of its author.
+    archive : Path, optional
+        The archive that a compact release names: it is checked as well, and that the compact form follows from it.
+
+    Raises
+    ------
+    ReproodError
+        When an archive is given for a release that names none.
     """
-    checks: list[Check] = []
-
-    def add(check: Check) -> None:
-        checks.append(check)
-        log(str(check))
-
-    skipped = own_code = 0
+    made = _Checks(log, _Code(run_own))
     with opened(path) as folder:
-        paths, stated, here = Paths(folder), _stated_code(folder), fingerprints()
-        # name, the parts of the code that it depends on, a function that returns what is wrong
-        recomputed: tuple[tuple[str, tuple[str, ...], Callable[[], Found]], ...] = (
-            ("configuration is the one of the suite's file", ("suite",), lambda: _configuration(paths)),
-            ("every run is there, and is the run that it says", ("suite",), lambda: _runs(paths)),
-            ("scores of detectors follow from the logits", ("suite", "scores"), lambda: _scores(paths)),
-            ("metrics follow from the predictions", ("suite", "metrics"), lambda: _metrics(paths)),
-            ("the table of all metrics follows from the runs'", ("suite", "metrics"), lambda: _collected(paths)),
-            ("verdicts follow from the predictions", ("suite", "verdicts"), lambda: _verdicts(paths)),
-            ("tables follow from the results", ("suite", "tables"), lambda: _tables(paths)),
-            ("pages follow from the results", ("suite", "pages", "templates"), lambda: _pages(paths)),
-        )
-        add(_checked("files are those that were listed", lambda: _files(folder)))
-        add(_signature(folder, signers))
-        add(_checked("description lists the files", lambda: _description(folder)))
-        own = _own_files(paths)
-        for name, parts, step in recomputed:
-            if own and not run_own and "scores" in parts:
-                own_code += 1
-                add(Check(name, None, (OWN_CODE.format(files=", ".join(own)),)))
-            elif all(stated.get(part) == here[part] for part in parts):
-                add(_checked(name, step))
+        made.code.read(folder)
+        compact = (folder / ARCHIVE).is_file()
+        if archive is not None and not compact:
+            raise ReproodError(f"{path} is a full release, which names no archive; leave out --archive.")
+        made.add(_checked("files are those that were listed", lambda: _files(folder)))
+        made.add(_signature(folder, signers))
+        made.add(_checked("description lists the files", lambda: _description(folder)))
+        if compact:
+            made.recompute(compact_checks(folder))
+            _check_archive(made, folder, archive, signers)
+        else:
+            made.recompute(full_checks(folder))
+    return made.result()
+
+
+class _Code:
+    """Which checks this code can make of a release."""
+
+    def __init__(self, run_own: bool) -> None:
+        self.run_own = run_own
+        self.here, self.stated = fingerprints(), dict[str, Any]()
+        self.own: list[str] = []
+
+    def read(self, folder: Path) -> None:
+        """Read what code made a release, and which detectors of its author it holds."""
+        self.stated, self.own = _stated_code(folder), _own_files(Paths(folder))
+
+    @property
+    def revision(self) -> str:
+        """The code revision that the release states; "" when it states none."""
+        revision = str(self.stated.get("revision") or "")
+        return revision if REVISION.fullmatch(revision) else ""
+
+
+class _Checks:
+    """The checks that were made, and how many were not."""
+
+    def __init__(self, log: Callable[[str], None], code: _Code) -> None:
+        self.log, self.code = log, code
+        self.checks: list[Check] = []
+        self.skipped = self.own_code = self.archived = 0
+
+    def add(self, check: Check) -> None:
+        """Keep and print a check."""
+        self.checks.append(check)
+        self.log(str(check))
+
+    def recompute(self, steps: Sequence[Step]) -> None:
+        """Make the checks that this code can make; each names the parts of the code that it depends on."""
+        for name, parts, step in steps:
+            if self.code.own and not self.code.run_own and "scores" in parts:
+                self.own_code += 1
+                self.add(Check(name, None, (OWN_CODE.format(files=", ".join(self.code.own)),)))
+            elif all(self.code.stated.get(part) == self.code.here[part] for part in parts):
+                self.add(_checked(name, step))
             else:
-                skipped += 1
-                add(Check(name, None, (OTHER_CODE,)))
-    revision = str(stated.get("revision") or "")
-    return Verification(tuple(checks), skipped, revision if REVISION.fullmatch(revision) else "", own_code)
+                self.skipped += 1
+                self.add(Check(name, None, (OTHER_CODE,)))
+
+    def result(self) -> Verification:
+        """Return all checks."""
+        return Verification(tuple(self.checks), self.skipped, self.code.revision, self.own_code, self.archived)
+
+
+def _check_archive(made: _Checks, folder: Path, archive: Path | None, signers: Path | None) -> None:
+    """Check the archive of a compact release, or name what only it can show."""
+    try:
+        stated = read_archive(folder)
+        assert stated is not None
+    except UNREADABLE as error:
+        made.add(Check(NAMED, False, (str(error),)))
+        return
+    if archive is None:
+        where = f" ({stated.url})" if stated.url else ""
+        made.archived = len(ARCHIVED)
+        for name in ARCHIVED:
+            made.add(Check(name, None, (f"in the archive {stated.name}{where}; give --archive",)))
+        return
+    made.add(_checked(NAMED, lambda: (1, wrong_archive(archive, stated))))
+    if made.checks[-1].holds is False:
+        return  # another file says nothing of this release
+    with opened(archive) as full:
+        made.recompute([(FOLLOWS, ("suite", "compact"), lambda: compact_of(full, folder, stated))])
+    inner = verify(archive, signers, run_own=made.code.run_own)
+    for check in inner.checks:
+        made.add(replace(check, name=f"archive: {check.name}"))
+    made.skipped, made.own_code = made.skipped + inner.skipped, made.own_code + inner.own_code
 
 
 def _own_files(paths: Paths) -> list[str]:
@@ -160,17 +212,6 @@ def _with_line_feeds(path: Path) -> str:
     return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
 
 
-def _configuration(paths: Paths) -> Found:
-    _, suite = paths.suite()
-    stated = stated_suite(paths).model_dump(mode="json", exclude={"settings", "replicates"})
-    held = suite.model_dump(mode="json", exclude={"settings"})
-    wrong = [f"{SUITE} and the suite's file differ in '{key}'" for key in stated if stated[key] != held[key]]
-    settings = read_yaml(paths.root / "config" / "config.yaml") or {}
-    if not isinstance(settings, dict):
-        wrong.append("config/config.yaml is not a mapping")
-    return len(stated), wrong
-
-
 def _description(folder: Path) -> Found:
     graph = read_json(folder / METADATA)["@graph"]
     entities = {entity["@id"]: entity for entity in graph}
@@ -186,165 +227,3 @@ def _description(folder: Path) -> Found:
     listed = set(read_sums(folder)) - {METADATA} - set(parts)
     wrong += [f"{name} is not described" for name in sorted(listed)]
     return len(parts), wrong
-
-
-def _runs(paths: Paths) -> Found:
-    _, suite = paths.suite()
-    wrong, wanted = [], set()
-    digests: dict[str, str] = {}
-    for benchmark, method, seed, run in paths.all_runs(suite):
-        name = f"{benchmark}/{method}/{seed}"
-        wanted.add(run)
-        if not (run / "predictions.parquet").is_file():
-            wrong.append(f"the run {name} is missing")
-            continue
-        model = read_json(run / "model.json")
-        stated = "/".join(str(model[key]) for key in ("benchmark", "method", "seed"))
-        if stated != name:
-            wrong.append(f"runs/{name}/model.json is of the run {stated}")
-        if model["use"] != suite.methods[method].use:
-            wrong.append(
-                f"runs/{name} was made by the method {model['use']}, the suite says {suite.methods[method].use}"
-            )
-        digest = sha256_file(run / "predictions.parquet")
-        if digest in digests:
-            wrong.append(f"runs/{name} and runs/{digests[digest]} have the same predictions")
-        digests[digest] = name
-    more = {path.parent for path in paths.runs.rglob("predictions.parquet")} - wanted
-    wrong += [f"{paths.name_of(path)} is not a run of the suite" for path in sorted(more)]
-    return len(wanted), wrong
-
-
-def _scores(paths: Paths) -> Found:
-    suite = with_stored(paths.suite()[1], paths.root)
-    wrong, count = [], 0
-    for benchmark, _, _, run in paths.all_runs(suite):
-        count += 1
-        try:
-            found = wrong_scores(run, suite.benchmarks[benchmark])
-            wrong += [f"{paths.name_of(run / SCORES)}: {text}" for text in found]
-        except ReproodError as error:
-            wrong.append(str(error).replace(f"{paths.root}/", ""))
-    return count, wrong
-
-
-def _metrics(paths: Paths) -> Found:
-    _, suite = paths.suite()
-    wrong, count = [], 0
-    with tempfile.TemporaryDirectory() as temporary:
-        for benchmark, method, seed, run in paths.all_runs(suite):
-            count += 1
-            out = Path(temporary) / "metrics.csv"
-            try:
-                evaluate_run(run, suite.benchmarks[benchmark], benchmark, method, seed, out, run)
-                computed, stated = (_ordered(read_metrics(path)) for path in (out, run / "metrics.csv"))
-                if not same_numbers(computed, stated):
-                    wrong.append(_first_difference(computed, stated, paths.name_of(run / "metrics.csv")))
-            except ReproodError as error:
-                wrong.append(str(error).replace(f"{paths.root}/", ""))
-    return count, wrong
-
-
-def _ordered(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a run's metrics in one order: the rows' own follows the benchmark's record, which has several forms."""
-    return table.sort_values(["split", "score", "metric"], ignore_index=True)
-
-
-def _first_difference(computed: pd.DataFrame, stated: pd.DataFrame, where: str) -> str:
-    key = ["split", "score", "metric"]
-    both = computed.merge(stated, on=key, how="outer", suffixes=("", "_stated"))
-    gap = ~np.isclose(both["value"], both["value_stated"], rtol=TOLERANCE, atol=1e-12, equal_nan=True)
-    if not gap.any():
-        return f"{where} has other rows than the predictions give"
-    row = both[gap].iloc[0]
-    return (
-        f"{where}: {row['metric']} of {row['score']} on {row['split']} is stated as {row['value_stated']:.6g} and "
-        f"computed as {row['value']:.6g} ({int(gap.sum())} values differ)"
-    )
-
-
-def _collected(paths: Paths) -> Found:
-    _, suite = paths.suite()
-    with tempfile.TemporaryDirectory() as temporary:
-        out = Path(temporary)
-        files = [run / "metrics.csv" for *_, run in paths.all_runs(suite)]
-        collect(files, out / "metrics.parquet", out / "metrics.csv", out / "summary.json", baselines_of(suite))
-        wrong = []
-        if not same_numbers(read_metrics(out / "metrics.csv"), read_metrics(paths.results / "metrics.csv")):
-            wrong.append("results/metrics.csv differs from the runs' metrics")
-        if not same_numbers(
-            pd.read_parquet(out / "metrics.parquet"), pd.read_parquet(paths.results / "metrics.parquet")
-        ):
-            wrong.append("results/metrics.parquet differs from the runs' metrics")
-        if json.dumps(read_json(out / "summary.json")) != json.dumps(read_json(paths.results / "summary.json")):
-            wrong.append("results/summary.json differs from the runs' metrics")
-    return len(files), wrong
-
-
-def _verdicts(paths: Paths) -> Found:
-    _, suite = paths.suite()
-    with tempfile.TemporaryDirectory() as temporary:
-        out = Path(temporary) / "verdicts.csv"
-        audit(suite, judged_papers(paths, suite), paths.root, paths.studies, out)
-        computed, stated = pd.read_csv(out), pd.read_csv(paths.verdicts)
-    if list(computed.columns) != list(stated.columns):
-        return len(stated), [
-            "results/verdicts.csv has other columns than this version writes; verify it with the release's own code"
-        ]
-    key = ["paper", "claim", "benchmark"]
-    if len(computed) != len(stated) or not computed[key].astype(str).equals(stated[key].astype(str)):
-        return len(stated), ["results/verdicts.csv has other claims than the papers' files and the runs give"]
-    wrong = []
-    for (_, a), (_, b) in zip(computed.iterrows(), stated.iterrows(), strict=True):
-        other = [name for name in computed.columns if not _close(a[name], b[name])]
-        if other:
-            what = ", ".join(f"{name} is stated as {b[name]} and computed as {a[name]}" for name in other[:2])
-            wrong.append(f"{a['paper']}/{a['claim']} on {a['benchmark']}: {what}")
-    return len(stated), wrong
-
-
-def _close(a: Any, b: Any) -> bool:
-    if isinstance(a, int | float) and isinstance(b, int | float):
-        return bool(np.isclose(a, b, rtol=1e-7, atol=1e-9, equal_nan=True))
-    return str(a) == str(b)
-
-
-def _tables(paths: Paths) -> Found:
-    _, suite = paths.suite()
-    wrong, count = [], 0
-    with tempfile.TemporaryDirectory() as temporary:
-        for name in places_of(suite):
-            results = BenchmarkResults(name, suite, paths.root)
-            for kind in tables_of(suite.record(name)):
-                write_table(kind, results, Path(temporary) / kind)
-                for form in TABLE_FORMS:
-                    count += 1
-                    stated = paths.reports / "tables" / name / f"{kind}{form}"
-                    if not stated.is_file() or stated.read_bytes() != Path(temporary, f"{kind}{form}").read_bytes():
-                        wrong.append(f"{paths.name_of(stated)} is not what the results give")
-    return count, wrong
-
-
-def _pages(paths: Paths) -> Found:
-    _, suite = paths.suite()
-    code = read_json(paths.root / CODE)
-    identity = Identity(*(str(code.get(key, "")) for key in ("release", "date", "revision")))
-    with tempfile.TemporaryDirectory() as temporary:
-        out = Path(temporary)
-        names = write_report(
-            suite,
-            judged_papers(paths, suite),
-            paths.verdicts,
-            root=paths.root,
-            studies=paths.studies,
-            data=paths.root / "data",
-            figures=paths.reports / "figures",
-            defects=paths.defects,
-            out=out,
-            identity=identity,
-        )
-        return len(names), [
-            f"reports/{name} is not what the results give"
-            for name in names
-            if not (paths.reports / name).is_file() or (paths.reports / name).read_bytes() != (out / name).read_bytes()
-        ]
