@@ -43,6 +43,11 @@ class Raw:
     reference: Reference
 
 
+def has_logits(folder: Path) -> bool:
+    """Return whether a run's predictions hold logits; those taken over from a compact release do not."""
+    return "logits" in raw_columns(pq.read_schema(folder / PREDICTIONS))
+
+
 def load_outputs(folder: Path, *, features: bool) -> Raw:
     """Read the raw outputs of a run.
 
@@ -97,7 +102,10 @@ def _raw_arrays(path: Path, total: int) -> dict[str, Floats]:
     schema = pq.read_schema(path)
     names = raw_columns(schema)
     if "logits" not in names:
-        raise ReproodError(f"{path} holds no logits; {AGAIN}.")
+        raise ReproodError(
+            f"{path} holds no logits, as after continuing from a compact release; delete it and {AGAIN}, or start from "
+            "the archive of the release."
+        )
     arrays = {}
     for name in names:
         kind = schema.field(name).type

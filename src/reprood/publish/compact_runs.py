@@ -15,12 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reprood.audit.needs import Use
-from reprood.audit.papers import LOCALISATION, SEGMENTATION
+from reprood.audit.papers import SEGMENTATION
 from reprood.config.benchmark import Benchmark
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, canonical_json, sha256_file
 from reprood.detectors import registry
-from reprood.evaluate.localisation import ENDS
 from reprood.evaluate.maps import METRICS as MAP_METRICS
 from reprood.evaluate.predictions import KEYS, PREDICTIONS, SCORES, load_predictions, read_table
 from reprood.evaluate.table import metrics_of
@@ -87,14 +86,14 @@ def write_run(source: Path, out: Path, use: Use, ranks: Ranks) -> None:
     if not use.metrics:
         return
     facts, table = read_table(source / PREDICTIONS, "predict", KEYS)
-    columns = [name for name in table.column_names if _kept(name, use, table.column_names)]
+    columns = [name for name in table.column_names if _kept(name, use)]
     facts["native"] = [name for name in facts.get("native", []) if f"score_{name}" in columns]
     if not use.metrics & {*SEGMENTATION}:
         facts.pop("maps", None)
     _write(table.select(columns), facts, out / PREDICTIONS, ranks)
     facts, table = read_table(source / SCORES, "evaluate", KEYS[:2])
     facts.pop(PREDICTIONS, AS_THEY_ARE)  # the checksum of those with logits
-    columns = [name for name in table.column_names if _kept(name, use, ())]
+    columns = [name for name in table.column_names if _kept(name, use)]
     stored, skipped = facts.get("detectors", {}), facts.get("skipped", {})
     facts["detectors"] = {k: v for k, v in stored.items() if f"score_{registry.score_name(k)}" in columns}
     facts["skipped"] = skipped | {name: NOT_STORED for name in stored if name not in facts["detectors"]}
@@ -123,10 +122,7 @@ def restore_run(stored: Path, out: Path) -> None:
 
 def stored_metrics(run: Path, benchmark: Benchmark) -> pd.DataFrame:
     """Compute the metrics that follow from the restored files of a run, without the columns that name it."""
-    predictions = load_predictions(run)
-    boxes = any(name.endswith(ENDS) for name in predictions.table.columns)
-    evaluations = [name for name in benchmark.evaluations if name != "localisation" or boxes]
-    return metrics_of(predictions, benchmark.model_copy(update={"evaluations": tuple(evaluations)}))
+    return metrics_of(load_predictions(run), benchmark)
 
 
 def compare_metrics(computed: pd.DataFrame, stated: pd.DataFrame, run: Path) -> tuple[float, list[str]]:
@@ -144,7 +140,7 @@ def compare_metrics(computed: pd.DataFrame, stated: pd.DataFrame, run: Path) -> 
     scores = {*map(registry.score_name, facts.get("detectors", {})), *own.get("native", [])}
     key = ["split", "score", "metric"]
     both = stated.merge(computed, on=key, how="outer", suffixes=("", "_computed"), indicator=True)
-    absent = (~both["score"].isin({*scores, "-"})) | both["metric"].isin((*LOCALISATION, "mean_iou", *MAP_METRICS))
+    absent = (~both["score"].isin({*scores, "-"})) | both["metric"].isin(list(MAP_METRICS))
     absent |= (both["metric"] == "ece15") & ("msp" not in scores)
     missing = both[(both["_merge"] == "right_only") | ((both["_merge"] == "left_only") & ~absent)]
     wrong = [f"{row.metric} of {row.score} on {row.split} is only on one side" for row in missing.itertuples()]
@@ -161,15 +157,12 @@ def compare_metrics(computed: pd.DataFrame, stated: pd.DataFrame, run: Path) -> 
     return float(gap.max()) if len(gap) else 0.0, wrong
 
 
-def _kept(name: str, use: Use, columns: tuple[str, ...] | list[str]) -> bool:
+def _kept(name: str, use: Use) -> bool:
     """Return whether a column is stored."""
-    if name in KEYS:
-        return True
     if name.startswith("score_"):
         score = name.removeprefix("score_")
         return any(score.startswith(one[:-1]) if one.endswith("*") else score == one for one in use.scores)
-    metrics = SEGMENTATION if name in MAPS else LOCALISATION if name.endswith(ENDS) else ()
-    return bool(use.metrics & {*metrics}) if metrics else name in columns
+    return name not in MAPS or bool(use.metrics & {*SEGMENTATION})
 
 
 def _write(table: pa.Table, facts: Mapping[str, Any], path: Path, ranks: Ranks) -> None:

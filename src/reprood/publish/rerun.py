@@ -16,6 +16,7 @@ from reprood.core.files import read_json, sha256_file
 from reprood.core.machine import describe_machine
 from reprood.evaluate.table import read_metrics
 from reprood.pipeline.plan import Plan
+from reprood.publish.archive import read_archive
 from reprood.publish.contents import Paths
 
 SAME = ("versions", "device", "threads", "precision", "channels_last", "compile", "machine")
@@ -59,6 +60,9 @@ class Rerun:
 
 def sample_runs(folder: Path, count: int, generator: np.random.Generator) -> list[tuple[str, str, int]]:
     """Draw runs (benchmark, method, seed) of a release without replacement."""
+    archive = read_archive(folder)
+    if archive is not None:
+        raise ReproodError(f"{folder} is a compact release without logits; give its archive {archive.name} instead.")
     _, suite = Paths(folder).suite()
     jobs = [job for job in suite.jobs() if suite.methods[job[1]].use != EXTERNAL]
     if not jobs:

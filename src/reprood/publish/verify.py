@@ -23,7 +23,7 @@ from reprood.publish.archive import ARCHIVE, read_archive, wrong_archive
 from reprood.publish.checks import Check, Verification
 from reprood.publish.contents import CODE, METADATA, Paths, fingerprints
 from reprood.publish.own import own_detectors
-from reprood.publish.recompute import Found, Step, full_checks
+from reprood.publish.recompute import Found, NotChecked, Step, full_checks
 from reprood.publish.recompute_compact import ARCHIVED, compact_checks, compact_of
 from reprood.publish.seal import check_signature, differences, read_sums, sums_of
 from reprood.publish.unpack import opened
@@ -180,6 +180,8 @@ def _checked(name: str, step: Callable[[], Found]) -> Check:
     """Make a check; one that looked at nothing does not hold."""
     try:
         count, details = step()
+    except NotChecked as reason:
+        return Check(name, None, (str(reason),))
     except UNREADABLE as error:
         count, details = None, [str(error) if isinstance(error, ReproodError) else f"{type(error).__name__}: {error}"]
     if count == 0 and not details:

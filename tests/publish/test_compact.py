@@ -1,0 +1,207 @@
+"""The compact form of a release: small, the same bytes for the same runs, checked as far as its files go."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from release_checks import replace, rewrite, wrong
+from toy_release import build
+from typer.testing import CliRunner
+
+from reprood.cli.main import app
+from reprood.core.errors import ReproodError
+from reprood.core.files import read_json
+from reprood.evaluate.predictions import load_predictions
+from reprood.publish.archive import read_archive
+from reprood.publish.build import build_compact
+from reprood.publish.compact_runs import NOT_STORED
+from reprood.publish.contents import Paths
+from reprood.publish.expand import collected_metrics, expanded
+from reprood.publish.ranks import decode, encode
+from reprood.publish.recompute_compact import ARCHIVED
+from reprood.publish.seal import sums_of, write_sums
+from reprood.publish.verify import verify
+from reprood.report.claims import read_verdicts
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def made(release, tmp_path_factory):
+    """The compact form and the archive."""
+    folder = tmp_path_factory.mktemp("compact")
+    return build_compact(release, folder / "draft", folder / "draft-full.zip"), folder / "draft-full.zip"
+
+
+@pytest.fixture
+def slim(made, tmp_path):
+    """A copy of the compact form to be tampered with."""
+    shutil.copytree(made[0], tmp_path / "slim")
+    return tmp_path / "slim"
+
+
+def test_it_holds_what_verdicts_need_and_names_the_archive(release, made):
+    folder, archive = made
+    run = folder / "runs/toy/erm/0"
+    assert {path.name for path in run.iterdir()} == {
+        "model.json", "run.json", "history.csv", "predictions.parquet", "scores.parquet"
+    }  # fmt: skip
+    assert not [name for name in ("reports", "data", "results/metrics.csv") if (folder / name).exists()]
+    assert read_json(folder / "archive.json")["size"] == archive.stat().st_size
+    sizes = [sum(path.stat().st_size for path in one.rglob("*") if path.is_file()) for one in (folder, release)]
+    assert sizes[0] < sizes[1]
+    pd.testing.assert_frame_equal(read_verdicts(Paths(folder).verdicts), read_verdicts(Paths(release).verdicts))
+    pd.testing.assert_frame_equal(collected_metrics(folder / "results"), collected_metrics(release / "results"))
+
+
+def test_restored_scores_have_the_order_and_nearly_the_values(release, made):
+    with expanded(made[0]) as whole:
+        found, full = (load_predictions(one / "runs/toy/good/1") for one in (whole, release))
+        assert (whole / "runs/toy/good/1/metrics.csv").read_bytes() == (
+            release / "runs/toy/good/1/metrics.csv"
+        ).read_bytes()
+    assert found.scores == ("msp",)  # of the scores, the one that a claim uses
+    a, b = (one.table["score_msp"].to_numpy() for one in (found, full))
+    assert (np.argsort(a, kind="stable") == np.argsort(b, kind="stable")).all()
+    np.testing.assert_allclose(a, b, atol=0.02)
+    assert set(found.facts["skipped"].values()) <= {NOT_STORED, *full.facts["skipped"].values()}
+
+
+def test_the_same_runs_give_the_same_bytes(checkout, made, tmp_path):
+    """Also of a release of another day, and once they were restored from the compact form."""
+    later = build(checkout, tmp_path / "later", date="2026-05-06")
+    again = build_compact(later, tmp_path / "again", tmp_path / "again-full.zip")
+    of_runs = [{k: v for k, v in sums_of(one).items() if k.startswith("runs/")} for one in (made[0], again)]
+    assert of_runs[0] == of_runs[1]
+    with expanded(made[0]) as whole:
+        for run in Paths(whole).runs.glob("*/*/*"):
+            shutil.copytree(run, later / run.relative_to(whole), dirs_exist_ok=True)
+    restored = build_compact(later, tmp_path / "restored", tmp_path / "restored-full.zip")
+    assert {k: v for k, v in sums_of(restored).items() if k.startswith("runs/")} == of_runs[0]
+
+
+def test_a_full_release_of_restored_runs_says_what_it_cannot_show(release, made, tmp_path):
+    shutil.copytree(release, tmp_path / "part")
+    with expanded(made[0]) as whole:
+        shutil.copytree(whole / "runs/toy/good", tmp_path / "part/runs/toy/good", dirs_exist_ok=True)
+    check = next(one for one in verify(tmp_path / "part").checks if one.name == ARCHIVED[0])
+    assert check.holds is None
+    assert "3 store no logits" in check.details[0]
+
+
+@pytest.mark.parametrize("key", [1, 7])
+def test_ranks_keep_the_order_and_are_stable(key):
+    values = np.random.default_rng(key).gamma(0.1, size=2000)
+    values[::9] = np.nan
+    codes, record = encode(values, 16)
+    back = decode(codes, record)
+    assert (np.argsort(back, kind="stable") == np.argsort(values, kind="stable")).all()
+    again = encode(back, 16)
+    assert (again[0] == codes).all()
+    assert again[1] == record
+    assert encode(np.array([0.0, 5e-324, 1e-323, 1.5e-323]), 2) is not None
+    assert encode(np.array([1.0, 1.0 + 2e-16, 1.0 + 4e-16]).astype(np.float32), 2)[1]["different"] == 1
+    with pytest.raises(ReproodError, match="rank outside 0 to"):
+        decode(np.array([record["different"]]), record)
+
+
+def test_it_is_verified_as_far_as_its_files_go(made):
+    done = CliRunner().invoke(app, ["release", "verify", str(made[0])])
+    assert done.exit_code == 0
+    assert f"All 7 checks hold. {len(ARCHIVED)} more need the archive." in done.stdout
+    for name in ARCHIVED:
+        assert f"not checked  {name}" in done.stdout
+
+
+def test_with_the_archive_all_is_verified(made):
+    verification = verify(made[0], archive=made[1])
+    assert (verification.failed, verification.archived) == ([], 0)
+    names = [check.name for check in verification.checks if check.holds]
+    assert "the compact form follows from the archive" in names
+    assert "archive: scores of detectors follow from the logits" in names
+    with pytest.raises(ReproodError, match="names no archive"):
+        verify(made[1], archive=made[1])
+
+
+def test_another_archive_is_found(made, tmp_path):
+    (tmp_path / "other.zip").write_bytes(made[1].read_bytes()[:-1] + b"x")
+    found = wrong(made[0], archive=tmp_path / "other.zip")
+    assert "has the SHA-256" in found["the archive is the one that the release names"][0]
+
+
+def one_label_rank(folder):
+    def change(columns, facts):
+        row = columns["split"].index("test")
+        columns["label_rank"][row] = 1 - min(columns["label_rank"][row], 1)
+
+    rewrite(folder / "runs/toy/good/1/predictions.parquet", change)
+
+
+def one_rank(folder):
+    def change(columns, facts):
+        row = columns["split"].index("near_set")
+        columns["score_msp"][row] = facts["ranked"]["score_msp"]["different"] - 1
+
+    rewrite(folder / "runs/toy/good/1/scores.parquet", change)
+
+
+def a_rank_outside(folder):
+    def change(columns, facts):
+        columns["score_msp"][0] = 10**6
+
+    rewrite(folder / "runs/toy/good/1/scores.parquet", change)
+
+
+def one_metric(folder):
+    path = folder / "results/metrics.parquet"
+    table = pd.read_parquet(path)
+    table.loc[table["metric"] == "top1_error", "value"] += 0.5
+    table.to_parquet(path)
+
+
+def one_verdict(folder):
+    replace(folder / "results/verdicts.csv", "supported at reduced scale", "reproduced")
+
+
+def drop_a_run(folder):
+    shutil.rmtree(folder / "runs/toy/good/2")
+
+
+METRICS = "metrics of stored scores follow from the predictions"
+RUNS = "every run that a claim compares is there, and is the run that it says"
+
+
+@pytest.mark.parametrize(
+    ("tamper", "failing", "words"),
+    [
+        (one_label_rank, METRICS, "runs/toy/good/1: top1_error"),
+        (one_rank, METRICS, "runs/toy/good/1: "),
+        (a_rank_outside, METRICS, "rank outside"),
+        (one_metric, METRICS, "top1_error of - on test is stated as"),
+        (one_verdict, "verdicts follow from the predictions", "verdict is stated as reproduced"),
+        (drop_a_run, RUNS, "the run toy/good/2 is missing"),
+    ],
+)
+def test_tampering_is_found_and_named(slim, tamper, failing, words):
+    tamper(slim)
+    write_sums(slim)  # a careful tamperer rewrites the checksums
+    found = wrong(slim)
+    assert any(words in text for text in found[failing]), found
+
+
+def test_paths_of_a_hostile_table_are_not_followed(slim, tmp_path):
+    path = slim / "results/metrics.parquet"
+    table = pd.read_parquet(path)
+    table["method"] = "a/../../../../../../escaped"
+    table.to_parquet(path)
+    with expanded(slim) as whole:
+        assert not list(whole.parent.glob("escaped*"))
+    write_sums(slim)
+    assert METRICS in wrong(slim)
+
+
+def test_releases_of_both_forms_are_compared(release, made):
+    done = CliRunner().invoke(app, ["release", "compare", str(release), str(made[0])])
+    assert f"{len(read_verdicts(Paths(release).verdicts))} claims are equal, 0 differ." in done.stdout
+    assert read_archive(release) is None
