@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from reprood.config.benchmark import Benchmark
 from reprood.config.conditions import matching
 from reprood.config.folders import Folders
+from reprood.core.errors import ReproodError
 from reprood.evaluate.predictions import PREDICTIONS, SCORES, Predictions, load_predictions
 from reprood.evaluate.resample import Scores
 from reprood.evaluate.table import METRICS_FILE, members, read_metrics
@@ -93,3 +96,20 @@ def scores_of(predictions: Predictions, score: str, members: Sequence[str]) -> S
         predictions.split("test")[column].to_numpy(),
         {name: predictions.split(name)[column].to_numpy() for name in members},
     )
+
+
+def stored_scores(*files: Path) -> list[str]:
+    """Return the names of the scores that tables of predictions and of detectors hold, from their schemas alone.
+
+    Raises
+    ------
+    ReproodError
+        When a file is missing or damaged.
+    """
+    names: list[str] = []
+    for path in files:
+        try:
+            names += pq.read_schema(path).names
+        except (OSError, pa.ArrowException) as error:
+            raise ReproodError(f"{path} cannot be read ({error}); delete it and run the workflow again.") from error
+    return [name.removeprefix("score_") for name in names if name.startswith("score_")]

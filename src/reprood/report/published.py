@@ -115,7 +115,7 @@ def _replicates(number: Published, paper: Paper, results: BenchmarkResults, meth
         return results.localisation_replicates(method, metric)
     if metric in SEGMENTATION:
         return results.segmentation_replicates(method, metric)
-    if metric == "auroc":
+    if metric == "auroc" and results.sampled(method, number.score):
         return results.detection_replicates(method, metric, split, number.score)
     return None
 

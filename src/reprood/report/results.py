@@ -16,9 +16,10 @@ from reprood.core.errors import ReproodError
 from reprood.evaluate.bootstrap import Interval, contrast
 from reprood.evaluate.localisation import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
+from reprood.evaluate.predictions import PREDICTIONS, SCORES
 from reprood.evaluate.resample import Replicates, replicate_detection, replicate_errors
-from reprood.evaluate.results import StoredRuns, scores_of
-from reprood.evaluate.table import GATE, Predictions, base_rate, groups
+from reprood.evaluate.results import StoredRuns, scores_of, stored_scores
+from reprood.evaluate.table import GATE, NO_SCORE, Predictions, base_rate, groups
 from reprood.report import labels
 from reprood.report.palette import palette_of
 from reprood.report.records import ModelRecord, RunRecord, checked
@@ -124,8 +125,8 @@ class BenchmarkResults:
 
     @cached_property
     def detecting(self) -> list[str]:
-        """Methods that passed the gate in every seed."""
-        return [method for method in self.methods if self.passed(method)]
+        """Methods that passed the gate in every seed, and have a score that every replicate stores."""
+        return [method for method in self.methods if self.passed(method) and self.headline(method)]
 
     def seeds(self, method: str) -> list[int]:
         """Return the seeds of a method, one for each replicate, ascending."""
@@ -173,15 +174,16 @@ class BenchmarkResults:
         return pd.concat([table for method in self.methods for table in self.stored.metrics(method)], ignore_index=True)
 
     def values(self, method: str, metric: str, split: str = "test", score: str = "-") -> np.ndarray:
-        """Return a metric for each seed; empty if it was not measured."""
+        """Return a metric for each seed, of a score for those that store it; empty if it was not measured."""
         return np.array(self._values.get((method, metric, split, score), ()), dtype=np.float64)
 
     @cached_property
     def _values(self) -> dict[tuple[str, ...], list[float]]:
         found: dict[tuple[str, ...], list[float]] = {}
-        keys = self.metrics[["method", "metric", "split", "score"]].itertuples(index=False, name=None)
-        for key, value in zip(keys, self.metrics["value"], strict=True):
-            found.setdefault(key, []).append(value)
+        columns = ["method", "metric", "split", "score", "seed", "value"]
+        for *key, seed, value in self.metrics[columns].itertuples(index=False, name=None):
+            if key[3] == NO_SCORE or seed in self.sampled(key[0], key[3]):
+                found.setdefault(tuple(key), []).append(value)
         return found
 
     @cached_property
@@ -195,14 +197,32 @@ class BenchmarkResults:
         return bool((gates == 1).all())
 
     def scores(self, method: str) -> list[str]:
-        """Return the scores of a method to show: detectors, then its own; without those of a grid of step sizes."""
+        """Return the scores of a method to show: detectors, then its own; without those of a grid of step sizes.
+
+        Each is stored for one replicate at least; its metrics may be known for more.
+        """
         rows = self.metrics
         names = rows.loc[rows["method"] == method, "score"].unique()
-        return [name for name in names if name != "-" and "_eps_" not in name]
+        return [name for name in names if name != "-" and "_eps_" not in name and self.sampled(method, name)]
+
+    def sampled(self, method: str, score: str) -> list[int]:
+        """Return the seeds whose runs store a score of each sample: runs from a compact release store some scores."""
+        return self._sampled.get((method, score), [])
+
+    @cached_property
+    def _sampled(self) -> dict[tuple[str, str], list[int]]:
+        found: dict[tuple[str, str], list[int]] = {}
+        for method, seed in ((name, seed) for name in self.methods for seed in self.seeds(name)):
+            for score in stored_scores(*(self.file(method, seed, name) for name in (SCORES, PREDICTIONS))):
+                found.setdefault((method, score), []).append(seed)
+        return found
 
     def headline(self, method: str) -> str:
-        """Return the first of a method's own scores if it has one, else the maximum softmax probability."""
-        return next(iter(self.predictions(method)[0].facts["native"]), "msp")
+        """Return the first score that every replicate stores: of the method's own, MSP, others; "" if there is none."""
+        native = [name for one in self.predictions(method) for name in one.facts["native"]]
+        known = [score for name, score in self._sampled if name == method]
+        everywhere = [name for name in known if self.sampled(method, name) == self.seeds(method)]
+        return next((name for name in [*native, "msp", *known] if name in everywhere), "")
 
     @cached_property
     def _palette(self) -> dict[str, int]:
@@ -251,7 +271,7 @@ class BenchmarkResults:
     def _replicates(self) -> dict[tuple[str, ...], Replicates]:
         return {}
 
-    def _resampled(self, key: tuple[str, ...], method: str, make: Resample) -> Replicates:
+    def _resampled(self, key: tuple[str, ...], method: str, make: Resample, score: str = NO_SCORE) -> Replicates:
         """Return a metric of each seed on resampled data; the test images of every member are resampled separately.
 
         The results are cached. Equal generators draw the same test images for all methods.
@@ -264,10 +284,13 @@ class BenchmarkResults:
             The method.
         make : callable
             Computes it from the predictions of some replicates on one member.
+        score : str
+            The score that it reads: only replicates that store it enter.
         """
         if key in self._replicates:
             return self._replicates[key]
-        seeds, found = self.seeds(method), []
+        seeds = self.seeds(method) if score == NO_SCORE else self.sampled(method, score)
+        found = []
         for place, member in enumerate(self.members):
             here = [seed for seed in seeds if self.places[seed] == member]
             if here:
@@ -294,7 +317,7 @@ class BenchmarkResults:
             arm = [scores_of(p, score, members) for p in found]
             return replicate_detection([arm], metric, generator, REPLICATES, base_rates=[rate])
 
-        return self._resampled((method, metric, score, str(rate), *members), method, make)
+        return self._resampled((method, metric, score, str(rate), *members), method, make, score)
 
     def error_replicates(self, method: str, split: str = "test") -> Replicates:
         """Return the top-1 error in percent of every seed, mean over the conditions of `split`."""
@@ -339,8 +362,8 @@ class BenchmarkResults:
         return interval_of(self.segmentation_replicates(method, metric))
 
     def mapping(self) -> list[str]:
-        """Return the methods whose runs have anomaly maps."""
-        return [method for method in self.methods if has_maps(self.predictions(method)[0])]
+        """Return the methods whose runs all have anomaly maps."""
+        return [method for method in self.methods if all(map(has_maps, self.predictions(method)))]
 
     def recorded_error(self, method: str, column: str) -> tuple[float, float]:
         """Return the last and the lowest recorded value of an error in the histories, means over seeds; NaN if none.

@@ -58,11 +58,13 @@ def detection(results: BenchmarkResults) -> Table:
                 (Cell(results.label(method)), Cell("accuracy gate failed"), *(Cell("–"),) * 5, *_blanks(results))
             )
             continue
+        if not results.scores(method):  # of runs that a compact release holds for their errors alone
+            rows.append((Cell(results.label(method)), Cell("no score stored"), *(Cell("–"),) * 5, *_blanks(results)))
         for score in results.scores(method):
             rows.append(
                 (
                     Cell(results.label(method)),
-                    Cell(labels.score(score)),
+                    Cell(labels.score(score) + _replicates(results, method, score)),
                     measured(
                         "auroc",
                         results.detection_interval(method, "auroc", natural, score),
@@ -98,6 +100,12 @@ def _blanks(results: BenchmarkResults) -> tuple[Cell, ...]:
     return (Cell("–"),) * len(results.benchmark.ood)
 
 
+def _replicates(results: BenchmarkResults, method: str, score: str) -> str:
+    """Return how many replicates a score has, if it is not stored for all; they alone enter the numbers."""
+    found, every = len(results.sampled(method, score)), len(results.seeds(method))
+    return f" ({found} of {every} replicates)" if found < every else ""
+
+
 def _groups(results: BenchmarkResults) -> dict[tuple[str, str], str]:
     """Return group letters for each method and score: methods that do not differ significantly share a letter."""
     found: dict[tuple[str, str], str] = {}
@@ -105,7 +113,7 @@ def _groups(results: BenchmarkResults) -> dict[tuple[str, str], str]:
         methods = [method for method in results.detecting if score in results.scores(method)]
         values = [results.detection_replicates(method, "auroc", results.natural, score) for method in methods]
         order = sorted(range(len(methods)), key=lambda row, at=values: (-float(at[row].observed[0].mean()), row))  # type: ignore[misc]
-        seeds = [results.seeds(methods[row]) for row in order] if results.paired else None
+        seeds = [results.sampled(methods[row], score) for row in order] if results.paired else None
         letters = grouped([values[row] for row in order], seeds).letters
         found |= {(methods[row], score): text for row, text in zip(order, letters, strict=True)}
     return found
@@ -123,6 +131,8 @@ def matrix(results: BenchmarkResults) -> Table:
         for method in results.detecting
         for score in results.scores(method)
     }
+    for (method, score), cell in cells.items():
+        cells[method, score] = replace(cell, interval=cell.interval + _replicates(results, method, score))
     for score in scores:
         best = max((key for key in cells if key[1] == score), key=lambda key: cells[key].value or 0.0)
         cells[best] = replace(cells[best], best=True)
@@ -190,7 +200,7 @@ def open_set(results: BenchmarkResults) -> Table:
                 rows.append(
                     (
                         Cell(results.label(method)),
-                        Cell(labels.score(score)),
+                        Cell(labels.score(score) + _replicates(results, method, score)),
                         Cell(labels.split(name)),
                         Cell(labels.number(accuracy), "", accuracy),
                         *cells,
