@@ -22,7 +22,7 @@ from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, canonical_json, read_json, sha256_file, write_json
 from reprood.detectors import registry
 from reprood.detectors.record import Options
-from reprood.evaluate.outputs import FEATURES, load_outputs
+from reprood.evaluate.outputs import FEATURES, has_logits, load_outputs
 from reprood.evaluate.predictions import PREDICTIONS, SCORES, read_table
 from reprood.evaluate.scores import Computed, compute, requested, write_scores
 from reprood.evaluate.table import METRICS_FILE, evaluate_run
@@ -114,9 +114,7 @@ def evaluate_outputs(
         rows = {split: len(outputs.logits) for split, outputs in raw.splits.items()}
     _write(out / SCORES, rows, {name: results[name] for name in options}, options, {**run, **inputs}, fingerprints)
 
-    specification = benchmark.model_dump(mode="json", exclude={"settings", "detectors"})
-    complete = bool(code.metrics) and len(keys) == len(options)
-    metrics_key = _key(code.metrics, version("numpy"), specification, run, keys, inputs) if complete else ""
+    metrics_key = _metrics_key(benchmark, run, code, keys, inputs) if len(keys) == len(options) else ""
     reuse = bool(metrics_key) and kept.metrics_key == metrics_key
     if reuse:
         with atomic_path(out / METRICS_FILE) as temporary:
@@ -137,6 +135,14 @@ def _keys(
     return fingerprints, {name: _key(fingerprints[name], version("numpy"), inputs) for name in known}
 
 
+def _metrics_key(
+    benchmark: Benchmark, run: Mapping[str, Any], code: Code, keys: Mapping[str, str], inputs: Mapping[str, str]
+) -> str:
+    """Return the key of a run's metrics; "" when their code is not known."""
+    specification = benchmark.model_dump(mode="json", exclude={"settings", "detectors"})
+    return _key(code.metrics, version("numpy"), specification, run, keys, inputs) if code.metrics else ""
+
+
 def _absent_features(state: Path | None, predictions: str) -> dict[str, str]:
     """Return the checksum of the features that belonged to these predictions, if results of them are kept."""
     if state is None or not (state / KEYS_FILE).is_file():
@@ -148,8 +154,13 @@ def _absent_features(state: Path | None, predictions: str) -> dict[str, str]:
         return {}  # then everything is computed
 
 
-def adopt(folder: Path, benchmark: Benchmark, run: tuple[str, str, int], code: Code, state: Path) -> list[str]:
+def adopt(
+    folder: Path, benchmark: Benchmark, run: tuple[str, str, int], code: Code, state: Path, *, metrics: bool = False
+) -> list[str]:
     """Keep the scores of a published run under `state`, as if they had been computed here.
+
+    Detectors that were skipped there are skipped here: because the network does not allow them, or because a compact
+    release does not store their scores.
 
     Parameters
     ----------
@@ -163,18 +174,22 @@ def adopt(folder: Path, benchmark: Benchmark, run: tuple[str, str, int], code: C
         Fingerprints; scores of other code or options are not kept.
     state : Path
         As in `evaluate_outputs`.
+    metrics : bool
+        Keep the metrics as well: their code and what they were computed for are those of here.
 
     Returns
     -------
     list of str
-        The detectors that read features and whose scores could not be kept.
+        The detectors whose scores could not be kept and cannot be computed: they read features, or no logits are
+        stored.
 
     Raises
     ------
     ReproodError
         When a file is missing or damaged.
     """
-    classes = _classes(folder / PREDICTIONS, dict(zip(("benchmark", "method", "seed"), run, strict=True)))
+    named = dict(zip(("benchmark", "method", "seed"), run, strict=True))
+    classes = _classes(folder / PREDICTIONS, named)
     options = requested(benchmark.detectors, classes)
     facts, table = read_table(folder / SCORES, "evaluate", ("split", "row"))
     inputs = {name: str(facts[name]) for name in (PREDICTIONS, FEATURES) if name in facts}
@@ -190,9 +205,12 @@ def adopt(folder: Path, benchmark: Benchmark, run: tuple[str, str, int], code: C
         elif name in facts.get("skipped", {}):
             results[name] = Computed(None, {}, facts["skipped"][name])
     rows = Counter(table["split"].to_pylist())
-    record = {"inputs": inputs, "rows": list(rows.items()), "metrics": ""}
+    known = metrics and set(results) == set(options)
+    key = _metrics_key(benchmark, named, code, keys, inputs) if known else ""
+    record = {"inputs": inputs, "rows": list(rows.items()), "metrics": key}
     _keep(state, folder, record, {name: keys[name] for name in results}, results)
-    return [name for name in options if registry.inputs_of([name]) & registry.FEATURES and name not in results]
+    needed = [name for name in options if not has_logits(folder) or registry.inputs_of([name]) & registry.FEATURES]
+    return [name for name in needed if name not in results]
 
 
 def _classes(path: Path, run: Mapping[str, Any]) -> int:

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from reprood.config.benchmark import Benchmark
+from reprood.config.suite import Suite
 from reprood.core.checksums import checked_job
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, read_json, sha256_file, write_json
@@ -21,7 +23,10 @@ from reprood.evidence.identity import KINDS, Identities, difference, libraries, 
 from reprood.evidence.loop import State
 from reprood.offload.workflow import outdated, record
 from reprood.pipeline.plan import Plan
-from reprood.publish.contents import JOBS, Paths
+from reprood.publish.archive import ARCHIVE
+from reprood.publish.compact_runs import NOT_STORED
+from reprood.publish.contents import CODE, JOBS, Paths, fingerprints
+from reprood.publish.expand import expanded
 from reprood.publish.seal import check_signature, differences, read_sums, sums_of
 from reprood.publish.unpack import opened
 from reprood.report.studies.registry import drawings
@@ -34,10 +39,26 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Release:
-    """An opened release: its folder, and the identities of its runs and studies."""
+    """An opened release.
+
+    Attributes
+    ----------
+    paths : Paths
+        Its folder; of a compact release, one with the runs restored.
+    made : Identities
+        Of its runs and studies.
+    compact : bool
+        It holds no logits, and neither all runs nor all scores.
+    same_metrics : bool
+        The code of the metrics is the one of here.
+    suite : Suite
+    """
 
     paths: Paths
     made: Identities
+    compact: bool
+    same_metrics: bool
+    suite: Suite
 
     def run(self, job: Job) -> Path:
         """Return the folder of a run."""
@@ -73,21 +94,35 @@ def restore(
     """
     before = State.read(config, root).plan
     with opened(path) as folder:
-        release = _verified(folder, root, say)
-        released = {
-            arm: n for arm, n in replicates(release.paths.suite()[1]).items() if arm in replicates(before.suite)
-        }
-        numbers = root / before.results / "replicates.json"
-        write_json(numbers, planned(released, before.suite.replicates))
-        plan = Plan(config, root)
-        say("Preparing the data, to compare them with those of the release.")
-        _prepare_data(plan, root, options)
-        reasons = {job: _reason(release, plan, root, job) for job in plan.jobs if _name(job) in release.made.runs}
-        same = [job for job, reason in reasons.items() if not reason]
-        say(f"{len(same)} of {len(reasons)} runs of the release that this suite plans are the same here.")
-        _say_reasons({_name(job): reason for job, reason in reasons.items() if reason}, say)
-        write_json(numbers, planned(_kept(plan, same, released), before.suite.replicates))
-        _take_over(release, plan, root, same, settings, say)
+        made = _verified(folder, root, say)
+        if (folder / ARCHIVE).is_file():
+            say("The release is compact: scores that no claim uses are not there; its archive has them.")
+        with expanded(folder) as whole:
+            _restore(_read(whole, made), config, root, settings, options, before, say)
+
+
+def _restore(
+    release: Release,
+    config: Mapping[str, Any],
+    root: Path,
+    settings: Sequence[str],
+    options: Sequence[str],
+    before: Plan,
+    say: Say,
+) -> None:
+    """Find the runs of a release that are the same here, and take them over."""
+    released = {arm: n for arm, n in replicates(release.suite).items() if arm in replicates(before.suite)}
+    numbers = root / before.results / "replicates.json"
+    write_json(numbers, planned(released, before.suite.replicates))
+    plan = Plan(config, root)
+    say("Preparing the data, to compare them with those of the release.")
+    _prepare_data(plan, root, options)
+    reasons = {job: _reason(release, plan, root, job) for job in plan.jobs if _name(job) in release.made.runs}
+    same = [job for job, reason in reasons.items() if not reason]
+    say(f"{len(same)} of {len(reasons)} runs of the release that this suite plans are the same here.")
+    _say_reasons({_name(job): reason for job, reason in reasons.items() if reason}, say)
+    write_json(numbers, planned(_kept(plan, same, released), before.suite.replicates))
+    _take_over(release, plan, root, same, settings, say)
 
 
 def _prepare_data(plan: Plan, root: Path, options: Sequence[str]) -> None:
@@ -101,19 +136,35 @@ def _prepare_data(plan: Plan, root: Path, options: Sequence[str]) -> None:
 def _reason(release: Release, plan: Plan, root: Path, job: Job) -> str:
     """Return why a run of the release is not the run that would be made here; "" when it is.
 
-    Scores of detectors that read features are kept for the evaluation, which could not compute them again.
+    Scores that the evaluation could not compute again are kept for it: of detectors that read features, and of all
+    detectors of a compact release, with the metrics.
     """
+    if not (release.run(job) / "predictions.parquet").is_file():
+        return NOT_STORED
     made, here = release.made.runs[_name(job)], run_identity(plan, root, *job)
     for kind in KINDS:
         if text := difference(made.get(kind, {}), here[kind]):
             return f"{kind}: {text}"
-    if plan.stores_features(job[0]):
+    if _adopts(release, plan, job):
         folder, code = release.run(job), json.loads(plan.evaluate_code(job[0]))
         state = root / "state" / "evaluate" / Path(plan.run_file(*job, "scores.parquet")).parent
-        lost = adopt(folder, plan.benchmark(job[0]), job, Code(code["metrics"], code["detectors"]), state)
+        benchmark, there = plan.benchmark(job[0]), release.suite.benchmarks[job[0]]
+        metrics = release.same_metrics and _evaluated(there) == _evaluated(benchmark)
+        lost = adopt(folder, benchmark, job, Code(code["metrics"], code["detectors"]), state, metrics=metrics)
         if lost:
-            return f"evaluate: {', '.join(lost)} changed and read features, which a release does not hold"
+            read = "logits, which a compact release" if release.compact else "features, which a release"
+            return f"evaluate: {', '.join(lost)} changed and read {read} does not hold"
     return ""
+
+
+def _adopts(release: Release, plan: Plan, job: Job) -> bool:
+    """Return whether the evaluation of a run needs scores of the release."""
+    return release.compact or plan.stores_features(job[0])
+
+
+def _evaluated(benchmark: Benchmark) -> dict[str, Any]:
+    """Return what metrics depend on of a benchmark."""
+    return benchmark.model_dump(mode="json", exclude={"settings", "detectors"})
 
 
 def _say_reasons(reasons: Mapping[str, str], say: Say) -> None:
@@ -141,7 +192,7 @@ def _take_over(
     for job in copied:
         _copy(release.run(job), root, [plan.run_file(*job, name) for name in FILES])
     ours = [job for job in same if job in copied or _same_file(release.run(job), root / predictions[job])]
-    features = {_name(job): plan.scored_key(job[0]) for job in ours if plan.stores_features(job[0])}
+    features = {_name(job): plan.scored_key(job[0]) for job in ours if _adopts(release, plan, job)}
     write_json(root / plan.results / "restored.json", features)
     studies = [name for name in plan.suite.studies if _study_holds(release, plan, root, name, same)]
     for name in studies:
@@ -196,8 +247,15 @@ def _name(job: Job) -> str:
     return "/".join(map(str, job))
 
 
-def _verified(folder: Path, root: Path, say: Say) -> Release:
-    """Check checksums and signature of a release."""
+def _read(folder: Path, made: Identities) -> Release:
+    """Read a release whose runs are restored."""
+    paths = Paths(folder)
+    stated = read_json(folder / CODE).get("metrics")
+    return Release(paths, made, (folder / ARCHIVE).is_file(), stated == fingerprints()["metrics"], paths.suite()[1])
+
+
+def _verified(folder: Path, root: Path, say: Say) -> Identities:
+    """Check checksums and signature of a release, and return what its runs were made with."""
     wrong = differences(read_sums(folder), sums_of(folder))
     if wrong:
         raise ReproodError(f"{folder}: {wrong[0]} ({len(wrong)} files differ); download the release again.")
@@ -220,4 +278,4 @@ def _verified(folder: Path, root: Path, say: Say) -> Release:
             f"The release was made with {made.libraries}, here is {libraries()}: all its runs would be run again. "
             "Install these versions, or leave out --from."
         )
-    return Release(Paths(folder), made)
+    return made

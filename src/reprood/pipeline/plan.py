@@ -133,20 +133,20 @@ class Plan(GivenRuns):
         """Return what the evaluation of a benchmark reads of its runs.
 
         Features are among them if a detector reads them, except those of runs that were taken over from a release with
-        the scores of the same detectors: a release does not hold features (`reprood.evidence.restore`).
+        the scores of the same detectors: a release does not hold features, and a compact one no logits either
+        (`reprood.evidence.restore`). If these detectors have changed, the runs need their weights: they are made again.
         """
         names = [PREDICTED_FILES[0], *(PREDICTED_FILES[1:] if self.stores_features(benchmark) else ())]
-        scored = {run for run, key in self.restored.items() if key == self.scored_key(benchmark)}
-        return [
-            self.run_file(*job, name)
-            for job in self.jobs
-            if job[0] == benchmark
-            for name in (names[:1] if "/".join(map(str, job)) in scored else names)
-        ]
+        found = []
+        for job in (job for job in self.jobs if job[0] == benchmark):
+            key = self.restored.get("/".join(map(str, job)))
+            again = [*names, "model.safetensors"] if key else names
+            found += [self.run_file(*job, name) for name in (names[:1] if key == self.scored_key(benchmark) else again)]
+        return found
 
     @cached_property
     def restored(self) -> dict[str, str]:
-        """Return the runs that were taken over from a release with scores of features -> `scored_key` then."""
+        """Return the runs that were taken over from a release with their scores -> `scored_key` then."""
         path = self.work / self.results / "restored.json"
         return dict(read_json(path)) if path.is_file() else {}
 
