@@ -10,11 +10,19 @@ KILLS ?= 100
 SEED ?= 0
 FUZZ ?= 2000
 
-.PHONY: reproduce test quick-test chaos hostile doctests environment verifier hooks lint format docs snapshot lock clean
+.PHONY: reproduce release test quick-test chaos hostile doctests environment verifier hooks lint format docs snapshot lock clean
 .DEFAULT_GOAL := reproduce
 
 reproduce: $(READY)
 	$(BIN)/snakemake --cores all
+
+# Results that exist, as a release: make release RELEASE=mine SUITE=quick KEY=~/.ssh/id_ed25519. The compact form is for git, the archive for a deposit.
+release: $(READY)
+	@test -n "$(RELEASE)" || { echo "make release: name it: make release RELEASE=mine SUITE=quick KEY=~/.ssh/id_ed25519"; exit 1; }
+	$(BIN)/reprood release build --compact --release $(RELEASE) $(if $(SUITE),--suite $(SUITE)) $(if $(KEY),--sign $(KEY)) \
+	  $(if $(ARCHIVE_URL),--archive-url $(ARCHIVE_URL))
+	$(BIN)/reprood release verify published/$(RELEASE) --archive published/$(RELEASE)-full.zip \
+	  $(if $(KEY),--signers published/allowed_signers)
 
 # Everything but nine tenths of the hostile inputs and most faults, which run every night. Files stay together, because of their fixtures; tests on
 # the finished smoke suite go first.

@@ -7,13 +7,16 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from checkout import Checkout
 
 from reprood.core.files import read_json
+from reprood.publish.build import build_compact
 
 pytestmark = [pytest.mark.workflow, pytest.mark.timeout(1800)]
 
@@ -176,9 +179,10 @@ def release(finished):
 
 @pytest.fixture(scope="module")
 def continued(release, tmp_path_factory):
-    """An empty checkout that took over the release, with one more look."""
+    """An empty checkout that took over the compact form of the release, with one more look."""
     checkout = new_checkout(tmp_path_factory.mktemp("continued") / "checkout", looks=(3, 4, 5))
-    archive = shutil.make_archive(str(checkout.folder / "release"), "zip", release)
+    compact = build_compact(release, checkout.folder / "compact", checkout.folder / "full.zip")
+    archive = shutil.make_archive(str(checkout.folder / "release"), "zip", compact)
     done = evidence(checkout, "--from", archive, hours="0")
     return checkout, done.stdout
 
@@ -190,6 +194,8 @@ def test_runs_of_a_release_are_not_run_again(continued):
     assert not list(checkout.folder.glob("runs/*/*/*/*.safetensors"))
     plan = checkout.plan(VERDICTS, suite="tiny")
     assert set(plan) == {"evaluate_tiny_letters", "audit"}
+    run = checkout.folder / "runs/tiny_letters/erm/0"
+    assert "logits" not in pq.read_schema(run / "predictions.parquet").names
 
 
 def test_an_edit_runs_them_again(continued):
@@ -210,6 +216,15 @@ def test_a_changed_detector_of_features_needs_them_again(continued):
         checkout.edit("src/reprood/detectors/knn.py", "\n\n\nEDITED = 1\n\n\n", "\n\n\n")
 
 
+def evaluated(checkout, seed: int) -> Path:
+    return checkout.folder / f"results/tiny/runs/tiny_letters/erm/{seed}"
+
+
+def metrics(checkout, seed: int) -> dict[str, list[float]]:
+    table = pd.read_csv(evaluated(checkout, seed) / "metrics.csv")
+    return {str(score): rows["value"].tolist() for score, rows in table.groupby("score")}
+
+
 def test_only_missing_replicates_are_planned_and_verdicts_are_those_of_one_checkout(continued, finished):
     checkout, _ = continued
     text = evidence(checkout).stdout
@@ -217,6 +232,11 @@ def test_only_missing_replicates_are_planned_and_verdicts_are_those_of_one_check
     assert {path.parent.name for path in checkout.folder.glob("logs/train/*/*/*.log")} == {"erm", "cutmix"}
     logs = checkout.folder.glob("logs/train/*/*/*.log")
     assert {path.stem for path in logs if "epoch" in path.read_text()} == {"4"}
+
+    kept, new = (metrics(checkout, seed) for seed in (0, 4))
+    assert "score_knn" not in pq.read_schema(evaluated(checkout, 0) / "scores.parquet").names
+    assert kept["knn"] == metrics(finished[0], 0)["knn"]  # of a score that is not stored
+    assert set(kept) == set(new)
 
     stayed = finished[0].at(finished[0].folder)
     shutil.copy(checkout.folder / "config/suites/tiny.yaml", stayed.folder / "config/suites/tiny.yaml")
