@@ -57,7 +57,7 @@ def expand(folder: Path, out: Path) -> None:
 def metrics_of_runs(table: pd.DataFrame) -> dict[tuple[str, str, int], pd.DataFrame]:
     """Return the metrics of each run, by benchmark, method and seed, without those that need several runs."""
     groups = table[table["metric"] != COLLECTED].groupby(["benchmark", "method", "seed"], sort=False)
-    return {(str(name), str(method), int(seed)): rows for (name, method, seed), rows in groups}
+    return {(str(name), str(method), int(str(seed))): rows for (name, method, seed), rows in groups}
 
 
 def collected_metrics(results: Path) -> pd.DataFrame:
