@@ -193,7 +193,7 @@ def test_runs_of_a_release_are_not_run_again(continued):
     assert "8 runs and 1 studies were taken over." in text
     assert not list(checkout.folder.glob("runs/*/*/*/*.safetensors"))
     plan = checkout.plan(VERDICTS, suite="tiny")
-    assert set(plan) == {"evaluate_tiny_letters", "audit"}
+    assert set(plan) == {"evaluate_tiny_letters", "suite_record", "audit"}
     run = checkout.folder / "runs/tiny_letters/erm/0"
     assert "logits" not in pq.read_schema(run / "predictions.parquet").names
 

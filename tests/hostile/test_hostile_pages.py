@@ -39,7 +39,7 @@ class Live(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         values = dict(attrs)
-        if tag == "script" and not re.fullmatch(r"(\.\./)?assets/report\.js", values.get("src") or ""):
+        if tag == "script" and not re.fullmatch(r"(\.\./)?assets/(report|search)\.js", values.get("src") or ""):
             self.found.append(f"<script {values}>")
         if tag in ("iframe", "object", "embed", "base", "form", "meta") and "http-equiv" in values:
             self.found.append(f"<{tag} {values}>")

@@ -29,9 +29,14 @@ SIZES = {
 
 # A method's code -> the other methods that use some of it and are therefore trained again after an edit.
 SHARED = {
-    "cutmix": {"cnc", "feature_mix", "finetune", "resmooth"},
+    "biamat": {"adversarial_pretraining"},
+    "cnc": {"outlier_class"},
+    "cutmix": {"cnc", "feature_mix", "finetune", "outlier_class", "resmooth", "strong_augment"},
+    "dias": {"arpl"},
     "erm": {"finetune"},
+    "hood": {"hood_mmd"},
     "oe": {"ss_one_class"},
+    "resmooth": {"strong_augment"},
     "ss_ood": {"ss_labels"},
 }
 

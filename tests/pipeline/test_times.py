@@ -29,7 +29,7 @@ def test_tables(tmp_path: Path) -> None:
 
 def test_a_job_tells_what_it_took(tmp_path: Path) -> None:
     command = [str(Path(sys.executable).parent / "reprood"), "audit", "--suite", "{", "--papers", "p"]
-    command += ["--studies", "s", "--record", "j", "--out", "o"]
+    command += ["--studies", "s", "--out", "o"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "is not valid JSON" in done.stderr

@@ -85,7 +85,7 @@ def test_features_are_requested_by_a_detector_or_by_hand(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("detectors", "words"),
     [
-        ({"mps": {}}, "benchmark smoke_robust: There is no detector 'mps'; known: energy, "),
+        ({"mps": {}}, "benchmark smoke_robust: There is no detector 'mps'; did you mean 'msp'?"),
         ({"../knn": {}}, "no detector '../knn'"),
         ({"knn": {"k": -1}}, "detectors.knn.k"),
     ],

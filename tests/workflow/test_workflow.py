@@ -179,25 +179,25 @@ def test_editing_a_detector_evaluates_the_benchmarks_that_use_it(edited):
 def test_adding_a_detector_predicts_nothing(edited):
     """The worked example of CONTRIBUTING.md: one file, and a name in a benchmark; its results are there afterwards."""
     text = (Path(__file__).resolve().parents[2] / "CONTRIBUTING.md").read_text()
-    example = text.split("For example `gen.py`:\n\n```python\n")[1].split("```")[0]
-    (edited.folder / "src/reprood/detectors/gen.py").write_text(example)
+    example = text.split("For example `margin.py`:\n\n```python\n")[1].split("```")[0]
+    (edited.folder / "src/reprood/detectors/margin.py").write_text(example)
     before = sha256_file(edited.folder / "runs/smoke_robust/erm/0/predictions.parquet")
     try:
         assert edited.plan() == {}  # no benchmark names it
         suite = "config/suites/smoke.yaml"
-        edited.edit(suite, "detectors: {msp: {}, energy: {}}", "detectors: {msp: {}, gen: {}, energy: {}}")
+        edited.edit(suite, "detectors: {msp: {}, energy: {}}", "detectors: {msp: {}, margin: {}, energy: {}}")
         plan = edited.plan()
         assert evaluated(plan) == {"smoke_robust"}
         assert not {"train", "predict", "corrupted", "study"} & set(plan)
         edited.snakemake("results/smoke/runs/smoke_robust/erm/0/metrics.csv")
         metrics = pd.read_csv(edited.folder / "results/smoke/runs/smoke_robust/erm/0/metrics.csv")
-        assert {"msp", "energy", "gen"} <= set(metrics["score"])
+        assert {"msp", "energy", "margin"} <= set(metrics["score"])
         assert sha256_file(edited.folder / "runs/smoke_robust/erm/0/predictions.parquet") == before
         log = (edited.folder / "logs/evaluate/smoke_robust.log").read_text()
         assert "smoke_robust/erm/0: 1 detectors computed, 2 reused; metrics computed" in log
-        edited.edit(suite, "gen: {}, ", "")
+        edited.edit(suite, "margin: {}, ", "")
     finally:
-        (edited.folder / "src/reprood/detectors/gen.py").unlink()
+        (edited.folder / "src/reprood/detectors/margin.py").unlink()
     edited.snakemake("results/smoke/runs/smoke_robust/erm/0/metrics.csv")
     assert edited.plan() == {}  # the same bytes as before
 

@@ -84,8 +84,8 @@ def detector(name: str) -> Detector:
                 f"A detector cannot have the file name {Path(name).name}: scores are named after it, and the name must "
                 "consist of lower-case letters, digits and _ and differ from the package's detectors; rename it."
             )
-    elif name not in names():
-        raise ReproodError(f"There is no detector '{name}'; {closest(name, names())}; or pytorch_ood.<class>.")
+    elif name not in (known := names()):
+        raise ReproodError(f"There is no detector '{name}'; {closest(name, known)}; or pytorch_ood.<class>.")
     own = is_path(name)
     record = load("detectors", name, "DETECTOR") if own else importlib.import_module(module_name(name)).DETECTOR
     if not isinstance(record, Detector):

@@ -28,7 +28,19 @@ from reprood.offload.bundle import check_bundle
 from reprood.offload.jobs import Job, Result, job_from, read_record, record_path, selected, write_record
 
 # What the jobs import; torch alone takes seconds to import, so they are only looked for.
-NEEDED = ("numpy", "PIL", "pyarrow", "pydantic", "rich", "safetensors", "scipy", "torch", "typer", "yaml")
+NEEDED = (
+    "numpy",
+    "PIL",
+    "pyarrow",
+    "pydantic",
+    "rich",
+    "safetensors",
+    "scipy",
+    "torch",
+    "torchvision",
+    "typer",
+    "yaml",
+)
 START_MARGIN = 10.0  # seconds; with less left, no job is started
 POLL = 0.1  # seconds between two looks at the processes
 

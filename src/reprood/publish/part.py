@@ -52,9 +52,12 @@ def stated_suite(paths: Paths) -> Suite:
         try:
             selection = Selection.model_validate({key: record[key] for key in KEYS})
             planned = whole.with_replicates(record["replicates"]) if record["replicates"] else whole
-        except (ValidationError, KeyError, TypeError) as error:
-            reason = explain_validation(error, PART) if isinstance(error, ValidationError) else f"{PART}: {error!r}."
-            raise ReproodError(reason) from error
+        except ValidationError as error:
+            raise ReproodError(explain_validation(error, PART)) from error
+        except (KeyError, TypeError) as error:
+            raise ReproodError(
+                f"{PART} is not the record of a selection: {error!r}; build the release again."
+            ) from error
         whole = select(planned, selection, paths.papers())
     return whole.model_copy(update={"name": name})
 

@@ -332,7 +332,7 @@ def test_no_classes_without_labels() -> None:
         ({"contrast_weight": 0.0, "positive": True}, "shifts to predict"),
         ({"marginalise": True}, "needs labels"),
         ({"labelled": True, "marginalise": True, "shift": "none"}, "needs labels and shifts"),
-        ({"shift": "noise"}, "shift"),
+        ({"shift": "nois"}, "shift"),
     ],
 )
 def test_settings_that_make_no_sense(changes, message) -> None:

@@ -23,6 +23,7 @@ def reciprocal_logits(features: Tensor, points: Tensor) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> reciprocal_logits(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
     tensor([[-1.,  3.]])
     """
@@ -65,6 +66,7 @@ def confusion_loss(features: Tensor, points: Tensor) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> round(float(confusion_loss(torch.zeros(3, 2), torch.ones(4, 2))), 4)
     0.25
     """

@@ -17,7 +17,7 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
     axes = figure.subplots()
     axes.plot(wide.index, wide.to_numpy(), color=PALETTE[0], linewidth=0.6, alpha=0.4)
     axes.plot(wide.index, wide.mean(axis=1), "o-", color=PALETTE[0], label="mean")
-    axes.set(xscale="log", xlabel="views at test time", ylabel="AUROC, %")
+    axes.set(xlabel="views at test time", ylabel="AUROC, %")
     axes.set_xticks(list(wide.index), [str(count) for count in wide.index])
     axes.minorticks_off()
     axes.legend()
