@@ -116,6 +116,7 @@ def test_at_most_five_lines_of_a_plot_have_a_colour(tmp_path):
         )
     }  # fmt: skip
     ranked.__dict__["detecting"] = [name for name in methods if name != "broken"]
+    ranked.__dict__["_sampled"] = {(name, "msp"): [0, 1, 2] for name in methods}
     ranked.__dict__["stored"] = SimpleNamespace(predictions=lambda _: [SimpleNamespace(facts={"native": []})])
     assert ranked.highlighted == ("erm", "same0", "same1", "same2", "same3")
     assert ranked.line("good")["color"] == OTHER["color"]

@@ -222,11 +222,14 @@ def tables(paths: Paths) -> Found:
         for name in places_of(suite):
             results = BenchmarkResults(name, suite, paths.root)
             for kind in tables_of(suite.record(name)):
-                write_table(kind, results, Path(temporary) / kind)
+                write_table(kind, results, Path(temporary, name, kind))  # the folder's name is part of LaTeX labels
                 for form in TABLE_FORMS:
                     count += 1
                     stated = paths.reports / "tables" / name / f"{kind}{form}"
-                    if not stated.is_file() or stated.read_bytes() != Path(temporary, f"{kind}{form}").read_bytes():
+                    if (
+                        not stated.is_file()
+                        or stated.read_bytes() != Path(temporary, name, f"{kind}{form}").read_bytes()
+                    ):
                         wrong.append(f"{paths.name_of(stated)} is not what the results give")
     return count, wrong
 
