@@ -129,8 +129,9 @@ def load(folder: str, name: str, attribute: str) -> Any:
     """
     if is_path(name):
         return getattr(_import_own(own_file(name, attribute)), attribute)
-    known = available(folder, attribute)
-    if name not in known:
+    path = _files(folder).get(name)
+    if path is None or _definition(path, attribute) is None:
+        known = available(folder, attribute)
         raise ReproodError(f"There is no '{name}' in reprood.{folder.replace('/', '.')}; known: {', '.join(known)}.")
     return getattr(importlib.import_module(module_name(folder, name)), attribute)
 

@@ -92,7 +92,7 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
     return total
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """A safe loader that rejects repeated keys (YAML would silently keep the last); dates remain text."""
 
 
