@@ -189,8 +189,9 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, Histor
         features, logits = (part.float() for part in network.outputs(shown))  # type: ignore[operator]
         numbers = torch.arange(len(CODES), device=logits.device).repeat_interleave(len(batch.images))
         by_number = features.view(len(CODES), len(batch.images), -1)
-        total = functional.cross_entropy(logits, numbers) + config.weight * centre_loss(by_number, config.margin)
-        return total + config.pull * features.square().mean()
+        told = functional.cross_entropy(logits, numbers)
+        apart: Tensor = config.weight * centre_loss(by_number, config.margin)
+        return told + apart + config.pull * features.square().mean()
 
     return model, fit(model, loss, problem.train, config.training, run, problem=problem, inputs=inputs)
 

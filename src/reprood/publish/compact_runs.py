@@ -1,4 +1,6 @@
-"""The files of one run in the compact form of a release: without logits, and with the scores that claims use. No torch.
+"""The files of one run in the compact form of a release: the scores that claims use instead of logits. No torch.
+
+Logits stay where a claim on calibration needs them.
 
 A run's files depend on nothing but the run and what claims use of it: later releases of the same runs share them.
 """
@@ -15,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reprood.audit.needs import Use
-from reprood.audit.papers import SEGMENTATION
+from reprood.audit.papers import CALIBRATION, SEGMENTATION
 from reprood.config.benchmark import Benchmark
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, canonical_json, sha256_file
@@ -30,6 +32,7 @@ COPIED = (*RECORDS, "history.csv")
 PLAIN = (*COPIED, PREDICTIONS, SCORES)
 NOT_STORED = "not stored in the compact release"
 MAPS = ("map", "mask")
+LOGITS = "logits"
 RANKED = "ranked"  # in the metadata of a table: what the ranks of its columns stand for
 VALUED = ("ece15", "macro_f")  # metrics of values; all others depend on the order of the scores alone
 TOLERANCE = 1e-4  # of metrics of values, where ranks are stored
@@ -90,7 +93,10 @@ def write_run(source: Path, out: Path, use: Use, ranks: Ranks) -> None:
     facts["native"] = [name for name in facts.get("native", []) if f"score_{name}" in columns]
     if not use.metrics & {*SEGMENTATION}:
         facts.pop("maps", None)
-    _write(table.select(columns), facts, out / PREDICTIONS, ranks)
+    kept = table.select(columns)
+    if use.metrics & {*CALIBRATION}:
+        kept = _with_logits(kept, source / PREDICTIONS)
+    _write(kept, facts, out / PREDICTIONS, ranks)
     facts, table = read_table(source / SCORES, "evaluate", KEYS[:2])
     facts.pop(PREDICTIONS, AS_THEY_ARE)  # the checksum of those with logits
     columns = [name for name in table.column_names if _kept(name, use)]
@@ -115,7 +121,7 @@ def restore_run(stored: Path, out: Path) -> None:
     if not (stored / PREDICTIONS).is_file():
         return
     facts, table = _read(stored / PREDICTIONS, "predict", KEYS)
-    _write(table, facts, out / PREDICTIONS, AS_THEY_ARE)
+    _write(_with_logits(table, stored / PREDICTIONS), facts, out / PREDICTIONS, AS_THEY_ARE)
     facts, table = _read(stored / SCORES, "evaluate", KEYS[:2])
     _write(table, {**facts, PREDICTIONS: sha256_file(out / PREDICTIONS)}, out / SCORES, AS_THEY_ARE)
 
@@ -155,6 +161,13 @@ def compare_metrics(computed: pd.DataFrame, stated: pd.DataFrame, run: Path) -> 
         for row in differing.itertuples()
     ]
     return float(gap.max()) if len(gap) else 0.0, wrong
+
+
+def _with_logits(table: pa.Table, path: Path) -> pa.Table:
+    """Append the logits of a file of predictions to its other columns, if it holds any."""
+    if LOGITS not in pq.read_schema(path).names:
+        return table
+    return table.append_column(LOGITS, pq.read_table(path, columns=[LOGITS])[LOGITS])
 
 
 def _kept(name: str, use: Use) -> bool:
