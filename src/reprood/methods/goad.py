@@ -191,7 +191,8 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, Histor
         by_number = features.view(len(CODES), len(batch.images), -1)
         told = functional.cross_entropy(logits, numbers)
         apart: Tensor = config.weight * centre_loss(by_number, config.margin)
-        return told + apart + config.pull * features.square().mean()
+        whole: Tensor = told + apart + config.pull * features.square().mean()
+        return whole
 
     return model, fit(model, loss, problem.train, config.training, run, problem=problem, inputs=inputs)
 
