@@ -1,5 +1,7 @@
 """Claims on conditions, on families of benchmarks and on studies, with a known truth."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -227,6 +229,18 @@ SIGNS = {
     "kind": "signs", "over": "members", "signs": {"*": "better"}, "metric": "auroc", "split": "mean_all",
     "better": "higher", "sides": [{"method": "ours", "score": "own"}, {"method": "erm", "score": "own"}],
 }  # fmt: skip
+
+
+def test_equal_members_are_not_two_replicates(folder, tmp_path):
+    copied = tmp_path / "copy"
+    shutil.copytree(folder, copied)
+    claim = {"metric": "auroc", "split": "mean_all", "better": "higher",
+             "sides": [{"method": "ours", "score": "own"}, {"method": "erm", "score": "own"}]}  # fmt: skip
+    for path in copied.glob("runs/one_*/*/*/run.json"):
+        content = "same" if path.parts[-4] in ("one_dog", "one_elk") else "other"
+        write_json(path, {"precision": "fp32", "data": {"train": content}})
+    with pytest.raises(ReproodError, match="members one_dog and one_elk of the family one hold the same images"):
+        verdicts(copied, tmp_path, claim)
 
 
 def test_a_pattern_of_signs_over_members(folder, tmp_path):

@@ -156,6 +156,8 @@ def gather(suite: Suite, root: Path, studies: Path) -> list[Evidence]:
             BenchmarkEvidence(root, name, record, methods, suite.folders)
         )
     families = suite.families()
+    for name in families:
+        _check_distinct(name, found.get(name, ()))
     ran: list[Evidence] = [
         FamilyEvidence(name, sorted(members, key=lambda one: families[name].index(one.name)))
         if name in families
@@ -163,6 +165,25 @@ def gather(suite: Suite, root: Path, studies: Path) -> list[Evidence]:
         for name, members in found.items()
     ]
     return [*ran, *(StudyEvidence(name, one.use, studies / name / "values.csv") for name, one in suite.studies.items())]
+
+
+def _check_distinct(family: str, members: Sequence[BenchmarkEvidence]) -> None:
+    """Raise ReproodError if two fixed members of a family are the same images, labels and settings.
+
+    Their replicates would be counted as independent ones. Random splits may coincide: they are drawn with replacement.
+    """
+    seen: dict[tuple[str, str], str] = {}
+    for one in members:
+        if one.benchmark.replicate is not None or not one.data():
+            continue
+        own = {"title", "note", "train", "validation", "test", "member"}
+        key = (one.data(), one.benchmark.model_dump_json(exclude=own))
+        if key in seen:
+            raise ReproodError(
+                f"The members {seen[key]} and {one.name} of the family {family} hold the same images and labels, so "
+                "their replicates would count twice; take one of them out of the suite."
+            )
+        seen[key] = one.name
 
 
 def check_named(suite: Suite, papers: Sequence[Paper], names: Sequence[str]) -> None:

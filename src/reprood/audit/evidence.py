@@ -13,7 +13,7 @@ from reprood.audit.settings import Difference, Measurement, closest
 from reprood.config.benchmark import Gate
 from reprood.config.conditions import matching
 from reprood.core.errors import ReproodError
-from reprood.core.files import read_json
+from reprood.core.files import canonical_json, read_json
 from reprood.detectors.registry import ALWAYS
 from reprood.detectors.registry import names as detector_names
 from reprood.evaluate.calibration import Confidence, confidence_of, replicate_calibration
@@ -196,6 +196,10 @@ class BenchmarkEvidence(StoredRuns):
         if not isinstance(facts, dict) or not isinstance(facts.get("precision"), str):
             raise ReproodError(f"{path} has no 'precision'; train the run again.")
         return dict(facts)
+
+    def data(self) -> str:
+        """Return the checksums of the images and labels that its first method was trained on; "" if none are stored."""
+        return canonical_json(self._run(next(iter(self.seeds))).get("data") or "").strip('"')
 
     def steps(self, method: str) -> int | None:
         """Return the number of updates: images of the phase "train" by the batch size; None without such a phase."""
