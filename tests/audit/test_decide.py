@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from reprood.audit.claims import largest
 from reprood.audit.decide import holm, judge, p_values, two_sided
 from reprood.evaluate.bootstrap import Interval
 
@@ -66,3 +67,14 @@ def test_holm_against_its_definition():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+@pytest.mark.parametrize(("metric", "top"), [("top1_error", 100.0), ("auroc", 1.0)])
+def test_intervals_stay_in_the_possible_range(metric, top):
+    """Three members that disagree give t intervals that reach beyond a difference of 100 points."""
+    wide = Interval(0.78 * top, 0.14 * top, 1.42 * top, 0.95, 0.15 * top, 3, 10, 10, 2.0)
+    cut = wide.within(-top, top)
+    assert (cut.low, cut.high) == (wide.low, top)
+    assert [cut.above(0.1 * top), cut.below(0.1 * top)] == [wide.above(0.1 * top), wide.below(0.1 * top)]
+    assert largest(metric) == top
+    assert largest(metric, study="a_study") == np.inf

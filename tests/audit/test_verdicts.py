@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from reprood.audit.cases import GATED, NOT_JUDGED, Case, counted
+from reprood.audit.claims import Claim
 from reprood.audit.families import FamilyEvidence
-from reprood.audit.papers import Claim, Paper
+from reprood.audit.papers import Paper
 from reprood.audit.regime import Regime, unrepresentative
 from reprood.audit.studies import StudyEvidence
 from reprood.audit.verdicts import audit

@@ -3,6 +3,7 @@
 import hostile_crates
 import hostile_data
 import hostile_entries
+import hostile_papers
 import hostile_records
 import hostile_settings
 
@@ -10,6 +11,7 @@ CASES = [
     *hostile_data.CASES,
     *hostile_entries.CASES,
     *hostile_settings.CASES,
+    *hostile_papers.CASES,
     *hostile_records.CASES,
     *hostile_crates.CASES,
 ]

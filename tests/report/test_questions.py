@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from toy_paper import PAPER
 
+from reprood.audit.claims import unit
 from reprood.audit.explanations import signed
-from reprood.audit.papers import unit
 from reprood.report import labels
 from reprood.report.summary import main_claims, result_of
 

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from toy_paper import KINDS, PAPER
 
-from reprood.audit.papers import Claim, Paper
+from reprood.audit.claims import Claim
+from reprood.audit.papers import Paper
 from reprood.core.errors import ReproodError
 from reprood.report.claims import axis_end, by_importance, forest, shown, stated
 from reprood.report.figures import make_figure

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from reprood.audit.claims import Claim, unit
 from reprood.audit.comparisons import absent, common, measure
 from reprood.audit.decide import LEVEL
 from reprood.audit.evidence import BenchmarkEvidence, Evidence, Part
 from reprood.audit.families import FamilyEvidence
 from reprood.audit.looks import Judged, judge_at, stages
-from reprood.audit.papers import Claim, Paper, unit
+from reprood.audit.papers import Paper
 from reprood.audit.published import SOURCE_WORDS
 from reprood.audit.regime import unrepresentative
 from reprood.audit.settings import attached, major, texts

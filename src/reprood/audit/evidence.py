@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from reprood.audit.papers import CALIBRATION, ERROR, LOCALISATION, OPEN_SET, PLAIN, SEGMENTATION, Claim, Paper
+from reprood.audit.claims import CALIBRATION, ERROR, LOCALISATION, OPEN_SET, PLAIN, SEGMENTATION, Claim
+from reprood.audit.papers import Paper
 from reprood.audit.regime import Regime
 from reprood.audit.settings import Difference, Measurement, closest
 from reprood.config.benchmark import Gate

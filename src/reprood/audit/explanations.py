@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from reprood.audit.claims import Claim, unit
 from reprood.audit.decide import threshold
-from reprood.audit.papers import Claim, unit
 from reprood.evaluate.bootstrap import Interval
 
 # the value of a detector that guesses, in the metric's own unit, and which side of it is worse

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from reprood.audit.claims import Claim
 from reprood.audit.evidence import BenchmarkEvidence, Part
-from reprood.audit.papers import Claim, Paper
+from reprood.audit.papers import Paper
 from reprood.audit.regime import Regime, joined
 from reprood.audit.settings import Difference
 from reprood.core.errors import ReproodError

@@ -8,9 +8,10 @@ Bonferroni's level; `decide.holm` shows why both together stay at 5 %.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reprood.audit.claims import Claim
 from reprood.audit.comparisons import Finding, Piece, find
 from reprood.audit.decide import LEVEL, holm
-from reprood.audit.papers import Claim, Paper
+from reprood.audit.papers import Paper
 from reprood.audit.projection import Result, projected_p
 from reprood.config.looks import Look, Looks
 

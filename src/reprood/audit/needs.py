@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reprood.audit.cases import PAPER
+from reprood.audit.claims import Claim
 from reprood.audit.evidence import BenchmarkEvidence, Part, parts_of
-from reprood.audit.papers import Claim, Paper
+from reprood.audit.papers import Paper
 from reprood.config.suite import Suite
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reprood.audit.papers import CALIBRATION, ERROR, LOCALISATION, SEGMENTATION, Claim
+from reprood.audit.claims import CALIBRATION, ERROR, LOCALISATION, SEGMENTATION, Claim
 from reprood.config.benchmark import Gate
 
 ERRORS = (1.0, 0.8)  # percent; share of the error of a guess

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from reprood.audit.claims import Claim
 from reprood.audit.evidence import Part
-from reprood.audit.papers import Claim, Paper
+from reprood.audit.papers import Paper
 from reprood.audit.settings import Difference
 from reprood.config.records import plain_line
 from reprood.core.errors import ReproodError

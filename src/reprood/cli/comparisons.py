@@ -6,6 +6,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
+from reprood.audit.claims import Claim
 from reprood.audit.evidence import (
     BenchmarkEvidence,
     Part,
@@ -13,7 +14,7 @@ from reprood.audit.evidence import (
     number_differences,
     parts_of,
 )
-from reprood.audit.papers import Claim, Paper, load_papers
+from reprood.audit.papers import Paper, load_papers
 from reprood.audit.recipes import Change, Recipe, changes, undeclared
 from reprood.audit.settings import Measurement, texts
 from reprood.pipeline.layout import Layout

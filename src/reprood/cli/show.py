@@ -178,8 +178,8 @@ def table(verdicts: "pd.DataFrame") -> tuple[tuple[str, ...], list[tuple[str, ..
     """
     import pandas as pd
 
+    from reprood.audit.claims import unit
     from reprood.audit.explanations import signed
-    from reprood.audit.papers import unit
 
     rows: list[tuple[str, ...]] = []
     for row in verdicts.to_dict("records"):

@@ -189,10 +189,10 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, Histor
         features, logits = (part.float() for part in network.outputs(shown))  # type: ignore[operator]
         numbers = torch.arange(len(CODES), device=logits.device).repeat_interleave(len(batch.images))
         by_number = features.view(len(CODES), len(batch.images), -1)
-        told = functional.cross_entropy(logits, numbers)
-        apart: Tensor = config.weight * centre_loss(by_number, config.margin)
-        whole: Tensor = told + apart + config.pull * features.square().mean()
-        return whole
+        prediction = functional.cross_entropy(logits, numbers)
+        separation: Tensor = config.weight * centre_loss(by_number, config.margin)
+        total: Tensor = prediction + separation + config.pull * features.square().mean()
+        return total
 
     return model, fit(model, loss, problem.train, config.training, run, problem=problem, inputs=inputs)
 

@@ -153,7 +153,7 @@ def _write_ranked(source: Path, target: Path, use: Use, benchmark: Benchmark, st
     Returns
     -------
     float or None
-        The largest change of a metric; None when a score is stored as it is.
+        The largest change of a metric; None when a score is stored unchanged.
     """
     for knots in KNOTS:
         _replace(source, target, use, Ranks(valued_scores(benchmark), knots, KNOTS[0]))

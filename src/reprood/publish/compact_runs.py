@@ -16,8 +16,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reprood.audit.claims import CALIBRATION, SEGMENTATION
 from reprood.audit.needs import Use
-from reprood.audit.papers import CALIBRATION, SEGMENTATION
 from reprood.config.benchmark import Benchmark
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, canonical_json, sha256_file
@@ -57,7 +57,7 @@ class Ranks:
     others: int | None = None
 
     def of(self, column: str) -> int | None:
-        """Return how many values of a score are stored; None for the score as it is."""
+        """Return how many values of a score are stored; None for the unchanged score."""
         return self.knots if column.removeprefix("score_") in self.valued else self.others
 
 

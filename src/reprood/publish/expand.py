@@ -22,7 +22,7 @@ COLLECTED = "mce"  # of several runs: no run's own table of metrics has it
 
 @contextmanager
 def expanded(folder: Path) -> Iterator[Path]:
-    """Give the folder of a full release as it is, and a temporary one with the restored runs of a compact one.
+    """Give the folder of a full release, or a temporary folder with the restored runs of a compact one.
 
     Raises
     ------

@@ -19,7 +19,7 @@ MOST = 1 << 24  # different values of a column
 
 
 def encode(values: NDArray[Any], knots: int) -> tuple[NDArray[np.int32], dict[str, Any]] | None:
-    """Return the dense rank of every value, and what `decode` needs; None when values are too close to be told apart.
+    """Return the dense rank of every value, and what `decode` needs; None when that would not give the ranks back.
 
     Encoding decoded values gives the same ranks and the same record.
 

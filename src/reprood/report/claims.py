@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from reprood.audit.cases import CONTRADICTED, OPEN, VERDICTS
+from reprood.audit.claims import ANY, Claim, unit
 from reprood.audit.decide import threshold
 from reprood.audit.explanations import points, signed
-from reprood.audit.papers import ANY, Claim, Paper, unit
+from reprood.audit.papers import Paper
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.report import labels

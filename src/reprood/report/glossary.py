@@ -66,7 +66,7 @@ OWN: dict[str, tuple[str, str, str]] = {
     "kde": ("Log of the mean Gaussian kernel to normal features.", "log mean_m exp(-gamma |f - f_m|^2) / gamma",
             "cutpaste"),
     "proxy": ("The classifier of the proxy task itself.", "log-odds of the class normal", "cutpaste"),
-    "goad": ("How well the applied transformations are told apart by the distances to their centres.",
+    "goad": ("Log-probability of the applied transformations, from the distances to their centres.",
              "sum over transformations of log p(applied transformation)", "csi"),
     "extra_class": ("Log-odds against the class K + 1 of other outliers than CnC's.",
                     "log((1 - p) / p), p = softmax(l)_(K+1)", "cnc"),

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from reprood.audit.claims import LOCALISATION, SEGMENTATION, unit
 from reprood.audit.explanations import signed
-from reprood.audit.papers import LOCALISATION, SEGMENTATION, Paper, unit
+from reprood.audit.papers import Paper
 from reprood.audit.published import COMPLEMENTS, Published, measured_metric
 from reprood.audit.settings import attached
 from reprood.evaluate.resample import Replicates

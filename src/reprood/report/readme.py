@@ -15,7 +15,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from reprood.audit.cases import CONTRADICTED, GATED, NOT_JUDGED, NOT_RUN, OPEN, REPRODUCED, SMALLER, SUPPORTED, VERDICTS
-from reprood.audit.papers import Claim, Paper
+from reprood.audit.claims import Claim
+from reprood.audit.papers import Paper
 from reprood.audit.published import Published
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, read_json, sha256_file

@@ -17,9 +17,10 @@ from reprood.audit.cases import (
     SUPPORTED,
     VERDICTS,
 )
+from reprood.audit.claims import unit
 from reprood.audit.decide import STRICT
 from reprood.audit.explanations import signed
-from reprood.audit.papers import Paper, unit
+from reprood.audit.papers import Paper
 from reprood.report import labels
 from reprood.report.claims import axis_of, overall
 

@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from reprood.core.errors import ReproodError
 from reprood.methods.csi import shifts
+from reprood.methods.csi.views import assembled
 
 
 def picture(count: int = 3, height: int = 5, width: int = 5, channels: int = 2) -> torch.Tensor:
@@ -75,3 +76,11 @@ def test_random_transformations() -> None:
 def test_unknown_shift(kind, number) -> None:
     with pytest.raises(ReproodError, match="no shift"):
         shifts.shift(picture(), kind, number)
+
+
+def test_the_flip_comes_before_the_shift() -> None:
+    images = picture(2, 8, 8, 1)
+    shown = assembled(images, torch.tensor([True, False, False, True]), "rotation")
+    assert torch.equal(shown[0::2][:4], shifts.all_shifts(images[:1].flip(-1), "rotation"))
+    assert torch.equal(shown[1::2][:4], shifts.all_shifts(images[1:], "rotation"))
+    assert torch.equal(shown[1::2][4:], shifts.all_shifts(images[1:].flip(-1), "rotation"))
