@@ -68,11 +68,12 @@ verifier: .venv-verify/.ready
 
 # The documentation as a site that works without network, in site/, with the report of the release that the README shows;
 # warnings are errors.
-RELEASE := $(shell sed -n 's,.*reprood.report.readme published/\([A-Za-z0-9._-]*\) .*,\1,p' README.md)
+REPORTED := $(shell sed -n 's,.*reprood.report.readme published/\([A-Za-z0-9._-]*\) .*,\1,p' README.md)
 docs: .venv-docs/.ready
 	rm -rf site
 	.venv-docs/bin/sphinx-build -q -W --keep-going -b html -d build/docs docs site
-	cp -r published/$(RELEASE)/reports site/report
+	if test -d published/$(REPORTED)/reports; then cp -r published/$(REPORTED)/reports site/report; \
+	  else echo "published/$(REPORTED) is compact: its report is in the archive"; fi
 
 .venv-docs/.ready: requirements-docs.lock pyproject.toml
 	$(PYTHON) -m venv .venv-docs

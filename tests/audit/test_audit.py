@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from toy_claims import AUROC, ERROR, HERE, PUBLISHED, SETTINGS, fabricated, sides
 
-from reprood.audit.cases import REDUCED
 from reprood.audit.explanations import CHANCE, worse_than_chance
 from reprood.audit.papers import Paper
-from reprood.audit.verdicts import audit, name_of
+from reprood.audit.verdicts import audit
 from reprood.evaluate.bootstrap import Interval
 from reprood.evaluate.metrics import detection_metrics
 from reprood.evaluate.table import load_predictions
@@ -228,14 +227,6 @@ def test_published_numbers_of_another_setting_are_marked(folder, tmp_path, setti
     assert (table.iloc[0]["verdict"], table.iloc[0]["reason"]) == wanted
 
 
-def test_reproduced_is_a_word_of_the_papers_scale():
-    assert {name_of(holds, REDUCED) for holds in (True, False, None)} == {
-        "supported at reduced scale",
-        "contradicted",
-        "open",
-    }
-
-
 def test_an_arm_may_have_another_name_in_a_suite(folder, tmp_path):
     claim = {**ERROR, "kind": "difference", "sides": sides(("good", ""), ("plain", ""))}
     record = fabricated(claim)
@@ -258,6 +249,13 @@ def test_an_ensemble_of_seeds_is_compared_with_its_seeds(folder, tmp_path):
     found = row(folder, {**AUROC, "kind": "difference", "sides": [{**side, "ensemble": True}, side]}, tmp_path)
     assert (found["first"], found["second"]) == ("erm (msp, ensemble of seeds)", "erm (msp)")
     assert found["effect"] > 0
+
+
+def test_one_seed_is_no_ensemble(folder, tmp_path):
+    side = {"method": "erm", "score": "msp"}
+    claim = {**AUROC, "kind": "difference", "sides": [{**side, "ensemble": True}, side], "min_seeds": 1}
+    found = row(folder, claim, tmp_path, seeds=[0])
+    assert (found["verdict"], found["reason"]) == ("open", "an ensemble needs two seeds or more, and here is one")
 
 
 def test_a_failed_gate_stops_detection_claims_only(folder, tmp_path):

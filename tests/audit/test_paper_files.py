@@ -37,6 +37,38 @@ GOOD = fabricated({**ERROR, "kind": "difference", "sides": sides(("good", ""), (
             {"claims": [{**GOOD["claims"][0], "sides": [{"method": "good", "ensemble": True}, {"method": "erm"}]}]},
             "top1_error is no detection metric",
         ),
+        (
+            {
+                "claims": [
+                    {
+                        **GOOD["claims"][0],
+                        "metric": "auroc",
+                        "split": "far",
+                        "sides": [
+                            {"method": "good", "score": "msp", "ensemble": True},
+                            {"method": "erm", "score": "msp"},
+                        ],
+                    }
+                ]
+            },
+            "compared with its own seeds",
+        ),
+        (
+            {
+                "claims": [
+                    {
+                        **GOOD["claims"][0],
+                        "metric": "auroc",
+                        "split": "far",
+                        "sides": [
+                            {"method": "good", "score": "msp", "split": "errors"},
+                            {"method": "erm", "score": "msp"},
+                        ],
+                    }
+                ]
+            },
+            "'errors' is the split of a whole claim",
+        ),
         ({"claims": [{**GOOD["claims"][0], "split": "far"}]}, "top1_error is not measured on the split 'far'"),
         (
             {

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reprood.audit.cases import GATED, NOT_JUDGED, Case, counted
+from reprood.audit.cases import GATED, NOT_JUDGED, REDUCED, Case, counted
 from reprood.audit.claims import Claim
 from reprood.audit.families import FamilyEvidence
 from reprood.audit.papers import Paper
 from reprood.audit.regime import Regime, unrepresentative
 from reprood.audit.studies import StudyEvidence
-from reprood.audit.verdicts import audit
+from reprood.audit.verdicts import audit, name_of
 from reprood.config.benchmark import Gate
 from reprood.core.errors import ReproodError
 from reprood.evaluate.bootstrap import contrast
@@ -190,3 +190,11 @@ def test_replicates_of_a_family_are_in_the_order_of_seeds_with_their_units():
         FamilyEvidence("f", members).replicates(record.claims[0], parts, np.random.default_rng(0), (0, 1))
     with pytest.raises(ReproodError, match="runs good with seed 0 on two members"):
         FamilyEvidence("f", [members[0], Member("f_b", 1, {"good": (0,)})])
+
+
+def test_reproduced_is_a_word_of_the_papers_scale():
+    assert {name_of(holds, REDUCED) for holds in (True, False, None)} == {
+        "supported at reduced scale",
+        "contradicted",
+        "open",
+    }

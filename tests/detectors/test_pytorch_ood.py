@@ -39,6 +39,7 @@ def test_every_detector_of_the_table_scores(raw: Raw) -> None:
         first, again = compute(name, options, raw), compute(name, options, raw)
         assert first.values is not None
         assert first.values.shape == (85,)
+        assert np.isfinite(first.values).all(), own
         assert (first.values == again.values).all()
         assert labels.score(registry.score_name(name)) == f"{own} (pytorch-ood)"
         assert "version" in options.model_dump()

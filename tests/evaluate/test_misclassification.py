@@ -6,14 +6,14 @@ import pytest
 
 from reprood.core.errors import ReproodError
 from reprood.evaluate.metrics import detection_metrics
-from reprood.evaluate.misclassification import Judged, judged, misclassification_metrics, replicate_misclassification
+from reprood.evaluate.misclassification import Answers, answered, misclassification_metrics, replicate_misclassification
 from reprood.evaluate.predictions import Predictions
 
 
-def a_run(seed: int, count: int = 400) -> Judged:
+def a_run(seed: int, count: int = 400) -> Answers:
     random = np.random.default_rng(seed)
     right = random.uniform(size=count) < 0.8
-    return Judged(random.normal(size=count) + right, right)
+    return Answers(random.normal(size=count) + right, right)
 
 
 def predictions(ranks: list[int]) -> Predictions:
@@ -22,7 +22,7 @@ def predictions(ranks: list[int]) -> Predictions:
 
 
 def test_wrong_predictions_take_the_place_of_ood_samples() -> None:
-    run = judged(predictions([0, 3, 0, 0, 1]), "msp")
+    run = answered(predictions([0, 3, 0, 0, 1]), "msp")
     assert run.right.tolist() == [True, False, True, True, False]
     assert misclassification_metrics(run) == detection_metrics([0.0, 0.5, 0.75], [0.25, 1.0])
 
@@ -30,7 +30,7 @@ def test_wrong_predictions_take_the_place_of_ood_samples() -> None:
 @pytest.mark.parametrize(("ranks", "what"), [([0, 0], "all"), ([1, 2], "no")])
 def test_a_run_without_one_of_the_two_is_refused(ranks: list[int], what: str) -> None:
     with pytest.raises(ReproodError, match=f"b/erm/0: {what} test predictions are right"):
-        judged(predictions(ranks), "msp")
+        answered(predictions(ranks), "msp")
 
 
 @pytest.mark.parametrize("metric", ["auroc", "fpr95_ood_positive", "aupr_out"])
@@ -39,7 +39,7 @@ def test_a_replicate_is_the_metric_of_the_drawn_images(metric: str) -> None:
     found = replicate_misclassification([[runs[0]], [runs[1]]], metric, np.random.default_rng(5), 20)
     drawn = np.random.default_rng(5).integers(0, 400, size=(1, 400))[0]
     for run, values, observed in zip(runs, found.resampled, found.observed, strict=True):
-        part = Judged(run.score[drawn], run.right[drawn])
+        part = Answers(run.score[drawn], run.right[drawn])
         assert values[0, 0] == pytest.approx(misclassification_metrics(part)[metric], abs=1e-12)
         assert observed[0] == misclassification_metrics(run)[metric]
     assert found.n_id + found.n_ood == 400

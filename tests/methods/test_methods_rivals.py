@@ -120,6 +120,9 @@ def test_what_the_changes_do() -> None:
     corner = changes.saliency(pictures)[1]
     row, column = divmod(int(corner.argmax()), 32)
     assert (18 <= row <= 25, 2 <= column <= 9) == (True, True)
+    pasted = changes.changed(pictures, classes, "saliencymix", generator())[0]
+    assert torch.equal(pasted[pasted > 0], pictures[1][pasted > 0])  # a patch of the partner, at its place
+    assert bool((pasted[:, 20:24, 4:8] > 0).any())  # around its most salient point
 
 
 def test_one_class_against_an_auxiliary_set(tmp_path: Path) -> None:
@@ -165,13 +168,21 @@ def test_autoaugment_changes_bytes_and_no_global_state(policy: str) -> None:
     assert torch.equal(found, strong_augment.autoaugment(images, policy, generator()))
 
 
-@pytest.mark.parametrize("rule", ["plain", "resmooth", "distillation"])
+@pytest.mark.parametrize("rule", ["plain", "smoothing", "resmooth", "distillation"])
 def test_rules_train_a_first_network_only_if_they_need_one(rule: str, tmp_path: Path) -> None:
     training = Training(epochs=1, batch_size=8, lr=0.05, crop_padding=1)
     config = strong_augment.Config(training=training, rule=rule, weak_share=0.5, strong="randaugment")
     model, rows = strong_augment.train(problem(16), config, run(tmp_path))
-    assert [row["phase"] for row in rows] == (["train"] if rule == "plain" else ["baseline", "train"])
+    assert [row["phase"] for row in rows] == (["train"] if rule in ("plain", "smoothing") else ["baseline", "train"])
     assert bool(model.mixture.any()) == (rule == "resmooth")
+    if rule == "smoothing":
+        changes_of = ({"smoothing": 0.0}, {"rule": "plain"}, {})
+        losses = [
+            strong_augment.train(problem(16), config.model_copy(update=change), run(tmp_path / str(place)))[1]
+            for place, change in enumerate(changes_of)
+        ]
+        none, plain, smooth = (rows[0]["train_loss"] for rows in losses)
+        assert none == plain != smooth
 
 
 # --- adversarial pre-training ---

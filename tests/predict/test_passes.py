@@ -1,9 +1,12 @@
 """The input step of ODIN: by hand, shared between step sizes, and of nothing."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reprood.predict.passes import perturb, run_passes, signs
+from reprood.detectors import mahalanobis
+from reprood.predict.feature_step import fit_gaussians, signs, stepped_scores
+from reprood.predict.passes import perturb, run_passes
 
 
 class Toy(nn.Module):
@@ -74,3 +77,30 @@ def test_passes_with_one_temperature_share_a_gradient() -> None:
         alone = run_passes(model, images.split(5), STD, {name: request})
         assert torch.equal(together[name], alone[name])
         assert together[name].shape == (10, 4)
+
+
+def test_the_mahalanobis_step_follows_the_definition() -> None:
+    """Against the detector's own score; a zero gradient moves a pixel down, as in the authors' code."""
+    train, labels = normal(60, 12, seed=3).double(), torch.arange(60) % 4
+    gaussians = fit_gaussians(train, labels, 4)
+    theirs = mahalanobis.fit(train.numpy(), labels.numpy(), 4)
+    values = normal(9, 12, seed=4).double()
+    np.testing.assert_allclose(gaussians.score(values), mahalanobis.score(values.numpy(), theirs), rtol=1e-9)
+
+    body = Toy().double().eval().body
+    images = normal(5, 2, 4, 4, seed=6).double()
+
+    def features(shown: Tensor) -> Tensor:
+        used = shown.clone()
+        used[:, :, 0, 0] = 0  # a pixel without influence
+        return body(used.flatten(1))
+
+    leaf = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(-gaussians.score(features(leaf)).sum(), leaf)
+    moved = images - 0.01 * signs(gradient) / STD.view(1, 2, 1, 1)
+    assert (moved[:, :, 0, 0] < images[:, :, 0, 0]).all()
+    plain, stepped = stepped_scores(features, [images], STD, gaussians, [0.0, 0.01])
+    torch.testing.assert_close(stepped[:, 0], gaussians.score(features(moved)).float())
+    assert (stepped > plain).all()
+    (wrong,) = stepped_scores(features, [images], torch.ones(2), gaussians, [0.01])
+    assert not torch.equal(wrong, stepped)

@@ -41,6 +41,12 @@ def test_links_resolve(path):
             assert link["part"] in parts(text), link[0]
 
 
+def test_pages_that_texts_name_exist():
+    for path in (*DOCUMENTS, ROOT / "CHANGELOG.md"):
+        for name in re.findall(r"`(docs/[\w/-]+\.md)`", path.read_text(encoding="utf-8")):
+            assert (ROOT / name).is_file() or Path(name).stem in PAGES, f"{path.name}: {name}"
+
+
 def test_every_page_is_in_the_contents():
     index = (ROOT / "docs" / "index.md").read_text()
     named = set(re.findall(r"^([a-z-]+/[a-z-]+)$", index, re.MULTILINE))

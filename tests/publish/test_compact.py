@@ -2,6 +2,7 @@
 
 import shutil
 
+import fabricate
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,13 +10,24 @@ from release_checks import replace, rewrite, wrong
 from toy_release import build
 from typer.testing import CliRunner
 
+from reprood.audit.needs import Use
 from reprood.cli.main import app
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json
 from reprood.evaluate.predictions import load_predictions
+from reprood.evaluate.run import evaluate_outputs
+from reprood.evaluate.table import read_metrics
 from reprood.publish.archive import read_archive
 from reprood.publish.build import build_compact
-from reprood.publish.compact_runs import NOT_STORED
+from reprood.publish.compact_runs import (
+    NOT_STORED,
+    Ranks,
+    compare_metrics,
+    restore_run,
+    stored_metrics,
+    valued_scores,
+    write_run,
+)
 from reprood.publish.contents import Paths
 from reprood.publish.expand import collected_metrics, expanded
 from reprood.publish.ranks import decode, encode
@@ -205,3 +217,37 @@ def test_releases_of_both_forms_are_compared(release, made):
     done = CliRunner().invoke(app, ["release", "compare", str(release), str(made[0])])
     assert f"{len(read_verdicts(Paths(release).verdicts))} claims are equal, 0 differ." in done.stdout
     assert read_archive(release) is None
+
+
+@pytest.mark.parametrize("metric", ["auroc", "rms_calibration_error"])
+def test_a_benchmark_that_evaluates_calibration(tmp_path, metric):
+    """Its metrics need logits, which are stored where a claim is about calibration, and are not missed elsewhere."""
+    record = fabricate.SUITE["benchmarks"]["toy"]
+    evaluations = ["classification", "detection", "calibration"]
+    suite = fabricate.results(tmp_path, benchmarks={"toy": {**record, "evaluations": evaluations}})
+    run, benchmark = tmp_path / "runs/toy/erm/0", suite.benchmarks["toy"]
+    evaluate_outputs(run, benchmark, "toy", "erm", 0)
+    stated = read_metrics(run / "metrics.csv")
+    assert {"msp", "msp_scaled"} <= set(stated.query("metric == 'rms_calibration_error'")["score"])
+    use = Use(scores={"msp"}, metrics={metric})
+    write_run(run, tmp_path / "compact", use, Ranks(valued_scores(benchmark), None, 64))
+    restore_run(tmp_path / "compact", tmp_path / "restored")
+    found = stored_metrics(tmp_path / "restored", benchmark)
+    assert ("rms_calibration_error" in set(found["metric"])) == (metric != "auroc")
+    assert compare_metrics(found, stated, tmp_path / "restored")[1] == []
+    changed = stated.assign(value=stated["value"].where(stated["metric"] != metric, stated["value"] + 0.01))
+    assert compare_metrics(found, changed, tmp_path / "restored")[1]
+
+
+def test_scores_of_ensembles_are_stored_unchanged(tmp_path):
+    suite = fabricate.results(tmp_path)
+    run = tmp_path / "runs/toy/erm/0"
+    evaluate_outputs(run, suite.benchmarks["toy"], "toy", "erm", 0)
+    for exact in (set(), {"msp"}):
+        out = tmp_path / f"compact{len(exact)}"
+        write_run(run, out, Use(scores={"msp"}, exact=exact, metrics={"auroc"}), Ranks(frozenset(), None, 64))
+        restore_run(out, tmp_path / "restored")
+        same = np.array_equal(
+            load_predictions(tmp_path / "restored").table["score_msp"], load_predictions(run).table["score_msp"]
+        )
+        assert same == bool(exact)

@@ -54,7 +54,7 @@ def test_a_paper_says_what_holds_how_strongly_and_what_prevented_decisions():
     first, clearest, open_, absent = paper_sentences(PAPER, VERDICTS)
     assert first == result_of(VERDICTS)
     assert "−0.5 points of top-1 error [−1.5, +0.5], lower is better; no published effect is known." in clearest
-    assert open_.startswith("1 of 3 main claims are open")
+    assert open_.startswith("1 of 3 main claims are open; the intervals of 0 include zero")
     assert open_.endswith("at look 1 of 4.")
     assert absent == "1 is not run in this suite."
     undecided = VERDICTS[VERDICTS["claim"] == "c0"].head(1)

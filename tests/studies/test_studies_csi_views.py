@@ -46,6 +46,12 @@ def test_all_views_give_the_methods_scores() -> None:
     sets = (task.monitor["test"], given.outliers[0]["others"])
     test, others = (csi.scores(model, shown(one.images), config, fitted)["csi"].numpy() for one in sets)
     assert found.rows[-1]["value"] == pytest.approx(float(auroc(rank(test, others).counts())), abs=1e-9)
+    single = config.model_copy(update={"test_views": 1})
+    fitted = csi.fit_on_train(
+        model, lambda: iter([(shown(task.train.images), task.train.labels)]), single, torch.Generator()
+    )
+    test, others = (csi.scores(model, shown(one.images), single, fitted)["csi"].numpy() for one in sets)
+    assert found.rows[0]["value"] == pytest.approx(float(auroc(rank(test, others).counts())), abs=1e-9)
     assert draw(pd.DataFrame(found.rows), {}).axes[0].get_xlabel() == "views at test time"
     assert np.isfinite([row["value"] for row in found.rows]).all()
 

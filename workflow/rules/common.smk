@@ -6,6 +6,7 @@ from reprood.config.folders import plain_name
 from reprood.config.selection import nested_values
 from reprood.cli.preload import start
 from reprood.core.errors import ReproodError
+from reprood.core.files import atomic_path
 from reprood.images.registry import STYLE_NAMES, style_module
 from reprood.pipeline.fingerprint import load_cache
 from reprood.core.checksums import checked_job, verify_results
@@ -232,7 +233,8 @@ def study_folder(wildcards):
 
 def write_suite(path, record, log):
     with checked_job([], [Path(path)]):
-        Path(path).write_text(f"{record}\n", encoding="utf-8")
+        with atomic_path(Path(path)) as temporary:
+            temporary.write_text(f"{record}\n", encoding="utf-8")
     Path(log).touch()
 
 

@@ -42,10 +42,13 @@ def verdict(difference: float, metric: str, p: float, p_smaller: float, level: f
     return BETTER if (difference > 0) == (metric in HIGHER) else WORSE
 
 
+SAMPLES = "test samples, not trainings"
+
+
 def _covered(first: int, second: int) -> str:
     """Return which sources of chance the interval covers."""
     if first == second == 1:
-        return "test samples, not trainings"
+        return SAMPLES
     if 1 in (first, second):
         return f"test samples and the trainings of the {'second' if first == 1 else 'first'} side only"
     return "test samples and trainings"
@@ -142,31 +145,34 @@ def compare(
     sides = [[scores_of(network) for network in _networks(side)] for side in (first, second)]
     counts = [len(side) for side in sides]
     rows: list[dict[str, Any]] = []
-    tests: list[tuple[float, float]] = []
+    tests: list[tuple[float, float, bool]] = []
     for name in chosen:
         arms = [[scores[name] for scores in side] for side in sides]
         found = with_mean(replicate_metrics(arms, [metric], np.random.default_rng(seed), replicates))
         for group, of in found.items():
-            interval, p, inside = _difference(
+            interval, p, inside, bounded = _difference(
                 of[metric], sizes_of(found, group), metric, relevant, level, paired=paired
             )
-            tests.append((p, inside))
+            tests.append((p, inside, bounded))
             row: dict[str, Any] = {"detector": name, "ood": group, "metric": metric}
             row |= {side: float(values.mean()) for side, values in zip(("first", "second"), of[metric].observed)}
             row |= {"difference": interval.estimate, "low": interval.low, "high": interval.high}
             rows.append(row)
-    corrected = holm([p for p, _ in tests], beside=0 if relevant is None else len(tests))
-    for row, p, (_, inside) in zip(rows, corrected, tests, strict=True):
+    corrected = holm([p for p, *_ in tests], beside=0 if relevant is None else len(tests))
+    for row, p, (_, inside, bounded) in zip(rows, corrected, tests, strict=True):
         smaller = min(1.0, len(tests) * inside)
         row |= {"p_holm": p, "verdict": verdict(row["difference"], metric, p, smaller, level)}
-        row |= {"covers": _covered(*counts), "n_first": counts[0], "n_second": counts[1]}
+        row |= {"covers": SAMPLES if bounded else _covered(*counts), "n_first": counts[0], "n_second": counts[1]}
     return pd.DataFrame(rows)
 
 
 def _difference(
     replicated: Replicates, sets: Sequence[Sizes], metric: str, relevant: float | None, level: float, *, paired: bool
-) -> tuple[Interval, float, float]:
-    """Return the interval of first minus second, and two-sided p values of "no" and of "a relevant" difference.
+) -> tuple[Interval, float, float, bool]:
+    """Return the interval of first minus second, two-sided p values of "no" and of "a relevant" difference, and more.
+
+    The last value says whether the interval is such a bound, which covers test samples and no trainings. Where only one
+    side is at 0 or 1, its variance is taken for zero.
 
     Where both sides are at 0 or 1 and do not vary, each is bounded as in `reprood.api.extremes`, at half the error
     level: the interval then covers the difference at the level.
@@ -178,11 +184,11 @@ def _difference(
     smaller = 1.0 if relevant is None else min(1.0, 2 * p_inside(interval, bound))
     ends = [extreme(values.tolist()) for values in replicated.observed]
     if interval.standard_error > 0 or None in ends:
-        return interval, p, smaller
+        return interval, p, smaller, False
     free = slack(metric, sets, (1 - level) / 2)
     if ends[0] == ends[1]:
         smaller = 1.0 if relevant is None else min(1.0, 2 * chance(metric, sets, bound))
-        return replace(interval, low=-free, high=free), 1.0, smaller
+        return replace(interval, low=-free, high=free), 1.0, smaller, True
     p = min(1.0, 2 * chance(metric, sets, 0.5))
     low, high = (1 - 2 * free, 1.0) if interval.estimate > 0 else (-1.0, 2 * free - 1)
-    return replace(interval, low=low, high=high), p, 1.0
+    return replace(interval, low=low, high=high), p, 1.0, True

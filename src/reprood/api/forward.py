@@ -245,7 +245,7 @@ def _logits(model: nn.Module, images: Tensor) -> Tensor:
         output = model(images)
     except torch.OutOfMemoryError:
         raise
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ReproodError(
             f"The network cannot take inputs {tuple(images.shape)} of {images.dtype}: {reason}."

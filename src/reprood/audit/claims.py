@@ -11,6 +11,7 @@ from reprood.config.conditions import is_condition
 from reprood.config.records import Line, Record
 from reprood.evaluate.calibration import METRICS as CALIBRATION_METRICS
 from reprood.evaluate.metrics import METRICS
+from reprood.evaluate.misclassification import ERRORS
 
 Kind = Literal["difference", "non_inferior", "equivalent", "ordering", "signs", "equals"]
 ANY = "*"  # every member or OOD set without a sign of its own
@@ -199,6 +200,17 @@ class Claim(Record):
         plain = self.metric in PLAIN
         if self.metric not in METRICS and any(side.ensemble for side in self.sides):
             raise ValueError(f"an ensemble of seeds has a score, and {self.metric} is no detection metric")
+        if any(side.ensemble for side in self.sides) and [side.ensemble for side in self.sides] != [True, False]:
+            raise ValueError("an ensemble of seeds is the first side, compared with its own seeds")
+        if self.sides[0].ensemble and (self.sides[0].method, self.sides[0].score) != (
+            self.sides[1].method,
+            self.sides[1].score,
+        ):
+            raise ValueError("an ensemble of seeds is compared with its own seeds: one method and score on both sides")
+        of_errors = [self.split_of(side) == ERRORS for side in self.sides]
+        single = not any(side.ensemble or side.score.endswith("*") for side in self.sides)
+        if any(of_errors) and not (all(of_errors) and self.split == ERRORS and single):
+            raise ValueError("'errors' is the split of a whole claim, for single scores without ensembles")
         for side in self.sides:
             if plain != (side.score == "-"):
                 need = "takes no score" if plain else "needs a score"

@@ -21,7 +21,7 @@ from reprood.evaluate.calibration import Confidence, confidence_of, replicate_ca
 from reprood.evaluate.localisation import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.metrics import METRICS, auroc, rank
-from reprood.evaluate.misclassification import ERRORS, judged, replicate_misclassification
+from reprood.evaluate.misclassification import ERRORS, answered, errs, replicate_misclassification
 from reprood.evaluate.open_set import replicate_open_set
 from reprood.evaluate.outputs import load_outputs
 from reprood.evaluate.predictions import PREDICTIONS
@@ -277,7 +277,15 @@ class BenchmarkEvidence(StoredRuns):
         if failed:
             return f"the accuracy gate failed: {failed}"
         missing = [part.label for part in parts if not self.scores(part)]
-        return f"the runs did not store the score of {', '.join(missing)}" if missing else ""
+        if missing:
+            return f"the runs did not store the score of {', '.join(missing)}"
+        if any(part.ensemble for part in parts) and len(seeds) < 2:
+            return "an ensemble needs two seeds or more, and here is one"
+        if claim.split == ERRORS:
+            runs = [predictions for part in parts for predictions in self.chosen(part.method, seeds)]
+            if not all(errs(predictions) for predictions in runs):
+                return "some runs classify all test images correctly, or none, so that errors cannot be detected"
+        return ""
 
     def pairing(self, claim: Claim, part: Part) -> str:
         """Return the benchmark, so that all sides are paired, or the method, for errors.
@@ -298,7 +306,7 @@ class BenchmarkEvidence(StoredRuns):
             labels = self.chosen(part.method, seeds[:1])[0].split("test")["label"]
             return Regime(tuple(map(float, alone)), losses, gate, int(labels.nunique()))
         if (part.split or claim.split) == ERRORS:
-            runs = [judged(predictions, part.score).ranking() for predictions in self.chosen(part.method, seeds)]
+            runs = [answered(predictions, part.score).ranking() for predictions in self.chosen(part.method, seeds)]
             return Regime(tuple(float(auroc(ranking.counts())) for ranking in runs), losses, gate)
         name, sets = self.best(part, claim, seeds), self.members(part.split or claim.split)
         values = []
@@ -340,7 +348,7 @@ class BenchmarkEvidence(StoredRuns):
             ]
             return replicate_calibration(confidences, claim.metric, generator, REPLICATES)
         if claim.split == ERRORS:
-            detected = [[judged(p, s.score) for p in some] for s, some in pairs]
+            detected = [[answered(p, s.score) for p in some] for s, some in pairs]
             return replicate_misclassification(detected, claim.metric, generator, REPLICATES)
         if claim.metric in OPEN_SET:
             answers = [[stored_answers(p, s.score, s.split or claim.split) for p in some] for s, some in pairs]

@@ -42,11 +42,14 @@ class Use:
     ----------
     scores : set of str
         Names as in the claims: with a trailing "*" all scores that begin so.
+    exact : set of str
+        Those of which a claim averages the values over seeds.
     metrics : set of str
         Empty: no claim that this suite can judge compares the method; its records are read for the settings alone.
     """
 
     scores: set[str] = field(default_factory=set)
+    exact: set[str] = field(default_factory=set)
     metrics: set[str] = field(default_factory=set)
 
 
@@ -83,6 +86,7 @@ def compared(papers: Sequence[Paper], suite: Suite) -> dict[tuple[str, str], Use
             for use, part in uses if _judgeable(claim, suite.scale) else ():
                 use.metrics.add(claim.metric)
                 use.scores.update({part.score} - {"-"})
+                use.exact.update({part.score} if part.ensemble else ())
     return found
 
 

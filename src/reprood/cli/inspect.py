@@ -9,12 +9,12 @@ from reprood.cli.options import Config, ConfigFile, SuiteName, configuration, un
 
 
 def list_names(
-    what: Annotated[str, typer.Argument(help="datasets, benchmarks, methods, detectors, suites or claims.")],
+    what: Annotated[str, typer.Argument(help="datasets, benchmarks, methods, detectors, suites, claims, experiments.")],
     tsv: Annotated[bool, typer.Option("--tsv", help="Print tab-separated columns, for other programs.")] = False,
     config: Config = None,
     configfile: ConfigFile = None,
 ) -> None:
-    """List data sets, benchmarks, methods, detectors, suites or claims.
+    """List data sets, benchmarks, methods, detectors, suites, claims or experiments.
 
     Example: reprood list suites
     """

@@ -71,6 +71,8 @@ def build(
     from reprood.publish.build import build_compact, build_release, code_revision
     from reprood.publish.part import part_record
 
+    if not compact and (archive or archive_url):
+        raise ReproodError("--archive and --archive-url are of --compact; give it as well.")
     root = Path.cwd()
     settings, _ = configuration(suite, config, configfile)
     plan = Plan({**settings, **({"datasets": parse(datasets, "--datasets")} if datasets else {})}, root)
@@ -82,11 +84,9 @@ def build(
     if checkpoints_url:
         from reprood.publish.checkpoints import pack
 
-        archive = root / "published" / f"{release}-checkpoints.zip"
-        checkpoints = pack(plan.name, plan.suite, root, archive, url=checkpoints_url, release=release)
-        print(f"{archive}: weights of {checkpoints.runs} runs; upload it to {checkpoints_url}", file=sys.stderr)
-    if not compact and (archive or archive_url):
-        raise ReproodError("--archive and --archive-url are of --compact; give it as well.")
+        weights = root / "published" / f"{release}-checkpoints.zip"
+        checkpoints = pack(plan.name, plan.suite, root, weights, url=checkpoints_url, release=release)
+        print(f"{weights}: weights of {checkpoints.runs} runs; upload it to {checkpoints_url}", file=sys.stderr)
     place = out or root / "published" / release
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".release-", dir=place.parent) as temporary:

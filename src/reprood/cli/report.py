@@ -20,7 +20,7 @@ report_app = typer.Typer(
 def _results(suite: str, benchmark: str, root: Path, examples: Path) -> Any:
     from reprood.report.results import BenchmarkResults
 
-    record = suite_of(Path(suite).read_text(encoding="utf-8") if suite.endswith(".json") else suite)
+    record = suite_of(suite)
     if benchmark not in record.places():
         raise ReproodError(f"There is no benchmark '{benchmark}' in --suite; known: {', '.join(record.places())}.")
     return BenchmarkResults(benchmark, record, root, examples)
@@ -39,7 +39,8 @@ def report_draw(
     root: Root = Path(),
     data: Annotated[Path, typer.Option(help="Folder of the data.")] = Path("data"),
     width: Annotated[
-        float | None, typer.Option(help="Width of the figures in inches, for the column of a paper; default: 7.2.")
+        float | None,
+        typer.Option(help="Width of the figures in inches, for a column; default: as on the pages."),
     ] = None,
 ) -> None:
     """Draw all figures and write all tables of a benchmark: OUT/figures/BENCHMARK/ and OUT/tables/BENCHMARK/.

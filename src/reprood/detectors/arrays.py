@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from reprood.detectors.record import Floats, Scores
 
-AT_ONCE = 2**14  # logits in float64: 128 KiB stay in a cache; larger copies got fresh pages, at 7 times the time
+AT_ONCE = 2**14  # logits in float64: 128 KiB, which stay in a cache
 ROWS = 8192  # feature rows in float64 at once
 
 

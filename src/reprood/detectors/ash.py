@@ -1,7 +1,7 @@
 """ASH: keep the largest activations of each sample, reshape them, then the energy score. No torch.
 
 A. Djurisic, N. Bozanic, A. Ashok, R. Liu: Extremely Simple Activation Shaping for Out-of-Distribution Detection, ICLR
-2023, arXiv 2209.09858 (algorithms 1 to 3). The defaults are those of the authors' configurations (andrijazz/ash:
+2023, arXiv 2209.09858. The defaults are those of the authors' configurations (andrijazz/ash:
 `ash_s@90` after the average pooling); pytorch-ood's percentile is 65 by default. At least one activation is kept.
 """
 
@@ -10,10 +10,12 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from reprood.core.errors import ReproodError
 from reprood.detectors.arrays import affine, by_rows
 from reprood.detectors.energy import energy
 from reprood.detectors.record import Detector, Floats, Options, Outputs, Paper, Reference, Scores, last_layer, need
 
+LARGEST = 700.0  # exponent in float64
 ROWS = 2**12  # feature rows in float64 at once
 
 
@@ -44,8 +46,17 @@ def kept(width: int, percentile: float) -> int:
 
 
 def expansion(total: Scores, part: Scores) -> Scores:
-    """Return exp(total / part) of each sample; 1 where nothing is active."""
-    return np.asarray(np.exp(np.divide(total, part, out=np.zeros_like(total), where=part != 0)))
+    """Return exp(total / part) of each sample; 1 where nothing is active.
+
+    Raises
+    ------
+    ReproodError
+        When it overflows, because too few activations are kept.
+    """
+    exponent = np.divide(total, part, out=np.zeros_like(total), where=part != 0)
+    if exponent.max(initial=0) > LARGEST:
+        raise ReproodError("ASH and SCALE: exp(sum / sum of the largest) overflows; set a lower percentile.")
+    return np.asarray(np.exp(exponent))
 
 
 def shape(rows: Scores, percentile: float, variant: str = "s") -> Scores:

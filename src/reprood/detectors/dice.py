@@ -1,7 +1,7 @@
 """DICE: drop the weights of the last layer that contribute least, then the energy score. No torch.
 
-Y. Sun, Y. Li: DICE: Leveraging Sparsification for Out-of-Distribution Detection, ECCV 2022, arXiv 2111.09805 (equations
-3 to 5). The percentile is that of the authors' code (`models/route.py`) and of OpenOOD.
+Y. Sun, Y. Li: DICE: Leveraging Sparsification for Out-of-Distribution Detection, ECCV 2022, arXiv 2111.09805. The
+percentile is that of the authors' code (`models/route.py`) and of OpenOOD.
 """
 
 import numpy as np

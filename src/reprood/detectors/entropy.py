@@ -1,7 +1,7 @@
 """Entropy of the softmax, with opposite sign. No torch.
 
 R. Chan, M. Rottmann, H. Gottschalk: Entropy Maximization and Meta Classification for Out-of-Distribution Detection in
-Semantic Segmentation, ICCV 2021, arXiv 2012.06575 (equation 4), on the logits of a whole image. pytorch-ood clips
+Semantic Segmentation, ICCV 2021, arXiv 2012.06575, on the logits of a whole image. pytorch-ood clips
 probabilities at 1e-7, which the definition does not.
 """
 

@@ -1,6 +1,6 @@
 """fDBD: distances of the features to the decision boundaries, over that to the mean training feature. No torch.
 
-L. Liu, Y. Qin: Fast Decision Boundary based Out-of-Distribution Detector, ICML 2024, arXiv 2312.11536 (equation 8). The
+L. Liu, Y. Qin: Fast Decision Boundary based Out-of-Distribution Detector, ICML 2024, arXiv 2312.11536. The
 distances are summed over the other classes, as in the authors' code and OpenOOD; pytorch-ood takes their mean, which
 is the same up to a constant. A class with the same weights as the predicted one has no boundary with it and adds 0.
 """

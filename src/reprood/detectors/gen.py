@@ -1,8 +1,8 @@
 """Generalized entropy of the softmax. No torch.
 
-X. Liu, Y. Lochman, C. Zach: GEN: Pushing the Limits of Softmax-Based Out-of-Distribution Detection, CVPR 2023
-(equation 5). The defaults are those of the authors' code (XixiLiu95/GEN, `benchmark.py`) and of OpenOOD. pytorch-ood
-takes the mean instead of the sum, of all classes by default, and clips probabilities to [1e-7, 1 - 1e-7].
+X. Liu, Y. Lochman, C. Zach: GEN: Pushing the Limits of Softmax-Based Out-of-Distribution Detection, CVPR 2023. The
+defaults are those of the authors' code (XixiLiu95/GEN, `benchmark.py`) and of OpenOOD. pytorch-ood takes the mean
+instead of the sum, of all classes by default, and clips probabilities to [1e-7, 1 - 1e-7].
 """
 
 import numpy as np

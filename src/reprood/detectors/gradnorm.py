@@ -1,7 +1,7 @@
 """GradNorm: the length of the gradient of the last layer's weight, in closed form. No torch.
 
 R. Huang, A. Geng, Y. Li: On the Importance of Gradients for Detecting Distributional Shifts in the Wild, NeurIPS 2021,
-arXiv 2110.00218 (equations 4 to 7). With an affine last layer, the gradient of -sum_c log softmax(l / T)_c is the outer
+arXiv 2110.00218. With an affine last layer, the gradient of -sum_c log softmax(l / T)_c is the outer
 product of (C p - 1) / T and z, so that its L1 norm is a product of two sums and needs no backward pass. Like the
 authors' code, the loss is summed over classes; pytorch-ood takes the mean, which divides the score by C.
 """

@@ -1,8 +1,8 @@
 """KL matching: the divergence of the softmax from the nearest typical softmax of a class. No torch.
 
-D. Hendrycks et al.: Scaling Out-of-Distribution Detection for Real-World Settings, ICML 2022, arXiv 1911.11132 (section
-4.2). The typical softmax of a class is the mean over the ID validation samples that the network assigns to it. A class
-to which it assigns none has no typical softmax, as in pytorch-ood; their number is recorded.
+D. Hendrycks et al.: Scaling Out-of-Distribution Detection for Real-World Settings, ICML 2022, arXiv 1911.11132. The
+typical softmax of a class is the mean over the ID validation samples that the network assigns to it. A class to which
+it assigns none has no typical softmax, as in pytorch-ood; their number is recorded.
 """
 
 from dataclasses import dataclass

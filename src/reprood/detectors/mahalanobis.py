@@ -1,7 +1,8 @@
 """Mahalanobis distance to class means under one shared covariance, on penultimate features. No torch.
 
 K. Lee, K. Lee, H. Lee, J. Shin: A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial
-Attacks, NeurIPS 2018, arXiv 1807.03888 (equations 1 and 2; without the ensemble over layers and the input step).
+Attacks, NeurIPS 2018, arXiv 1807.03888 (equations 1 and 2), without
+the ensemble over layers; `mahalanobis_step` adds the input step.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Mahalanobis distance after an input step whose size is chosen on in-distribution images alone. No torch.
 
 K. Lee, K. Lee, H. Lee, J. Shin: A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial
-Attacks, NeurIPS 2018, arXiv 1807.03888 (equation 4), on penultimate features, without the ensemble over layers. The
+Attacks, NeurIPS 2018, arXiv 1807.03888, on penultimate features, without the ensemble over layers. The
 step needs gradients: the predict stage carries it out (`reprood.predict.feature_step`) and stores the scores after
 steps of several sizes. The size is chosen by the rule of Generalized ODIN, which calls this detector Mahalanobis*.
 """

@@ -1,7 +1,7 @@
 """NNGuide: the energy score times the similarity to confident training samples. No torch.
 
 J. Park, Y. G. Jung, A. B. J. Teoh: Nearest Neighbor Guidance for Out-of-Distribution Detection, ICCV 2023, arXiv
-2309.14888 (equations 5 and 6). k is that of the authors' code (roomo7time/nnguide, `configs/detector/nnguide.yaml`);
+2309.14888. k is that of the authors' code (roomo7time/nnguide, `configs/detector/nnguide.yaml`);
 OpenOOD takes 100. The bank is the whole training split; the authors and OpenOOD draw 1 % of ImageNet's.
 """
 
@@ -59,9 +59,7 @@ def score(features: Floats, logits: Floats, bank: Bank, k: int = 10) -> Scores:
     """
     size = len(bank.rows)
     if k > size:
-        raise ReproodError(
-            f"NNGuide: k = {k} needs as many training samples, there are {size}; set detectors.nnguide.k."
-        )
+        raise ReproodError(f"NNGuide: k = {k} needs as many training samples, there are {size}; set its option k.")
     queries, guidance = unit(features), np.empty(len(features), np.float64)
     for rows in blocks(len(features), max(1, BUDGET // max(size, k * features.shape[1]))):
         nearest = np.argpartition(queries[rows] @ bank.rows.T, size - k, axis=1)[:, size - k :]

@@ -1,6 +1,6 @@
 """OpenMax: logits reduced by how far a sample lies in the tail of each class; the rest is an unknown class. No torch.
 
-A. Bendale, T. Boult: Towards Open Set Deep Networks, CVPR 2016, arXiv 1511.06233 (algorithms 1 and 2). The defaults are
+A. Bendale, T. Boult: Towards Open Set Deep Networks, CVPR 2016, arXiv 1511.06233. The defaults are
 those of the authors' code (abhijitbendale/OSDN): tails of 20, ten revised classes, distance |l - m| / 200 plus the
 cosine distance, means and tails of correctly classified training samples. LibMR's fit is repeated: the distances of a
 tail, less the smallest and plus 10,000, get the Weibull distribution of the largest likelihood. OpenOOD revises three

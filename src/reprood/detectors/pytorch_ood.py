@@ -33,7 +33,6 @@ PAPER = Paper(
 )
 ROWS = 4096  # scored at once
 Kind = Literal["logits", "features", "feature_maps"]
-Ash = Literal["ash-s", "ash-p", "ash-b"]
 
 
 class TheirOptions(Options):

@@ -1,7 +1,7 @@
 """Relative Mahalanobis distance: that to the nearest class, less that to one Gaussian for all. No torch.
 
 J. Ren, S. Fort, J. Liu, A. G. Roy, S. Padhy, B. Lakshminarayanan: A Simple Fix to Mahalanobis Distance for Improving
-Near-OOD Detection, arXiv 2106.09022 (equation 3), as in OpenOOD (`rmds_postprocessor.py`). pytorch-ood does not divide
+Near-OOD Detection, arXiv 2106.09022, as in OpenOOD (`rmds_postprocessor.py`). pytorch-ood does not divide
 the covariances by the number of samples, which divides the score by it, and adds 1e-6 to their diagonals.
 """
 

@@ -1,7 +1,7 @@
 """SCALE: multiply all activations of a sample by a factor, then the energy score. No torch.
 
 K. Xu, R. Chen, G. Franchi, A. Yao: Scaling for Training Time and Post-hoc Out-of-distribution Detection Enhancement,
-ICLR 2024, arXiv 2310.00227 (equation 2). The percentile is that of the authors' code (kai422/SCALE, `scale.yml`) and of
+ICLR 2024, arXiv 2310.00227. The percentile is that of the authors' code (kai422/SCALE, `scale.yml`) and of
 OpenOOD; pytorch-ood's is 65 by default. At least one activation counts as large.
 """
 

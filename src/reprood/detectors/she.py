@@ -1,7 +1,7 @@
 """SHE: the inner product with the stored pattern of the predicted class. No torch.
 
 J. Zhang, Q. Fu, X. Chen, L. Du, Z. Li, G. Wang, X. Liu, S. Han, D. Zhang: Out-of-Distribution Detection based on
-In-Distribution Data Patterns Memorization with Modern Hopfield Energy, ICLR 2023 (equation 11), with the inner product,
+In-Distribution Data Patterns Memorization with Modern Hopfield Energy, ICLR 2023, with the inner product,
 as in OpenOOD and pytorch-ood. Where those fail, because no training sample of a class is classified correctly, its
 pattern is zero here: the score is 0, the lowest one for features after a ReLU. The number of such classes is recorded.
 """

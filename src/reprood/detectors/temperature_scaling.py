@@ -1,8 +1,8 @@
 """Temperature scaling: the maximum softmax probability at a fitted temperature. No torch.
 
-C. Guo, G. Pleiss, Y. Sun, K. Weinberger: On Calibration of Modern Neural Networks, ICML 2017, arXiv 1706.04599 (section
-4.2). T minimises the cross-entropy of ID validation samples. The loss is convex in 1 / T, so that its minimum is found
-exactly; the authors' code, OpenOOD and pytorch-ood stop after 50 steps of L-BFGS with a rate of 0.01, often before it.
+C. Guo, G. Pleiss, Y. Sun, K. Weinberger: On Calibration of Modern Neural Networks, ICML 2017, arXiv 1706.04599. T
+minimises the cross-entropy of ID validation samples. The loss is convex in 1 / T, so that its minimum is found exactly;
+the authors' code, OpenOOD and pytorch-ood stop after 50 steps of L-BFGS with a rate of 0.01, often before it.
 """
 
 import math

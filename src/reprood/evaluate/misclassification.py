@@ -20,7 +20,7 @@ ERRORS = "errors"  # the split: wrong predictions on the test set, against right
 
 
 @dataclass(frozen=True)
-class Judged:
+class Answers:
     """A run's score on the test images [n], and whether their predictions are right, bool [n]."""
 
     score: Floats
@@ -31,7 +31,13 @@ class Judged:
         return rank(self.score[self.right], self.score[~self.right])
 
 
-def judged(predictions: Predictions, score: str) -> Judged:
+def errs(predictions: Predictions) -> bool:
+    """Return whether some test predictions are right and some are wrong."""
+    right = predictions.split("test")["label_rank"].to_numpy() == 0
+    return bool(right.any() and not right.all())
+
+
+def answered(predictions: Predictions, score: str) -> Answers:
     """Return a run's score on the test images.
 
     Raises
@@ -41,21 +47,21 @@ def judged(predictions: Predictions, score: str) -> Judged:
     """
     test = predictions.split("test")
     right = test["label_rank"].to_numpy() == 0
-    if right.all() or not right.any():
+    if not errs(predictions):
         run = "/".join(str(predictions.facts[key]) for key in ("benchmark", "method", "seed"))
         raise ReproodError(
             f"{run}: {'all' if right.all() else 'no'} test predictions are right, so that errors cannot be detected; "
             "take the evaluation 'misclassification' out of the benchmark."
         )
-    return Judged(test[f"score_{score}"].to_numpy(dtype=np.float64), right)
+    return Answers(test[f"score_{score}"].to_numpy(dtype=np.float64), right)
 
 
-def misclassification_metrics(run: Judged) -> dict[str, float]:
+def misclassification_metrics(run: Answers) -> dict[str, float]:
     """Return every detection metric of right against wrong predictions.
 
     Examples
     --------
-    >>> run = Judged(np.array([0.9, 0.8, 0.7, 0.1]), np.array([True, False, True, False]))
+    >>> run = Answers(np.array([0.9, 0.8, 0.7, 0.1]), np.array([True, False, True, False]))
     >>> misclassification_metrics(run)["auroc"]
     0.75
     """
@@ -64,7 +70,7 @@ def misclassification_metrics(run: Judged) -> dict[str, float]:
 
 
 def replicate_misclassification(
-    arms: Sequence[Sequence[Judged]], metric: str, generator: np.random.Generator, replicates: int = 1000
+    arms: Sequence[Sequence[Answers]], metric: str, generator: np.random.Generator, replicates: int = 1000
 ) -> Replicates:
     """Resample the test images and compute a metric of right against wrong predictions for every run.
 
@@ -73,7 +79,7 @@ def replicate_misclassification(
 
     Parameters
     ----------
-    arms : sequence of sequences of Judged
+    arms : sequence of sequences of Answers
         Methods, and the seeds of each, on the same test images.
     metric : str
         A key of `metrics.METRICS`.

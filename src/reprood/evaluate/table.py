@@ -18,7 +18,7 @@ from reprood.evaluate.localisation import localisation_outcomes
 from reprood.evaluate.maps import METRICS as MAP_METRICS
 from reprood.evaluate.maps import has_maps, stored_maps
 from reprood.evaluate.metrics import METRICS, PRECISION_METRICS, Counts, metric_at, rank
-from reprood.evaluate.misclassification import ERRORS, judged, misclassification_metrics
+from reprood.evaluate.misclassification import ERRORS, answered, misclassification_metrics
 from reprood.evaluate.open_set import Answers, acceptance_threshold, answers_of, macro_f, oscr
 from reprood.evaluate.outputs import Raw, load_outputs
 from reprood.evaluate.predictions import Predictions as Predictions
@@ -59,7 +59,7 @@ def misclassification_rows(predictions: Predictions) -> list[dict[str, Any]]:
     """Return every detection metric of every score for right against wrong predictions on the test set."""
     rows = []
     for score in predictions.scores:
-        run = judged(predictions, score)
+        run = answered(predictions, score)
         sizes = int(run.right.sum()), int((~run.right).sum())
         rows += [row_of(ERRORS, score, name, value, *sizes) for name, value in misclassification_metrics(run).items()]
     return rows

@@ -153,7 +153,8 @@ def mixed_loss(model: nn.Module, network: nn.Module, batch: Batch, config: Confi
         images = cutout_batch(images, min(size) // 2, centres.to(images.device, non_blocking=True))
     if not is_mixed(float(torch.rand((), generator=generator)), config.mixed_share):
         return nn.functional.cross_entropy(network(images), batch.labels)
-    lam, weight = draw_lambda(config.alpha, generator), 1.0
+    lam = draw_lambda(config.alpha, generator)
+    weight: float | None = None
     depth = config.depths[int(torch.randint(len(config.depths), (), generator=generator))]
     row, column = draw_centre(size, generator)
     centre = (row / size[0], column / size[1])
@@ -172,6 +173,8 @@ def mixed_loss(model: nn.Module, network: nn.Module, batch: Batch, config: Confi
             raise ReproodError(f"depths names {depth}, and the network has {len(places)} layers after the image.")
         with changed_output(places[depth - 1], change):
             logits = network(images)
+    if weight is None:
+        raise ReproodError("Features were not mixed: a compiled network ignores changes of layers; set compile: false.")
     return mixed_cross_entropy(logits, batch.labels, batch.labels[partner], weight)
 
 

@@ -26,6 +26,7 @@ from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.images.randaugment import RESMOOTH_TABLE, randaugment
+from reprood.images.stored import on_bytes
 from reprood.methods.base import History, Method, Paper
 from reprood.methods.resmooth import method as resmooth
 from reprood.methods.resmooth.loss import objective, smoothed
@@ -114,10 +115,7 @@ def make_strong(weak: Inputs, config: Config) -> Inputs:
 
 def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
     """Return images [B, C, H, W], normalised, in their strong view without crop and flip; for figures."""
-    low, high = images.amin(), images.amax()
-    scale = (high - low).clamp(min=1e-12) / 255
-    stored = ((images - low) / scale).round().to(torch.uint8)
-    views = strong_before(stored, config, generator).to(images.dtype) * scale + low
+    views = on_bytes(images, lambda stored: strong_before(stored, config, generator))
     return resmooth.strong_after(views, config.like_resmooth(), generator)
 
 

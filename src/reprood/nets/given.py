@@ -80,7 +80,11 @@ class GivenNetwork(nn.Module):
         finally:
             handle.remove()
         features = kept[-1]
-        return features.flatten(2).mean(2) if features.ndim == 4 else features.flatten(1)
+        if not isinstance(features, Tensor) or features.ndim not in (2, 4):
+            raise ReproodError(
+                f"The layer '{self.split.layer}' gives no features [B, d] or maps [B, d, H, W]; set 'layer' to another."
+            )
+        return features.flatten(2).mean(2) if features.ndim == 4 else features
 
     def last_layer(self) -> tuple[Tensor, Tensor] | None:
         """Return weight and bias of the last layer if it is affine in the features."""

@@ -10,7 +10,9 @@ from reprood.core.seeds import hashed_seed
 
 
 def partners(count: int, benchmark: str) -> Tensor:
-    """Return the row of each image's partner, never its own; int64 [count], a permutation that all methods share.
+    """Return the row of each image's partner, never its own if there are two; int64 [count].
+
+    All methods share the permutation.
 
     Examples
     --------

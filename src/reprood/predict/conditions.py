@@ -24,7 +24,7 @@ from reprood.predict.occlude import occlude
 Counter = Callable[[int, str], None]
 
 
-def _pixels(split: Split, rows: slice, device: torch.device) -> Tensor:
+def _pixels(split: Split, rows: slice | np.ndarray, device: torch.device) -> Tensor:
     """Return images as uint8 [B, C, H, W] on the device."""
     part = np.array(np.moveaxis(split.images[rows], 3, 1), order="C")
     return torch.from_numpy(part).to(device)
@@ -108,8 +108,7 @@ class ConditionRunner:
         rows = other.numpy()
         for part in _slices(len(rows), self.batch_size):
             images = normalise(_pixels(split, part, self.device), self.meta["mean"], self.meta["std"])
-            partner = np.array(np.moveaxis(split.images[rows[part]], 3, 1), order="C")
-            others = normalise(torch.from_numpy(partner).to(self.device), self.meta["mean"], self.meta["std"])
+            others = normalise(_pixels(split, rows[part], self.device), self.meta["mean"], self.meta["std"])
             mixed = between(images, others, kind, share)
             logits.append(self.model(mixed.contiguous(memory_format=torch.channels_last)))
             self.count(len(images), f"between/{kind}/{share}")

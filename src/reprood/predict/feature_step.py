@@ -1,4 +1,4 @@
-"""The input step of the Mahalanobis distance, which needs gradients through the network (Lee et al. 2018, eq. 4).
+"""The input step of the Mahalanobis distance, which needs gradients through the network (Lee et al. 2018).
 
 The distance is that of the detector `mahalanobis`: to the nearest class mean of penultimate training features, under
 one shared covariance. It is computed in torch here, because the step follows its gradient.
@@ -13,6 +13,11 @@ from torch import Tensor
 from reprood.core.errors import ReproodError
 
 Features = Callable[[Tensor], Tensor]
+
+
+def signs(gradient: Tensor) -> Tensor:
+    """Return +1 where the gradient is >= 0, else -1: an exact zero counts as +1, as in the authors' code of ODIN."""
+    return torch.where(gradient >= 0, 1.0, -1.0).to(gradient.dtype)
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ def stepped_scores(
 ) -> list[Tensor]:
     """Return the score of every image after a step of each size that raises it.
 
-    x' = x + epsilon * sign(dS/dx) / std, with +1 for an exact zero; no clipping. All sizes share one gradient.
+    x' = x - epsilon * sign(-dS/dx) / std, with +1 for an exact zero as in the authors' code; no clipping. All sizes
+    share one gradient.
 
     Parameters
     ----------
@@ -86,9 +92,9 @@ def stepped_scores(
     for images in batches:
         with torch.enable_grad():
             leaf = images.detach().clone().requires_grad_()
-            (gradient,) = torch.autograd.grad(gaussians.score(features(leaf)).sum(), leaf)
-        direction = torch.where(gradient >= 0, 1.0, -1.0).to(images.dtype) / std.to(images).view(1, -1, 1, 1)
+            (gradient,) = torch.autograd.grad(-gaussians.score(features(leaf)).sum(), leaf)
+        direction = signs(gradient) / std.to(images).view(1, -1, 1, 1)
         for parts, epsilon in zip(found, epsilons, strict=True):
             with torch.no_grad():
-                parts.append(gaussians.score(features(images + epsilon * direction)).float()[:, None])
+                parts.append(gaussians.score(features(images - epsilon * direction)).float()[:, None])
     return [torch.cat(parts) for parts in found]

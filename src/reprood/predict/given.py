@@ -118,4 +118,8 @@ def given_boxes(values: Mapping[str, np.ndarray], test: Split, path: Path) -> di
         if not whole or column.min() < 0 or column.max() > side:
             raise ReproodError(f"{path}: {name} must hold {len(true):,} whole numbers from 0 to {side} (pixels).")
         found[name] = column.astype(np.int32)
+    for kind in BOXES:
+        left, top, right, bottom = (found[f"{kind}_{end}"] for end in ENDS)
+        if bool(((right < left) | (bottom < top)).any()):
+            raise ReproodError(f"{path}: some boxes {kind} end before they begin; expected x0 <= x1 and y0 <= y1.")
     return found

@@ -13,15 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from reprood.core.errors import ReproodError
-from reprood.predict.feature_step import ClassGaussians, stepped_scores
+from reprood.predict.feature_step import ClassGaussians, signs, stepped_scores
 
 Network = Callable[[Tensor], Tensor]
 KINDS = ("odin", "mahalanobis")
-
-
-def signs(gradient: Tensor) -> Tensor:
-    """Return +1 where the gradient is >= 0, else -1: an exact zero counts as +1, as in the authors' code of ODIN."""
-    return torch.where(gradient >= 0, 1.0, -1.0).to(gradient.dtype)
 
 
 def step_direction(network: Network, images: Tensor, temperature: float) -> Tensor:

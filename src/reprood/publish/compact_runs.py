@@ -7,7 +7,7 @@ A run's files depend on nothing but the run and what claims use of it: later rel
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, canonical_json, sha256_file
 from reprood.detectors import registry
 from reprood.evaluate.maps import METRICS as MAP_METRICS
+from reprood.evaluate.outputs import load_outputs
 from reprood.evaluate.predictions import KEYS, PREDICTIONS, SCORES, load_predictions, read_table
 from reprood.evaluate.table import metrics_of
 from reprood.publish.ranks import decode, encode
@@ -50,14 +51,19 @@ class Ranks:
         Stored values of these; None: these scores are stored as they are.
     others : int or None
         The same of all other scores.
+    exact : frozenset of str
+        Scores that are stored unchanged.
     """
 
     valued: frozenset[str] = frozenset()
     knots: int | None = None
     others: int | None = None
+    exact: frozenset[str] = frozenset()
 
     def of(self, column: str) -> int | None:
         """Return how many values of a score are stored; None for the unchanged score."""
+        if column.removeprefix("score_") in self.exact:
+            return None
         return self.knots if column.removeprefix("score_") in self.valued else self.others
 
 
@@ -83,6 +89,7 @@ def write_run(source: Path, out: Path, use: Use, ranks: Ranks) -> None:
     ranks : Ranks
         Which scores are stored as ranks.
     """
+    ranks = replace(ranks, exact=frozenset(use.exact))
     out.mkdir(parents=True, exist_ok=True)
     for name in COPIED if use.metrics else RECORDS:
         shutil.copyfile(source / name, out / name)
@@ -98,7 +105,7 @@ def write_run(source: Path, out: Path, use: Use, ranks: Ranks) -> None:
         kept = _with_logits(kept, source / PREDICTIONS)
     _write(kept, facts, out / PREDICTIONS, ranks)
     facts, table = read_table(source / SCORES, "evaluate", KEYS[:2])
-    facts.pop(PREDICTIONS, AS_THEY_ARE)  # the checksum of those with logits
+    facts.pop(PREDICTIONS, None)  # the checksum of those with logits
     columns = [name for name in table.column_names if _kept(name, use)]
     stored, skipped = facts.get("detectors", {}), facts.get("skipped", {})
     facts["detectors"] = {k: v for k, v in stored.items() if f"score_{registry.score_name(k)}" in columns}
@@ -128,7 +135,8 @@ def restore_run(stored: Path, out: Path) -> None:
 
 def stored_metrics(run: Path, benchmark: Benchmark) -> pd.DataFrame:
     """Compute the metrics that follow from the restored files of a run, without the columns that name it."""
-    return metrics_of(load_predictions(run), benchmark)
+    raw = load_outputs(run, features=False) if _holds_logits(run / PREDICTIONS) else None
+    return metrics_of(load_predictions(run), benchmark, raw)
 
 
 def compare_metrics(computed: pd.DataFrame, stated: pd.DataFrame, run: Path) -> tuple[float, list[str]]:
@@ -148,6 +156,8 @@ def compare_metrics(computed: pd.DataFrame, stated: pd.DataFrame, run: Path) -> 
     both = stated.merge(computed, on=key, how="outer", suffixes=("", "_computed"), indicator=True)
     absent = (~both["score"].isin({*scores, "-"})) | both["metric"].isin(list(MAP_METRICS))
     absent |= (both["metric"] == "ece15") & ("msp" not in scores)
+    if not _holds_logits(run / PREDICTIONS):
+        absent |= both["metric"].isin([*CALIBRATION]) & (both["score"] != "-")
     missing = both[(both["_merge"] == "right_only") | ((both["_merge"] == "left_only") & ~absent)]
     wrong = [f"{row.metric} of {row.score} on {row.split} is only on one side" for row in missing.itertuples()]
     found = both[both["_merge"] == "both"]
@@ -160,12 +170,16 @@ def compare_metrics(computed: pd.DataFrame, stated: pd.DataFrame, run: Path) -> 
         f"{row.value_computed:.6g}"
         for row in differing.itertuples()
     ]
-    return float(gap.max()) if len(gap) else 0.0, wrong
+    return float(gap[valued].max()) if valued.any() else 0.0, wrong
+
+
+def _holds_logits(path: Path) -> bool:
+    return LOGITS in pq.read_schema(path).names
 
 
 def _with_logits(table: pa.Table, path: Path) -> pa.Table:
     """Append the logits of a file of predictions to its other columns, if it holds any."""
-    if LOGITS not in pq.read_schema(path).names:
+    if not _holds_logits(path):
         return table
     return table.append_column(LOGITS, pq.read_table(path, columns=[LOGITS])[LOGITS])
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def fingerprints() -> dict[str, str]:
         "scores": code_hash("reprood.evaluate.scores", *map(detectors.module_name, detectors.names())),
         "metrics": code_hash("reprood.evaluate.table", "reprood.evaluate.collect"),
         "verdicts": code_hash("reprood.audit.verdicts"),
-        "compact": code_hash("reprood.publish.compact"),
+        "compact": f"{code_hash('reprood.publish.compact')} pyarrow {version('pyarrow')}",
         "tables": code_hash("reprood.report.tables", *makers),
         "pages": code_hash("reprood.report.pages", *makers),
         "templates": hashlib.sha256("".join(sha256_file(path) for path in templates).encode()).hexdigest()[:16],

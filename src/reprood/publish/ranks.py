@@ -1,8 +1,8 @@
 """Scores as ranks: their order without loss, their values by interpolation between a few stored ones.
 
-Every metric and interval of detection depends on the order and the ties of scores alone. Ranks of 16 bits instead of
-numbers of 64 therefore leave them as they are to the last bit; calibration errors and thresholds on probabilities
-depend on the values, which are close.
+Every metric and interval of detection on one score depends on the order and the ties of its values alone, so that
+ranks of 16 bits instead of numbers of 64 give the same bits. Calibration errors and thresholds on probabilities depend
+on the values, which are close; means over seeds as well, so scores of ensembles are stored unchanged.
 """
 
 import base64

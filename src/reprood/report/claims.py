@@ -194,6 +194,7 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite, end:
     published = row["published_effect"] / one
     effect, interval = row["effect"] / one, labels.interval(row["low"] / one, row["high"] / one, 2)
     value = labels.number if row["kind"] == "equals" else signed
+    digits = 2 if claim.study else 1
     measured = ""
     if interval:
         values = (labels.number(row["value_first"] / one, 2), labels.number(row["value_second"] / one, 2))
@@ -216,8 +217,8 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite, end:
         "page": f"{'studies' if claim.study else 'benchmarks'}/{row['benchmark']}.html",
         "unit": "" if claim.study else " points",
         "forest": forest(row, axis_of([abs(row[key]) for key in ("low", "high")]) if claim.study else end),
-        "effect": f"{value(effect, 1)}{'' if claim.study else ' %' if row['kind'] == 'equals' else ' points'}",
-        "span": labels.interval(row["low"] / one, row["high"] / one, 1),
+        "effect": f"{value(effect, digits)}{'' if claim.study else ' %' if row['kind'] == 'equals' else ' points'}",
+        "span": labels.interval(row["low"] / one, row["high"] / one, digits),
         "verdict": row["verdict"],
         "tone": row["verdict"].split()[0],
         "reason": row["reason"][0].upper() + row["reason"][1:],

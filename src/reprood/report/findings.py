@@ -1,5 +1,6 @@
 """What the figures of a benchmark show, in a sentence from its numbers: for readers who do not see them."""
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -120,8 +121,10 @@ def result_of(results: BenchmarkResults, leaderboard: Table) -> str:
     text = f"Best: {_first(first, results)}"
     tied = [results.label(m) for row, m in enumerate(first.methods) if row and _shares(first, row)]
     if first.undivided:
-        limit = labels.number(abs(labels.percent(first.metric, first.grouping.detectable)))
-        text += f"; no two methods differ significantly (detectable difference: {limit} points)"
+        text += "; no two methods differ significantly"
+        if not math.isnan(first.grouping.detectable):
+            limit = labels.number(abs(labels.percent(first.metric, first.grouping.detectable)))
+            text += f" (detectable difference: {limit} points)"
     elif tied:
         text += f"; not significantly different from it: {listed(tied)}"
     text += "."

@@ -24,7 +24,8 @@ LATEX = str.maketrans(
 BELOW_CHANCE = "†"  # worse than a guess: an AUROC below 50 %
 LOWER_IS_BETTER = frozenset(
     {
-        "top1_error", "top5_error", "ece15", "fpr95_id_positive", "fpr95_ood_positive", "detection_error", "mce",
+        "top1_error", "top5_error", "ece15", "rms_calibration_error",
+        "fpr95_id_positive", "fpr95_ood_positive", "detection_error", "mce",
         *labels.LOCALISATION,
     }
 )  # fmt: skip

@@ -31,8 +31,11 @@ def paper_page(
     claims = {claim.id: claim for claim in paper.claims}
     rows = verdicts[verdicts["paper"] == paper.id]
     used = {claim.study for claim in paper.claims if claim.study}
-    judged = set(rows.loc[~rows["verdict"].isin([NOT_JUDGED, NOT_RUN]), "benchmark"])
-    where = [one for one in results if one.name in judged]
+    measured = rows[~rows["verdict"].isin([NOT_JUDGED, NOT_RUN])]
+    judged = set(measured["benchmark"])
+    main = set(measured.loc[~measured["exploratory"].astype(bool), "benchmark"])
+    # Those of main claims first: their pictures show what the paper does.
+    where = sorted((one for one in results if one.name in judged), key=lambda one: one.name not in main)
     records = {item["name"]: item for item in benchmarks}
     chosen = [records[one.name] for one in where]
     pictures = [figure for item in chosen for figure in item["figures"] if figure["kind"] == "examples"]

@@ -89,11 +89,20 @@ def outlier_data(settings: Mapping[str, Any], sets: Mapping[str, str]) -> str:
     --------
     >>> outlier_data({"outliers": ""}, {"outliers": "blobs", "frost_imagenet": "frost"})
     'outliers (blobs)'
-    >>> outlier_data({"outliers": "cnc"}, {"outliers": "blobs"})
+    >>> outlier_data({"outliers": "cnc"}, {"outliers": "blobs"})  # the method CnC makes its own
     'made from training images'
+    >>> outlier_data({"source": "mixup", "outliers": ""}, {"outliers": "blobs"})
+    'made from training images'
+    >>> outlier_data({"source": "near"}, {"near": "letters"})
+    'near (letters)'
     >>> outlier_data({"alpha": 1.0}, {"outliers": "blobs"})
     '–'
     """
+    source = settings.get("source")  # of methods that name a set, or the images that they change into outliers
+    if isinstance(source, str) and source in sets:
+        return f"{source} ({sets[source]})".replace("_", " ")
+    if isinstance(source, str) and source != "auxiliary":
+        return "made from training images"
     name = settings.get("outliers", settings.get("auxiliary"))
     if not isinstance(name, str) or settings.get("selection") == "none" or settings.get("outlier_weight") == 0:
         return "–"

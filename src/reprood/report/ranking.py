@@ -168,4 +168,6 @@ def power(found: Sequence[Board]) -> str:
         for one in found
         if not math.isnan(one.grouping.detectable)
     ]
+    if not parts:
+        return ""
     return f"Detectable difference of two methods (80 % power, before the correction): {', '.join(parts)}."

@@ -33,6 +33,7 @@ BLOCK = re.compile(
 EARLIER = {"not judged": NOT_JUDGED, "contradicted at reduced scale": CONTRADICTED}  # words of releases before 0.3
 COLOURS = {REPRODUCED: "#14532d", SUPPORTED: "#1b7f4b", CONTRADICTED: "#b3123b", SMALLER: "#6a4c93",
            OPEN: "#8a6d00", GATED: "#7a7a7a", NOT_JUDGED: "#7a7a7a"}  # fmt: skip
+PALE = 0.45  # opacity of published effects in another setting
 PUBLISHED_COLOUR = "#0b5cad"
 COLUMNS = {
     "supported": (REPRODUCED, SUPPORTED),
@@ -109,7 +110,8 @@ def _linked(paper: Paper) -> str:
 def draw_forest(papers: Sequence[Paper], verdicts: pd.DataFrame) -> Figure:
     """Draw all measured main claims in points: to the right is what the paper claims.
 
-    Dots with intervals are measured effects, diamonds published ones, hollow if they are cited from memory.
+    Dots with intervals are measured effects, diamonds published ones: hollow if they are
+    cited from memory, pale if in another setting.
     """
     rows, end = forest_rows(papers, verdicts)
     figure = new_figure(9.6, ROW * len(rows) + 1.0)
@@ -128,10 +130,12 @@ def draw_forest(papers: Sequence[Paper], verdicts: pd.DataFrame) -> Figure:
     known = [name for name in VERDICTS if name in {row["verdict"] for row in rows}]
     handles = [Line2D([], [], color=COLOURS[name], marker="o", ms=4) for name in known]
     handles += [
-        Line2D([], [], color=PUBLISHED_COLOUR, marker="D", ms=5, ls="", mfc=fill)
-        for fill in (PUBLISHED_COLOUR, "white")
+        Line2D([], [], color=PUBLISHED_COLOUR, marker="D", ms=5, ls="", mfc=fill, alpha=alpha)
+        for fill, alpha in ((PUBLISHED_COLOUR, 1.0), ("white", 1.0), (PUBLISHED_COLOUR, PALE))
     ]
-    figure.legend(handles, [*known, "published", "published, cited from memory"], loc="outside lower center", ncols=4)
+    figure.legend(
+        handles, [*known, "published", "cited from memory", "in another setting"], loc="outside lower center", ncols=4
+    )
     return figure
 
 
@@ -146,7 +150,8 @@ def _marks(axes: Any, place: int, row: Mapping[str, Any], end: float) -> None:
     if row["published"] is not None:
         fill = "white" if row["hollow"] else PUBLISHED_COLOUR
         at = min(max(row["published"], -end), end)
-        axes.plot(at, place, "D", color=PUBLISHED_COLOUR, mfc=fill, ms=4.5, clip_on=False)
+        alpha = PALE if row["elsewhere"] else 1.0
+        axes.plot(at, place, "D", color=PUBLISHED_COLOUR, mfc=fill, ms=4.5, alpha=alpha, clip_on=False)
 
 
 def block(folder: Path) -> str:

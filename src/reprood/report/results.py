@@ -14,6 +14,7 @@ from reprood.config.benchmark import Benchmark
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.evaluate.bootstrap import Interval, contrast
+from reprood.evaluate.calibration import METRICS as CALIBRATION
 from reprood.evaluate.localisation import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.predictions import PREDICTIONS, SCORES
@@ -182,7 +183,8 @@ class BenchmarkResults:
         found: dict[tuple[str, ...], list[float]] = {}
         columns = ["method", "metric", "split", "score", "seed", "value"]
         for *key, seed, value in self.metrics[columns].itertuples(index=False, name=None):
-            if key[3] == NO_SCORE or seed in self.sampled(key[0], key[3]):
+            of_samples = key[1] not in (*CALIBRATION, "temperature")  # these are of logits, whichever scores are stored
+            if key[3] == NO_SCORE or not of_samples or seed in self.sampled(key[0], key[3]):
                 found.setdefault(tuple(key), []).append(value)
         return found
 

@@ -39,8 +39,11 @@ WORDS = {
 
 
 def main_claims(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of main claims: one each, on the benchmark that counts, decided ones first within a paper."""
-    rows = verdicts[~verdicts["exploratory"].astype(bool)]
+    """Return the rows of main claims: one each, on the benchmark that counts, decided ones first within a paper.
+
+    Published values (the kind `equals`) are compared, and are no main claims (see `audit.papers.MAIN_CLAIMS`).
+    """
+    rows = verdicts[~verdicts["exploratory"].astype(bool) & (verdicts["kind"] != "equals")]
     return rows.sort_values("verdict", kind="stable", key=lambda names: names.map(VERDICTS.index))
 
 
@@ -122,7 +125,8 @@ def paper_sentences(paper: Paper, verdicts: pd.DataFrame) -> list[str]:
         sentences.append(text)
     if open_ := [row for row in rows if row["verdict"] == OPEN]:
         given = sum(str(row["reason"]).startswith("given up") for row in open_)
-        why = f"{len(open_)} of {len(rows)} main claims are open: their intervals include values on both sides"
+        around = sum(row["low"] <= 0 <= row["high"] for row in open_)
+        why = f"{len(open_)} of {len(rows)} main claims are open; the intervals of {around} include zero"
         looks = {f"look {row['look']} of {row['looks']}" for row in open_ if row.get("look") and row.get("looks")}
         sentences.append(
             f"{why}{f' ({given} given up as futile)' if given else ''}"
@@ -151,7 +155,7 @@ def forest_rows(papers: Sequence[Paper], verdicts: pd.DataFrame) -> tuple[list[d
     -------
     rows : list of dict
         paper (its short name), id, claim, statement, page, verdict, effect, low, high, claimed (low, high), published
-        (or None), hollow (published value not verified).
+        (or None), elsewhere (published in another setting), hollow (published value not verified).
     end : float
     """
     rows: list[dict[str, Any]] = []
@@ -179,6 +183,7 @@ def forest_rows(papers: Sequence[Paper], verdicts: pd.DataFrame) -> tuple[list[d
                     "high": high,
                     "claimed": claimed.get(claim.kind, (margin, math.inf)),
                     "published": side * row["published_effect"] / one if known else None,
+                    "elsewhere": known and not bool(row.get("comparable", False)),
                     "hollow": any(not paper.number(name).verified for name in claim.published),
                 }
             )

@@ -148,7 +148,9 @@ def split_of(network: nn.Module, images: Tensor, external: External, outputs: in
     whole = GivenNetwork(network, Split(classes=outputs, layer="", width=1, affine=False), external.input_size)
     try:
         logits = whole.logits(images)
-    except RuntimeError as error:
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ReproodError(
             f"{name}: {external.network} cannot take images of shape {tuple(images.shape[1:])} ({reason}); set "

@@ -37,7 +37,7 @@ def test_order_and_numbers(kind) -> None:
         assert torch.equal(every[row], shifts.shift(images[row % 3 : row % 3 + 1], kind, k)[0])
     assert len({tuple(image.flatten().tolist()) for image in every}) == 3 * count
     chosen = torch.arange(3) % count
-    mixed = shifts.random_shift(images, kind, chosen)
+    mixed = shifts.random_shift(images, kind, chosen, torch.Generator())
     assert torch.equal(mixed, torch.stack([every[3 * int(k) + i] for i, k in enumerate(chosen)]))
 
 

@@ -194,7 +194,7 @@ def train(problem: Problem, config: Config, run: Run) -> tuple[nn.Module, Histor
 def shift_error(network: nn.Module, data: ImageSet, kind: Shift, problem: Problem, run: Run) -> float:
     """Return the error of the shift classifier in percent; the i-th image is under shift i modulo K."""
     numbers = torch.arange(len(data), device=run.device) % COUNTS[kind]
-    shifted = ImageSet(random_shift(data.images, kind, numbers), numbers)
+    shifted = ImageSet(random_shift(data.images, kind, numbers, torch.Generator().manual_seed(0)), numbers)
 
     def shift_logits(images: Tensor) -> Tensor:
         logits: Tensor = network.outputs(network.pixels(images))[1]  # type: ignore[operator]
@@ -213,7 +213,7 @@ def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
     pixels = (images - low) / scale
     if config.shift != "none":
         numbers = torch.randint(1, COUNTS[config.shift], (len(images),), generator=generator).to(images.device)
-        pixels = random_shift(pixels, config.shift, numbers)
+        pixels = random_shift(pixels, config.shift, numbers, generator)
     return coloured(pixels, generator) * scale + low
 
 

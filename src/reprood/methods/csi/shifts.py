@@ -79,9 +79,9 @@ def all_shifts(images: Tensor, kind: Shift, generator: Generator | None = None) 
     return torch.cat([shift(images, kind, number, generator) for number in range(COUNTS[kind])])
 
 
-def random_shift(images: Tensor, kind: Shift, numbers: Tensor) -> Tensor:
-    """Return each image [B, C, H, H] under the shift of its number (int64 [B])."""
-    every = all_shifts(images, kind)
+def random_shift(images: Tensor, kind: Shift, numbers: Tensor, generator: Generator) -> Tensor:
+    """Return each image [B, C, H, H] under the shift of its number (int64 [B]); `generator` as in `shift`."""
+    every = all_shifts(images, kind, generator)
     return every.index_select(0, numbers * len(images) + torch.arange(len(images), device=images.device))
 
 

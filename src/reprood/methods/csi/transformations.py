@@ -4,11 +4,11 @@ The authors' code has rotations and permuted quarters only, and the text was not
 are ours. Each function takes floats [B, C, H, W] in [0, 1] and returns the same.
 """
 
-import math
-
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
+
+from reprood.images.filters import blur as gaussian_blur
 
 GREY = 0.5
 NOISE = 0.1  # standard deviation
@@ -46,12 +46,4 @@ def noise(images: Tensor, generator: Generator) -> Tensor:
 
 def blur(images: Tensor) -> Tensor:
     """Smooth with a Gaussian with a standard deviation of 1/32 of the longer side, mirrored at the border."""
-    deviation = max(images.shape[2:]) / 32
-    reach = min(math.ceil(3 * deviation), min(images.shape[2:]) - 1)
-    line = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
-    kernel = (-line.square() / (2 * deviation**2)).exp()
-    kernel = (kernel / kernel.sum()).view(1, 1, -1)
-    channels = images.shape[1]
-    padded = functional.pad(images, (reach, reach, reach, reach), mode="reflect")
-    smooth = functional.conv2d(padded, kernel[..., None].expand(channels, 1, -1, 1), groups=channels)
-    return functional.conv2d(smooth, kernel[:, :, None].expand(channels, 1, 1, -1), groups=channels)
+    return gaussian_blur(images, max(images.shape[2:]) / 32, truncate=3, mode="mirror")

@@ -20,6 +20,7 @@ from reprood.engine.problem import Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
+from reprood.images.stored import on_bytes
 from reprood.methods.base import History, Method, Paper
 from reprood.methods.cnc.method import cnc_score, extra_class_loss
 from reprood.methods.cnc.net import ExtraClass
@@ -100,17 +101,12 @@ def scores(model: ExtraClass, images: Tensor, config: Config, fitted: Mapping[st
 
 
 def illustrate(images: Tensor, config: Config, generator: Generator) -> Tensor:
-    """Return outliers made from images [B, C, H, W] of different classes, normalised; auxiliary ones are not changed.
-
-    Normalised images do not say what black and white are: their extremes are used.
-    """
-    if config.source == "auxiliary":
+    """Return outliers made from normalised images [B, C, H, W] of different classes; auxiliary ones as given."""
+    source = config.source
+    if source == "auxiliary":
         return images
-    low, high = images.amin(), images.amax()
-    scale = (high - low).clamp(min=1e-12) / 255
-    stored = ((images - low) / scale).round().to(torch.uint8)
     classes = torch.arange(len(images), device=images.device)
-    return changed(stored, classes, config.source, generator).to(images.dtype) * scale + low
+    return on_bytes(images, lambda stored: changed(stored, classes, source, generator))
 
 
 METHOD = Method(
