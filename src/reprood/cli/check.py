@@ -16,7 +16,10 @@ results_app = typer.Typer(no_args_is_help=True, help="Check stored results again
 def check(
     suite: SuiteName = "",
     trial: Annotated[
-        bool, typer.Option("--trial", help="Also train each method for two steps on random images.")
+        bool,
+        typer.Option(
+            "--trial", help="Also train each method for two steps on random images; goes on where it stopped."
+        ),
     ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="List the differences of every claim; always done at the papers' scale.")

@@ -2,8 +2,11 @@
 
 It shows whether a network fits in memory, whether a method runs with the suite's settings and network, and how long a
 step takes, before hours are spent. It says nothing about results.
+
+Finished configurations are recorded in logs/trial/<suite>.jsonl, so that the same command goes on where it stopped.
 """
 
+import hashlib
 import json
 import tempfile
 import time
@@ -15,7 +18,9 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from reprood.cli.saved_tensors import SavedTensors
 from reprood.config.benchmark import Benchmark
+from reprood.core.errors import ReproodError
 from reprood.engine.device import make_repeatable, resolve_device, resolve_precision
 from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
@@ -31,14 +36,16 @@ from reprood.train.run import network, parse_config
 ASSUMED = 10  # classes of a benchmark where only its data show how many there are
 
 
+def phases(config: BaseModel) -> dict[str, Training]:
+    """Return the training phases of a method's settings, by name."""
+    values = {name: getattr(config, name) for name in type(config).model_fields}
+    return {name: value for name, value in values.items() if isinstance(value, Training)}
+
+
 def shortened(config: BaseModel, batch: int) -> Any:
     """Return a method's settings with one epoch of small batches in every phase."""
-    changes: dict[str, Any] = {}
-    for name in type(config).model_fields:
-        value = getattr(config, name)
-        if isinstance(value, Training):
-            short = {"epochs": 1, "batch_size": batch, "warmup_epochs": 0.0, "smallest_batch": 1, "monitor_every": 1}
-            changes[name] = value.model_copy(update=short)
+    short = {"epochs": 1, "batch_size": batch, "warmup_epochs": 0.0, "smallest_batch": 1, "monitor_every": 1}
+    changes: dict[str, Any] = {name: phase.model_copy(update=short) for name, phase in phases(config).items()}
     if "epoch_images" in type(config).model_fields:  # an epoch is the training images once
         changes["epoch_images"] = 0
     return config.model_copy(update=changes)
@@ -98,56 +105,114 @@ def trial(
 ) -> Iterator[str]:
     """Train every (benchmark, method) of a suite for one epoch of a few random images and score some.
 
-    Configurations of equal settings, network and shapes are tried once. `settings` is the run configuration, with the
-    suite.
+    Configurations of equal settings, network and shapes are tried once, and again only if their code changes. A
+    configuration that fails is reported, and the others go on. `settings` is the run configuration, with the suite.
 
     Yields
     ------
     str
-        One line per configuration: network, parameters, seconds, names of scores.
+        One line per configuration: network, parameters, seconds, memory of the configured batch, names of scores.
 
     Raises
     ------
     ReproodError
-        For settings that a method or network rejects.
+        At the end, if a configuration failed; names them.
     """
     target = resolve_device(device)
     make_repeatable(target, None)
     plan = Plan(settings, root)
+    log = root / "logs" / "trial" / f"{Path(plan.results).name}.jsonl"
+    finished = _finished(log)
     tried: set[str] = set()
+    failed: list[str] = []
     for name, method in dict.fromkeys((b, m) for b, m, _ in plan.jobs):
         if plan.is_external(method):
             continue
         record = json.loads(plan.train_parameters(name, method, 0))
         benchmark, known = plan.benchmark(name), class_count(plan, name)
-        classes = known or ASSUMED
-        shape = [benchmark.preparation.model_dump(), classes, sorted(benchmark.auxiliary)]
-        key = json.dumps([record["use"], record["settings"], record["backbone"], shape], sort_keys=True)
+        shape = [benchmark.preparation.model_dump(), known, sorted(benchmark.auxiliary)]
+        what = [
+            record["use"],
+            record["settings"],
+            record["backbone"],
+            shape,
+            plan.code_of(name, method, "reprood.train.run"),
+            batch,
+        ]
+        key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
         if key in tried:
             continue
         tried.add(key)
-        start = time.monotonic()
-        trained, config = registry.method(record["use"]), shortened(parse_config(record), batch)
-        problem = random_problem(benchmark, record, classes, images)
-        with tempfile.TemporaryDirectory() as state:
-            run = Run(
-                name=f"{name}/{method}/0",
-                root_seed=0,
-                state=Path(state),
-                device=target,
-                precision=resolve_precision(record["precision"], target),
-                checkpoint_seconds=1e9,
-            )
-            model, _ = trained.train(problem, config, run)
-        model.to(target).eval()
-        shown: Tensor = normalise(problem.monitor["test"].images[:4].to(target), problem.mean, problem.std)
-        names = native_scores(trained, model, config, problem, shown, target)
-        with torch.no_grad():
-            logits = model(shown)
-        if logits.shape != (4, classes):
-            raise AssertionError(f"{name}/{method}: logits of shape {tuple(logits.shape)}, not (4, {classes})")
-        count = sum(parameter.numel() for parameter in model.parameters())
-        own = f", scores {', '.join(names)}" if names else ""
-        own += "" if known else f", {classes} classes assumed (the catalogue lists none)"
-        seconds = time.monotonic() - start
-        yield f"{name}/{method}: {record['backbone']['name']}, {count:,} parameters, {seconds:.1f} s{own}"
+        if key in finished:
+            yield f"{finished[key]} (from {log.relative_to(root)})"
+            continue
+        try:
+            text = f"{name}/{method}: " + _try(plan, name, method, record, known, target, images, batch)
+        except Exception as error:  # the others are tried too, and the command fails at the end
+            failed.append(f"{name}/{method}")
+            reason = str(error) if isinstance(error, ReproodError) else f"{type(error).__name__}: {error}"
+            yield f"{name}/{method}: FAILED: {reason}"
+            continue
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as file:
+            file.write(json.dumps({"key": key, "text": text}) + "\n")
+        yield text
+    if failed:
+        raise ReproodError(f"{len(failed)} of {len(tried)} configurations failed: {', '.join(failed)}.")
+    yield f"All {len(tried)} configurations were tried."
+
+
+def _finished(log: Path) -> dict[str, str]:
+    """Return key -> line of the configurations that were tried before; a line cut off by an interruption is ignored."""
+    found = {}
+    for line in log.read_text().splitlines() if log.is_file() else []:
+        if line.endswith("}"):
+            one = json.loads(line)
+            found[one["key"]] = one["text"]
+    return found
+
+
+def _try(
+    plan: Plan,
+    name: str,
+    method: str,
+    record: dict[str, Any],
+    known: int,
+    device: torch.device,
+    images: int,
+    batch: int,
+) -> str:
+    """Train and score one configuration on random images; return what is to be said of it."""
+    classes = known or ASSUMED
+    start = time.monotonic()
+    trained, full = registry.method(record["use"]), parse_config(record)
+    config = shortened(full, batch)
+    problem = random_problem(plan.benchmark(name), record, classes, images)
+    with tempfile.TemporaryDirectory() as state, SavedTensors() as saved:
+        run = Run(
+            name=f"{name}/{method}/0",
+            root_seed=0,
+            state=Path(state),
+            device=device,
+            precision=resolve_precision(record["precision"], device),
+            checkpoint_seconds=1e9,
+        )
+        model, _ = trained.train(problem, config, run)
+    model.to(device).eval()
+    shown: Tensor = normalise(problem.monitor["test"].images[:4].to(device), problem.mean, problem.std)
+    names = native_scores(trained, model, config, problem, shown, device)
+    with torch.no_grad():
+        logits = model(shown)
+    if logits.shape != (4, classes):
+        raise AssertionError(f"logits of shape {tuple(logits.shape)}, not (4, {classes})")
+    count = sum(parameter.numel() for parameter in model.parameters())
+    largest = max((phase.batch_size for phase in phases(full).values()), default=batch)
+    # weights, gradients and momentum in float32, and what autograd keeps, which grows with the batch
+    gibibytes = (12 * count + saved.peak * largest / batch) / 2**30
+    own = f", scores {', '.join(names)}" if names else ""
+    own += "" if known else f", {classes} classes assumed (the catalogue lists none)"
+    seconds = time.monotonic() - start
+    return (
+        f"{record['backbone']['name']}, {count:,} parameters, {seconds:.1f} s, a batch of {largest} needs about "
+        f"{gibibytes:.1f} GiB{own}"
+    )
