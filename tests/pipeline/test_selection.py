@@ -48,6 +48,23 @@ def test_one_paper_runs_what_its_claims_need_and_judges_only_it(whole):
     assert made.suite.note.startswith("Selection of the suite: paper=cutmix. 10 of 110 trainings.")
 
 
+def test_the_main_claims_run_what_they_need_where_they_count():
+    made = plan("claims=main", suite="evidence")
+    assert {f"fashion_ood/godin_c/{seed}" for seed in range(5)} <= names(made)
+    assert not {f"fashion_steps/godin_c/{seed}" for seed in range(5)} & names(made)  # the same claims, judged elsewhere
+    assert made.results == "results/evidence~claims-main"
+    whole = plan(suite="evidence")
+    papers = load_papers(paper_files(ROOT))
+    here, there = places_of(made.suite), places_of(whole.suite)
+    for paper, claim in ((one, claim) for one in papers for claim in one.claims if not claim.exploratory):
+        able = judged_on(claim, paper, there, "reduced")
+        assert bool(able) == bool(judged_on(claim, paper, here, "reduced")), claim.id
+        assert not able or made.suite.judge[f"{paper.id}/{claim.id}"] in able
+    both = plan("claims=main", "paper=cutmix", suite="evidence")
+    assert names(both) < names(made)
+    assert both.papers() == ["config/papers/cutmix.yaml"]
+
+
 @pytest.mark.parametrize("paper", [path.stem for path in paper_files(ROOT)])
 def test_every_claim_of_a_selected_paper_is_judged_where_the_whole_suite_judges_it(whole, paper):
     """Then Holm's family is the same: the other claims of the paper are not run in either."""
@@ -183,7 +200,8 @@ def test_mistakes_are_one_sentence_with_the_closest_name(pairs, words):
 def test_different_selections_have_different_folders():
     some = [
         {"paper": "cutmix"}, {"paper": "csi"}, {"paper": ["cutmix", "csi"]}, {"only": "cutmix"}, {"only": "a/b"},
-        {"only": ["a", "b"]}, {"seeds": 2}, {"seeds": [2]}, {"set": "a.b=1"}, {"set": "a.b=1.5"}, {"set": "a=b-1"},
+        {"only": ["a", "b"]}, {"claims": "main"},
+        {"seeds": 2}, {"seeds": [2]}, {"set": "a.b=1"}, {"set": "a.b=1.5"}, {"set": "a=b-1"},
         {"set": {"a": {"b": -1}}}, {"set": ["a.b=1", "c=2"]},
         {"only": ["x" * 50, "y" * 50]}, {"only": ["x" * 50, "z" * 50]},
     ]  # fmt: skip

@@ -90,6 +90,19 @@ def compared(papers: Sequence[Paper], suite: Suite) -> dict[tuple[str, str], Use
     return found
 
 
+def needed_by_main_claims(papers: Sequence[Paper], suite: Suite) -> tuple[set[tuple[str, str]], set[str]]:
+    """Return (benchmark or family, method) of the runs that the main claims need where they count, and the studies."""
+    places = places_of(suite)
+    where = counting(papers, suite, suite.judge) | suite.judge
+    arms: set[tuple[str, str]] = set()
+    studies: set[str] = set()
+    for paper, claim in ((one, claim) for one in papers for claim in one.claims if not claim.exploratory):
+        name = where.get(f"{paper.id}/{claim.id}", "")
+        arms.update((name, method) for method in judged_on(claim, paper, places, suite.scale).get(name, ()))
+        studies.update(name for name, study in suite.studies.items() if claim.study == study.use)
+    return arms | _trained_for(studies, suite), studies
+
+
 def needed(papers: Sequence[Paper], suite: Suite) -> tuple[set[tuple[str, str]], set[str]]:
     """Return what papers need: (benchmark or family, method) of the runs, and the names of the studies.
 
@@ -108,11 +121,17 @@ def needed(papers: Sequence[Paper], suite: Suite) -> tuple[set[tuple[str, str]],
         for name, place in places.items():
             ran = (paper.method_of(arm, place.methods) for arm in shown)
             arms.update((name, method) for method in ran if method is not None)
+    return arms | _trained_for(studies, suite), studies
+
+
+def _trained_for(studies: Collection[str], suite: Suite) -> set[tuple[str, str]]:
+    """Return the runs, as (benchmark or family, method), that studies read."""
+    arms: set[tuple[str, str]] = set()
     for name in studies:
         study = suite.studies[name]
         record = suite.benchmarks.get(study.benchmark)
         arms.update(((record and record.family) or study.benchmark, method) for method in study.methods)
-    return arms, studies
+    return arms
 
 
 def counting(papers: Sequence[Paper], suite: Suite, known: Collection[str]) -> dict[str, str]:

@@ -121,7 +121,9 @@ def results_folder(
     settings, options = configuration(suite, config, files)
     name = str(settings.get("suite", "quick"))
     folder = Path("results") / name
-    if name.endswith((".yaml", ".yml")) or any(settings.get(key) for key in ("paper", "only", "seeds", "set")):
+    if name.endswith((".yaml", ".yml")) or any(
+        settings.get(key) for key in ("paper", "claims", "only", "seeds", "set")
+    ):
         from reprood.pipeline.plan import Plan
 
         folder = Path(Plan(settings, Path.cwd()).results)

@@ -1,6 +1,7 @@
 """Which part of a suite runs, and with which changed settings: keys of the run configuration and of the command line.
 
-    paper=cutmix   paper='[cutmix,csi]'   only=fashion_ood/erm/0   seeds=3   seeds='[0,1]'   set='training.epochs=3'
+    paper=cutmix   paper='[cutmix,csi]'   claims=main   only=fashion_ood/erm/0
+    seeds=3   seeds='[0,1]'   set='training.epochs=3'
 
 `reprood.pipeline.selection` applies a selection to a suite.
 """
@@ -8,7 +9,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BeforeValidator, Field
@@ -157,6 +158,9 @@ class Selection(Record):
     ----------
     paper : tuple of str
         Papers: only what their claims need runs, and only they are judged.
+    claims : {"", "main"}
+        "main": only what the main claims need runs, each on the benchmark on which it counts. Other claims are judged
+        where these runs allow it.
     only : tuple of str
         Runs as `benchmark or family / method / seed`; the method and the seed may be left out.
     seeds : tuple of int or None
@@ -167,6 +171,7 @@ class Selection(Record):
     """
 
     paper: Names = ()
+    claims: Literal["", "main"] = ""
     only: Names = ()
     seeds: Replicates | None = None
     set: Changes = {}
@@ -174,7 +179,7 @@ class Selection(Record):
     @property
     def selects(self) -> bool:
         """Whether anything is selected or changed."""
-        return bool(self.paper or self.only or self.seeds is not None or self.set)
+        return bool(self.paper or self.claims or self.only or self.seeds is not None or self.set)
 
     @property
     def fixes_seeds(self) -> bool:
@@ -185,7 +190,7 @@ class Selection(Record):
     def words(self) -> str:
         """The selection as one line, in the form of the command line; empty without one."""
         seeds = None if self.seeds is None else list(self.seeds)
-        parts = {"paper": ", ".join(self.paper), "only": ", ".join(self.only), "seeds": seeds}
+        parts = {"paper": ", ".join(self.paper), "claims": self.claims, "only": ", ".join(self.only), "seeds": seeds}
         found = [f"{key}={value}" for key, value in parts.items() if value]
         return "; ".join([*found, *(f"set {key}={_text(value)}" for key, value in flat(self.set).items())])
 
@@ -201,6 +206,7 @@ class Selection(Record):
         ('~cutmix', '~only-fashion_ood-erm~seeds-0.1')
         """
         parts = [".".join(sorted(self.paper))] if self.paper else []
+        parts += [f"claims-{self.claims}"] if self.claims else []
         parts += ["only-" + ".".join(name.replace("/", "-") for name in sorted(self.only))] if self.only else []
         parts += ["seeds-" + ".".join(map(str, sorted(set(self.seeds))))] if self.seeds is not None else []
         if self.set:

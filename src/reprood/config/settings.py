@@ -8,7 +8,7 @@ from reprood.config.selection import Selection
 
 
 class Settings(Selection):
-    """The run configuration. `paper`, `only`, `seeds` and `set` are explained at `Selection`.
+    """The run configuration. `paper`, `claims`, `only`, `seeds` and `set` are explained at `Selection`.
 
     Attributes
     ----------

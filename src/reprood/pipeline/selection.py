@@ -107,20 +107,23 @@ def select(suite: Suite, selection: Selection, papers: Sequence[Path]) -> Suite:
     ReproodError
         For a name that is not known, and when nothing is selected.
     """
-    if not (selection.paper or selection.only or selection.seeds is not None):
+    if not (selection.paper or selection.claims or selection.only or selection.seeds is not None):
         return suite if not selection.set else suite.model_copy(update={"selection": selection.words})
     runs = _with_seeds(suite.replicated(), selection.seeds)
     named = _named(selection.only, runs, suite)
     studies, judge = set(suite.studies), dict(suite.judge)
-    if selection.paper or selection.only:
-        from reprood.audit.needs import counting, needed
+    if selection.paper or selection.claims or selection.only:
+        from reprood.audit.needs import counting, needed, needed_by_main_claims
         from reprood.audit.papers import load_papers
 
         chosen = load_papers(_of_papers(papers, selection.paper))
         if selection.paper:
             arms, studies = needed(chosen, suite)
             runs = [run for run in runs if run[:2] in arms]
-        if selection.only:
+        if selection.claims:
+            arms, main = needed_by_main_claims(chosen, suite)
+            runs, studies = [run for run in runs if run[:2] in arms], studies & main
+        if selection.claims or selection.only:
             judge = counting(chosen, suite, judge) | judge
     if selection.only:
         runs = [run for run in runs if run in named]

@@ -15,7 +15,7 @@ from reprood.core.messages import explain_validation
 from reprood.pipeline.selection import select
 from reprood.publish.contents import PART, Paths
 
-KEYS = ("paper", "only", "seeds")
+KEYS = ("paper", "claims", "only", "seeds")
 
 
 def part_record(selection: Selection, replicates: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
