@@ -109,6 +109,10 @@ def test_latex_has_a_label_one_sentence_and_the_best_in_bold():
     assert r"A & \textbf{91.0} & \textbf{12.0} & 12.0 \\" in tex
     assert r"B & 90.5 & \textbf{12.0} & – \\".replace("–", "--") in tex
     assert r"C & 30.0\dag{} & 30.0 & -- \\" in tex
+    members = (Cell("coat"), plain("auroc", [0.9]), plain("auroc", [0.95])), (Cell("bag"), *[plain("auroc", [0.8])] * 2)
+    tex = latex(Table("t", "By member.", ("member", "x", "y"), members, by_row=True))
+    assert r"coat & 90.0 & \textbf{95.0} \\" in tex
+    assert r"bag & \textbf{80.0} & \textbf{80.0} \\" in tex
 
 
 def test_latex_survives_every_special_character():

@@ -15,11 +15,11 @@ from reprood.api.sources import Reading, Source
 from reprood.audit.decide import holm, p_inside
 from reprood.core.errors import ReproodError
 from reprood.evaluate.bootstrap import Interval, contrast
+from reprood.evaluate.directions import lower_is_better
 from reprood.evaluate.metrics import METRICS
 from reprood.evaluate.resample import Replicates, replicate_metrics
 
 BETTER, WORSE, OPEN, SMALLER = "better", "worse", "open", "smaller than relevant"
-HIGHER = ("auroc", "aupr_in", "aupr_out")  # metrics of which more is better
 
 
 def verdict(difference: float, metric: str, p: float, p_smaller: float, level: float) -> str:
@@ -39,7 +39,7 @@ def verdict(difference: float, metric: str, p: float, p_smaller: float, level: f
         return SMALLER
     if p > 1 - level:
         return OPEN
-    return BETTER if (difference > 0) == (metric in HIGHER) else WORSE
+    return BETTER if (difference < 0) == lower_is_better(metric) else WORSE
 
 
 SAMPLES = "test samples, not trainings"

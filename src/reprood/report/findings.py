@@ -8,7 +8,7 @@ import numpy as np
 from reprood.report import labels
 from reprood.report.formats import Table
 from reprood.report.hardest import leading
-from reprood.report.ranking import HIGHER, Board, boards
+from reprood.report.ranking import Board, boards
 from reprood.report.results import BenchmarkResults
 from reprood.report.studies.numbers import listed
 
@@ -128,7 +128,7 @@ def result_of(results: BenchmarkResults, leaderboard: Table) -> str:
     elif tied:
         text += f"; not significantly different from it: {listed(tied)}"
     text += "."
-    if first.metric in HIGHER and first.metric == "auroc":
+    if first.metric == "auroc":
         below = [
             results.label(method)
             for method, interval in zip(first.methods, first.intervals, strict=True)

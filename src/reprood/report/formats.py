@@ -10,6 +10,7 @@ import pandas as pd
 from reprood.audit.explanations import worse_than_chance
 from reprood.core.files import atomic_path
 from reprood.evaluate.bootstrap import Interval
+from reprood.evaluate.directions import lower_is_better
 from reprood.report import labels
 
 LATEX = str.maketrans(
@@ -22,13 +23,6 @@ LATEX = str.maketrans(
 
 
 BELOW_CHANCE = "†"  # worse than a guess: an AUROC below 50 %
-LOWER_IS_BETTER = frozenset(
-    {
-        "top1_error", "top5_error", "ece15", "rms_calibration_error",
-        "fpr95_id_positive", "fpr95_ood_positive", "detection_error", "mce",
-        *labels.LOCALISATION,
-    }
-)  # fmt: skip
 MARK_EXPLAINED = f"{BELOW_CHANCE}: worse than chance."
 SENTENCE = re.compile(r"(?<=[\w)%])\.\s+(?=[A-Z(])")  # where a sentence of a caption ends
 
@@ -54,7 +48,7 @@ class Cell:
     link : str
         File with the raw numbers behind it, relative to the report's folder; may be empty.
     metric : str
-        Metric of a measured number that rivals with others of its column; "" for other cells.
+        Metric of a measured number that rivals with others of its column or row; "" for other cells.
     """
 
     text: str
@@ -69,12 +63,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: caption, column heads, rows of cells (the first cell names the row)."""
+    """A table: caption, column heads, rows of cells (the first cell names the row).
+
+    With `by_row`, the numbers of a row rival with each other, otherwise those of a column.
+    """
 
     name: str
     caption: str
     head: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    by_row: bool = False
 
     def __post_init__(self) -> None:
         """Explain the mark of values below chance in the caption, where one occurs."""
@@ -140,19 +138,17 @@ def _latex_cell(cell: Cell, best: bool) -> str:
     return f"{text}{raised} {cell.interval.translate(LATEX)}".strip()
 
 
-def best_of_columns(table: Table) -> list[str]:
-    """Return the text of the best number of each column; "" where no two numbers of one metric rival.
+def best(cells: Sequence[Cell]) -> str:
+    """Return the text of the best number of a column or row; "" where no two numbers of one metric rival.
 
-    Rows whose text is equal to it are all best: they differ by less than what is shown.
+    Cells whose text is equal to it are all best: they differ by less than what is shown.
     """
-    found = []
-    for column in zip(*table.rows, strict=True):
-        rivals = [cell for cell in column if cell.metric and cell.value is not None]
-        metrics = {cell.metric for cell in rivals}
-        best = min if metrics <= LOWER_IS_BETTER else max
-        one = best(rivals, key=lambda cell: cell.value or 0.0) if len(rivals) > 1 and len(metrics) == 1 else Cell("")
-        found.append(one.text)
-    return found
+    rivals = [cell for cell in cells if cell.metric and cell.value is not None]
+    metrics = {cell.metric for cell in rivals}
+    if len(rivals) < 2 or len(metrics) > 1:
+        return ""
+    choose = min if lower_is_better(rivals[0].metric) else max
+    return choose(rivals, key=lambda cell: cell.value or 0.0).text
 
 
 def _no_markup(text: str) -> str:
@@ -169,7 +165,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table, label: str = "") -> str:
-    """Return a booktabs table in a table environment, with the best number of each column in bold.
+    """Return a booktabs table in a table environment, with the best number of each column, or row, in bold.
 
     The caption is the first sentence of the table's; the others are comments above, for the text of a paper.
 
@@ -183,13 +179,12 @@ def latex(table: Table, label: str = "") -> str:
     caption, *notes = SENTENCE.split(text.strip())
     if text != table.caption:
         caption += f" ({MARK_EXPLAINED.rstrip('.')})"
-    best = best_of_columns(table)
-    rows = [
-        " & ".join(
-            _latex_cell(cell, bool(cell.metric) and cell.text == top) for cell, top in zip(row, best, strict=True)
-        )
-        for row in table.rows
-    ]
+    columns = [best(column) for column in zip(*table.rows, strict=True)]
+    rows = []
+    for row in table.rows:
+        tops = [best(row)] * len(row) if table.by_row else columns
+        cells = (_latex_cell(cell, bool(cell.metric) and cell.text == top) for cell, top in zip(row, tops, strict=True))
+        rows.append(" & ".join(cells))
     return "\n".join(
         [
             "% needs \\usepackage{booktabs}",

@@ -3,11 +3,12 @@
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from reprood.evaluate.directions import lower_is_better
 from reprood.report import labels
 from reprood.report.formats import Cell, Table, measured, plain
 from reprood.report.groups import names_of
 from reprood.report.provenance import outliers_of
-from reprood.report.ranking import HIGHER, Board, boards, judged
+from reprood.report.ranking import Board, boards, judged
 from reprood.report.results import BenchmarkResults
 from reprood.report.style import new_figure, notice
 
@@ -125,7 +126,7 @@ def _panel(part: Figure, one: Board, results: BenchmarkResults) -> None:
     ]
     left.set_yticks(range(len(names)), names, fontsize=7)
     left.set_ylim(len(names) - 0.5, -0.5)
-    better = "higher" if one.metric in HIGHER else "lower"
+    better = "lower" if lower_is_better(one.metric) else "higher"
     left.set_title(f"{one.title} ({better} is better)", loc="left")
     left.grid(axis="y", visible=False)
     right.set_xlim(-1, wide)

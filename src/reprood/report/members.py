@@ -32,11 +32,11 @@ def members_table(results: BenchmarkResults) -> Table:
         for of_method in values.values():
             here = [of_method[seed] for seed in seeds if seed in of_method]
             mean = labels.percent(first.metric, float(np.mean(here))) if here else None
-            cells.append(Cell("–") if mean is None else Cell(labels.number(mean), "", mean))
+            cells.append(Cell("–") if mean is None else Cell(labels.number(mean), "", mean, metric=first.metric))
         rows.append(tuple(cells))
     shown = [
         results.label(method) + ("" if score == "-" else f" ({labels.score(score)})")
         for method, score in zip(first.methods, first.scores, strict=True)
     ]
     caption = f"{first.title}: mean over the replicates of each member. Classes are the known ones, by number."
-    return Table("members", caption, ("member", "classes", "replicates", *shown), tuple(rows))
+    return Table("members", caption, ("member", "classes", "replicates", *shown), tuple(rows), by_row=True)

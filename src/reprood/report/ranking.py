@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from reprood.evaluate.bootstrap import Interval
+from reprood.evaluate.directions import lower_is_better
 from reprood.evaluate.resample import Replicates
 from reprood.report import labels
 from reprood.report.groups import LEAST_SEEDS, Grouping, grouped
 from reprood.report.results import REPLICATES, BenchmarkResults, interval_of
-
-HIGHER = ("auroc", "pixel_auroc")
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def board(
         The split for readers; default: its label.
     """
     found = [replicates(method, score) for method, score in zip(methods, scores, strict=True)]
-    sign = -1 if metric in HIGHER else 1
+    sign = 1 if lower_is_better(metric) else -1
     order = sorted(range(len(methods)), key=lambda row: (sign * float(np.mean(found[row].observed[0])), row))
     return Board(
         metric,

@@ -25,7 +25,9 @@ ROBUST = "test_robust_error"  # in the history of an adversarial training
 def _recorded(results: BenchmarkResults, method: str) -> list[Cell]:
     """Return the robust test error recorded in the last epoch and in the best one."""
     values = results.recorded_error(method, ROBUST)
-    return [Cell("–") if np.isnan(value) else Cell(labels.number(value), "", value) for value in values]
+    return [
+        Cell("–") if np.isnan(value) else Cell(labels.number(value), "", value, metric="top1_error") for value in values
+    ]
 
 
 def robustness_table(results: BenchmarkResults) -> Table:
@@ -42,11 +44,11 @@ def robustness_table(results: BenchmarkResults) -> Table:
         for split in ("test", *columns):
             found = results.error_interval(method, split)
             text = labels.interval(max(found.low, 0.0), min(found.high, 100.0))
-            cells.append(Cell(labels.number(found.estimate), text, found.estimate))
+            cells.append(Cell(labels.number(found.estimate), text, found.estimate, metric="top1_error"))
         if relative:
             values = results.values(method, "mce", "corrupted")
             mean = float(values.mean()) if len(values) else float("nan")
-            cells.append(Cell(labels.number(mean), "", mean) if len(values) else Cell("–"))
+            cells.append(Cell(labels.number(mean), "", mean, metric="mce") if len(values) else Cell("–"))
         if recorded:
             cells += _recorded(results, method)
         rows.append(tuple(cells))

@@ -157,7 +157,7 @@ def localisation(results: BenchmarkResults) -> Table:
         for metric in labels.LOCALISATION:
             cells.append(measured(metric, results.localisation_interval(method, metric)))
         iou = 100 * float(results.values(method, "mean_iou").mean())
-        rows.append((*cells, Cell(labels.number(iou), "", iou)))
+        rows.append((*cells, Cell(labels.number(iou), "", iou, metric="mean_iou")))
     head = ("method", *(labels.METRICS[metric] for metric in labels.LOCALISATION), "mean IoU, %")
     threshold = results.benchmark.localisation.threshold
     caption = (
