@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from reprood.audit.needs import judged_on, places_of
 from reprood.audit.papers import load_papers
 from reprood.config.load import load_suite
 from reprood.core.yaml import read_yaml
@@ -61,3 +62,36 @@ def test_experiments_name_benchmarks_that_exist_and_all_claims() -> None:
             one for one in paper.experiments if one.omitted and not re.search("large images|ImageNet", one.omitted)
         ]
         assert len(omitted) <= max(1, len(paper.experiments) // 10), paper.id
+
+
+def test_every_benchmark_of_an_experiment_measures_a_claim_or_a_published_number_of_it() -> None:
+    suites = {name: load_suite(name, ROOT) for name in SUITES}
+    places = {name: places_of(suite) for name, suite in suites.items()}
+    idle = []
+    for paper in load_papers(sorted((ROOT / "config" / "papers").glob("*.yaml"))):
+        for one in paper.experiments:
+            claims = [claim for claim in paper.claims if claim.id in one.claims and not claim.study]
+            for suite, name in (place.split("/") for place in one.benchmarks if claims):
+                place = places[suite][name]
+                judged = any(name in judged_on(claim, paper, places[suite], suites[suite].scale) for claim in claims)
+                arms = {number.measured_by for number in paper.numbers_of(one) if number.measured_by}
+                if not judged and not any(paper.method_of(arm, place.methods) for arm in arms):
+                    idle.append(f"{paper.id}: {one.title}: {suite}/{name}")
+    assert idle == []
+
+
+def test_every_main_claim_is_judged_at_the_papers_scale() -> None:
+    suites = {name: load_suite(name, ROOT) for name in SUITES}
+    papers = load_papers(sorted((ROOT / "config" / "papers").glob("*.yaml")))
+    somewhere = {
+        f"{paper.id}/{claim.id}"
+        for suite in suites.values()
+        if suite.scale == "paper"
+        for places in [places_of(suite)]
+        for paper in papers
+        for claim in paper.claims
+        if judged_on(claim, paper, places, suite.scale)
+        or claim.study in {study.use for study in suite.studies.values()}
+    }
+    main = {f"{paper.id}/{claim.id}" for paper in papers for claim in paper.claims if not claim.exploratory}
+    assert main - somewhere <= {"godin/both_shifts_easier", "godin/style_alone"}  # on DomainNet

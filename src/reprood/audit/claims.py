@@ -104,6 +104,8 @@ class Claim(Record):
     split : str
         "test", an OOD set, a mean over OOD sets, `errors` (right against wrong predictions), or for the error a
         condition (`corrupted`, `attacked/pgd20`, ...).
+    test : str
+        Data set of the test images of the benchmarks it applies to; "": any.
     mean : str
         Group of OOD sets, or OOD set, that replaces `split` on benchmarks that have it.
     study : str
@@ -148,6 +150,7 @@ class Claim(Record):
     kind: Kind
     metric: str
     split: str = "test"
+    test: str = ""
     mean: str = ""
     study: str = ""
     label_noise: tuple[float, float] | None = None

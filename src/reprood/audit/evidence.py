@@ -233,7 +233,7 @@ class BenchmarkEvidence(StoredRuns):
 
     def measures(self, claim: Claim) -> bool:
         """Return whether the metric and the splits of a claim were measured here."""
-        if claim.study or not self._labels_fit(claim):
+        if claim.study or not self._labels_fit(claim) or claim.test not in ("", self.benchmark.test.dataset):
             return False
         evaluations = self.benchmark.evaluations
         if claim.metric in LOCALISATION:

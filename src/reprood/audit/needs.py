@@ -13,11 +13,24 @@ from reprood.config.suite import Suite
 
 @dataclass(frozen=True)
 class Place:
-    """A benchmark or family that runs, as far as claims ask for it; `methods` are those that run there, in order."""
+    """A benchmark or family that runs, as far as claims ask for it.
 
-    evidence: BenchmarkEvidence
+    Attributes
+    ----------
+    members : tuple of BenchmarkEvidence
+        The benchmark, or those of the family's members that run.
+    methods : tuple of str
+        Those that run there, in order.
+    family : bool
+    """
+
+    members: tuple[BenchmarkEvidence, ...]
     methods: tuple[str, ...]
     family: bool
+
+    def measures(self, claim: Claim) -> bool:
+        """Return whether a claim, with the split on which it is judged, is measured here, on every member."""
+        return all(one.measures(claim) for one in self.members) and (self.family or claim.over != "members")
 
 
 def places_of(suite: Suite) -> dict[str, Place]:
@@ -28,7 +41,12 @@ def places_of(suite: Suite) -> dict[str, Place]:
         ran.setdefault(place, {}).setdefault(method, []).append(seed)
     return {
         name: Place(
-            BenchmarkEvidence(Path(), name, suite.record(name), seeds, suite.folders), tuple(seeds), name in families
+            tuple(
+                BenchmarkEvidence(Path(), name, suite.benchmarks[one], seeds, suite.folders)
+                for one in families.get(name, (name,))
+            ),
+            tuple(seeds),
+            name in families,
         )
         for name, seeds in ran.items()
     }
@@ -70,9 +88,9 @@ def _judgeable(claim: Claim, scale: str) -> bool:
 def _measured(claim: Claim, paper: Paper, places: Mapping[str, Place]) -> Iterator[tuple[str, list[Part]]]:
     """Yield the benchmarks and families that measure a claim, with its sides there."""
     for name, place in places.items():
-        here = place.evidence.on_split(claim)
+        here = place.members[0].on_split(claim)
         parts = parts_of(here, paper, dict.fromkeys(place.methods))
-        if parts is not None and place.evidence.measures(here) and (place.family or claim.over != "members"):
+        if parts is not None and place.measures(here):
             yield name, parts
 
 

@@ -60,6 +60,8 @@ class Setting(Record):
     ----------
     dataset : str
         Training data set.
+    test : str
+        Data set of the test images; "": the training data set.
     backbone : mapping
         The network's name and the options that must be equal.
     family : str
@@ -85,6 +87,7 @@ class Setting(Record):
     """
 
     dataset: str
+    test: str = ""
     backbone: dict[str, str | int | float] = {}
     family: str = ""
     ood: tuple[str, ...] = ()
@@ -112,6 +115,9 @@ class Setting(Record):
         found: list[Difference] = []
         if train.dataset != self.dataset:
             found.append(Difference("data", f"trained on {train.dataset}, published for {self.dataset}"))
+        tested = self.test or self.dataset
+        if benchmark.test.dataset not in (tested, train.dataset if not self.test else ""):
+            found.append(Difference("data", f"tested on {benchmark.test.dataset}, published for {tested}"))
         if self.family and (benchmark.family != self.family or not measured.whole):
             here = benchmark.family if measured.whole else f"{benchmark.member} alone"
             found.append(
