@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hostile_data as data
+import hostile_papers as papers
 import hostile_records as records
 import hostile_settings as settings
 import pytest
@@ -173,7 +174,7 @@ def _readers() -> dict[str, tuple[str, bytes, Callable[[Path], object]]]:
         "study": ("values.csv", TEXTS[1], read_study),
         "verdicts": ("verdicts.csv", records.VERDICTS.encode(), read_verdicts),
         "suite": ("bad.yaml", settings.TEXT, lambda p: load_suite(str(p), p.parent)),
-        "paper": ("bad.yaml", settings.dumped(settings.GOOD_PAPER), lambda p: load_papers([p])),
+        "paper": ("bad.yaml", settings.dumped(papers.GOOD_PAPER), lambda p: load_papers([p])),
         "release": ("x.zip", crate, release),
         "checksums": ("SHA256SUMS", b"0" * 64 + b"  a/b\n", lambda p: read_sums(p.parent)),
     }
