@@ -43,11 +43,13 @@ def phases(config: BaseModel) -> dict[str, Training]:
 
 
 def shortened(config: BaseModel, batch: int) -> Any:
-    """Return a method's settings with one epoch of small batches in every phase."""
+    """Return a method's settings with one epoch of small batches in every phase, and no weights to download."""
     short = {"epochs": 1, "batch_size": batch, "warmup_epochs": 0.0, "smallest_batch": 1, "monitor_every": 1}
     changes: dict[str, Any] = {name: phase.model_copy(update=short) for name, phase in phases(config).items()}
     if "epoch_images" in type(config).model_fields:  # an epoch is the training images once
         changes["epoch_images"] = 0
+    if getattr(config, "pretrained", False):
+        changes["pretrained"] = False
     return config.model_copy(update=changes)
 
 
@@ -211,6 +213,7 @@ def _try(
     gibibytes = (12 * count + saved.peak * largest / batch) / 2**30
     own = f", scores {', '.join(names)}" if names else ""
     own += "" if known else f", {classes} classes assumed (the catalogue lists none)"
+    own += ", random instead of ImageNet weights" if getattr(full, "pretrained", False) else ""
     seconds = time.monotonic() - start
     return (
         f"{record['backbone']['name']}, {count:,} parameters, {seconds:.1f} s, a batch of {largest} needs about "
