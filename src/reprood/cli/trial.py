@@ -34,6 +34,9 @@ from reprood.predict.native import fit_native
 from reprood.train.run import network, parse_config
 
 ASSUMED = 10  # classes of a benchmark where only its data show how many there are
+SHOWN = 2  # images that are scored
+STRIDE = 32  # pixels between scored windows
+FITTED = 4  # training images of a single class that scores are fitted on: models of windows see thousands of each
 
 
 def phases(config: BaseModel) -> dict[str, Training]:
@@ -43,13 +46,15 @@ def phases(config: BaseModel) -> dict[str, Training]:
 
 
 def shortened(config: BaseModel, batch: int) -> Any:
-    """Return a method's settings with one epoch of small batches in every phase, and no weights to download."""
+    """Return a method's settings with one epoch of small batches in every phase, few windows, no weights to load."""
     short = {"epochs": 1, "batch_size": batch, "warmup_epochs": 0.0, "smallest_batch": 1, "monitor_every": 1}
     changes: dict[str, Any] = {name: phase.model_copy(update=short) for name, phase in phases(config).items()}
     if "epoch_images" in type(config).model_fields:  # an epoch is the training images once
         changes["epoch_images"] = 0
     if getattr(config, "pretrained", False):
         changes["pretrained"] = False
+    if "stride" in type(config).model_fields:  # of the windows of an anomaly map: thousands of an image otherwise
+        changes["stride"] = STRIDE
     return config.model_copy(update=changes)
 
 
@@ -90,10 +95,11 @@ def native_scores(
 ) -> list[str]:
     """Compute the method's own scores and anomaly maps of a few images; return their names."""
     labels = problem.monitor["test"].labels[: len(shown)].to(device)
+    count = FITTED if problem.classes == 1 else len(problem.train.images)
 
     def training() -> Iterator[tuple[Tensor, Tensor]]:
-        images = problem.train.images.to(device)
-        yield normalise(images, problem.mean, problem.std), problem.train.labels.to(device)
+        images = problem.train.images[:count].to(device)
+        yield normalise(images, problem.mean, problem.std), problem.train.labels[:count].to(device)
 
     with torch.no_grad():
         stored = Stored(model(shown), model.features(shown), lambda: iter([shown]))  # type: ignore[operator]
@@ -201,12 +207,12 @@ def _try(
         )
         model, _ = trained.train(problem, config, run)
     model.to(device).eval()
-    shown: Tensor = normalise(problem.monitor["test"].images[:4].to(device), problem.mean, problem.std)
+    shown: Tensor = normalise(problem.monitor["test"].images[:SHOWN].to(device), problem.mean, problem.std)
     names = native_scores(trained, model, config, problem, shown, device)
     with torch.no_grad():
         logits = model(shown)
-    if logits.shape != (4, classes):
-        raise AssertionError(f"logits of shape {tuple(logits.shape)}, not (4, {classes})")
+    if logits.shape != (SHOWN, classes):
+        raise AssertionError(f"logits of shape {tuple(logits.shape)}, not ({SHOWN}, {classes})")
     count = sum(parameter.numel() for parameter in model.parameters())
     largest = max((phase.batch_size for phase in phases(full).values()), default=batch)
     # weights, gradients and momentum in float32, and what autograd keeps, which grows with the batch
