@@ -31,9 +31,10 @@ SIZES = {
 SHARED = {
     "biamat": {"adversarial_pretraining"},
     "cnc": {"outlier_class"},
-    "cutmix": {"cnc", "feature_mix", "finetune", "outlier_class", "resmooth", "strong_augment"},
+    "cutmix": {"cnc", "feature_mix", "finetune", "network_dropout", "outlier_class", "resmooth", "strong_augment"},
     "dias": {"arpl"},
-    "erm": {"finetune"},
+    "erm": {"finetune", "network_dropout"},
+    "feature_mix": {"network_dropout"},
     "hood": {"hood_mmd"},
     "oe": {"ss_one_class"},
     "resmooth": {"strong_augment"},
