@@ -1,5 +1,7 @@
 """Stochastic depth and DropBlock: what is dropped, how often, and that nothing changes at test time."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from reprood.methods.network_dropout import Config, branches, changes, drop_bloc
 from reprood.nets import densenet, pyramidnet, resnet, wrn
 from reprood.nets.classifier import Classifier
 
-NETS = {
+NETS: dict[str, tuple[Callable[[], nn.Module], list[int]]] = {
     "wrn": (lambda: wrn.build(1, depth=16, width=0.5), [2, 2, 2]),
     "resnet": (lambda: resnet.build(1, depth=14, stages=3, base=4), [2, 2, 2]),
     "bottleneck": (lambda: resnet.build(1, depth=50, base=4), [3, 4, 6, 3]),
@@ -40,7 +42,7 @@ def test_without_its_branches_a_network_is_its_shortcuts(name: str) -> None:
         assert torch.equal(model(images), before)  # the changes are gone
         assert not torch.equal(dropped, before)
         for end in ends:  # what they return is a multiple of these
-            for parameter in (end.weight, end.bias if end.bias is not None else end.weight):
+            for parameter in end.parameters():
                 parameter.zero_()
         torch.testing.assert_close(model(images), dropped)
 
