@@ -147,6 +147,12 @@ def train_code(wildcards):
     )
 
 
+def train_streamed_code(wildcards):
+    return plan.code_of(
+        benchmark_name(wildcards), method_name(wildcards), "reprood.train.streamed"
+    )
+
+
 def train_parameters(wildcards):
     return plan.train_parameters(
         benchmark_name(wildcards), method_name(wildcards), int(wildcards.seed)

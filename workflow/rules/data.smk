@@ -6,6 +6,8 @@ rule dataset:
         split_files("data/{dataset}/{split}"),
     log:
         "logs/data/{dataset}/{split}.log",
+    wildcard_constraints:
+        dataset=plan.other_datasets,
     priority: 10
     group:
         grouped("data")

@@ -12,6 +12,7 @@ rule train:
     log:
         "logs/train/{benchmark}/{method}/{seed}.log",
     wildcard_constraints:
+        benchmark=plan.other_benchmarks,
         method=plan.trained_methods,
     threads: 1
     resources:

@@ -83,8 +83,10 @@ def data_dataset(
     pin_threads(1)
     from reprood.data.catalogue import load_catalogue, parse_entry
     from reprood.data.dataset import prepare_dataset
+    from reprood.data.entries import is_streamed
     from reprood.data.notes import equal_images
     from reprood.data.sources import fetch_split
+    from reprood.data.streamed import index_dataset
 
     if entry:
         catalogue = {name: parse_entry(name, parse(entry, "--entry"))}
@@ -94,12 +96,19 @@ def data_dataset(
     if name not in catalogue:
         raise unknown_name("data set", name, sorted(catalogue))
     folder = out or Path("data") / name / split
+    places = [line for line in mirrors.split("\n") if line]
+    if split in catalogue[name].splits and is_streamed(catalogue[name], split):
+        with checked_job([], within(folder, SPLIT_FILES)):
+            for note in index_dataset(name, catalogue[name], split, folder, places):
+                print(f"{name}/{split}: {note}", file=sys.stderr, flush=True)
+            print(f"index of {name}/{split} written to {folder}", file=sys.stderr, flush=True)
+        return
     with checked_job([], within(folder, SPLIT_FILES)):
         files = fetch_split(
             name,
             catalogue[name],
             split,
-            mirrors=[line for line in mirrors.split("\n") if line],
+            mirrors=places,
             downloads=downloads,
             offline=offline,
             progress=show_progress,
@@ -128,16 +137,23 @@ def data_split(
     pin_threads(1)
     from reprood.config.names import check_style
     from reprood.config.records import LabelNoise, Preparation, Source
+    from reprood.core.files import read_json
     from reprood.data.benchmark import prepare_split
+    from reprood.data.image_index import holds_index
+    from reprood.data.streamed import prepare_streamed
 
     record = parse_record(spec, "--spec", "source", "preparation", "role", "label_noise")
     noise = record["label_noise"]
     rows = validated(Source, record["source"], "--spec: source")
     check_style(rows, "--spec: source")
+    preparation = validated(Preparation, record["preparation"], "--spec: preparation")
     with checked_job(within(source, SPLIT_FILES), within(out, SPLIT_FILES)):
+        if holds_index(read_json(source / "meta.json")):
+            prepare_streamed(rows, preparation, source, out, record["role"])
+            return
         prepare_split(
             rows,
-            validated(Preparation, record["preparation"], "--spec: preparation"),
+            preparation,
             source,
             out,
             role=record["role"],
@@ -159,6 +175,7 @@ def data_lint(
     from reprood.config.benchmark import Benchmark
     from reprood.core.files import write_json
     from reprood.data.arrays import load_split
+    from reprood.data.image_index import holds_index
     from reprood.data.lint import lint_benchmark
     from reprood.data.notes import copies_in, known_names
 
@@ -177,7 +194,8 @@ def data_lint(
         write_json(out, report)
         images = sum(report["images"].values())
         lines = [f"{len(splits)} splits with {images:,} images compared", *report.get("notes", [])]
-        lines += [copies_in(name, loaded[name]) for name, count in report["duplicates"].items() if count]
+        pixels = {name: split for name, split in loaded.items() if not holds_index(split.meta)}
+        lines += [copies_in(name, pixels[name]) for name, n in report["duplicates"].items() if n and name in pixels]
         for line in lines:
             print(f"{out}: {line}", file=sys.stderr, flush=True)
 

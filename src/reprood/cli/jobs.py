@@ -13,6 +13,7 @@ from reprood.cli.options import Device, Out, Threads, parse_record, validated
 from reprood.cli.progress import ImageLog
 from reprood.cli.trackers import tracker
 from reprood.core.checksums import checked_job
+from reprood.core.files import read_json
 from reprood.core.process import CHECKPOINT_SECONDS, STOPPED, TRACKER, pin_threads
 from reprood.pipeline.outputs import (
     MODEL_FILES,
@@ -87,8 +88,13 @@ def train(
         tracker(track if writes else "", name, record.get("settings", {})) as on_epoch,
         TrainingProgress(heartbeat, on_epoch=on_epoch) as progress,
     ):
+        from reprood.data.image_index import holds_index
         from reprood.engine.run import Stopped
-        from reprood.train.run import train_run
+
+        if holds_index(read_json(data / "train" / "meta.json")):
+            from reprood.train.streamed import train_streamed_run as train_run
+        else:
+            from reprood.train.run import train_run
 
         try:
             with _sigterm_recorded() as stop:

@@ -10,7 +10,7 @@ from reprood.config.records import Line, Record, check_name
 
 Reader = Literal[
     "idx", "cifar_binary", "svhn_mat", "image_folder", "image_list", "tiny_imagenet", "mvtec", "parquet", "npz", "npy",
-    "npy_archive", "digits_csv", "frost_crops", "generator",
+    "npy_archive", "digits_csv", "frost_crops", "image_index", "generator",
 ]  # fmt: skip
 
 
@@ -165,3 +165,8 @@ class SourceFile:
     path: Path
     kind: str
     record: dict[str, Any]
+
+
+def is_streamed(entry: DatasetEntry, split: str) -> bool:
+    """Return whether a split of a data set is an index of image files, which stay in their folder."""
+    return entry.splits[split].reader == "image_index"

@@ -1,7 +1,8 @@
 """Reject a benchmark whose splits overlap, contain duplicates, or were prepared differently.
 
-Images are compared by content, after preparation. Some public sets contain a few exact copies; these are counted in
-`lint.json`, and rejected above `TOLERANCE`. An auxiliary image in a test set is always rejected.
+Images are compared by content, after preparation; those of streamed benchmarks by their files. Some public sets contain
+a few exact copies; these are counted in `lint.json`, and rejected above `TOLERANCE`. An auxiliary image in a test set is
+always rejected.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ import numpy as np
 from reprood.config.benchmark import Benchmark
 from reprood.core.errors import ReproodError
 from reprood.data.arrays import Split
+from reprood.data.image_index import holds_index
 
 TOLERANCE = 0.01  # fraction of a split's images
 
@@ -21,6 +23,19 @@ TOLERANCE = 0.01  # fraction of a split's images
 def image_hashes(images: np.ndarray) -> np.ndarray:
     """Return a 16-byte digest of each image's bytes, [N] of type V16."""
     return np.array([hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images], dtype="V16")
+
+
+def split_hashes(splits: Mapping[str, Split]) -> dict[str, np.ndarray]:
+    """Return what the images of each split are compared by: digests of the pixels, or of files if a split is streamed.
+
+    A split that was not read from single files shares no image with one that was.
+    """
+    if not any(holds_index(split.meta) for split in splits.values()):
+        return {name: image_hashes(split.images) for name, split in splits.items()}
+    return {
+        name: split.extras["digest"] if "digest" in split.extras else image_hashes(split.images)
+        for name, split in splits.items()
+    }
 
 
 def _duplicates(hashes: np.ndarray) -> tuple[int, list[int]]:
@@ -53,7 +68,7 @@ def lint_benchmark(splits: Mapping[str, Split], benchmark: Benchmark, *, classif
         All findings in one message, with numbers and example rows.
     """
     findings: list[str] = []
-    hashes = {name: image_hashes(split.images) for name, split in splits.items()}
+    hashes = split_hashes(splits)
     duplicates, overlaps = {}, {}
     for name in splits:
         count, rows = _duplicates(hashes[name])
@@ -61,6 +76,8 @@ def lint_benchmark(splits: Mapping[str, Split], benchmark: Benchmark, *, classif
         if count > TOLERANCE * len(hashes[name]) and f"duplicates:{name}" not in benchmark.allow:
             findings.append(f"split {name}: {count} of {len(hashes[name])} images are copies (rows {rows})")
     for first, second in combinations(splits, 2):
+        if hashes[first].dtype != hashes[second].dtype:
+            continue
         shared = np.flatnonzero(np.isin(hashes[second], hashes[first]))
         if not len(shared):
             continue
@@ -102,7 +119,7 @@ def _prepared_differently(splits: Mapping[str, Split], benchmark: Benchmark) -> 
     shape = (benchmark.preparation.size, benchmark.preparation.size, benchmark.preparation.channels)
     rules = {}
     for name, split in splits.items():
-        if split.images.shape[1:] != shape or split.images.dtype != np.uint8:
+        if not holds_index(split.meta) and (split.images.shape[1:] != shape or split.images.dtype != np.uint8):
             findings.append(
                 f"split {name}: images are {split.images.shape[1:]} {split.images.dtype}, expected {shape} uint8"
             )

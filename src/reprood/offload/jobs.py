@@ -120,8 +120,13 @@ def planned_job(plan: "Plan", root: Path, kind: str, benchmark: str, method: str
     Raises
     ------
     ReproodError
-        When the data that it reads are not in the checkout.
+        When the data that it reads are not in the checkout, or are images that stay in a folder of the user.
     """
+    if kind == "train" and plan.streams(benchmark):
+        raise ReproodError(
+            f"{benchmark} streams its training images from a folder, which no bundle holds; train it where the folder "
+            "is (see docs/how-to/imagenet.md), or leave it out."
+        )
     folder = str(Path(plan.run_file(benchmark, method, seed, MODEL_FILES[0])).parent)
     predicted = plan.run_folder(benchmark, method, seed)
     run, state = (folder if kind == "train" else predicted).removeprefix("runs/"), ""

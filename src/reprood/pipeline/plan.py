@@ -18,25 +18,25 @@ from reprood.core.files import canonical_json, read_json
 from reprood.core.gpus import usable_gpus
 from reprood.core.process import CHECKPOINT_SECONDS, DEVICE, MIRRORS, OFFLINE, PRELOADED, TRACKER
 from reprood.core.registry import module_name
-from reprood.data.own import own_content
+from reprood.data.entries import is_streamed
 from reprood.detectors import registry as detectors
 from reprood.images.registry import corruption_module, style_module
 from reprood.pipeline.definitions import conditions, layered, stored_outputs
 from reprood.pipeline.fingerprint import code_hash
-from reprood.pipeline.given import GivenRuns
 from reprood.pipeline.layout import once
 from reprood.pipeline.outputs import EVALUATED_FILES as EVALUATED_FILES
 from reprood.pipeline.outputs import MODEL_FILES as MODEL_FILES
 from reprood.pipeline.outputs import PREDICTED_FILES as PREDICTED_FILES
 from reprood.pipeline.outputs import SPLIT_FILES as SPLIT_FILES
 from reprood.pipeline.outputs import STUDY_FILES as STUDY_FILES
+from reprood.pipeline.streamed import PACKAGES, StreamedRuns
 from reprood.report.palette import palette_of
 
 EVALUATION = "reprood.evaluate.run"
 NETWORK_PACKAGES = ("timm", "torchvision")  # backbones of the same names
 
 
-class Plan(GivenRuns):
+class Plan(StreamedRuns):
     """The parameters of the rules for a suite on a catalogue; see `Layout`."""
 
     # Parameters of the rules: each is ONE text, because Snakemake compares parameters as a set of values.
@@ -44,10 +44,6 @@ class Plan(GivenRuns):
     def dataset_parameters(self, dataset: str) -> str:
         """Return the catalogue entry."""
         return canonical_json(self.catalogue[dataset].model_dump(mode="json"))
-
-    def own_content(self, dataset: str, split: str) -> str:
-        """Return the contents of the user's own files that a split is read from; "" if there are none."""
-        return own_content(self.catalogue[dataset], split, self.root / "state" / "own")
 
     def split_parameters(self, benchmark: str, split: str) -> str:
         """Return source rows, preparation and role of a benchmark's split."""
@@ -65,7 +61,10 @@ class Plan(GivenRuns):
 
     def split_entries(self, benchmark: str, split: str) -> tuple[str, ...]:
         """Return the entries of a split's fingerprint: its preparation, and its style if it has one."""
-        style = self.source(benchmark, split).style
+        source = self.source(benchmark, split)
+        if is_streamed(self.catalogue[source.dataset], source.split):
+            return ("reprood.data.streamed",)
+        style = source.style
         return "reprood.data.benchmark", *([style_module(style)] if style else [])
 
     def split_code(self, benchmark: str, split: str) -> str:
@@ -293,7 +292,8 @@ class Plan(GivenRuns):
             network = str(self.arm(method).set.get("network", "")).partition(":")[0]
         else:
             network = self.backbone(benchmark, method)["name"]
-        return environment("torch", "numpy", *((network,) if network in NETWORK_PACKAGES else ()))
+        further = {network} & {*NETWORK_PACKAGES} | {*(PACKAGES if self.streams(benchmark) else ())}
+        return environment("torch", "numpy", *sorted(further))
 
     @property
     def preload_socket(self) -> str:

@@ -89,7 +89,7 @@ def jobs(plan: Plan) -> list[Job]:
             if plan.has_weights(method):
                 found.append(Job("predict", "predict", name, plan.entries_of(benchmark, method, "reprood.predict.run")))
             continue
-        found.append(Job("train", "train", name, plan.entries_of(benchmark, method, "reprood.train.run")))
+        found.append(Job("train", "train", name, plan.entries_of(benchmark, method, plan.train_entry(benchmark))))
         found.append(Job("predict", "predict", name, plan.entries_of(benchmark, method, "reprood.predict.run")))
     found += [Job("report", "draw", place, plan.drawing_entries_of(place)) for place in plan.places]
     augmented = [name for name in plan.places if "examples" in plan.figures(name)]

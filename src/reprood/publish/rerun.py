@@ -132,6 +132,7 @@ def _rerun_one(folder: Path, root: Path, plan: Plan, job: tuple[str, str, int]) 
         from reprood.evaluate.run import evaluate_outputs
         from reprood.predict.run import predict_run
         from reprood.train.run import train_run
+        from reprood.train.streamed import train_streamed_run
     except ImportError as error:
         raise ReproodError(f"Running trainings again needs torch ({error}); install reprood[run].") from error
     benchmark, method, seed = job
@@ -143,7 +144,8 @@ def _rerun_one(folder: Path, root: Path, plan: Plan, job: tuple[str, str, int]) 
     with tempfile.TemporaryDirectory(prefix="reprood-") as temporary:
         out, state = Path(temporary) / "run", Path(temporary) / "state"
         settings = json.loads(plan.train_parameters(benchmark, method, seed))
-        train_run(settings, data=data, out=out, state=state, threads=record["threads"], machine=describe_machine())
+        train = train_streamed_run if plan.streams(benchmark) else train_run
+        train(settings, data=data, out=out, state=state, threads=record["threads"], machine=describe_machine())
         splits = {split: data / split for split in requested["splits"]}
         predict_run(out, splits, out, requests=requested, threads=record["threads"])
         here = read_json(out / "run.json")

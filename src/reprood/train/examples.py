@@ -1,5 +1,6 @@
 """Training images as methods transform them, for the report; part of the predict stage, because it needs torch."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import torch
 
 from reprood.core.files import atomic_path
 from reprood.core.seeds import hashed_seed
-from reprood.data.arrays import load_split, write_npz
+from reprood.data.arrays import Split, load_split, write_npz
+from reprood.data.image_index import holds_index, load_index, read_picture
+from reprood.data.streamed import evaluation_crop
 from reprood.engine.problem import channel_statistics
 from reprood.images.augment import normalise
 from reprood.methods import registry
@@ -17,6 +20,15 @@ from reprood.train.run import parse_config
 
 COUNT = 10
 FROST = "frost_"  # auxiliary sets that corruptions use
+
+
+def first_images(split: Split) -> np.ndarray:
+    """Return the first images of a split, uint8 [10, H, W, C]; those of an index as in the evaluation."""
+    if not holds_index(split.meta):
+        return np.array(split.images[:COUNT])
+    size = int(split.meta["preparation"]["size"])
+    paths = [os.fsdecode(path) for path in load_index(split).paths[:COUNT]]
+    return np.stack([np.asarray(evaluation_crop(read_picture(path), size)) for path in paths])
 
 
 def draw_examples(records: Mapping[str, Mapping[str, Any]], data: Path, out: Path) -> None:
@@ -34,8 +46,8 @@ def draw_examples(records: Mapping[str, Mapping[str, Any]], data: Path, out: Pat
         The .npz file.
     """
     split = load_split(data / "train")
-    images = {"original": np.array(split.images[:COUNT])}
-    mean, std = channel_statistics(split.images)
+    images = {"original": first_images(split)}
+    mean, std = channel_statistics(images["original"] if holds_index(split.meta) else split.images)
     arrays = dict(images)
     for name, record in records.items():
         method = registry.method(record["use"])
