@@ -1,12 +1,13 @@
 """A small ImageNet: drawn letters as JPEG files of varying shape in the published layouts, with boxes in XML."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from reprood.data.entries import DatasetEntry
-from reprood.data.generators import objects_on_canvas
+from reprood.data.generators import ImageData, objects_on_canvas
 
 WNIDS = ("n01440764", "n01443537", "n01484850")
 XML = (
@@ -15,16 +16,21 @@ XML = (
 )
 
 
-def write_images(folder: Path, count: int, size: int = 64, seed: int = 0, flat: bool = False) -> dict[str, str]:
+@cache
+def _drawings(count: int, size: int, seed: int) -> ImageData:
+    letters = 26 * -(-count // len(WNIDS))  # one row in 26 is of a letter
+    return objects_on_canvas(np.random.default_rng(seed), letters, size, 3)
+
+
+def write_images(folder: Path, count: int, size: int = 40, seed: int = 0, flat: bool = False) -> dict[str, str]:
     """Write `count` images to `<wnid>/<wnid>_<number>.JPEG`, or to one folder, and their boxes to `<folder>_boxes`.
 
     Return the WordNet id of each name. The canvas is cut on the right by up to a quarter where there is no letter.
     """
-    rng = np.random.default_rng(seed)
-    drawn = objects_on_canvas(rng, 26 * count, size, 3)
-    rows = [row for row in range(len(drawn.labels)) if drawn.labels[row] < len(WNIDS)]
+    drawn = _drawings(count, size, seed)
+    rows = np.flatnonzero(drawn.labels < len(WNIDS))[:count]
     found: dict[str, str] = {}
-    for number, row in enumerate(rows[:count]):
+    for number, row in enumerate(rows.tolist()):
         wnid, box = WNIDS[drawn.labels[row]], drawn.extras["boxes"][row]
         width = max(int(box[2]), size - number % (size // 4))
         stem = f"ILSVRC2012_val_{number + 1:08d}" if flat else f"{wnid}_{number}"
