@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from image_files import WNIDS, entry, write_images
 
@@ -15,7 +16,6 @@ from reprood.data.arrays import load_split, save_split
 from reprood.data.lint import lint_benchmark
 from reprood.data.streamed import index_dataset, prepare_streamed
 from reprood.engine.run import Stopped
-from reprood.evaluate.outputs import load_outputs
 from reprood.predict.run import predict_run
 from reprood.report.records import ModelRecord, RunRecord, checked
 from reprood.train.examples import draw_examples
@@ -46,7 +46,7 @@ BENCHMARK = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Return the splits of a streamed benchmark: training images in class folders, a flat validation set with a list."""
+    """Return a streamed benchmark's splits: training images in class folders, a flat validation set with a list."""
     root = tmp_path_factory.mktemp("streamed")
     write_images(root / "in" / "train", 24)
     known = write_images(root / "in" / "val", 15, seed=1, flat=True)
@@ -79,9 +79,11 @@ def test_a_run_on_streamed_images_is_like_any_other(data, tmp_path):
     assert read_json(tmp_path / "model.json")["settings"]["jitter"] == 0.4
 
     predict_run(tmp_path, {name: data / name for name in ("validation", "test")}, tmp_path, device="cpu", threads=1)
-    stored = load_outputs(tmp_path, features=False).splits["test"]
-    assert stored.labels.tolist() == load_split(data / "test").labels.tolist()
-    error = 100 * float(np.mean(stored.logits.argmax(1) != stored.labels))
+    table = pq.read_table(tmp_path / "predictions.parquet").to_pandas()
+    stored = table[table["split"] == "test"]
+    assert stored["label"].tolist() == load_split(data / "test").labels.tolist()
+    assert len(stored["logits"].iloc[0]) == 3
+    error = 100 * float(np.mean(stored["prediction"] != stored["label"]))
     history = (tmp_path / "history.csv").read_text().splitlines()
     last = dict(zip(history[0].split(","), history[-1].split(","), strict=True))
     assert float(last["test_error"]) == pytest.approx(error)
