@@ -16,6 +16,7 @@ SMALL = {
     "imagenet_resnet": {"base": 4},
     "pyramidnet": {"depth": 11, "widening": 6},
     "resnet": {"depth": 10, "base": 4},
+    "resnext": {"depth": 50, "groups": 8, "width": 1},
     "staged": {"width": 4},
     "timm": {"model": "resnet18"},
     "torchvision": {"model": "resnet18"},

@@ -34,6 +34,12 @@ def test_features_of_other_families(name, model, arguments, width):
     torch.testing.assert_close(logits, features @ weight.T + bias, rtol=1e-4, atol=1e-5)
 
 
+def test_a_resnext_is_the_one_that_torchvision_names():
+    theirs = {key: value.shape for key, value in get_model("resnext50_32x4d").state_dict().items()}
+    ours = {key: value.shape for key, value in backbone("resnext")(3, depth=50).network.state_dict().items()}
+    assert ours == {key: shape for key, shape in theirs.items() if not key.startswith("fc.")}
+
+
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
 def test_weights_from_a_file_give_the_features_of_their_network(tmp_path, suffix):
     with seeded(3):

@@ -1,8 +1,8 @@
 """Reject a benchmark whose splits overlap, contain duplicates, or were prepared differently.
 
-Images are compared by content, after preparation; those of streamed benchmarks by their files. Some public sets contain
-a few exact copies; these are counted in `lint.json`, and rejected above `TOLERANCE`. An auxiliary image in a test set is
-always rejected.
+Images are compared by content, after preparation; those of streamed benchmarks by their files. Some public sets
+contain a few exact copies; these are counted in `lint.json`, and rejected above `TOLERANCE`. An auxiliary image in a
+test set is always rejected.
 """
 
 import hashlib

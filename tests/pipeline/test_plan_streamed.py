@@ -1,0 +1,96 @@
+"""The jobs of a benchmark whose training images are streamed."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from image_files import write_images
+
+from reprood.core.errors import ReproodError
+from reprood.pipeline.plan import Plan
+from reprood.pipeline.streamed import listing_of
+
+ROOT = Path(__file__).resolve().parents[2]
+SUITE = {
+    "title": "Streamed",
+    "scale": "reduced",
+    "seeds": 1,
+    "settings": {"backbone": {"name": "wrn", "depth": 10, "width": 0.25}},
+    "benchmarks": {
+        "tiny_streamed": {
+            "title": "Tiny",
+            "preparation": {"size": 24, "channels": 3},
+            "train": {"dataset": "tiny", "split": "train"},
+            "validation": {"dataset": "tiny", "split": "val", "skip": 3},
+            "test": {"dataset": "tiny", "split": "val", "limit": 3},
+            "evaluations": ["classification"],
+        }
+    },
+    "methods": {"cutmix": {"use": "imagenet", "label": "CutMix"}},
+    "runs": [{"benchmark": "tiny_streamed", "methods": ["cutmix"]}],
+}
+
+
+def plan(root: Path, **benchmark) -> Plan:
+    suite = {**SUITE, "benchmarks": {"tiny_streamed": {**SUITE["benchmarks"]["tiny_streamed"], **benchmark}}}
+    method = suite["benchmarks"]["tiny_streamed"].pop("method", None)
+    if method:
+        suite["methods"] = {"cutmix": {"use": method, "label": "CutMix"}}
+    path = root / "suite.yaml"
+    path.write_text(yaml.safe_dump(suite))
+    files = {"train": {"path": str(root / "train")}, "val": {"path": str(root / "val")}}
+    splits = {name: {"reader": "image_index", "files": [name]} for name in files}
+    tiny = {"title": "Tiny", "licence": "none", "files": files, "splits": splits}
+    return Plan({"suite": str(path), "datasets": {"tiny": tiny}}, ROOT)
+
+
+def test_a_streamed_benchmark_has_rules_and_fingerprints_of_its_own(tmp_path):
+    made = plan(tmp_path)
+    assert made.streams("tiny_streamed")
+    assert made.train_entry("tiny_streamed") == "reprood.train.streamed"
+    assert made.split_entries("tiny_streamed", "train") == ("reprood.data.streamed",)
+    assert "pillow" in made.run_environment("tiny_streamed", "cutmix")
+    for folder, streamed in (("tiny_streamed", True), ("tiny_streamed~0123abcd", True), ("tiny_streamed_2", False)):
+        own, other = (
+            re.compile(f"runs/({pattern})/m/0") for pattern in (made.streamed_benchmarks, made.other_benchmarks)
+        )
+        assert bool(own.fullmatch(f"runs/{folder}/m/0")) == streamed
+        assert bool(other.fullmatch(f"runs/{folder}/m/0")) != streamed
+    assert re.fullmatch(made.streamed_datasets, "tiny")
+    assert re.fullmatch(f"data/({made.other_datasets})/train", "data/cifar10/train")
+    assert not re.fullmatch(f"data/({made.other_datasets})/train", "data/tiny/train")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"method": "erm"}, "cutmix uses erm, which cannot be trained on streamed images; use one of imagenet"),
+        ({"label_noise": {"strength": 0.5}}, "a streamed training split has no label_noise"),
+        (
+            {
+                "ood": {"far": {"dataset": "textures", "split": "all", "shift": "far"}},
+                "evaluations": ["detection"],
+                "detectors": {"knn": {}},
+            },
+            "is fitted on the training images, which are streamed; take it out of 'detectors'",
+        ),
+    ],
+)
+def test_what_needs_training_images_in_memory_is_refused(tmp_path, changes, words):
+    with pytest.raises(ReproodError, match=words):
+        plan(tmp_path, **changes)
+
+
+def test_a_changed_folder_is_noticed_by_names_and_sizes(tmp_path):
+    write_images(tmp_path / "train", 6)
+    kept = tmp_path / "kept"
+    first = listing_of(tmp_path / "train", kept)
+    assert listing_of(tmp_path / "train", kept) == first
+    image = next((tmp_path / "train").rglob("*.JPEG"))
+    image.rename(image.with_name("b.JPEG"))
+    renamed = listing_of(tmp_path / "train", kept)
+    assert renamed != first
+    image.with_name("b.JPEG").rename(image)
+    assert listing_of(tmp_path / "train", kept) == first
+    assert listing_of(image, kept) == f"{image.name} {image.stat().st_size}"
