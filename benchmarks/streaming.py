@@ -11,7 +11,6 @@ of processes, and give normalised float32 batches. The reference is that of torc
 import argparse
 import json
 import os
-import resource
 import shutil
 import statistics
 import tempfile
@@ -53,13 +52,22 @@ class Speed:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory while a set streams once: bytes read, and the largest proportional set size of all processes, in MB."""
+    """Memory while a set streams once, in MB: of all processes, shared pages counted once (proportional set size).
+
+    Attributes
+    ----------
+    gigabytes, images : float, int
+        Size of the set.
+    before : float
+        Before the first image.
+    quarters : tuple of float
+        Largest value in each quarter of the images.
+    """
 
     gigabytes: float
     images: int
     before: float
-    largest: float
-    one_process: float
+    quarters: tuple[float, ...]
 
 
 def draw(seed: int) -> bytes:
@@ -164,29 +172,30 @@ def proportional_megabytes() -> float:
 def memory(folder: Path, size: int, workers: int) -> Memory:
     """Stream a set once; sample the memory four times a second."""
     index = read(folder)
-    before, seen, ended = proportional_megabytes(), [0.0], threading.Event()
+    before, quarters, done, ended = proportional_megabytes(), [0.0] * 4, [0], threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.25):
-            seen[0] = max(seen[0], proportional_megabytes())
+            quarter = min(4 * done[0] // len(index), 3)
+            quarters[quarter] = max(quarters[quarter], proportional_megabytes())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    images = sum(len(batch) for batch in ours(index, workers, 0))
+    for batch in ours(index, workers, 0):
+        done[0] += len(batch)
     ended.set()
     watcher.join()
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Memory(size / 1e9, images, before, seen[0], largest)
+    return Memory(size / 1e9, len(index), before, tuple(quarters))
 
 
 def bound(workers: int) -> float:
     """Return the MB that the loader may add to those of the process: two batches per worker, the one in the step.
 
-    A batch is held as bytes by its worker until it is taken, and as float32 in the training process; each worker has
-    60 MB of its own for decoding.
+    A batch is held as bytes by its worker until it is taken, and as float32 in the training process. Each worker has
+    100 MB of its own: images that are being decoded, and pages of the training process that it has changed.
     """
     batch = BATCH * 3 * SIZE**2 / 2**20
-    return workers * (2 * batch + 60) + 6 * batch
+    return workers * (2 * batch + 100) + 6 * batch
 
 
 def show(speeds: list[Speed], memories: list[Memory], options: argparse.Namespace) -> None:
@@ -196,13 +205,11 @@ def show(speeds: list[Speed], memories: list[Memory], options: argparse.Namespac
     for row in speeds:
         cpu = f"{row.per_cpu_second:,.0f} | {row.cpu_ratio:.2f}"
         print(f"| {row.loader} | {row.per_second:,.0f} | {row.ratio:.2f} | {cpu} |")
-    print("\n| set, GB | images | before, MB | largest, MB | added, MB | bound, MB |\n|---:|---:|---:|---:|---:|---:|")
+    print("\n| set, GB | images | before, MB | added in each quarter, MB | bound, MB |\n|---:|---:|---:|---:|---:|")
     for one in memories:
-        added = one.largest - one.before
-        print(
-            f"| {one.gigabytes:.2f} | {one.images:,} | {one.before:,.0f} | {one.largest:,.0f} | {added:,.0f} | "
-            f"{bound(options.workers):,.0f} |"
-        )
+        added = ", ".join(f"{value - one.before:,.0f}" for value in one.quarters)
+        limit = f"{bound(options.workers):,.0f}"
+        print(f"| {one.gigabytes:.2f} | {one.images:,} | {one.before:,.0f} | {added} | {limit} |")
     if options.json is not None:
         content = {"machine": machine(), "workers": options.workers, "speed": [asdict(row) for row in speeds]}
         content["memory"] = [asdict(row) for row in memories]
