@@ -110,3 +110,15 @@ def test_detectors(benchmark):
     assert {"msp", "gen", "openmax"} <= set(detectors.names())
     found = detectors.measure("openmax", 50, 4)
     assert set(found) == {"fit", "score", "added"}
+
+
+def test_streaming(benchmark, tmp_path):
+    streaming = benchmark("streaming")
+    size = streaming.write_set(tmp_path, 20)
+    reference, ours = streaming.speed(tmp_path, 0, 1)
+    assert (reference.ratio, reference.cpu_ratio) == (1, 1)
+    assert ours.per_second > 0
+    assert ours.per_cpu_second > 0
+    found = streaming.memory(tmp_path, size, 1)
+    assert found.images == 20
+    assert found.before > 0

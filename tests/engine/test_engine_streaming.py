@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 
 from reprood.core.errors import ReproodError
 from reprood.data.image_index import ImageIndex
+from reprood.engine.distributed import Workers
 from reprood.engine.run import Stopped
 from reprood.engine.seeds import seeded
 from reprood.engine.streaming import Epoch, Pictures, StreamedProblem, fit_streamed, load
@@ -43,6 +44,12 @@ def test_batches_do_not_depend_on_the_processes_that_read_them(index):
     assert alone[0].dtype == torch.uint8
     assert torch.equal(torch.cat(alone), torch.cat(list(load(pictures, epoch(), 2))))
     assert torch.equal(torch.cat(alone[1:]), torch.cat(list(load(pictures, epoch(start=1), 1))))  # resumed
+
+
+def test_processes_that_share_a_batch_read_their_own_images():
+    whole = list(epoch())
+    shares = [list(replace(epoch(), share=Workers(rank, 2).rows)) for rank in (0, 1)]
+    assert [first + second for first, second in zip(*shares, strict=True)] == whole
 
 
 def test_an_image_is_torchvisions_transform_of_its_file_with_its_own_seed(index):

@@ -95,7 +95,9 @@ def prepare_streamed(source: Source, preparation: Preparation, folder: Path, out
         labels = np.array([position[int(label)] for label in stored.labels[rows]], np.int64)
         known = stored.meta.get("classes") or []
         names = [known[c] if c < len(known) else str(c) for c in classes]
-    kept = {key: stored.meta[key] for key in ("title", "source", "licence", "citation", "note") if key in stored.meta}
+    kept: dict[str, Any] = {
+        key: stored.meta[key] for key in ("title", "source", "licence", "citation", "note") if key in stored.meta
+    }
     meta: dict[str, Any] = {
         **kept,
         "name": source.dataset,
