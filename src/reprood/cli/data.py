@@ -98,8 +98,12 @@ def data_dataset(
     folder = out or Path("data") / name / split
     places = [line for line in mirrors.split("\n") if line]
     if split in catalogue[name].splits and is_streamed(catalogue[name], split):
+
+        def report(done: int, total: int) -> None:
+            print(f"{name}/{split}: {done:,} of {total:,} files", file=sys.stderr, flush=True)
+
         with checked_job([], within(folder, SPLIT_FILES)):
-            for note in index_dataset(name, catalogue[name], split, folder, places):
+            for note in index_dataset(name, catalogue[name], split, folder, places, report):
                 print(f"{name}/{split}: {note}", file=sys.stderr, flush=True)
             print(f"index of {name}/{split} written to {folder}", file=sys.stderr, flush=True)
         return

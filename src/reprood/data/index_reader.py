@@ -6,7 +6,7 @@ or the development kit; boxes are read from the XML files of its localisation ta
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,11 @@ from reprood.data.image_index import ImageIndex
 from reprood.data.prepare import FORMS, UNREADABLE, decode
 from reprood.data.tally import Tally
 
+Progress = Callable[[int, int], None]
+
 OPTIONS = ("root", "labels", "boxes")
 TAIL = 1024  # bytes at the end of a file in which its last marker must be
+EVERY = 10_000  # files between two reports of progress
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 
 
@@ -54,7 +57,17 @@ def find_folder(dataset: str, name: str, path: str, mirrors: Sequence[str]) -> P
     )
 
 
-def read_index(paths: Mapping[str, Path], options: Mapping[str, Any], classes: Sequence[str], where: str) -> ImageIndex:
+def silent(done: int, total: int) -> None:
+    """Report no progress."""
+
+
+def read_index(
+    paths: Mapping[str, Path],
+    options: Mapping[str, Any],
+    classes: Sequence[str],
+    where: str,
+    progress: Progress = silent,
+) -> ImageIndex:
     """Read the images of a folder once, in the order of their names.
 
     Every file is read whole: its checksum is computed, its header decoded, and that it is complete is checked.
@@ -71,6 +84,8 @@ def read_index(paths: Mapping[str, Path], options: Mapping[str, Any], classes: S
         Names in the order of the labels; () = the sorted names of the class folders.
     where : str
         Data set and split, for messages.
+    progress : callable
+        (files read, files in all), called after every 10,000 files.
 
     Raises
     ------
@@ -88,7 +103,7 @@ def read_index(paths: Mapping[str, Path], options: Mapping[str, Any], classes: S
     tally = Tally()
     names = _image_names(folder, where, tally)
     labels, known = _labels(folder, names, paths, options, classes, where)
-    digests, shapes, size = _contents(folder, names)
+    digests, shapes, size = _contents(folder, names, progress)
     boxes = {}
     if "boxes" in options:
         boxes = read_boxes(paths[options["boxes"]], names, shapes, tally)
@@ -171,7 +186,7 @@ def _labels(
     return np.array([number[name] for name in own], np.int64), known
 
 
-def _contents(folder: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, int]:
+def _contents(folder: Path, names: Sequence[str], progress: Progress) -> tuple[np.ndarray, np.ndarray, int]:
     """Return checksum [N] and (width, height) [N, 2] of each file, and the number of bytes."""
     digests, shapes = np.empty(len(names), np.uint64), np.empty((len(names), 2), np.int64)
     size = 0
@@ -184,6 +199,8 @@ def _contents(folder: Path, names: Sequence[str]) -> tuple[np.ndarray, np.ndarra
         shapes[row] = header(data, str(path))
         digests[row] = int.from_bytes(sha256(data).digest()[:8], "big")
         size += len(data)
+        if (row + 1) % EVERY == 0:
+            progress(row + 1, len(names))
     return digests, shapes, size
 
 

@@ -21,14 +21,19 @@ from reprood.data.benchmark import select_rows
 from reprood.data.bounds import plain_names
 from reprood.data.entries import DatasetEntry
 from reprood.data.image_index import ImageIndex, load_index, read_picture, save_index
-from reprood.data.index_reader import find_folder, read_index
+from reprood.data.index_reader import Progress, find_folder, read_index, silent
 
 RULE = "RGB, shorter side to 8/7 of the size by antialiased bilinear, centre crop (ImageNet's evaluation)"
 STREAMED_ROLES = ("train", "auxiliary")
 
 
 def index_dataset(
-    name: str, entry: DatasetEntry, split: str, out: Path, mirrors: Sequence[str] = ()
+    name: str,
+    entry: DatasetEntry,
+    split: str,
+    out: Path,
+    mirrors: Sequence[str] = (),
+    progress: Progress = silent,
 ) -> tuple[str, ...]:
     """Read every file of a streamed split once, and write its index; return what was left out or guessed.
 
@@ -40,6 +45,8 @@ def index_dataset(
         `data/<data set>/<split>`.
     mirrors : sequence of str
         Folders that contain `<data set>/<file>` or `<file>`, for files without a `path`.
+    progress : callable
+        (files read, files in all), called now and then.
 
     Raises
     ------
@@ -49,7 +56,7 @@ def index_dataset(
     record = entry.splits[split]
     where = f"Data set {name}, split {split}"
     paths = {file: find_folder(name, file, entry.files[file].path, mirrors) for file in record.files}
-    index = read_index(paths, record.options, entry.classes, where)
+    index = read_index(paths, record.options, entry.classes, where, progress)
     classes = list(plain_names(index.classes, where))
     meta = {
         "name": name,
