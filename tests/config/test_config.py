@@ -355,6 +355,7 @@ def test_the_default_corruptions_exist():
         ({"benchmark": "none"}, "names the benchmark 'none'"),
         ({"benchmark": "b", "methods": ["godin"]}, "needs the run b/godin/0; add it to 'runs'"),
         ({"benchmark": "b", "methods": ["erm"], "seeds": [9]}, "needs the run b/erm/9"),
+        ({"benchmark": "b", "data": False, "ood": True}, "reads its benchmark's images; remove data: false"),
     ],
 )
 def test_a_study_gets_runs_that_exist(study, words):

@@ -195,7 +195,7 @@ def study(
     folders = validated(Folders, record["folders"], "--settings: folders")
     reads = of_runs(root, folders, jobs, *MODEL_FILES[:2])
     splits = ("train", "validation", "test", *record["auxiliary"])
-    for benchmark in dict.fromkeys(record["benchmarks"]):
+    for benchmark in dict.fromkeys(record["benchmarks"] if record.get("data", True) else ()):
         reads += of_splits(data / folders.trained(benchmark), splits)
     with checked_job(reads, within(out, STUDY_FILES)), _gpu(device, share=False):
         from reprood.studies.run import run_study

@@ -95,6 +95,8 @@ class Study(Record):
         The benchmark whose data it reads; "" for none. On a family, each replicate reads the data of its own member.
     methods : tuple of str
         Rows of the tables whose models, trained on that benchmark, it reads.
+    data : bool
+        Whether it reads the benchmark's images; false for a study that needs no more than its models.
     ood : bool
         Whether it also reads the benchmark's OOD sets.
     seeds : tuple of int or None
@@ -108,9 +110,16 @@ class Study(Record):
     note: str = ""
     benchmark: str = ""
     methods: tuple[str, ...] = ()
+    data: bool = True
     ood: bool = False
     seeds: Seeds | None = None
     set: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _reads(self) -> "Study":
+        if self.ood and not self.data:
+            raise ValueError("a study that reads OOD sets reads its benchmark's images; remove data: false")
+        return self
 
 
 class Suite(Record):

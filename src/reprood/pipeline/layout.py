@@ -301,14 +301,15 @@ class Layout:
         return self.suite.study_seeds(name)
 
     def study_inputs(self, name: str) -> list[str]:
-        """Return what a study reads: its benchmark's splits, the OOD sets if it asks for them, and trained models."""
+        """Return what a study reads: its benchmark's splits and OOD sets if it asks for them, and trained models."""
         study = self.suite.studies[name]
         if not study.benchmark:
             return []
         files: list[str] = []
         for seed in self.study_seeds(name):
             place = self.suite.place(study.benchmark, seed)
-            files += self.data_files(self.folders.trained(place), self.training_splits(place))
+            if study.data:
+                files += self.data_files(self.folders.trained(place), self.training_splits(place))
             if study.ood:
                 files += self.split_files(place, self.benchmark(place).ood)
             for method in study.methods:

@@ -190,9 +190,11 @@ class Plan(StreamedRuns):
         layers = layered(self.suite.settings, self.benchmark(study.benchmark).settings) if named else {}
         places = {seed: self.suite.place(study.benchmark, seed) for seed in seeds} if named else {}
         outliers = {"ood": list(self.benchmark(study.benchmark).ood)} if named and study.ood else {}
+        without = {"data": False} if named and not study.data else {}
         return canonical_json(
             {
                 **outliers,
+                **without,
                 "name": name,
                 "use": study.use,
                 "set": study.set,
@@ -201,7 +203,7 @@ class Plan(StreamedRuns):
                 "benchmarks": [places[seed] for seed in seeds] if named else [],
                 "methods": list(study.methods),
                 "backbone": dict(layers.get("backbone") or {}),
-                "auxiliary": list(self.benchmark(study.benchmark).auxiliary) if named else [],
+                "auxiliary": list(self.benchmark(study.benchmark).auxiliary) if named and study.data else [],
                 "folders": self.folders.model_dump(mode="json", exclude_defaults=True, exclude={"evaluated"})
                 if named
                 else {},

@@ -9,7 +9,7 @@ tidy rows with a seed, so that claims can be judged on them; its arrays are for 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Protocol, TypedDict, TypeVar
+from typing import Any, Generic, Protocol, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -74,6 +74,8 @@ class Context:
         Resume folder for trainings inside a study.
     outliers : mapping
         Seed -> OOD set -> its images, for a study that asks for them.
+    records : dict
+        Method (row of the tables) -> seed -> the trained model's model.json (channels, size, classes, mean, std, ...).
     """
 
     name: str
@@ -85,6 +87,7 @@ class Context:
     suite_seed: int = 0
     state: Path = Path("state/study")
     outliers: Mapping[int, Mapping[str, ImageSet]] = field(default_factory=dict)
+    records: dict[str, dict[int, Mapping[str, Any]]] = field(default_factory=dict)
 
     def run(self, seed: int, *, precision: str = "fp32") -> Run:
         """Return seeds, device and a resume folder for a training of one replicate."""

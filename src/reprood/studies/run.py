@@ -37,7 +37,8 @@ def run_study(
     ----------
     settings : mapping
         name, use, set, seeds, suite_seed, benchmarks (of each seed; none for a study without data), methods (rows
-        whose models are loaded), auxiliary; `ood`, the OOD sets, for a study that reads them.
+        whose models are loaded), auxiliary; `ood`, the OOD sets, for a study that reads them; `data`, false for a
+        study that reads no images of its benchmark.
     data : Path
         Folder of the benchmarks' splits.
     root : Path
@@ -63,7 +64,7 @@ def run_study(
     config = read_settings(record.config, settings["set"], f"study {settings['name']}")
     name, seeds = settings["name"], tuple(settings["seeds"])
     places = dict(zip(seeds, settings["benchmarks"], strict=False))
-    problems, models, configs = {}, {}, {}
+    problems, models, configs, records = {}, {}, {}, {}
     outliers: dict[int, dict[str, ImageSet]] = {}
     if places:
         auxiliary = tuple(settings["auxiliary"])
@@ -75,8 +76,9 @@ def run_study(
             task = {"benchmark": benchmark, "method": name, "backbone": settings["backbone"]}
             return load_problem(files, lambda channels: network(task, channels), where, auxiliary=auxiliary)
 
-        by_benchmark = {benchmark: load(benchmark) for benchmark in dict.fromkeys(places.values())}
-        problems = {seed: by_benchmark[benchmark] for seed, benchmark in places.items()}
+        read = dict.fromkeys(places.values()) if settings.get("data", True) else {}
+        by_benchmark = {benchmark: load(benchmark) for benchmark in read}
+        problems = {seed: by_benchmark[benchmark] for seed, benchmark in places.items() if benchmark in read}
         sets = {
             benchmark: {
                 split: image_set(load_split(data / folders.benchmark(benchmark) / split), where)
@@ -84,13 +86,14 @@ def run_study(
             }
             for benchmark in by_benchmark
         }
-        outliers = {seed: sets[benchmark] for seed, benchmark in places.items()}
+        outliers = {seed: sets[benchmark] for seed, benchmark in places.items() if benchmark in read}
         for method in settings["methods"]:
             paths = {seed: root / folders.file(places[seed], method, seed, "model.json") for seed in seeds}
             loaded = {seed: load_model(path.parent, where) for seed, path in paths.items()}
             models[method] = {seed: model for seed, (model, *_) in loaded.items()}
             configs[method] = next(iter(loaded.values()))[3]
-    context = Context(name, seeds, where, problems, models, configs, settings["suite_seed"], state, outliers)
+            records[method] = {seed: record for seed, (_, record, *_) in loaded.items()}
+    context = Context(name, seeds, where, problems, models, configs, settings["suite_seed"], state, outliers, records)
     write_findings(name, record.measure(config, context), out)
 
 
