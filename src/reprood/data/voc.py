@@ -1,0 +1,161 @@
+"""Read Pascal VOC's detection sets: JPEGImages, Annotations (XML) and ImageSets/Main (lists of names).
+
+M. Everingham et al.: The PASCAL Visual Object Classes Challenge, IJCV 2010. Pixel numbers in the XML begin at 1 and
+include both ends; boxes here begin at 0 and exclude the upper end, so that width and height are the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from reprood.core.errors import ReproodError
+from reprood.data.formats import text_of
+from reprood.data.photographs import BoxedImages, read_photograph
+
+CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+LARGEST = 1 << 20  # bytes of an annotation
+SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """The annotation of one image: its size, and boxes, labels and marks as in `BoxedImages`."""
+
+    width: int
+    height: int
+    boxes: np.ndarray
+    labels: np.ndarray
+    difficult: np.ndarray
+    clipped: int
+
+
+def read_voc(folder: Path, sets: Sequence[tuple[int, str]], channels: int = 3, limit: int | None = None) -> BoxedImages:
+    """Read the annotations of one or more sets, such as (2007, "trainval"); images are read when they are used.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder VOCdevkit, with VOC2007, VOC2012 and so on in it.
+    sets : sequence of (int, str)
+        Year, and name of the list in ImageSets/Main without `.txt`.
+    channels : {1, 3}
+        Grey or colour.
+    limit : int or None
+        Read only the first images of the joint list.
+
+    Raises
+    ------
+    ReproodError
+        If a folder, list, annotation or image is missing, or a list or an annotation is not in VOC's form.
+    """
+    names = [(folder / f"VOC{year}", name) for year, listed in sets for name in read_list(folder, year, listed)]
+    names = names[:limit]
+    if not names:
+        raise ReproodError(f"{folder}: the lists {', '.join(f'{y} {n}' for y, n in sets)} name no image; check them.")
+    paths = [root / "JPEGImages" / f"{name}.jpg" for root, name in names]
+    absent = [path for path in paths if not path.is_file()]
+    if absent:
+        raise ReproodError(
+            f"{absent[0]} does not exist, and neither do {len(absent) - 1} further images of the lists; unpack the "
+            "whole archive again."
+        )
+    found = [read_annotation(root / "Annotations" / f"{name}.xml") for root, name in names]
+
+    def read(row: int) -> np.ndarray:
+        return read_photograph(paths[row], channels, width=found[row].width, height=found[row].height)
+
+    clipped = sum(one.clipped for one in found)
+    notes = (f"{clipped} boxes that began one pixel outside of their image were clipped to it.",) if clipped else ()
+    return BoxedImages(
+        read, [one.boxes for one in found], [one.labels for one in found], [one.difficult for one in found],
+        CLASSES, notes,
+    )  # fmt: skip
+
+
+def read_list(folder: Path, year: int, name: str) -> list[str]:
+    """Return the names of the images in a list of ImageSets/Main.
+
+    Raises
+    ------
+    ReproodError
+        If the list is missing, or has lines of more than one column (such as the lists of a single class).
+    """
+    path = folder / f"VOC{year}" / "ImageSets" / "Main" / f"{name}.txt"
+    try:
+        lines = text_of(path.read_bytes(), str(path)).splitlines()
+    except OSError as error:
+        raise ReproodError(
+            f"{path} does not exist; unpack Pascal VOC {year} into {folder}, or set the study's folder to the place of "
+            "VOCdevkit."
+        ) from error
+    for number, line in enumerate(lines, 1):
+        columns = line.split()
+        if len(columns) != 1 or Path(columns[0]).name != columns[0]:
+            raise ReproodError(
+                f"{path}, line {number}: {line[:60]!r} has {len(columns)} columns; expected one name of an image. The "
+                "lists of single classes have two; use trainval or test."
+            )
+    return [line.strip() for line in lines]
+
+
+def read_annotation(path: Path) -> Annotation:
+    """Read the annotation of one image.
+
+    A box that begins one pixel outside of the image is clipped to it, which is counted.
+
+    Raises
+    ------
+    ReproodError
+        If the file is missing, is no XML, has an unknown class, or a box that is empty or outside of the image.
+    """
+    try:
+        data = path.read_bytes()
+        if len(data) > LARGEST:
+            raise ReproodError(f"{path} has {len(data)} bytes; an annotation has at most {LARGEST}: replace the file.")
+        root = ElementTree.fromstring(data)
+    except OSError as error:
+        raise ReproodError(f"{path} cannot be read ({error.strerror}); unpack the whole archive again.") from error
+    except ElementTree.ParseError as error:
+        raise ReproodError(f"{path} is not valid XML ({error}); restore the file from the archive.") from error
+    width, height = (int(_number(root, f"size/{side}", path)) for side in ("width", "height"))
+    boxes, labels, difficult, clipped = [], [], [], 0
+    for item in root.iterfind("object"):
+        name = (item.findtext("name") or "").strip()
+        if name not in CLASSES:
+            raise ReproodError(f"{path}: the class of an object is {name[:40]!r}; expected one of VOC's 20 classes.")
+        x0, y0, x1, y1 = (_number(item, f"bndbox/{side}", path) for side in SIDES)
+        box = (max(x0 - 1, 0.0), max(y0 - 1, 0.0), min(x1, float(width)), min(y1, float(height)))
+        if min(x0, y0) < 0 or x1 > width + 1 or y1 > height + 1 or box[2] <= box[0] or box[3] <= box[1]:
+            raise ReproodError(
+                f"{path}: the box {x0:g}, {y0:g}, {x1:g}, {y1:g} of a {name} is empty or outside of the image of "
+                f"{width} x {height} pixels; restore the file from the archive."
+            )
+        clipped += box != (x0 - 1, y0 - 1, x1, y1)
+        boxes.append(box)
+        labels.append(CLASSES.index(name))
+        difficult.append((item.findtext("difficult") or "0").strip() == "1")
+    return Annotation(
+        width,
+        height,
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(labels, np.int64),
+        np.array(difficult, bool),
+        clipped,
+    )
+
+
+def _number(item: ElementTree.Element, place: str, path: Path) -> float:
+    text = item.findtext(place) or ""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not np.isfinite(value):
+        raise ReproodError(f"{path}: {place} is {text[:40]!r}; expected a number. Restore the file from the archive.")
+    return value
