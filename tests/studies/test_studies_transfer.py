@@ -83,6 +83,8 @@ def test_measure_and_figure(tmp_path, study, config, figure):
     found = study.measure(config, context(tmp_path / "a"))
     again = study.measure(config, context(tmp_path / "b"))
     assert found.rows == again.rows
+    finished = study.measure(config, context(tmp_path / "a"))  # its trainings are read from their checkpoints
+    assert found.rows == finished.rows
     rows = pd.DataFrame(found.rows)
     assert set(rows["seed"]) == {0, 1}
     assert np.isfinite(rows["value"]).all()
