@@ -46,7 +46,7 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
     for axes, title in zip(panels[0], ["True boxes", *map(name_of, arms)], strict=True):
         axes.set_title(title)
     handles = [Rectangle((0, 0), 1, 1, fill=False, edgecolor=colour) for colour in (TRUE, RIGHT, WRONG)]
-    labels = ["true", "detected, class and place right", "detected, wrong"]
+    labels = ["true", "detected (score from 0.5): class and place right", "class or place wrong"]
     top.legend(handles, labels, loc="outside lower center", ncols=3)
     shown = [(name, kind) for name in detectors for kind in KINDS]
     for axes, (name, kind) in zip(bottom.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
