@@ -39,7 +39,7 @@ class SsdSettings(BaseModel):
     scales : tuple of float
         Side of the default boxes on each map as a share of the image, and one more than there are maps.
     ratios : tuple of tuple of int
-        Aspect ratios of the default boxes on each map, besides 1 (each also as its inverse).
+        Aspect ratios of the default boxes on each map, in addition to 1 (each also as its inverse).
     score_threshold : float
         Detections below it are dropped.
     """

@@ -1,7 +1,5 @@
 """The feature maps of a classifier's stages: what a detector or a caption generator builds on."""
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
@@ -56,11 +54,11 @@ class StageMaps(nn.Module):
         inner = stages_of(self.backbone)[-self.levels :]
         handles = [stage.register_forward_hook(keep) for stage in inner]
         try:
-            last = self.backbone.maps(images) if hasattr(self.backbone, "maps") else self.backbone(images)
+            last: Tensor = getattr(self.backbone, "maps", self.backbone)(images)
         finally:
             for handle in handles:
                 handle.remove()
-        return [*found[:-1], cast(Tensor, last)] if last.dim() == 4 else found
+        return [*found[:-1], last] if last.dim() == 4 else found
 
 
 def stages_of(backbone: nn.Module) -> list[nn.Module]:

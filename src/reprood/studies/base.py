@@ -74,7 +74,7 @@ class Context:
         Resume folder for trainings inside a study.
     outliers : mapping
         Seed -> OOD set -> its images, for a study that asks for them.
-    records : dict
+    records : mapping
         Method (row of the tables) -> seed -> the trained model's model.json (channels, size, classes, mean, std, ...).
     """
 
@@ -87,7 +87,7 @@ class Context:
     suite_seed: int = 0
     state: Path = Path("state/study")
     outliers: Mapping[int, Mapping[str, ImageSet]] = field(default_factory=dict)
-    records: dict[str, dict[int, Mapping[str, Any]]] = field(default_factory=dict)
+    records: Mapping[str, Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)
 
     def run(self, seed: int, *, precision: str = "fp32") -> Run:
         """Return seeds, device and a resume folder for a training of one replicate."""
