@@ -10,6 +10,7 @@ import pytest
 import torch
 from layout import problems
 from tiny_photographs import save_coco, save_voc
+from tiny_problem import save_benchmark, settings
 from torch import nn
 
 from reprood.core.errors import ReproodError
@@ -23,7 +24,9 @@ from reprood.report.studies import captioning as captioning_figure
 from reprood.report.studies import detection as detection_figure
 from reprood.studies import captioning, detection
 from reprood.studies.base import Context
+from reprood.studies.run import run_study
 from reprood.studies.transfer import SceneSettings
+from reprood.train.run import train_run
 
 pytest.importorskip("pycocotools")
 pytest.importorskip("pycocoevalcap")
@@ -95,6 +98,25 @@ def test_measure_and_figure(tmp_path, study, config, figure):
     drawn = figure.draw(rows, found.arrays)
     assert problems(drawn) == []
     assert "Baseline" in figure.conclude(rows)
+
+
+def test_a_study_without_data_reads_finished_runs_alone(tmp_path):
+    """The images of the benchmark are not there when the study runs."""
+    data = save_benchmark(tmp_path / "data")
+    for seed in (0, 1):
+        out = tmp_path / f"runs/bench/arm/{seed}"
+        train_run({**settings(), "seed": seed}, data=data, out=out, state=tmp_path / "state" / str(seed), device="cpu")
+    chosen = captions(arms={"erm": "arm"}).model_dump(mode="json")
+    record = {
+        "name": "s", "use": "captioning", "set": chosen, "seeds": [0, 1], "suite_seed": 0, "benchmarks": ["bench"] * 2,
+        "methods": ["arm"], "auxiliary": [], "folders": {}, "backbone": {}, "data": False,
+    }  # fmt: skip
+    run_study(record, data=tmp_path / "none", root=tmp_path, out=tmp_path / "out", state=tmp_path / "s", device="cpu")
+    rows = pd.read_csv(tmp_path / "out/values.csv")
+    assert set(rows["seed"]) == {0, 1}
+    assert set(rows["arm"]) == {"erm", "data"}
+    with pytest.raises(ReproodError, match="none/bench/train"):
+        run_study({**record, "data": True}, data=tmp_path / "none", root=tmp_path, out=tmp_path, state=tmp_path)
 
 
 def test_detection_on_voc(tmp_path):

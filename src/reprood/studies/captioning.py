@@ -31,10 +31,10 @@ from reprood.nets.captioner import (
 )
 from reprood.studies.base import Context, Findings, Row, Study
 from reprood.studies.transfer import (
-    ARMS,
     SceneSettings,
     Source,
     arm_run,
+    arms_of,
     reader,
     source_of,
     train_on_rows,
@@ -68,7 +68,8 @@ class Config(BaseModel):
     Attributes
     ----------
     arms : dict
-        Name of each arm -> row of the tables whose classifiers it uses; the study's `methods` must name these rows.
+        Name of each arm -> row of the tables whose classifiers it uses, which the study's `methods` must name; by
+        default the methods by their own names.
     scenes : SceneSettings
         Generated scenes, unless `coco` is given.
     coco : Coco or None
@@ -99,7 +100,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    arms: dict[str, str] = Field(default=ARMS, min_length=1)
+    arms: dict[str, str] = {}
     scenes: SceneSettings = SceneSettings()
     coco: Coco | None = None
     size: int = Field(default=224, ge=16)
@@ -245,15 +246,16 @@ def measure(config: Config, context: Context) -> Findings:
     require_pycocoevalcap()
     rows: list[Row] = []
     arrays: dict[str, np.ndarray] = {}
+    arms = arms_of(config.arms, context)
     for seed in context.seeds:
-        channels = source_of(context, next(iter(config.arms.values())), seed).channels
+        channels = source_of(context, next(iter(arms.values())), seed).channels
         train, test = load(config, context, seed, channels)
         words = Vocabulary.of(train.captions, config.rarest)
         sizes = {"train_images": len(train), "test_images": len(test), "words": len(words)}
         rows += [Row(seed=seed, arm="data", metric=name, value=float(value)) for name, value in sizes.items()]
         if seed == context.seeds[0]:
             arrays = {**picture(test, config.shown), "notes": np.array([*train.notes, *test.notes], dtype=str)}
-        for arm, method in config.arms.items():
+        for arm, method in arms.items():
             source = source_of(context, method, seed, channels)
             model = train_captioner(config, context, seed, arm, source, train, words)
             found, attention = describe(model, config, source, test, words, context.device)

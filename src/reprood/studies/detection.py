@@ -20,10 +20,10 @@ from reprood.evaluate.boxes import Boxes, average_precision, require_pycocotools
 from reprood.nets.box_detectors import FasterRcnnSettings, SsdSettings, build_faster_rcnn, build_ssd
 from reprood.studies.base import Context, Findings, Row, Study
 from reprood.studies.transfer import (
-    ARMS,
     SceneSettings,
     Source,
     arm_run,
+    arms_of,
     reader,
     source_of,
     train_on_rows,
@@ -66,7 +66,8 @@ class Config(BaseModel):
     Attributes
     ----------
     arms : dict
-        Name of each arm -> row of the tables whose classifiers it uses; the study's `methods` must name these rows.
+        Name of each arm -> row of the tables whose classifiers it uses, which the study's `methods` must name; by
+        default the methods by their own names.
     detectors : tuple
         "ssd", "faster_rcnn".
     scenes : SceneSettings
@@ -90,7 +91,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    arms: dict[str, str] = Field(default=ARMS, min_length=1)
+    arms: dict[str, str] = {}
     detectors: tuple[Name, ...] = Field(default=("ssd", "faster_rcnn"), min_length=1)
     scenes: SceneSettings = SceneSettings()
     voc: Voc | None = None
@@ -234,14 +235,15 @@ def measure(config: Config, context: Context) -> Findings:
     require_pycocotools()
     rows: list[Row] = []
     arrays: dict[str, np.ndarray] = {}
+    arms = arms_of(config.arms, context)
     for seed in context.seeds:
-        channels = source_of(context, next(iter(config.arms.values())), seed).channels
+        channels = source_of(context, next(iter(arms.values())), seed).channels
         train, test = load(config, context, seed, channels)
         if seed == context.seeds[0]:
             arrays = {**picture(test, config.shown), "notes": np.array([*train.notes, *test.notes], dtype=str)}
         sizes = {"train_images": len(train), "test_images": len(test)}
         rows += [Row(seed=seed, arm="data", metric=name, value=float(value)) for name, value in sizes.items()]
-        for arm, method in config.arms.items():
+        for arm, method in arms.items():
             for name in config.detectors:
                 source = source_of(context, method, seed, channels)
                 model = train_detector(name, config, context, seed, arm, source, train)

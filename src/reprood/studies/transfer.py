@@ -5,7 +5,7 @@ Mixup, Cutout and CutMix as backbones of detectors (Pascal VOC) and of a caption
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +25,6 @@ from reprood.engine.state import Phase
 from reprood.engine.training import Training
 from reprood.studies.base import Context
 
-ARMS = {"erm": "erm", "mixup": "mixup", "cutout": "cutout", "cutmix": "cutmix"}
 RowLoss = Callable[[nn.Module, list[int], Generator], Tensor]  # network, rows of the training set, draws -> loss
 
 
@@ -79,6 +78,20 @@ class Source:
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+
+def arms_of(arms: Mapping[str, str], context: Context) -> dict[str, str]:
+    """Return name of each arm -> row of the tables: `arms`, or every method of the study by its own name.
+
+    Raises
+    ------
+    ReproodError
+        If there are neither.
+    """
+    chosen = dict(arms) or {method: method for method in context.models}
+    if not chosen:
+        raise ReproodError(f"The study {context.name} needs trained classifiers; name some under its 'methods'.")
+    return chosen
 
 
 def source_of(context: Context, method: str, seed: int, channels: int | None = None) -> Source:
