@@ -31,7 +31,16 @@ SIZES = {
 SHARED = {
     "biamat": {"adversarial_pretraining"},
     "cnc": {"outlier_class"},
-    "cutmix": {"cnc", "feature_mix", "finetune", "imagenet", "network_dropout", "outlier_class", "resmooth", "strong_augment"},
+    "cutmix": {
+        "cnc",
+        "feature_mix",
+        "finetune",
+        "imagenet",
+        "network_dropout",
+        "outlier_class",
+        "resmooth",
+        "strong_augment",
+    },
     "dias": {"arpl"},
     "erm": {"finetune", "network_dropout"},
     "feature_mix": {"network_dropout"},
