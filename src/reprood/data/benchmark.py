@@ -1,6 +1,7 @@
-"""Select the rows of one split of a benchmark by a fixed rule, and prepare them."""
+"""Select the rows of one split of a benchmark by a fixed rule, and prepare them, a part in memory at a time."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,14 @@ import numpy as np
 
 from reprood.config.records import LabelNoise, Preparation, Source
 from reprood.core.errors import ReproodError
-from reprood.data.arrays import load_split, save_split
+from reprood.data.arrays import Split, load_split, save_split
 from reprood.data.label_noise import corrupt_labels, gold_rows
 from reprood.data.prepare import RULE, prepare_boxes, prepare_images, prepare_masks
 from reprood.data.resampling import mixed, shrink_naively, to_channels
+from reprood.data.rows import Rows, part_rows
 from reprood.images.registry import load_style
+
+PARTS = "images.part"  # the file into which images are put part by part
 
 
 def fixed_order(labels: np.ndarray, key: str) -> np.ndarray:
@@ -83,6 +87,22 @@ def noisy(labels: np.ndarray, classes: int, noise: LabelNoise) -> tuple[np.ndarr
     return noisy_labels, trusted.astype(np.uint8)
 
 
+def _resampled(source: Source, size: int, channels: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function that prepares stored images [n, H, W, C], each on its own: to [n, size, size, channels]."""
+    if source.resample == "nearest":
+        return lambda images: to_channels(shrink_naively(images, size), channels)
+    return lambda images: prepare_images(images, size, channels)
+
+
+def _in_parts(stored: Split, rows: np.ndarray, prepare: Callable[[np.ndarray], np.ndarray], file: Path) -> np.ndarray:
+    """Return the prepared images of some rows, memory-mapped from `file`; a part of them is in memory at a time."""
+    prepared = Rows(len(rows), str(file.parent), file)
+    step = part_rows(stored.images[0].size)
+    for start in range(0, len(rows), step):
+        prepared.extend(start, prepare(stored.images[rows[start : start + step]]))
+    return prepared.all()
+
+
 def prepare_split(
     source: Source,
     preparation: Preparation,
@@ -115,17 +135,34 @@ def prepare_split(
     ReproodError
         If rows or classes are missing.
     """
-    stored = load_split(folder)
+    parts = Path(out) / PARTS
+    try:
+        _write_split(source, preparation, load_split(folder), out, role, noise, parts)
+    finally:
+        parts.unlink(missing_ok=True)
+
+
+def _write_split(
+    source: Source,
+    preparation: Preparation,
+    stored: Split,
+    out: Path,
+    role: str,
+    noise: LabelNoise | None,
+    parts: Path,
+) -> None:
+    """Select, prepare and write; `parts` is a file for the images until they are written."""
     rows = select_rows(stored.labels, source, str(out))
     size, channels = preparation.size, preparation.channels
-    if source.resample == "nearest":
-        images = to_channels(shrink_naively(stored.images[rows], size), channels)
+    prepare = _resampled(source, size, channels)
+    if source.mixed or source.style:  # they look at all images together
+        images = prepare(stored.images[rows])
+        if source.mixed:
+            images = mixed(images)
+        if source.style:
+            images = np.ascontiguousarray(load_style(source.style)(np.ascontiguousarray(images)))
     else:
-        images = prepare_images(stored.images[rows], size, channels)
-    if source.mixed:
-        images = mixed(images)
-    if source.style:
-        images = np.ascontiguousarray(load_style(source.style)(np.ascontiguousarray(images)))
+        images = _in_parts(stored, rows, prepare, parts)
     labels = np.full(len(rows), -1, np.int64)
     names: list[str] = []
     if role in ("train", "validation", "test") or source.labelled:

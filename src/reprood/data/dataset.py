@@ -2,6 +2,9 @@
 
 Fetching the files (`sources`) is separate, so that changes to downloads, mirrors or progress reports rebuild nothing:
 the files are verified by their checksums.
+
+Encoded images are put into a memory-mapped file as they are read, so that a split of ImageNet's size needs little
+memory: the reader holds one image, `save_split` none. Images of several archives in one split are joined in memory.
 """
 
 import hashlib
@@ -16,6 +19,9 @@ from reprood.core.errors import ReproodError
 from reprood.data import formats
 from reprood.data.arrays import save_split
 from reprood.data.bounds import plain_names
+from reprood.data.cub import cub
+from reprood.data.domainnet import domainnet
+from reprood.data.downsampled import downsampled_imagenet
 from reprood.data.entries import DatasetEntry, SourceFile
 from reprood.data.folders import image_folder, tiny_imagenet
 from reprood.data.frost import frost_crops
@@ -27,11 +33,15 @@ from reprood.data.tables import parquet
 
 MOST_CLASSES = 1_000_000
 FOLDERS = ("image_folder", "mvtec")  # readers whose class names are those of folders
-NAMED = (*FOLDERS, "parquet", "cifar_binary", "tiny_imagenet")  # readers that find class names in the data
+# Readers that find class names in the data.
+NAMED = (*FOLDERS, "parquet", "cifar_binary", "tiny_imagenet", "cub", "domainnet")
+PARTS = "images.part"  # the file into which images are put as they are read
 
 
-def _readers(entry: DatasetEntry, options: dict[str, Any]) -> dict[str, Callable[[Path], ImageData]]:
-    """Return the readers of one file each, by name."""
+def _readers(
+    entry: DatasetEntry, options: dict[str, Any], parts: Path | None
+) -> dict[str, Callable[[Path], ImageData]]:
+    """Return the readers of one file each, by name; `parts` as in `rows.Rows`."""
     channels = entry.channels or 3
     return {
         "cifar_binary": lambda path: formats.cifar_binary(path, **options),
@@ -39,7 +49,8 @@ def _readers(entry: DatasetEntry, options: dict[str, Any]) -> dict[str, Callable
         "npz": lambda path: formats.npz(path, **options),
         "npy_archive": lambda path: formats.npy_archive(path, **options),
         "digits_csv": lambda path: formats.digits_csv(path, **options),
-        "image_folder": lambda path: image_folder(path, channels, entry.size, **options),
+        "image_folder": lambda path: image_folder(path, channels, entry.size, file=parts, **options),
+        "cub": lambda path: cub(path, channels, entry.size or 256, file=parts, **options),
         "image_list": lambda path: image_list(path, channels, entry.size, **options),
         "mvtec": lambda path: mvtec(path, channels, entry.size or 256, **options),
         "tiny_imagenet": lambda path: tiny_imagenet(path, **options),
@@ -47,7 +58,9 @@ def _readers(entry: DatasetEntry, options: dict[str, Any]) -> dict[str, Callable
     }
 
 
-def _all_files(entry: DatasetEntry, split: str, paths: Sequence[Path], dataset: str, where: str) -> ImageData:
+def _all_files(
+    entry: DatasetEntry, split: str, paths: Sequence[Path], dataset: str, where: str, parts: Path
+) -> ImageData:
     """Read every file of a split."""
     record = entry.splits[split]
     names, options = list(record.files), dict(record.options)
@@ -69,18 +82,27 @@ def _all_files(entry: DatasetEntry, split: str, paths: Sequence[Path], dataset: 
     if record.reader == "idx":
         if len(paths) % 2:
             raise ReproodError(f"{where}: the reader idx reads pairs of images and labels; {len(paths)} are named.")
-        parts = [formats.idx(*pair, **options) for pair in zip(paths[::2], paths[1::2], strict=True)]
-        return joined(parts, names[::2], where, folders=False)
-    read = _readers(entry, options)[record.reader]
+        pairs = [formats.idx(*pair, **options) for pair in zip(paths[::2], paths[1::2], strict=True)]
+        return joined(pairs, names[::2], where, folders=False)
+    if record.reader == "downsampled_imagenet":
+        return downsampled_imagenet(paths, names, file=parts, **options)
+    if record.reader == "domainnet":
+        if len(paths) != 2:
+            raise ReproodError(
+                f"{where}: the reader domainnet reads a list and an archive, in this order; {len(paths)} files are "
+                "named."
+            )
+        return domainnet(paths[0], paths[1], entry.channels or 3, entry.size or 256, file=parts, **options)
+    read = _readers(entry, options, parts if len(paths) == 1 else None)[record.reader]
     return joined([read(path) for path in paths], names, where, folders=record.reader in FOLDERS)
 
 
-def _read(entry: DatasetEntry, split: str, paths: Sequence[Path], dataset: str) -> ImageData:
+def _read(entry: DatasetEntry, split: str, paths: Sequence[Path], dataset: str, parts: Path) -> ImageData:
     """Read the files with the split's reader."""
     record = entry.splits[split]
     where = f"Data set {dataset}, split {split}"
     try:
-        read = _all_files(entry, split, paths, dataset, where)
+        read = _all_files(entry, split, paths, dataset, where, parts)
     except (TypeError, IndexError, KeyError, AttributeError, ValueError, OverflowError) as error:
         files = ", ".join(str(path) for path in paths)
         raise ReproodError(
@@ -126,7 +148,17 @@ def prepare_dataset(
     ReproodError
         If a file is damaged or does not fit the entry.
     """
-    read = _read(entry, split, [file.path for file in files], name)
+    parts = Path(out) / PARTS
+    try:
+        return _write(name, entry, split, files, out, _read(entry, split, [file.path for file in files], name, parts))
+    finally:
+        parts.unlink(missing_ok=True)
+
+
+def _write(
+    name: str, entry: DatasetEntry, split: str, files: Sequence[SourceFile], out: Path, read: ImageData
+) -> tuple[str, ...]:
+    """Check what was read and write it."""
     where = f"Data set {name}, split {split}"
     if files:
         where += f" ({', '.join(str(file.path) for file in files)})"

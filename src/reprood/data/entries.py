@@ -10,7 +10,7 @@ from reprood.config.records import Line, Record, check_name
 
 Reader = Literal[
     "idx", "cifar_binary", "svhn_mat", "image_folder", "image_list", "tiny_imagenet", "mvtec", "parquet", "npz", "npy",
-    "npy_archive", "digits_csv", "frost_crops", "image_index", "generator",
+    "npy_archive", "digits_csv", "frost_crops", "image_index", "generator", "cub", "domainnet", "downsampled_imagenet",
 ]  # fmt: skip
 
 

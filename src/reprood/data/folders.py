@@ -3,7 +3,7 @@
 All images go through `prepare.to_array`, so that images of varying size follow one rule.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -13,6 +13,7 @@ from reprood.data.archives import is_hidden, is_image, left_out, members
 from reprood.data.formats import text_of
 from reprood.data.generators import ImageData
 from reprood.data.prepare import decode, eight_bits, opened, orientation, stack, to_array
+from reprood.data.rows import Rows
 from reprood.data.tables import box_of
 from reprood.data.tally import Tally
 
@@ -26,6 +27,7 @@ def image_folder(
     flat: bool = False,
     every: int = 1,
     nested: bool = False,
+    file: Path | None = None,
 ) -> ImageData:
     """Read `<class>/<image>` from a folder, zip or tar, or images without classes if `flat`.
 
@@ -45,6 +47,8 @@ def image_folder(
         Read only every `every`-th name of the sorted list: a fixed, small subset of a large set.
     nested : bool
         All images are deeper than the class folders, which are the first ones below `root`.
+    file : Path, optional
+        As in `Rows`; a compressed tar is then read twice.
     """
     if not isinstance(every, int) or every < 1:
         raise ReproodError(f"{path}: the option every of image_folder is {every!r}; expected a number of at least 1.")
@@ -61,18 +65,19 @@ def image_folder(
             return False
         return chosen is None or name in chosen
 
-    arrays = {}
-    for name, data in members(path, wanted):
+    ordered = sorted(_names(path, wanted))
+    if not ordered:
+        raise ReproodError(_nothing(path, prefix, tops, tally))
+    place = {name: row for row, name in enumerate(ordered)}
+    rows = Rows(len(ordered), str(path), file)
+    for name, data in members(path, place.__contains__):
         picture = opened(data, f"{path}: {name}")
         if orientation(picture) != 1:
             tally.add("images have an orientation tag, which is ignored", name)
-        arrays[name] = to_array(eight_bits(picture, f"{path}: {name}"), channels, size)
-    if not arrays:
-        raise ReproodError(_nothing(path, prefix, tops, tally))
-    if chosen is not None and (absent := sorted(chosen - arrays.keys())):
+        rows.put(place[name], to_array(eight_bits(picture, f"{path}: {name}"), channels, size))
+    if chosen is not None and (absent := sorted(chosen - place.keys())):
         tally.add(f"names of {listing} are not there", absent[0], len(absent))
-    ordered = sorted(arrays)
-    images = stack((arrays.pop(name) for name in ordered), str(path))
+    images = rows.all()
     if flat:
         return ImageData(images, np.full(len(images), -1, np.int64), notes=tally.notes())
     folders = _class_folders(path, ordered, prefix, nested, tally)
@@ -95,16 +100,18 @@ def _chosen(path: Path, prefix: str, listing: str, every: int) -> set[str] | Non
             raise ReproodError(f"{path} has no member {listing}; check whether it is the right archive.")
         return {prefix + line.strip() for line in lists[0].splitlines() if line.strip()}
     if every > 1:
-        names = sorted(name for name in _names(path) if name.startswith(prefix) and is_image(name))
+        names = sorted(_names(path, lambda name: name.startswith(prefix) and is_image(name)))
         return set(names[::every])
     return None
 
 
-def _names(path: Path) -> list[str]:
+def _names(path: Path, wanted: Callable[[str], bool]) -> list[str]:
+    """Return the wanted names of a folder or archive, without reading contents."""
     names: list[str] = []
 
     def note(name: str) -> bool:
-        names.append(name)
+        if wanted(name):
+            names.append(name)
         return False
 
     for _ in members(path, note):
