@@ -21,7 +21,7 @@ from reprood.nets.registry import backbone
 
 PAPERS = Path(__file__).parents[2] / "config" / "papers"
 WRN = {"name": "wrn", "depth": 10, "width": 0.25, "stem_stride": 2}
-ONE_CLASS = ("csi", "cutpaste", "goad", "ss_one_class")
+ONE_CLASS = ("csi", "cutpaste", "goad", "ss_one_class", "ss_one_class_crops")
 COUNT, BATCH, SIZE = 16, 8, 16
 
 # Settings that make a method's defaults fit 16 images of 16 x 16 pixels.
@@ -32,6 +32,8 @@ SETTINGS = {
     "cutpaste": {"scar_width": (2, 4), "scar_height": (4, 8), "epoch_images": 0, "hidden": (6,)},
     "dias": {"gan_width": 2, "noise": 5},
     "hood": {"tau": 0.3},
+    "localiser": {"pretrained": False},
+    "ss_one_class_crops": {"crop": 12},
 }
 BACKBONES = {"arpl": {"name": "staged", "width": 4}, "dias": {"name": "staged", "width": 4}}
 AUXILIARY = {

@@ -1,0 +1,76 @@
+"""Networks for localisation: maps of 1/16, published weights, the frame of cropped images."""
+
+import pytest
+import torch
+
+from reprood.core.errors import ReproodError
+from reprood.engine.seeds import seeded
+from reprood.nets import imagenet_resnet, localising_resnet, vgg_gap
+from reprood.nets.imagenet_weights import Pretrainable
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "width"),
+    [
+        (localising_resnet, {"depth": 50, "base": 4}, 128),
+        (localising_resnet, {"depth": 18, "base": 1}, 8),
+        (vgg_gap, {"base": 2}, 32),
+    ],
+)
+def test_maps_have_a_sixteenth_of_the_side(module, options, width) -> None:
+    network = module.build(3, **options).eval()
+    with torch.no_grad():
+        assert network.maps(torch.zeros(1, 3, 224, 224)).shape == (1, width, 14, 14)
+
+
+def test_weights_of_the_usual_resnet_fit_and_only_the_last_stage_differs() -> None:
+    torchvision = pytest.importorskip("torchvision.models")
+    with seeded(0):
+        theirs = torchvision.resnet50(weights=None).eval()
+    ours = localising_resnet.build(3, depth=50).eval()
+    assert isinstance(ours, Pretrainable)
+    ours.load_torchvision(theirs.state_dict())
+    for module in (theirs.layer4[0].conv2, theirs.layer4[0].downsample[0]):
+        module.stride = (1, 1)
+    theirs.fc = torch.nn.Identity()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-4, atol=1e-4)
+    usual = imagenet_resnet.build(3, depth=50)
+    assert usual.state_dict().keys() == ours.state_dict().keys()
+
+
+def test_convolutions_of_vgg_16_fit() -> None:
+    vgg = pytest.importorskip("torchvision.models.vgg")
+    with seeded(0):
+        theirs = vgg.make_layers(vgg.cfgs["D"])[:30]  # without the last pooling
+    ours = vgg_gap.build(3)
+    assert isinstance(ours, Pretrainable)
+    assert ours.width == 1024
+    state = {f"features.{key}": value for key, value in theirs.state_dict().items()}
+    ours.load_torchvision({**state, "classifier.0.weight": torch.zeros(1)})
+    images = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = torch.relu(ours.last(theirs(images)))
+        torch.testing.assert_close(ours.maps(images), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ReproodError, match="do not fit the network vgg_gap with 1 channels"):
+        vgg_gap.build(1).load_torchvision(state)
+
+
+@pytest.mark.parametrize(("module", "options"), [(localising_resnet, {"depth": 18, "base": 4}), (vgg_gap, {"base": 2})])
+def test_a_cropped_image_has_maps_in_the_frame_of_the_whole(module, options) -> None:
+    with seeded(0):
+        whole = module.build(3, **options).eval()
+    cropped = module.build(3, crop=64, **options).eval()
+    cropped.load_state_dict(whole.state_dict())
+    images = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))
+    middle = images[:, :, 32:96, 32:96]
+    with torch.no_grad():
+        maps = cropped.maps(images)
+        assert maps.shape[2:] == (8, 8)
+        assert torch.equal(maps[:, :, 2:6, 2:6], whole.maps(middle))
+        assert float(maps.abs().sum() - maps[:, :, 2:6, 2:6].abs().sum()) == pytest.approx(0, abs=1e-3)
+        assert torch.equal(cropped(images), whole(middle))
+        assert torch.equal(cropped.maps(middle), whole.maps(middle))
+        with pytest.raises(ReproodError, match="the border of 8 pixels is no multiple of 16"):
+            cropped.maps(images[:, :, 24:104, 24:104])
