@@ -18,6 +18,7 @@ SMALL = {
     "pyramidnet": {"depth": 11, "widening": 6},
     "resnet": {"depth": 10, "base": 4},
     "resnext": {"depth": 50, "groups": 8, "width": 1},
+    "resnet_grid": {"depth": 10, "base": 4},
     "staged": {"width": 4},
     "timm": {"model": "resnet18"},
     "torchvision": {"model": "resnet18"},

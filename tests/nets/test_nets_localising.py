@@ -5,7 +5,7 @@ import torch
 
 from reprood.core.errors import ReproodError
 from reprood.engine.seeds import seeded
-from reprood.nets import imagenet_resnet, localising_resnet, vgg_gap
+from reprood.nets import imagenet_resnet, localising_resnet, resnet_grid, vgg_gap
 from reprood.nets.imagenet_weights import Pretrainable
 
 
@@ -74,3 +74,18 @@ def test_a_cropped_image_has_maps_in_the_frame_of_the_whole(module, options) -> 
         assert torch.equal(cropped.maps(middle), whole.maps(middle))
         with pytest.raises(ReproodError, match="the border of 8 pixels is no multiple of 16"):
             cropped.maps(images[:, :, 24:104, 24:104])
+
+
+def test_a_grid_keeps_the_means_of_its_cells() -> None:
+    """The published network for Tiny ImageNet has 8,192 features and 25,147,145 parameters with its head."""
+    network = resnet_grid.build(3)
+    assert network.width == 8192
+    assert sum(p.numel() for p in network.parameters()) + 201 * (8192 + 1) == 25_147_145
+    small = resnet_grid.build(3, depth=10, base=4).eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        maps = small.body.maps(images)
+        expected = torch.nn.functional.adaptive_avg_pool2d(maps, 2).flatten(1)
+        torch.testing.assert_close(small(images), expected)
+        with pytest.raises(ReproodError, match="maps of 5 x 5 positions cannot be divided into a grid of 2 x 2"):
+            small(images[:, :, :40, :40])
