@@ -10,9 +10,9 @@ from torch import Tensor
 from reprood.core.errors import ReproodError
 from reprood.engine.batches import Batch
 from reprood.engine.training import Training
-from reprood.images.crops import centre_crop
 from reprood.methods import cutmix, localiser, ss_one_class, ss_one_class_crops
 from reprood.nets import localising_resnet
+from reprood.nets.localising import centre_crop
 
 SHORT = Training(epochs=2, batch_size=16, lr=0.05, augment="flip")
 

@@ -7,6 +7,7 @@ from reprood.core.errors import ReproodError
 from reprood.engine.seeds import seeded
 from reprood.nets import imagenet_resnet, localising_resnet, resnet_grid, vgg_gap
 from reprood.nets.imagenet_weights import Pretrainable
+from reprood.nets.localising import centre_crop
 
 
 @pytest.mark.parametrize(
@@ -89,3 +90,9 @@ def test_a_grid_keeps_the_means_of_its_cells() -> None:
         torch.testing.assert_close(small(images), expected)
         with pytest.raises(ReproodError, match="maps of 5 x 5 positions cannot be divided into a grid of 2 x 2"):
             small(images[:, :, :40, :40])
+
+
+@pytest.mark.parametrize(("size", "words"), [(8, "cannot be cut out"), (5, "an even number more")])
+def test_centres_that_do_not_exist_are_refused(size, words) -> None:
+    with pytest.raises(ReproodError, match=words):
+        centre_crop(torch.zeros(1, 1, 6, 6), size)

@@ -18,9 +18,10 @@ from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.images.crops import centre_crop, random_windows
+from reprood.images.crops import random_windows
 from reprood.methods import ss_one_class
 from reprood.methods.base import History, Method, Paper
+from reprood.nets.localising import centre_crop
 
 
 class Config(ss_one_class.Config):

@@ -8,10 +8,9 @@ from typing import Any, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from reprood.images.crops import centre_crop
 from reprood.nets.imagenet_resnet import ImageNetResNet, ImageNetResNetOptions
 from reprood.nets.layers import StridedPointwise, global_pool
-from reprood.nets.localising import REDUCTION, framed
+from reprood.nets.localising import REDUCTION, centre_crop, framed
 from reprood.nets.options import Options, read_options
 
 

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reprood.core.errors import ReproodError
-from reprood.images.crops import centre_crop
 from reprood.nets.layers import global_pool, init_fan_out
-from reprood.nets.localising import REDUCTION, framed
+from reprood.nets.localising import REDUCTION, centre_crop, framed
 from reprood.nets.options import Options, read_options
 
 STAGES = ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8))  # widths as multiples of the first; pooling in between
