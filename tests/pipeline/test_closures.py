@@ -19,8 +19,8 @@ from reprood.pipeline.meaning import meaning
 
 # Modules in the closure of an entry, the packages' __init__ files included.
 SIZES = {
-    "reprood.data.dataset": 23,
-    "reprood.data.benchmark": 15,
+    "reprood.data.dataset": 27,
+    "reprood.data.benchmark": 16,
     "reprood.data.corrupt": 12,
     "reprood.train.run": 24,
     "reprood.predict.run": 48,
@@ -36,17 +36,20 @@ SHARED = {
         "feature_mix",
         "finetune",
         "imagenet",
+        "localiser",
         "network_dropout",
         "outlier_class",
         "resmooth",
         "strong_augment",
     },
     "dias": {"arpl"},
-    "erm": {"finetune", "network_dropout"},
+    "erm": {"finetune", "localiser", "network_dropout"},
     "feature_mix": {"network_dropout"},
+    "finetune": {"localiser"},
     "hood": {"hood_mmd"},
-    "oe": {"ss_one_class"},
+    "oe": {"ss_one_class", "ss_one_class_crops"},
     "resmooth": {"strong_augment"},
+    "ss_one_class": {"ss_one_class_crops"},
     "ss_ood": {"ss_labels"},
 }
 
