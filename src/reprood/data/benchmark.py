@@ -13,10 +13,8 @@ from reprood.data.arrays import Split, load_split, save_split
 from reprood.data.label_noise import corrupt_labels, gold_rows
 from reprood.data.prepare import RULE, prepare_boxes, prepare_images, prepare_masks
 from reprood.data.resampling import mixed, shrink_naively, to_channels
-from reprood.data.rows import Rows, part_rows
+from reprood.data.rows import Rows, part_rows, parts_file
 from reprood.images.registry import load_style
-
-PARTS = "images.part"  # the file into which images are put part by part
 
 
 def fixed_order(labels: np.ndarray, key: str) -> np.ndarray:
@@ -135,11 +133,8 @@ def prepare_split(
     ReproodError
         If rows or classes are missing.
     """
-    parts = Path(out) / PARTS
-    try:
+    with parts_file(Path(out)) as parts:
         _write_split(source, preparation, load_split(folder), out, role, noise, parts)
-    finally:
-        parts.unlink(missing_ok=True)
 
 
 def _write_split(

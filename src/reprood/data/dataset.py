@@ -29,13 +29,13 @@ from reprood.data.generators import ImageData, generate
 from reprood.data.image_lists import image_list
 from reprood.data.joining import by_catalogue, joined, missing_shards
 from reprood.data.mvtec import mvtec
+from reprood.data.rows import parts_file
 from reprood.data.tables import parquet
 
 MOST_CLASSES = 1_000_000
 FOLDERS = ("image_folder", "mvtec")  # readers whose class names are those of folders
 # Readers that find class names in the data.
 NAMED = (*FOLDERS, "parquet", "cifar_binary", "tiny_imagenet", "cub", "domainnet")
-PARTS = "images.part"  # the file into which images are put as they are read
 
 
 def _readers(
@@ -148,11 +148,8 @@ def prepare_dataset(
     ReproodError
         If a file is damaged or does not fit the entry.
     """
-    parts = Path(out) / PARTS
-    try:
+    with parts_file(Path(out)) as parts:
         return _write(name, entry, split, files, out, _read(entry, split, [file.path for file in files], name, parts))
-    finally:
-        parts.unlink(missing_ok=True)
 
 
 def _write(

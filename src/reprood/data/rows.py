@@ -1,5 +1,7 @@
 """Collect the images of a split one by one: in memory, or in a file if they are many."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +88,20 @@ def _mapped(file: Path, shape: tuple[int, ...]) -> np.ndarray:
 def part_rows(image_bytes: int) -> int:
     """Return the number of images of a size in bytes that are worked on at a time: at least one."""
     return max(1, PART // max(1, image_bytes))
+
+
+@contextmanager
+def parts_file(out: Path) -> Iterator[Path]:
+    """Yield the path of a file for the images of a split while it is prepared in the folder `out`.
+
+    At the end the file is removed, and so are folders that did not exist before and are empty after an error.
+    """
+    absent = [folder for folder in (out, *out.parents) if not folder.exists()]
+    parts = out / "images.part"
+    try:
+        yield parts
+    finally:
+        parts.unlink(missing_ok=True)
+        for folder in absent:
+            with suppress(OSError):  # it does not exist, or holds the split
+                folder.rmdir()
