@@ -26,7 +26,7 @@ def suite_of(name: str) -> Suite:
 
 @cache
 def recipes(suite: str, paper: str) -> dict[tuple[str, str, str], tuple[Recipe, Recipe]]:
-    """Return training settings and network of both sides of every claim, by benchmark and methods."""
+    """Return training settings and network of both sides of claims that declare no difference in them."""
     record = suite_of(suite)
     (papers,) = load_papers([ROOT / "config" / "papers" / f"{paper}.yaml"])
     ran: dict[str, list[str]] = {}
@@ -42,6 +42,8 @@ def recipes(suite: str, paper: str) -> dict[tuple[str, str, str], tuple[Recipe, 
 
     pairs = {}
     for claim in papers.claims:
+        if {name.split(".")[0] for name in claim.differs} & {"training", "pretraining", "backbone"}:
+            continue  # declared, and listed by `reprood check`
         for benchmark, methods in ran.items():
             sides = [papers.method_of(side.method, methods) for side in claim.sides] if not claim.study else []
             for first, second in combinations([side for side in sides if side is not None], 2):
