@@ -37,7 +37,9 @@ def recipes(suite: str, paper: str) -> dict[tuple[str, str, str], tuple[Recipe, 
     def recipe(benchmark: str, method: str) -> Recipe:
         settings = run_settings(record, benchmark, method)
         config = parse_config({**settings, "benchmark": benchmark, "method": method}).model_dump()
-        phases = {phase: config.get(phase) for phase in ("training", "pretraining")}
+        phases = {phase: dict(config.get(phase) or {}) for phase in ("training", "pretraining")}
+        for values in phases.values():
+            values.pop("smallest_batch", None)  # a last batch of one image cannot be normalised by some methods
         return {**phases, "backbone": settings["backbone"], "precision": settings["precision"]}
 
     pairs = {}
