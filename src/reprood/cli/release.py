@@ -134,7 +134,7 @@ def verify(
     3 if checksums and signature hold but the rest was not recomputed, because other code made the release, or if
     scores were not, because they need detectors of its author and --own-detectors is not given.
 
-    Example: reprood release verify published/quick-0.2 --signers published/allowed_signers
+    Example: reprood release verify published/evidence-0.3 --signers published/allowed_signers
     """
     check_release(path, signers, own_detectors=own_detectors, archive=archive)
 
@@ -192,7 +192,7 @@ def rerun(
     It needs torch and the release's data in this checkout.
     Exit status: 1 if a run comes out differently on the kind of machine that made it.
 
-    Example: reprood release rerun published/quick-0.2 --runs 3
+    Example: reprood release rerun published/evidence-0.3 --runs 3
     """
     pin_threads(1)
     require(path)
@@ -211,7 +211,7 @@ def compare(
 ) -> None:
     """Compare two releases: which verdicts and numbers changed, and whether beyond noise.
 
-    Example: reprood release compare published/quick-0.2 published/draft
+    Example: reprood release compare published/evidence-0.3 published/draft
     """
     from reprood.core.files import atomic_path
     from reprood.publish.compare import compare as compare_results

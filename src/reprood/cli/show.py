@@ -48,7 +48,7 @@ def show(
 
     Effects are in points (percent) for metrics, and plain numbers for studies.
 
-    Example: reprood show csi --release published/quick-0.2
+    Example: reprood show csi --release published/evidence-0.3
     """
     from reprood.report.claims import overall, read_verdicts
 
