@@ -166,7 +166,7 @@ def metrics() -> str:
 
 
 def _lower() -> frozenset[str]:
-    from reprood.report.formats import LOWER_IS_BETTER
+    from reprood.evaluate.directions import LOWER_IS_BETTER
 
     return LOWER_IS_BETTER
 

@@ -146,7 +146,7 @@ def test_groups_fit_a_node(name, planned, groups):
 
 
 def test_long_trainings_stay_alone_and_everything_after_them_is_grouped(groups):
-    assert {rule for rule, group in groups.items() if not group} == {"train", "study", "publish"}
+    assert {rule for rule, group in groups.items() if not group} == {"train", "train_streamed", "study", "publish"}
 
 
 @pytest.mark.parametrize("name", CLUSTERS)

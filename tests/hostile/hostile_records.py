@@ -132,7 +132,7 @@ command(SPLIT, "a specification that is no JSON", ("--spec", "not valid JSON"), 
         "--out", "out")  # fmt: skip
 command(SPLIT, "a specification that is a list", ("--spec", "source"), "data", "split", "--spec", "[]", "--source", "d",
         "--out", "out")  # fmt: skip
-command(SPLIT, "a folder that is missing", ("d: images.npy", "missing"), "data", "split", "--spec", json.dumps(SPEC), "--source", "d", "--out",
+command(SPLIT, "a folder that is missing", ("d/meta.json", "does not exist"), "data", "split", "--spec", json.dumps(SPEC), "--source", "d", "--out",
         "out")  # fmt: skip
 command(SPLIT, "corruptions that are unknown", ("--spec", "rust"), "data", "corrupt", "--spec", '{"names": ["rust"]}', "--test",
         "d", "--out", "out")  # fmt: skip

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Functions of the rules whose fingerprints depend on the method or study: the other jobs of `why.jobs`.
 BY_WILDCARD = {
     "train_code",
+    "train_streamed_code",
     "predict_code",
     "example_code",
     "study_code",

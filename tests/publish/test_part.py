@@ -38,7 +38,13 @@ def release(tmp_path_factory):
 def test_it_holds_and_says_which_part_it_is(release):
     assert wrong(release) == {}
     assert {path.name for path in (release / "runs" / "toy").iterdir()} == {"erm"}
-    assert read_json(release / PART) == {"only": ["toy/erm"], "paper": [], "replicates": {}, "seeds": None}
+    assert read_json(release / PART) == {
+        "claims": "",
+        "only": ["toy/erm"],
+        "paper": [],
+        "replicates": {},
+        "seeds": None,
+    }
     assert "only=toy/erm" in read_json(release / DEPOSIT)["metadata"]["title"]
     assert "Selection of the suite: only=toy/erm. " in (release / METADATA).read_text()
     assert "Selection of the suite: only=toy/erm. " in (release / "reports" / "index.html").read_text()

@@ -35,7 +35,6 @@ from reprood.train.run import network, parse_config
 
 ASSUMED = 10  # classes of a benchmark where only its data show how many there are
 SHOWN = 2  # images that are scored
-STRIDE = 32  # pixels between scored windows
 FITTED = 4  # training images of a single class that scores are fitted on: models of windows see thousands of each
 
 
@@ -45,7 +44,7 @@ def phases(config: BaseModel) -> dict[str, Training]:
     return {name: value for name, value in values.items() if isinstance(value, Training)}
 
 
-def shortened(config: BaseModel, batch: int) -> Any:
+def shortened(config: Any, batch: int) -> Any:
     """Return a method's settings with one epoch of small batches in every phase, few windows, no weights to load."""
     short = {"epochs": 1, "batch_size": batch, "warmup_epochs": 0.0, "smallest_batch": 1, "monitor_every": 1}
     changes: dict[str, Any] = {name: phase.model_copy(update=short) for name, phase in phases(config).items()}
@@ -53,8 +52,8 @@ def shortened(config: BaseModel, batch: int) -> Any:
         changes["epoch_images"] = 0
     if getattr(config, "pretrained", False):
         changes["pretrained"] = False
-    if "stride" in type(config).model_fields:  # of the windows of an anomaly map: thousands of an image otherwise
-        changes["stride"] = STRIDE
+    if {"crop", "stride"} <= type(config).model_fields.keys():  # windows side by side: else thousands of an image
+        changes["stride"] = config.crop or config.stride
     return config.model_copy(update=changes)
 
 

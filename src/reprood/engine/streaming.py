@@ -160,12 +160,10 @@ def load(pictures: Pictures, plan: Epoch, loaders: int, pinned: bool = False) ->
         raise ReproodError(
             str(error).strip().splitlines()[-1].removeprefix("reprood.core.errors.ReproodError: ")
         ) from None
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
+    except RuntimeError as error:  # of torch: a process was ended
         raise ReproodError(
-            f"A process that reads images was ended ({' '.join(str(error).split())[:120]}); give the job more memory "
-            "and a larger /dev/shm, or fewer threads."
+            f"Reading images failed ({' '.join(str(error).split())[:120]}); if a process was ended, give the job more "
+            "memory and a larger /dev/shm, or fewer threads."
         ) from error
 
 

@@ -15,7 +15,7 @@ from reprood.pipeline.fingerprint import closure, import_chain, module_of
 from reprood.pipeline.plan import Plan
 
 RULES = Path("workflow/rules")
-LATER = ("data", "train", "predict", "evaluate", "audit", "report", "publish")  # the stages in order
+LATER = ("data", "streamed", "train", "predict", "evaluate", "audit", "report", "publish")  # the stages in order
 SHOWN = 4  # names in a line
 
 # A rule's head (or the name of a rule in a loop), and the entries of its fingerprint.
