@@ -154,7 +154,7 @@ def test_the_entries_are_those_that_snakemake_recorded(built, plan):
         computed.setdefault(job.rule, set()).add(code_hash(*job.entries))
     for rule, hashes in recorded.items():
         assert hashes <= computed.get(rule, set()), rule
-    assert set(computed) - set(recorded) <= {"publish"}
+    assert set(computed) - set(recorded) <= {"publish", "index"}  # no data set of this suite is streamed
 
 
 @pytest.mark.workflow
