@@ -57,8 +57,8 @@ def test_every_suite_makes_a_plan(suite):
             "use: there is no 'emr' in reprood.methods; did you mean 'erm'?",
         ),
         (
-            setting("settings", "backbone", "name", value="alexnet"),
-            "backbone.name: there is no 'alexnet' in reprood.nets; known: cbam_resnet",
+            setting("settings", "backbone", "name", value="transformer"),
+            "backbone.name: there is no 'transformer' in reprood.nets; known: cbam_resnet",
         ),
         (setting("settings", value={}), "backbone.name: there is no 'None' in reprood.nets"),
     ],
