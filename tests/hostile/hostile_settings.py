@@ -120,7 +120,7 @@ for key in ("title", "scale", "seeds", "benchmarks", "methods", "runs"):
     suite(f"no {key}", dumped({k: v for k, v in GOOD.items() if k != key}), "bad.yaml", key, "missing")
     changed(f"{key} that is nothing", (key,), None, "bad.yaml", key)
 for key in ("benchmarks", "methods", "runs", "seeds"):
-    changed(f"{key} of a number", (key,), 3, "bad.yaml", key)
+    changed(f"{key} of a number", (key,), 0 if key == "seeds" else 3, "bad.yaml", key)  # seeds: 3 means 0, 1 and 2
     changed(f"{key} without any", (key,), [] if key in ("runs", "seeds") else {}, "bad.yaml", key)
 changed("benchmarks that are a list", ("benchmarks",), ["toy"], "benchmarks")
 changed("an unknown key", ("colour",), "red", "colour", "not known")
@@ -195,13 +195,19 @@ CORRUPT = {
 changed("an unknown corruption", (*TOY, "corruption"), {"names": ["rust"]}, "no corruption 'rust'", base=CORRUPT)
 changed("a corruption twice", (*TOY, "corruption"), {"names": ["fog", "fog"]}, "twice", base=CORRUPT)
 changed("a severity of nine", (*TOY, "corruption"), {"severities": [9]}, "1 to 5", base=CORRUPT)
-changed("a baseline that does not run", (*TOY, "corruption"), {"baseline": "nobody"}, "nobody", base=CORRUPT)
+changed(
+    "a baseline that does not run",
+    (*TOY, "corruption"),
+    {"baseline": "nobody", "frost": "drawn"},
+    "nobody",
+    base=CORRUPT,
+)
 
 ERM = ("methods", "erm")
-changed("an unknown method", (*ERM, "use"), "magic", "no module 'magic'", "erm")
-changed("a method that is a module", (*ERM, "use"), "os", "no module 'os'")
-changed("a method that is a path", (*ERM, "use"), "../nets/wrn", "no module '../nets/wrn'")
-changed("a method with dots", (*ERM, "use"), "erm.__builtins__", "no module")
+changed("an unknown method", (*ERM, "use"), "magic", "there is no 'magic' in reprood.methods", "erm")
+changed("a method that is a module", (*ERM, "use"), "os", "there is no 'os' in reprood.methods")
+changed("a method that is a path", (*ERM, "use"), "../nets/wrn", "there is no '../nets/wrn' in reprood.methods")
+changed("a method with dots", (*ERM, "use"), "erm.__builtins__", "there is no 'erm.__builtins__' in reprood.methods")
 changed("no label", (*ERM, "label"), "", "label")
 changed("a label that is a formula", (*ERM, "label"), '=HYPERLINK("http://x","y")', "label", "formula")
 changed("a label that is a sum", (*ERM, "label"), "+1+cmd|' /C calc'!A1", "label", "formula")
@@ -225,7 +231,14 @@ for title, path, bad, key in (
     changed(title, (*ERM, "set"), {"training": {path: bad}}, "erm", key)
 NET = ("settings", "backbone")
 changed("no network", NET, {}, "backbone")
-changed("an unknown network", (*NET, "name"), "brain", "backbone.name", "brain", "wrn")
+changed(
+    "an unknown network",
+    (*NET, "name"),
+    "brain",
+    "backbone.name",
+    "there is no 'brain' in reprood.nets",
+    "did you mean",
+)
 changed("a network that is a path", (*NET, "name"), "../methods/erm", "backbone.name")
 changed("a network that is a list", (*NET, "name"), ["wrn"], "backbone.name")
 changed("a network that is a text", NET, "wrn", "backbone")
@@ -242,8 +255,13 @@ changed("a run without methods", ("runs",), [{"benchmark": "toy", "methods": []}
 changed("a run that is a text", ("runs",), ["toy"], "runs.0")
 changed("a run with a negative seed", ("runs",), [{"benchmark": "toy", "methods": ["erm"], "seeds": [-3]}], "seeds")
 STUDY = {"use": "cnc_toy", "title": "x"}
-changed("an unknown study", ("studies",), {"s": {**STUDY, "use": "nobody"}}, "no module 'nobody'")
-changed("a study that is a path", ("studies",), {"s": {**STUDY, "use": "../train"}}, "no module '../train'")
+changed("an unknown study", ("studies",), {"s": {**STUDY, "use": "nobody"}}, "there is no 'nobody' in reprood.studies")
+changed(
+    "a study that is a path",
+    ("studies",),
+    {"s": {**STUDY, "use": "../train"}},
+    "there is no '../train' in reprood.studies",
+)
 changed("a study name with a path", ("studies",), {"../s": STUDY}, "study name")
 changed("a study of an unknown benchmark", ("studies",), {"s": {**STUDY, "benchmark": "nobody"}}, "'nobody'")
 changed(
@@ -274,7 +292,7 @@ def _fifo(inside: Path) -> str:
 
 place("name of no suite", lambda i: "nobody", "no suite 'nobody'", "quick")
 place("name with a path", lambda i: "../../../etc/passwd", "no suite '../../../etc/passwd'")
-place("name with a null character", lambda i: "a\0b", "no suite")
+place("name with a null character", lambda i: "a\0b", "--config suite", "not valid YAML")
 place("name of 5,000 letters", lambda i: "a" * 5000, "no suite")
 place("folder named as a suite", _folder, "bad.yaml")
 place("pipe named as a suite", _fifo, "bad.yaml")

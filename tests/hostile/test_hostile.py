@@ -12,6 +12,7 @@ from pathlib import Path
 import hostile_crates
 import hostile_data
 import hostile_records
+import hostile_results
 import hostile_settings
 import pytest
 from hostile_cases import CASES, KINDS
@@ -71,8 +72,8 @@ def good_suite(inside: Path) -> Act:
 
 
 def good_predictions(inside: Path) -> Act:
-    hostile_records.predictions("good", lambda at: hostile_records.parquet(at, hostile_records.columns()))
-    return hostile_records.CASES.pop().build(inside)
+    hostile_results.predictions("good", lambda at: hostile_results.parquet(at, hostile_results.columns()))
+    return hostile_results.CASES.pop().build(inside)
 
 
 def good_model(inside: Path) -> Act:
@@ -81,8 +82,8 @@ def good_model(inside: Path) -> Act:
 
 
 def good_metrics(inside: Path) -> Act:
-    hostile_records.metrics("good", hostile_records.HEAD + hostile_records.LINE)
-    return hostile_records.CASES.pop().build(inside)
+    hostile_results.metrics("good", hostile_results.HEAD + hostile_results.LINE)
+    return hostile_results.CASES.pop().build(inside)
 
 
 def good_release(inside: Path) -> Act:

@@ -15,6 +15,7 @@ from pathlib import Path
 import hostile_data as data
 import hostile_papers as papers
 import hostile_records as records
+import hostile_results as results
 import hostile_settings as settings
 import pytest
 from hostile_harness import Act, perform
@@ -128,7 +129,7 @@ def _readers() -> dict[str, tuple[str, bytes, Callable[[Path], object]]]:
 
     crate = data.zipped({"d/ro-crate-metadata.json": b"{}", "d/SHA256SUMS": b"0" * 64 + b"  a/b\n", "d/a/b": b"1"})
     shelf = records.shelf() / "p.parquet"
-    records.parquet(shelf, records.columns())
+    results.parquet(shelf, results.columns())
     run = {"device": "cpu", "threads": 1, "precision": "fp32", "versions": {"a": "1"}, "data": {"train": "x"},
            "phases": [{"seconds": 1.0, "images": 5}]}  # fmt: skip
     ar = (
@@ -169,10 +170,10 @@ def _readers() -> dict[str, tuple[str, bytes, Callable[[Path], object]]]:
         "model.json": ("model.json", (trained / "model.json").read_bytes(), model),
         "run.json": ("run.json", json.dumps(run).encode(), lambda p: checked(p, RunRecord)),
         "predictions": ("predictions.parquet", shelf.read_bytes(), lambda p: load_outputs(p.parent, features=False)),
-        "metrics": ("m.csv", (records.HEAD + records.LINE).encode(), read_metrics),
+        "metrics": ("m.csv", (results.HEAD + results.LINE).encode(), read_metrics),
         "history": ("history.csv", TEXTS[0], read_history),
         "study": ("values.csv", TEXTS[1], read_study),
-        "verdicts": ("verdicts.csv", records.VERDICTS.encode(), read_verdicts),
+        "verdicts": ("verdicts.csv", results.VERDICTS.encode(), read_verdicts),
         "suite": ("bad.yaml", settings.TEXT, lambda p: load_suite(str(p), p.parent)),
         "paper": ("bad.yaml", settings.dumped(papers.GOOD_PAPER), lambda p: load_papers([p])),
         "release": ("x.zip", crate, release),

@@ -52,7 +52,7 @@ def test_lighting_adds_one_colour_to_the_whole_image():
 def test_colours_have_the_stated_spread():
     grey = torch.full((4000, 3, 1, 1), 0.5)
     changed = change_colours(grey, 0.4, 0.0, torch.Generator().manual_seed(0))[:, 0, 0, 0]
-    # contrast and saturation leave a uniform grey image as it is: 0.5 (1 - U(-0.4, 0.4))
+    # contrast and saturation do not change a uniform grey image: 0.5 (1 - U(-0.4, 0.4))
     assert float(changed.min()) == pytest.approx(0.3, abs=2e-3)
     assert float(changed.max()) == pytest.approx(0.7, abs=2e-3)
     assert float(changed.std()) == pytest.approx(0.4 / 12**0.5, rel=0.03)

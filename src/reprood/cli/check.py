@@ -18,7 +18,7 @@ def check(
     trial: Annotated[
         bool,
         typer.Option(
-            "--trial", help="Also train each method for two steps on random images; goes on where it stopped."
+            "--trial", help="Also train each method for two steps on random images; resumes where it stopped."
         ),
     ] = False,
     verbose: Annotated[

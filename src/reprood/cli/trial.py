@@ -3,7 +3,7 @@
 It shows whether a network fits in memory, whether a method runs with the suite's settings and network, and how long a
 step takes, before hours are spent. It says nothing about results.
 
-Finished configurations are recorded in logs/trial/<suite>.jsonl, so that the same command goes on where it stopped.
+Finished configurations are recorded in logs/trial/<suite>.jsonl, so that the same command resumes.
 """
 
 import hashlib
@@ -189,7 +189,7 @@ def _try(
     images: int,
     batch: int,
 ) -> str:
-    """Train and score one configuration on random images; return what is to be said of it."""
+    """Train and score one configuration on random images; return the line to print."""
     classes = known or ASSUMED
     start = time.monotonic()
     trained, full = registry.method(record["use"]), parse_config(record)

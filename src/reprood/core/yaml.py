@@ -34,7 +34,12 @@ def read_yaml(path: Path) -> Any:
             raise ReproodError(
                 f"{path} has {size / 1e6:.1f} MB; a settings file may have at most {LARGEST / 1e6:.0f} MB."
             )
-        return _constructed(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        try:
+            return _constructed(text)
+        except yaml.composer.ComposerError:
+            yaml.compose(text, Loader=yaml.SafeLoader)  # fails too, and its message names the alias, unlike libyaml's
+            raise
     except FileNotFoundError as error:
         raise ReproodError(f"{path} does not exist; check the name.") from error
     except OSError as error:

@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from reprood.core.errors import ReproodError
@@ -38,14 +38,16 @@ def safe(name: str, where: Path) -> str:
     ReproodError
         For absolute names, names with `..` or a backslash, and names that are not UTF-8.
     """
-    path = PurePosixPath(name)
+    path: PurePath = PurePosixPath(name)
+    if "\\" in name:
+        path = PureWindowsPath(name)  # so that `C:\\x` and `..\\x` are found
+    if path.anchor or ".." in path.parts:
+        raise ReproodError(f"{where} has a member named '{name}', which points outside; the archive is rejected.")
     if "\\" in name:
         raise ReproodError(
             f"{where} has a member named '{name}': its folders are separated by backslashes, as some Windows programs "
             "write them, instead of '/'; unpack it and name the folder, or pack it again."
         )
-    if path.is_absolute() or ".." in path.parts:
-        raise ReproodError(f"{where} has a member named '{name}', which points outside; the archive is rejected.")
     return text_name(path.as_posix(), where)
 
 
@@ -75,8 +77,7 @@ def unpacked(path: Path, limit: int = UNPACKED) -> Bounded:
     with open(path, "rb") as stream:
         head = stream.read(6)
     opener = next((opener for mark, opener in PACKED.items() if head.startswith(mark)), open)
-    size = path.stat().st_size
-    return Bounded(opener(path, "rb"), size if opener is open else most_of(size, limit), str(path))
+    return Bounded(opener(path, "rb"), most_of(path.stat().st_size, limit), str(path))
 
 
 def plain_files(folder: Path) -> Iterator[Path]:
@@ -167,6 +168,8 @@ def _tar_members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[st
     with closing(unpacked(path)) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
         for item in archive:
             name = safe(item.name, path)
+            if item.offset_data + item.size > stream.most:
+                raise ReproodError(f"{path}: member '{name}' has {gib(item.size)}; the archive is rejected.")
             if item.isdir() or not wanted(name):
                 continue
             if not item.isfile():

@@ -77,9 +77,9 @@ class ImageIndex:
         return np.array([path[self.prefix :] for path in self.paths.tolist()], dtype=np.bytes_)
 
 
-def holds_index(meta: Mapping[str, Any]) -> bool:
-    """Return whether the record (`meta.json`) of a split is that of an index."""
-    return bool(meta.get("streamed"))
+def holds_index(meta: object) -> bool:
+    """Return whether the record (`meta.json`) of a split, which may be damaged, is that of an index."""
+    return isinstance(meta, Mapping) and bool(meta.get("streamed"))
 
 
 def save_index(

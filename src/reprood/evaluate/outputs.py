@@ -75,8 +75,11 @@ def load_outputs(folder: Path, *, features: bool) -> Raw:
         n for n in counts for _ in range(counts[n])
     ]:
         raise ReproodError(f"{path}: the rows of a split must be together, before all conditions; {AGAIN}.")
-    if "validation" not in counts:
-        raise ReproodError(f"{path} holds no split 'validation'; {AGAIN}.")
+    for name in ("validation", "test"):
+        if name not in counts:
+            raise ReproodError(f"{path} holds no split '{name}'; {AGAIN}.")
+    if not pa.types.is_integer(table["label"].type):
+        raise ReproodError(f"{path}: the column label must hold whole numbers; {AGAIN}.")
     arrays = _raw_arrays(path, total)
     starts = dict(zip(counts, np.cumsum([0, *counts.values()]), strict=False))
     places = {name: slice(starts[name], starts[name] + size) for name, size in counts.items()}
