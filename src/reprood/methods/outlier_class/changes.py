@@ -123,7 +123,11 @@ def _fmix(images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
 
 
 def _augmix(images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
-    """Mix three random chains of operations (Hendrycks et al. 2020), by torchvision."""
+    """Mix three random chains of operations (Hendrycks et al. 2020), by torchvision.
+
+    Its chains may change colour, contrast, brightness and sharpness (`all_ops`), which the authors leave out when they
+    test on CIFAR-10-C; CnC does not say which it used.
+    """
     mix, seed = v2.AugMix(severity=3, mixture_width=3), int(torch.randint(2**31, (), generator=generator))
     with seeded(seed):
         return torch.stack([mix(image) for image in images.cpu()]).to(images.device)
