@@ -51,6 +51,7 @@ def test_a_second_call_goes_on_where_the_first_stopped_and_failures_do_not_stop_
     log.write_text(log.read_text()[:-9])  # interrupted while the last line was written
     again = list(trial(chosen, tmp_path, "cpu"))
     assert ["(from logs/" in line for line in again] == [True] * (len(first) - 2) + [False, False]
+    assert all("(from logs/" in line for line in list(trial(chosen, tmp_path, "cpu"))[:-1])
     log.unlink()
     real = registry.method
 

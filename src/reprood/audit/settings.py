@@ -115,9 +115,10 @@ class Setting(Record):
         found: list[Difference] = []
         if train.dataset != self.dataset:
             found.append(Difference("data", f"trained on {train.dataset}, published for {self.dataset}"))
-        tested = self.test or self.dataset
-        if benchmark.test.dataset not in (tested, train.dataset if not self.test else ""):
-            found.append(Difference("data", f"tested on {benchmark.test.dataset}, published for {tested}"))
+        expected = {self.test} if self.test else {self.dataset, train.dataset}
+        if benchmark.test.dataset not in expected:
+            published = self.test or self.dataset
+            found.append(Difference("data", f"tested on {benchmark.test.dataset}, published for {published}"))
         if self.family and (benchmark.family != self.family or not measured.whole):
             here = benchmark.family if measured.whole else f"{benchmark.member} alone"
             found.append(

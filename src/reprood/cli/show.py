@@ -9,6 +9,7 @@ import typer
 
 from reprood.cli.options import Config, ConfigFile, SuiteName, configuration, unknown_name
 from reprood.cli.tables import print_table
+from reprood.config.selection import Selection
 from reprood.core.errors import ReproodError
 from reprood.core.messages import printable
 
@@ -121,9 +122,7 @@ def results_folder(
     settings, options = configuration(suite, config, files)
     name = str(settings.get("suite", "quick"))
     folder = Path("results") / name
-    if name.endswith((".yaml", ".yml")) or any(
-        settings.get(key) for key in ("paper", "claims", "only", "seeds", "set")
-    ):
+    if name.endswith((".yaml", ".yml")) or any(settings.get(key) for key in Selection.model_fields):
         from reprood.pipeline.plan import Plan
 
         folder = Path(Plan(settings, Path.cwd()).results)

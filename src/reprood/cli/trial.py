@@ -112,8 +112,9 @@ def trial(
 ) -> Iterator[str]:
     """Train every (benchmark, method) of a suite for one epoch of a few random images and score some.
 
-    Configurations of equal settings, network and shapes are tried once, and again only if their code changes. A
-    configuration that fails is reported, and the others go on. `settings` is the run configuration, with the suite.
+    Configurations of equal settings, network and shapes are tried once, and again only on another device or if their
+    code or packages change. A configuration that fails is reported, and the others go on. `settings` is the run
+    configuration, with the suite.
 
     Yields
     ------
@@ -137,14 +138,13 @@ def trial(
             continue
         record = json.loads(plan.train_parameters(name, method, 0))
         benchmark, known = plan.benchmark(name), class_count(plan, name)
-        shape = [benchmark.preparation.model_dump(), known, sorted(benchmark.auxiliary)]
         what = [
-            record["use"],
-            record["settings"],
-            record["backbone"],
-            shape,
-            plan.code_of(name, method, "reprood.train.run"),
-            batch,
+            {part: record[part] for part in ("use", "settings", "backbone", "precision")},
+            [benchmark.preparation.model_dump(), known, sorted(benchmark.auxiliary)],
+            benchmark.model_dump(mode="json", include={"label_noise"}),
+            plan.code_of(name, method, plan.train_entry(name), "reprood.cli.trial"),
+            plan.run_environment(name, method),
+            [str(target), images, batch],
         ]
         key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
         if key in tried:
@@ -162,7 +162,7 @@ def trial(
             continue
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a") as file:
-            file.write(json.dumps({"key": key, "text": text}) + "\n")
+            file.write("\n" + json.dumps({"key": key, "text": text}))  # on a new line also after an interruption
         yield text
     if failed:
         raise ReproodError(f"{len(failed)} of {len(tried)} configurations failed: {', '.join(failed)}.")

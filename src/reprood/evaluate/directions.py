@@ -1,5 +1,11 @@
 """Which values of a metric are better."""
 
+LOCALISATION = (
+    "localisation_error",
+    "gt_localisation_error",
+    "localisation_error_minmax",
+    "gt_localisation_error_minmax",
+)
 LOWER_IS_BETTER = frozenset(
     {
         "top1_error",
@@ -10,10 +16,7 @@ LOWER_IS_BETTER = frozenset(
         "fpr95_id_positive",
         "fpr95_ood_positive",
         "detection_error",
-        "localisation_error",
-        "gt_localisation_error",
-        "localisation_error_minmax",
-        "gt_localisation_error_minmax",
+        *LOCALISATION,
     }
 )
 

@@ -3,6 +3,7 @@
 import math
 
 from reprood.detectors import pytorch_ood, registry
+from reprood.evaluate.directions import LOCALISATION
 
 METRICS = {
     "top1_error": "top-1 error, %",
@@ -35,12 +36,6 @@ PUBLISHED_METRICS = {
     "bleu1": "BLEU-1, %",
     "bleu4": "BLEU-4, %",
 }
-LOCALISATION = (
-    "localisation_error",
-    "gt_localisation_error",
-    "localisation_error_minmax",
-    "gt_localisation_error_minmax",
-)
 IN_PERCENT = ("top1_error", "top5_error", "mce", *LOCALISATION)
 SPLITS = {
     "mean_all": "mean of all sets",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from reprood.core.errors import ReproodError
+from reprood.evaluate.directions import LOCALISATION
 from reprood.report import labels
 from reprood.report.contents import TABLES, resolve
 from reprood.report.formats import Cell, Table, measured, plain, write_forms
@@ -154,11 +155,11 @@ def localisation(results: BenchmarkResults) -> Table:
     rows = []
     for method in results.methods:
         cells = [Cell(results.label(method))]
-        for metric in labels.LOCALISATION:
+        for metric in LOCALISATION:
             cells.append(measured(metric, results.localisation_interval(method, metric)))
         iou = 100 * float(results.values(method, "mean_iou").mean())
         rows.append((*cells, Cell(labels.number(iou), "", iou, metric="mean_iou")))
-    head = ("method", *(labels.METRICS[metric] for metric in labels.LOCALISATION), "mean IoU, %")
+    head = ("method", *(labels.METRICS[metric] for metric in LOCALISATION), "mean IoU, %")
     threshold = results.benchmark.localisation.threshold
     caption = (
         "Weakly supervised localisation: the box of the class activation map against the true box. Localisation "
