@@ -141,7 +141,7 @@ def trial(
         what = [
             {part: record[part] for part in ("use", "settings", "backbone", "precision")},
             [benchmark.preparation.model_dump(), known, sorted(benchmark.auxiliary)],
-            benchmark.model_dump(mode="json", include={"label_noise"}),
+            benchmark.label_noise is not None and benchmark.label_noise.trusted > 0,
             plan.code_of(name, method, plan.train_entry(name), "reprood.cli.trial"),
             plan.run_environment(name, method),
             [str(target), images, batch],
