@@ -35,6 +35,7 @@ from reprood.train.run import network, parse_config
 
 ASSUMED = 10  # classes of a benchmark where only its data show how many there are
 SHOWN = 2  # images that are scored
+ATTACK_STEPS = 2
 FITTED = 4  # training images of a single class that scores are fitted on: models of windows see thousands of each
 
 
@@ -45,13 +46,16 @@ def phases(config: BaseModel) -> dict[str, Training]:
 
 
 def shortened(config: Any, batch: int) -> Any:
-    """Return a method's settings with one epoch of small batches in every phase, few windows, no weights to load."""
+    """Return a method's settings with one epoch of small batches in every phase, few windows and steps, no weights."""
     short = {"epochs": 1, "batch_size": batch, "warmup_epochs": 0.0, "smallest_batch": 1, "monitor_every": 1}
     changes: dict[str, Any] = {name: phase.model_copy(update=short) for name, phase in phases(config).items()}
     if "epoch_images" in type(config).model_fields:  # an epoch is the training images once
         changes["epoch_images"] = 0
     if getattr(config, "pretrained", False):
         changes["pretrained"] = False
+    for steps in ("steps", "monitor_steps"):  # of attacks, which need no more memory for more steps
+        if getattr(config, steps, 0) > ATTACK_STEPS:
+            changes[steps] = ATTACK_STEPS
     if {"crop", "stride"} <= type(config).model_fields.keys():  # windows side by side: else thousands of an image
         changes["stride"] = config.crop or config.stride
     return config.model_copy(update=changes)
