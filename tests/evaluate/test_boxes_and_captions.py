@@ -38,9 +38,21 @@ def test_average_precision():
 def test_difficult_boxes_neither_count_nor_punish():
     pytest.importorskip("pycocotools")
     truth = [boxes((FIRST, 0), (SECOND, 0), difficult=[False, True])]
-    for rows, scores in (((FIRST, SECOND), [0.5, 0.9]), ((FIRST,), [0.5])):
+    near = (21, 20, 30, 30)
+    for rows, scores in (
+        ((FIRST, SECOND), [0.5, 0.9]),
+        ((FIRST,), [0.5]),
+        ((FIRST, SECOND, near), [0.5, 0.95, 0.9]),  # found twice
+    ):
         found = [boxes(*((place, 0) for place in rows), scores=scores)]
         assert average_precision(truth, found, 1)["voc_map"] == pytest.approx(100)
+    twice = [boxes((FIRST, 0), (FIRST, 0), (SECOND, 0), scores=[0.9, 0.8, 0.7])]  # the second is wrong
+    both = average_precision([boxes((FIRST, 0), (SECOND, 0))], twice, 1)
+    assert both["voc_map"] == pytest.approx(100 * (6 + 5 * 2 / 3) / 11)
+    assert both["coco_ap"] == pytest.approx(100 * (51 + 50 * 2 / 3) / 101)
+    inside = (20, 20, 30, 24)  # overlaps the difficult box by 0.4, as plain boxes do, and not by 1, as with a crowd
+    found = [boxes((FIRST, 0), (inside, 0), scores=[0.5, 0.9])]
+    assert average_precision(truth, found, 1)["voc_map"] == pytest.approx(50)
     with pytest.raises(ReproodError, match="no image has a true box that counts"):
         average_precision([boxes((FIRST, 0), difficult=[True])], [boxes()], 1)
 

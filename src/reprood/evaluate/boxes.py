@@ -34,7 +34,7 @@ class Boxes:
     scores : array [n]
         Of detections; higher is more certain.
     difficult : bool array [n]
-        Of true boxes: neither finding nor missing them counts (Pascal VOC).
+        Of true boxes: neither missing them nor finding them, once or more often, counts (Pascal VOC).
     """
 
     boxes: np.ndarray
@@ -95,13 +95,19 @@ def _precision(
     """Return the precision at `recalls`, averaged over them, the overlaps, and the classes that have a true box."""
 
     class Evaluation(evaluation.COCOeval):  # type: ignore[misc]
-        """COCO's evaluation, except that difficult boxes are ignored (COCO ignores crowds, whose overlap differs)."""
+        """COCO's evaluation, except that difficult boxes are ignored, with plain overlaps (those of crowds differ)."""
 
         def _prepare(self) -> None:
             super()._prepare()
             for group in self._gts.values():
                 for box in group:
                     box["ignore"] = box["difficult"]
+
+        def computeIoU(self, image: int, category: int) -> Any:
+            overlap = super().computeIoU(image, category)  # plain, because iscrowd is still 0
+            for box in self._gts[image, category]:
+                box["iscrowd"] = box["difficult"]  # COCO matches crowds alone with more than one detection
+            return overlap
 
     with contextlib.redirect_stdout(io.StringIO()):
         real = _dataset(truth, classes)
