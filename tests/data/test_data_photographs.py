@@ -1,6 +1,8 @@
 """Pascal VOC and COCO captions on tiny copies, and on damaged ones."""
 
 import json
+import re
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -22,8 +24,14 @@ def test_voc(tmp_path):
     np.testing.assert_array_equal(data.boxes[0], [[2, 3, 20, 18]])  # from 0, upper ends exclusive
     assert list(data.labels[1]) == [DOG, CLASSES.index("car")]
     assert list(data.difficult[1]) == [False, True]
-    assert data.notes == ()
-    assert len(read_voc(tmp_path, [(2007, "test")], limit=3)) == 3
+    fewer = read_voc(tmp_path, [(2007, "test")], limit=3)
+    assert len(fewer) == 3
+    (note,) = fewer.notes
+    assert re.fullmatch(r"Pascal VOC 2007 test: SHA-256 of lists and annotations [0-9a-f]{64}\.", note)
+    (tmp_path / "VOC2007/Annotations/000103.xml").write_text(voc_annotation())
+    assert read_voc(tmp_path, [(2007, "test")], limit=3).notes == (note,)
+    (tmp_path / "VOC2007/Annotations/000102.xml").write_text(voc_annotation())
+    assert read_voc(tmp_path, [(2007, "test")], limit=3).notes != (note,)
     assert read_voc(tmp_path, [(2007, "test")], channels=1).read(0).shape == (24, 32, 1)
 
 
@@ -33,7 +41,7 @@ def test_a_box_that_begins_one_pixel_outside_is_clipped_and_counted(tmp_path):
     annotation.write_text(voc_annotation(voc_object("dog", (0, 1, 33, 24))))
     data = read_voc(tmp_path, [(2007, "trainval")])
     np.testing.assert_array_equal(data.boxes[0], [[0, 0, 32, 24]])
-    assert data.notes == ("1 boxes that began one pixel outside of their image were clipped to it.",)
+    assert data.notes[1:] == ("1 boxes that began one pixel outside of their image were clipped to it.",)
 
 
 def test_an_image_without_objects(tmp_path):
@@ -92,13 +100,14 @@ def test_coco(tmp_path):
     assert len(data) == 4
     assert data.captions[1] == ("Two cats.", "2 cats on a sofa")
     assert data.read(3).shape == (24, 32, 3)
-    assert data.notes == ()
+    digest = sha256((tmp_path / "annotations/captions_val.json").read_bytes()).hexdigest()
+    assert data.notes == (f"captions_val.json: SHA-256 {digest}.",)
     record = coco_record("val", 4)
     record["annotations"] = record["annotations"][:6]
     (tmp_path / "fewer.json").write_text(json.dumps(record))
     fewer = read_coco_captions(tmp_path / "fewer.json", tmp_path / "val")
     assert len(fewer) == 3
-    assert fewer.notes == ("1 images of fewer.json have no caption and are left out.",)
+    assert fewer.notes[1:] == ("1 images of fewer.json have no caption and are left out.",)
 
 
 def changed(**changes) -> str:

@@ -8,9 +8,40 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from reprood.core.errors import ReproodError
+from reprood.core.files import sha256_file
 from reprood.data.photographs import CaptionedImages, read_photograph
+
+
+class Coco(BaseModel):
+    """MS-COCO in folders of the user.
+
+    Attributes
+    ----------
+    folder : str
+        The folder with `annotations` and the folders of images.
+    train, test : str
+        Names of the sets: `annotations/captions_<name>.json` and the folder `<name>`.
+    limit : int or None
+        Use only the first images of either.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: str = "data/coco"
+    train: str = "train2014"
+    test: str = "val2014"
+    limit: int | None = Field(default=None, ge=1)
+
+    def described_by(self) -> list[str]:
+        """Return the files of captions of either set, relative to the folder."""
+        return [f"annotations/captions_{name}.json" for name in (self.train, self.test)]
+
+    def images(self) -> list[str]:
+        """Return the folders of images of either set, relative to the folder."""
+        return [self.train, self.test]
 
 
 def read_coco_captions(annotations: Path, images: Path, channels: int = 3, limit: int | None = None) -> CaptionedImages:
@@ -65,8 +96,9 @@ def read_coco_captions(annotations: Path, images: Path, channels: int = 3, limit
         _, width, height = names[chosen[row]]
         return read_photograph(paths[row], channels, width=width, height=height)
 
-    notes = (f"{left_out} images of {annotations.name} have no caption and are left out.",) if left_out else ()
-    return CaptionedImages(read, [tuple(captions[image]) for image in chosen], notes)
+    notes = [f"{annotations.name}: SHA-256 {sha256_file(annotations)}."]
+    notes += [f"{left_out} images of {annotations.name} have no caption and are left out."] * bool(left_out)
+    return CaptionedImages(read, [tuple(captions[image]) for image in chosen], tuple(notes))
 
 
 def _record(path: Path) -> dict[str, Any]:

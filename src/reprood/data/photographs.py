@@ -1,12 +1,14 @@
 """Photographs that stay on disk, with boxes or captions: what detection and captioning read one by one."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from reprood.core.errors import ReproodError
+from reprood.core.files import sha256_file
 from reprood.data.prepare import decode, to_array
 from reprood.data.scenes import Scenes
 
@@ -26,7 +28,7 @@ class BoxedImages:
         whether an object does not count, bool [n].
     classes : tuple of str
     notes : tuple of str
-        What was changed or left out, one sentence each.
+        Checksum of what describes the images, and what was changed or left out, one sentence each.
     """
 
     read: Read
@@ -51,7 +53,7 @@ class CaptionedImages:
     captions : sequence of tuple of str
         One or more sentences for each image.
     notes : tuple of str
-        What was changed or left out, one sentence each.
+        As in `BoxedImages`.
     """
 
     read: Read
@@ -90,6 +92,12 @@ def read_photograph(path: Path, channels: int, *, width: int = 0, height: int = 
             "both from the archive."
         )
     return image
+
+
+def checksum_of(paths: Iterable[Path]) -> str:
+    """Return one SHA-256 of the names and contents of files, in their order."""
+    lines = (f"{path.name} {sha256_file(path)}\n" for path in paths)
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def boxed(scenes: Scenes) -> BoxedImages:

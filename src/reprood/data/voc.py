@@ -10,10 +10,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from reprood.core.errors import ReproodError
 from reprood.data.formats import text_of
-from reprood.data.photographs import BoxedImages, read_photograph
+from reprood.data.photographs import BoxedImages, checksum_of, read_photograph
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -21,6 +22,37 @@ CLASSES = (
 )  # fmt: skip
 LARGEST = 1 << 20  # bytes of an annotation
 SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+class Voc(BaseModel):
+    """Pascal VOC in a folder of the user.
+
+    Attributes
+    ----------
+    folder : str
+        The folder VOCdevkit.
+    train, test : tuple of (int, str)
+        Year and list of each set; the paper's are trainval of 2007 and 2012, and test of 2007.
+    limit : int or None
+        Use only the first images of either.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: str = "data/VOCdevkit"
+    train: tuple[tuple[int, str], ...] = ((2007, "trainval"), (2012, "trainval"))
+    test: tuple[tuple[int, str], ...] = ((2007, "test"),)
+    limit: int | None = Field(default=None, ge=1)
+
+    def described_by(self) -> list[str]:
+        """Return the lists and the folders of annotations, relative to the folder."""
+        sets = dict.fromkeys((*self.train, *self.test))
+        lists = [list_path(year, name).as_posix() for year, name in sets]
+        return lists + [f"VOC{year}/Annotations" for year in dict.fromkeys(year for year, _ in sets)]
+
+    def images(self) -> list[str]:
+        """Return the folders of images, relative to the folder."""
+        return [f"VOC{year}/JPEGImages" for year in dict.fromkeys(year for year, _ in (*self.train, *self.test))]
 
 
 @dataclass(frozen=True)
@@ -65,17 +97,26 @@ def read_voc(folder: Path, sets: Sequence[tuple[int, str]], channels: int = 3, l
             f"{absent[0]} does not exist, and neither do {len(absent) - 1} further images of the lists; unpack the "
             "whole archive again."
         )
-    found = [read_annotation(root / "Annotations" / f"{name}.xml") for root, name in names]
+    annotations = [root / "Annotations" / f"{name}.xml" for root, name in names]
+    found = [read_annotation(path) for path in annotations]
 
     def read(row: int) -> np.ndarray:
         return read_photograph(paths[row], channels, width=found[row].width, height=found[row].height)
 
     clipped = sum(one.clipped for one in found)
-    notes = (f"{clipped} boxes that began one pixel outside of their image were clipped to it.",) if clipped else ()
+    checksum = checksum_of([*(folder / list_path(*one) for one in sets), *annotations])
+    title = ", ".join(f"{year} {name}" for year, name in sets)
+    notes = [f"Pascal VOC {title}: SHA-256 of lists and annotations {checksum}."]
+    notes += [f"{clipped} boxes that began one pixel outside of their image were clipped to it."] * bool(clipped)
     return BoxedImages(
         read, [one.boxes for one in found], [one.labels for one in found], [one.difficult for one in found],
-        CLASSES, notes,
+        CLASSES, tuple(notes),
     )  # fmt: skip
+
+
+def list_path(year: int, name: str) -> Path:
+    """Return the file of a list, relative to the folder VOCdevkit."""
+    return Path(f"VOC{year}", "ImageSets", "Main", f"{name}.txt")
 
 
 def read_list(folder: Path, year: int, name: str) -> list[str]:
@@ -86,7 +127,7 @@ def read_list(folder: Path, year: int, name: str) -> list[str]:
     ReproodError
         If the list is missing, or has lines of more than one column (such as the lists of a single class).
     """
-    path = folder / f"VOC{year}" / "ImageSets" / "Main" / f"{name}.txt"
+    path = folder / list_path(year, name)
     try:
         lines = text_of(path.read_bytes(), str(path)).splitlines()
     except OSError as error:

@@ -29,6 +29,7 @@ from reprood.pipeline.outputs import MODEL_FILES as MODEL_FILES
 from reprood.pipeline.outputs import PREDICTED_FILES as PREDICTED_FILES
 from reprood.pipeline.outputs import SPLIT_FILES as SPLIT_FILES
 from reprood.pipeline.outputs import STUDY_FILES as STUDY_FILES
+from reprood.pipeline.outside import outside_of
 from reprood.pipeline.streamed import PACKAGES, StreamedRuns
 from reprood.report.palette import palette_of
 
@@ -182,8 +183,9 @@ class Plan(StreamedRuns):
         stored = {name: value for name, value in stored_outputs(record).items() if name != "train"}
         return canonical_json({"splits": self.predicted_splits(benchmark, method), **stored, **conditions(record)})
 
+    @once
     def study_parameters(self, name: str) -> str:
-        """Return all settings of a study."""
+        """Return all settings of a study, and what it reads outside of the workflow."""
         study = self.suite.studies[name]
         named = bool(study.benchmark)
         seeds = self.study_seeds(name)
@@ -195,6 +197,7 @@ class Plan(StreamedRuns):
             {
                 **outliers,
                 **without,
+                **outside_of(study.set, self.work, self.root / "state" / "own"),
                 "name": name,
                 "use": study.use,
                 "set": study.set,
