@@ -48,7 +48,7 @@ class Cell:
     link : str
         File with the raw numbers behind it, relative to the report's folder; may be empty.
     metric : str
-        Metric of a measured number that rivals with others of its column or row; "" for other cells.
+        Metric of a measured number that is compared with others of its column or row; "" for other cells.
     """
 
     text: str
@@ -65,7 +65,7 @@ class Cell:
 class Table:
     """A table: caption, column heads, rows of cells (the first cell names the row).
 
-    With `by_row`, the numbers of a row rival with each other, otherwise those of a column.
+    With `by_row`, the numbers of a row are compared with each other, otherwise those of a column.
     """
 
     name: str
@@ -139,7 +139,7 @@ def _latex_cell(cell: Cell, best: bool) -> str:
 
 
 def best(cells: Sequence[Cell]) -> str:
-    """Return the text of the best number of a column or row; "" where no two numbers of one metric rival.
+    """Return the text of the best number of a column or row; "" without two numbers of one metric.
 
     Cells whose text is equal to it are all best: they differ by less than what is shown.
     """
