@@ -74,7 +74,7 @@ def settings(name: str, record: dict[str, Any], folder: Path, batch: int) -> dic
         changed["voc"] = {"folder": str(folder), "train": [[2007, "all"]], "test": [[2007, "all"]]}
         write_voc(folder, 2 * batch, np.random.default_rng(0))
     else:
-        changed |= {"coco": {"folder": str(folder), "train": "all", "test": "all"}, "rarest": 1}
+        changed |= {"coco": {"folder": str(folder), "train": "all", "test": "all"}, "min_count": 1}
         write_coco(folder, 2 * batch, np.random.default_rng(0))
     return changed
 

@@ -75,10 +75,11 @@ def test_scores_of_captions():
     assert perfect["cider"] == pytest.approx(1000)
 
 
-def test_meteor_is_left_out_without_java(monkeypatch):
+def test_meteor_needs_java(monkeypatch):
     pytest.importorskip("pycocoevalcap")
     monkeypatch.setattr(captions.shutil, "which", lambda _: None)
-    assert "meteor" not in caption_scores([["a b"]], ["a b"], meteor=True)
+    with pytest.raises(ReproodError, match="METEOR needs Java"):
+        caption_scores([["a b"]], ["a b"], meteor=True)
 
 
 def test_missing_packages(monkeypatch):

@@ -14,6 +14,9 @@ from tiny_problem import save_benchmark, settings
 from torch import nn
 
 from reprood.core.errors import ReproodError
+from reprood.data.coco_captions import Coco
+from reprood.data.photographs import BoxedImages
+from reprood.data.voc import Voc
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.nets import imagenet_resnet, wrn
@@ -22,8 +25,8 @@ from reprood.nets.captioner import CaptionerSettings
 from reprood.nets.classifier import Classifier
 from reprood.report.studies import captioning as captioning_figure
 from reprood.report.studies import detection as detection_figure
-from reprood.studies import captioning, detection
-from reprood.studies.base import Context
+from reprood.studies import captioning, detection, transfer
+from reprood.studies.base import Context, Findings
 from reprood.studies.run import run_study
 from reprood.studies.transfer import SceneSettings
 from reprood.train.run import train_run
@@ -62,34 +65,52 @@ def detectors(**changes: object) -> detection.Config:
 
 def captions(**changes: object) -> captioning.Config:
     shape = CaptionerSettings(grid=4, embedding=8, hidden=12, attended=8)
-    values = {"arms": ARMS, "scenes": SCENES, "training": BRIEF, "captioner": shape, "shown": 2, "longest": 8}
+    values = {"arms": ARMS, "scenes": SCENES, "training": BRIEF, "captioner": shape, "shown": 2, "max_length": 8}
     return captioning.Config(**{**values, **changes})
+
+
+def both_arms(findings: Findings) -> list[tuple[dict[str, float], dict[str, np.ndarray]]]:
+    """Return numbers by metric and arrays by name, of each arm, for the first seed."""
+    rows = pd.DataFrame(findings.rows)
+    first = rows[rows["seed"] == rows["seed"].iloc[0]]
+    arms = [(arm, first[first["arm"] == arm].set_index("metric")["value"].to_dict()) for arm in ARMS]
+    ends = {arm: [name for name in findings.arrays if name.endswith(f"_{arm}")] for arm in ARMS}
+    return [(numbers, {name.removesuffix(arm): findings.arrays[name] for name in ends[arm]}) for arm, numbers in arms]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("study", "config", "figure"),
+    ("study", "config", "figure", "metrics"),
     [
-        (detection, detectors(), detection_figure),
-        (captioning, captions(), captioning_figure),
+        (detection, detectors(), detection_figure, ["ssd_voc_map", "faster_rcnn_voc_map"]),
+        (captioning, captions(), captioning_figure, ["bleu1", "cider"]),
     ],
 )
-def test_measure_and_figure(tmp_path, study, config, figure):
+def test_measure_and_figure(tmp_path, monkeypatch, study, config, figure, metrics):
     """Equal classifiers give equal numbers in both arms, because everything else is shared; others do not."""
-    task = context(tmp_path / "same", seeds=(0,))
-    before = copy.deepcopy(task.models["erm"][0].state_dict())
-    same = pd.DataFrame(study.measure(config, task).rows)
-    left, right = (same.loc[same["arm"] == arm, "value"].to_numpy() for arm in ARMS)
-    np.testing.assert_array_equal(left, right)
-    assert all(torch.equal(value, before[name]) for name, value in task.models["erm"][0].state_dict().items())
+    monkeypatch.setattr(detection, "CERTAIN", 0.1)  # after so brief a training
+    seeds = (1, 2)
+    task = context(tmp_path / "same", seeds=seeds[:1])
+    before = copy.deepcopy(task.models["erm"][1].state_dict())
+    (left, shown), (right, equal) = both_arms(study.measure(config, task))
+    assert all(left[metric] > 0 for metric in metrics)
+    assert left == right
+    assert all(len(array) for array in shown.values())
+    assert shown.keys() == equal.keys()
+    for name, array in shown.items():
+        np.testing.assert_array_equal(array, equal[name])
+    assert all(torch.equal(value, before[name]) for name, value in task.models["erm"][1].state_dict().items())
 
-    found = study.measure(config, context(tmp_path / "a"))
-    again = study.measure(config, context(tmp_path / "b"))
+    found = study.measure(config, context(tmp_path / "a", seeds=seeds))
+    again = study.measure(config, context(tmp_path / "b", seeds=seeds))
     assert found.rows == again.rows
-    finished = study.measure(config, context(tmp_path / "a"))  # its trainings are read from their checkpoints
+    finished = study.measure(config, context(tmp_path / "a", seeds=seeds))  # from the trainings' checkpoints
     assert found.rows == finished.rows
+    (left, shown), (right, other) = both_arms(found)
+    assert all(left[metric] != right[metric] for metric in metrics)
+    assert not any(np.array_equal(array, other[name]) for name, array in shown.items())
     rows = pd.DataFrame(found.rows)
-    assert set(rows["seed"]) == {0, 1}
+    assert set(rows["seed"]) == set(seeds)
     assert np.isfinite(rows["value"]).all()
     assert rows.loc[(rows["arm"] == "data") & (rows["metric"] == "test_images"), "value"].tolist() == [6, 6]
     assert set(rows["metric"]) <= set(figure.METRICS)
@@ -119,9 +140,31 @@ def test_a_study_without_data_reads_finished_runs_alone(tmp_path):
         run_study({**record, "data": True}, data=tmp_path / "none", root=tmp_path, out=tmp_path, state=tmp_path)
 
 
+def test_labels_of_detectors_begin_at_1():
+    """0 is the background of torchvision's detectors; difficult objects are no targets."""
+    boxes = np.array([[0, 0, 4, 4], [1, 1, 3, 3]], np.float32)
+    data = BoxedImages(
+        lambda row: np.zeros((8, 8, 1), np.uint8),
+        [boxes],
+        [np.array([2, 0])],
+        [np.array([False, True])],
+        ("a", "b", "c"),
+    )
+    target = detection.target_of(data, 0, torch.device("cpu"))
+    assert target["labels"].tolist() == [3]
+    assert target["boxes"].tolist() == [[0, 0, 4, 4]]
+
+    class Finds(nn.Module):
+        def forward(self, images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+            return [{"boxes": torch.ones(1, 4), "labels": torch.tensor([3]), "scores": torch.ones(1)} for _ in images]
+
+    (found,) = detection.detect(Finds(), data, 1, torch.device("cpu"), batch=4)
+    assert found.labels.tolist() == [2]
+
+
 def test_detection_on_voc(tmp_path):
     folder = str(save_voc(tmp_path / "VOCdevkit", width=48, height=40))
-    voc = detection.Voc(folder=folder, train=((2007, "trainval"),))
+    voc = Voc(folder=folder, train=((2007, "trainval"),))
     settings = detectors(
         voc=voc, augment="ssd", threads=2, detectors=("ssd",),
         ssd=SsdSettings(score_threshold=0.0, scales=(0.2, 0.5, 0.9)),
@@ -129,29 +172,43 @@ def test_detection_on_voc(tmp_path):
     found = detection.measure(settings, context(tmp_path, channels=3, seeds=(0,)))
     assert found.arrays["shown"].shape == (2, 40, 48, 3)
     assert len(found.arrays["classes"]) == 20
+    notes = [str(note).partition(":")[0] for note in found.arrays["notes"]]
+    assert notes == ["Pascal VOC 2007 trainval", "Pascal VOC 2007 test"]
     assert problems(detection_figure.draw(pd.DataFrame(found.rows), found.arrays)) == []
     with pytest.raises(ReproodError, match="does not exist; unpack Pascal VOC 2012"):
-        detection.measure(detectors(voc=detection.Voc(folder=folder)), context(tmp_path, channels=3))
+        detection.measure(detectors(voc=Voc(folder=folder)), context(tmp_path, channels=3))
+    with pytest.raises(ReproodError, match="augment 'ssd' is for colour images, and the classifiers take images of 1"):
+        detection.measure(settings, context(tmp_path))
 
 
-def test_captioning_on_coco_without_attention(tmp_path):
-    coco = captioning.Coco(folder=str(save_coco(tmp_path / "coco", width=48, height=40)), train="train", test="val")
+def test_captioning_on_coco_without_attention(tmp_path, monkeypatch):
+    """METEOR is asked for where Java is not installed."""
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    coco = Coco(folder=str(save_coco(tmp_path / "coco", width=48, height=40)), train="train", test="val")
     shape = CaptionerSettings(attention=False, embedding=8, hidden=12)
-    settings = captions(coco=coco, size=32, captioner=shape, rarest=2, threads=2)
+    settings = captions(coco=coco, size=32, captioner=shape, min_count=2, threads=2, meteor=True)
     found = captioning.measure(settings, context(tmp_path, channels=3, seeds=(0,)))
     rows = pd.DataFrame(found.rows)
     words = rows.loc[rows["metric"] == "words", "value"].item()
-    assert words == 4 + len({"a", "dog", "near", "red", "car", "and", "two", "cats", "2", "on", "sofa"})
+    assert words == len({"a", "dog", "near", "red", "car", "and", "two", "cats", "2", "on", "sofa"})
     figure = captioning_figure.draw(rows, found.arrays)
     assert problems(figure) == []
     assert captioning_figure.conclude(rows).endswith("METEOR: not computed.")
+    assert found.arrays["notes"][-1] == captioning.NO_METEOR
 
 
 def test_words():
-    words = captioning.Vocabulary.of([("A dog.", "a cat"), ("A dog!",)], rarest=2)
+    words = captioning.Vocabulary.of([("A dog.", "a cat"), ("A dog!",)], min_count=2)
     assert words.words == ("a", "dog")
     assert words.numbers("a dog, a cat") == [4, 5, 4, 3]
     assert words.text([5, 4]) == "dog a"
+
+
+def test_first_images_are_cut_to_the_smallest_size():
+    sizes = [(4, 6), (5, 3), (2, 2)]
+    images = transfer.first_images(lambda row: np.full((*sizes[row], 1), row, np.uint8), 2)
+    assert images.shape == (2, 4, 3, 1)
+    assert images[:, 0, 0, 0].tolist() == [0, 1]
 
 
 def test_flips_mirror_boxes():
@@ -171,3 +228,8 @@ def test_mistakes(tmp_path):
         captioning.measure(captions(), mixed)
     with pytest.raises(ReproodError, match="the model of 'erm' is a Identity; name methods"):
         captioning.measure(captions(), replace(task, models={"erm": {0: nn.Identity()}}))
+    with pytest.raises(ValueError, match="generated scenes are grey; use 'flip'"):
+        detectors(augment="ssd")
+    for changes in ({"augment": "flip"}, {"ema": 0.9}):
+        with pytest.raises(ValueError, match=f"{next(iter(changes))} is .*, which studies of transfer do not have"):
+            captions(training=BRIEF.model_copy(update=changes))

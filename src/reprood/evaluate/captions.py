@@ -27,7 +27,8 @@ METRICS = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge", "cider", "meteor")
 def words_of(text: str) -> list[str]:
     """Split a caption into lower-case words without punctuation.
 
-    COCO's tokeniser does the same, except that it splits contractions ("don't" into "do" and "n't").
+    It approximates COCO's tokeniser, which removes a list of punctuation marks. That one splits contractions ("don't"
+    into "do" and "n't") and keeps other symbols ($, %, &, #, /) as words, or parts of words; here they are left out.
 
     Examples
     --------
@@ -77,18 +78,22 @@ def caption_scores(
     found : sequence of str
         The generated caption of each image.
     meteor : bool
-        Also compute METEOR; without Java or the files of METEOR its score is left out.
+        Also compute METEOR.
 
     Returns
     -------
     dict
-        bleu1 to bleu4, rouge (ROUGE-L), cider, and meteor where it was computed.
+        bleu1 to bleu4, rouge (ROUGE-L), cider, and meteor if it is asked for.
 
     Raises
     ------
     ReproodError
-        If the package is not installed.
+        If the package is not installed, or METEOR is asked for and is not available.
     """
+    if meteor and not meteor_is_available():
+        raise ReproodError(
+            "METEOR needs Java and METEOR's files in the package pycocoevalcap; install Java, or do without METEOR."
+        )
     if len(references) != len(found) or not found:
         raise ValueError(f"{len(references)} images with captions and {len(found)} generated captions")
     truth = {row: [" ".join(words_of(text)) for text in texts] for row, texts in enumerate(references)}
@@ -99,14 +104,16 @@ def caption_scores(
         scores = {f"bleu{n}": 100 * float(value) for n, value in enumerate(bleu, 1)}
         scores["rouge"] = 100 * float(scorers.rouge().compute_score(truth, made)[0])
         scores["cider"] = 100 * float(scorers.cider().compute_score(truth, made)[0])
-        if meteor and meteor_is_available():
+        if meteor:
             scores["meteor"] = 100 * float(scorers.meteor().compute_score(truth, made)[0])
     return scores
 
 
 def meteor_is_available() -> bool:
-    """Return whether Java and the files of METEOR are there."""
-    from pycocoevalcap.meteor import meteor
-
+    """Return whether pycocoevalcap with the files of METEOR, and Java, are there."""
+    try:
+        from pycocoevalcap.meteor import meteor
+    except ImportError:
+        return False
     jar = Path(str(meteor.__file__)).with_name(meteor.METEOR_JAR)
     return jar.is_file() and shutil.which("java") is not None

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from reprood.data.coco_captions import read_coco_captions
+from reprood.data.coco_captions import Coco, read_coco_captions
 from reprood.data.photographs import CaptionedImages, captioned
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.evaluate.captions import caption_scores, require_pycocoevalcap, words_of
+from reprood.evaluate.captions import caption_scores, meteor_is_available, require_pycocoevalcap, words_of
 from reprood.nets.captioner import (
     SPECIAL,
     UNKNOWN,
@@ -31,35 +31,20 @@ from reprood.nets.captioner import (
 )
 from reprood.studies.base import Context, Findings, Row, Study
 from reprood.studies.transfer import (
+    RowTraining,
     SceneSettings,
     Source,
     arm_run,
     arms_of,
+    channels_of,
+    picture,
     reader,
+    rows_of,
     source_of,
     train_on_rows,
 )
 
-
-class Coco(BaseModel):
-    """MS-COCO in folders of the user.
-
-    Attributes
-    ----------
-    folder : str
-        The folder with `annotations` and the folders of images.
-    train, test : str
-        Names of the sets: `annotations/captions_<name>.json` and the folder `<name>`.
-    limit : int or None
-        Use only the first images of either.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    folder: str = "data/coco"
-    train: str = "train2014"
-    test: str = "val2014"
-    limit: int | None = Field(default=None, ge=1)
+NO_METEOR = "METEOR needs Java and its files in pycocoevalcap, which were not found."
 
 
 class Config(BaseModel):
@@ -79,19 +64,19 @@ class Config(BaseModel):
     captioner : CaptionerSettings
         Shape of the network.
     training : Training
-        Schedule; `augment` has no effect.
+        Schedule, without `augment`.
     adam : bool
         Use Adam with the rates of `training`, without weight decay.
     finetuned : bool
         Whether the classifier's backbone is trained, too.
-    spread : float
-        Weight of the penalty on uneven attention; without attention it has no effect.
-    beam, longest : int
+    attention_penalty : float
+        Weight of the penalty on uneven attention (doubly stochastic attention); without attention it has no effect.
+    beam, max_length : int
         Captions that the search follows; largest number of words.
-    rarest : int
+    min_count : int
         Words that occur less often in the training captions become one unknown word.
     meteor : bool
-        Also compute METEOR, where Java and its files are found.
+        Also compute METEOR. Without Java and its files it is not computed, and a note says so.
     threads : int
         Threads that decode photographs.
     shown : int
@@ -105,13 +90,13 @@ class Config(BaseModel):
     coco: Coco | None = None
     size: int = Field(default=224, ge=16)
     captioner: CaptionerSettings = CaptionerSettings()
-    training: Training = Training(epochs=30, batch_size=16, lr=0.002, schedule="cosine_step", clip_norm=1.0)
+    training: RowTraining = Training(epochs=30, batch_size=16, lr=0.002, schedule="cosine_step", clip_norm=1.0)
     adam: bool = True
     finetuned: bool = True
-    spread: float = Field(default=0.0, ge=0)
+    attention_penalty: float = Field(default=0.0, ge=0)
     beam: int = Field(default=3, ge=1)
-    longest: int = Field(default=16, ge=1)
-    rarest: int = Field(default=1, ge=1)
+    max_length: int = Field(default=16, ge=1)
+    min_count: int = Field(default=1, ge=1)
     meteor: bool = False
     threads: int = Field(default=1, ge=1)
     shown: int = Field(default=4, ge=1)
@@ -124,10 +109,10 @@ class Vocabulary:
     words: tuple[str, ...]
 
     @classmethod
-    def of(cls, captions: Sequence[tuple[str, ...]], rarest: int) -> "Vocabulary":
-        """Return the words that occur at least `rarest` times, in alphabetical order."""
+    def of(cls, captions: Sequence[tuple[str, ...]], min_count: int) -> "Vocabulary":
+        """Return the words that occur at least `min_count` times, in alphabetical order."""
         counts = Counter(word for texts in captions for text in texts for word in words_of(text))
-        return cls(tuple(sorted(word for word, count in counts.items() if count >= rarest)))
+        return cls(tuple(sorted(word for word, count in counts.items() if count >= min_count)))
 
     def numbers(self, text: str) -> list[int]:
         """Return the numbers of a caption's words."""
@@ -155,12 +140,8 @@ def load(config: Config, context: Context, seed: int, channels: int) -> tuple[Ca
             for name in (config.coco.train, config.coco.test)
         )
         return train, test
-    scenes = config.scenes
-    train, test = (
-        captioned(scenes.draw(context, seed, split, count))
-        for split, count in (("train", scenes.train), ("test", scenes.test))
-    )
-    return train, test
+    drawn = config.scenes.both(context, seed)
+    return captioned(drawn[0]), captioned(drawn[1])
 
 
 def inputs(images: Sequence[Tensor], source: Source, size: int | None) -> Tensor:
@@ -197,14 +178,15 @@ def train_captioner(
         )
     numbers = [[words.numbers(text) for text in texts] for texts in data.captions]
     resized = size if config.coco is not None else None
+    penalty = config.attention_penalty if config.captioner.attention else 0.0
     with reader(data.read, source.channels, run.device, config.threads) as read:
 
         def loss(network: nn.Module, rows: list[int], generator: Generator) -> Tensor:
             draws = torch.rand(len(rows), generator=generator).tolist()
             chosen = [numbers[row][int(draw * len(numbers[row]))] for row, draw in zip(rows, draws, strict=True)]
-            captions = encode_captions(chosen, config.longest).to(run.device)
+            captions = encode_captions(chosen, config.max_length).to(run.device)
             logits, weights = network(inputs(read(rows), source, resized), captions)
-            return caption_loss(logits, weights, captions, config.spread if config.captioner.attention else 0.0)
+            return caption_loss(logits, weights, captions, penalty)
 
         train_on_rows(model, loss, len(data), config.training, run, "captioner", adam=config.adam)
     return model
@@ -219,7 +201,7 @@ def describe(
     captions, attention = [], []
     with reader(data.read, source.channels, device, config.threads) as read:
         for row in range(len(data)):
-            numbers, weights = search(model, inputs(read([row]), source, resized), config.beam, config.longest)
+            numbers, weights = search(model, inputs(read([row]), source, resized), config.beam, config.max_length)
             captions.append(words.text(numbers))
             if row < config.shown:
                 attention.append(weights.cpu())
@@ -232,11 +214,11 @@ def measure(config: Config, context: Context) -> Findings:
     Returns
     -------
     Findings
-        Metrics bleu1 to bleu4, rouge, cider (times 100), and meteor if it is asked for and its files are found, in
-        percent; exact, the percentage of captions that are word for word one of the image's; train_images,
-        test_images, words (arm data). Arrays of the first seed: `notes` (on the data, text), `shown` uint8
-        [n, H, W, C] (photographs: cut to the smallest size), `captions_truth`, `captions_<arm>` (text),
-        `attention_<arm>` float32 [words, grid, grid] of the first image.
+        Metrics bleu1 to bleu4, rouge, cider (times 100), and meteor if it is asked for and available, in percent;
+        exact, the percentage of captions that are word for word one of the image's; train_images, test_images, words
+        (arm data; without the special words). Arrays of the first seed: `notes` (on the data, and on a METEOR that was
+        asked for and is not available), `shown` uint8 [n, H, W, C] (photographs: cut to the smallest size),
+        `captions_truth`, `captions_<arm>` (text), `attention_<arm>` float32 [words, grid, grid] of the first image.
 
     Raises
     ------
@@ -244,24 +226,28 @@ def measure(config: Config, context: Context) -> Findings:
         If pycocoevalcap is missing, or data or classifiers do not fit.
     """
     require_pycocoevalcap()
+    meteor = config.meteor and meteor_is_available()
     rows: list[Row] = []
     arrays: dict[str, np.ndarray] = {}
     arms = arms_of(config.arms, context)
     for seed in context.seeds:
-        channels = source_of(context, next(iter(arms.values())), seed).channels
+        channels = channels_of(arms, context, seed)
         train, test = load(config, context, seed, channels)
-        words = Vocabulary.of(train.captions, config.rarest)
-        sizes = {"train_images": len(train), "test_images": len(test), "words": len(words)}
-        rows += [Row(seed=seed, arm="data", metric=name, value=float(value)) for name, value in sizes.items()]
+        words = Vocabulary.of(train.captions, config.min_count)
+        sizes = {"train_images": len(train), "test_images": len(test), "words": len(words.words)}
+        rows += rows_of(seed, "data", sizes)
         if seed == context.seeds[0]:
-            arrays = {**picture(test, config.shown), "notes": np.array([*train.notes, *test.notes], dtype=str)}
+            arrays = picture(train, test, config.shown)
+            arrays["captions_truth"] = np.array([texts[0] for texts in test.captions[: config.shown]])
+            if config.meteor and not meteor:
+                arrays["notes"] = np.array([*arrays["notes"], NO_METEOR])
         for arm, method in arms.items():
             source = source_of(context, method, seed, channels)
             model = train_captioner(config, context, seed, arm, source, train, words)
             found, attention = describe(model, config, source, test, words, context.device)
-            numbers = caption_scores(test.captions, found, meteor=config.meteor)
+            numbers = caption_scores(test.captions, found, meteor=meteor)
             numbers["exact"] = 100 * exact(test.captions, found)
-            rows += [Row(seed=seed, arm=arm, metric=name, value=value) for name, value in numbers.items()]
+            rows += rows_of(seed, arm, numbers)
             if seed == context.seeds[0]:
                 arrays[f"captions_{arm}"] = np.array(found[: config.shown])
                 if config.captioner.attention:
@@ -280,16 +266,6 @@ def exact(references: Sequence[Sequence[str]], found: Sequence[str]) -> float:
     """
     hits = [words_of(text) in [words_of(one) for one in texts] for texts, text in zip(references, found, strict=True)]
     return sum(hits) / len(hits)
-
-
-def picture(data: CaptionedImages, shown: int) -> dict[str, np.ndarray]:
-    """Return the first images and the first caption of each."""
-    images = [data.read(row) for row in range(min(shown, len(data)))]
-    height, width = (min(image.shape[axis] for image in images) for axis in (0, 1))
-    return {
-        "shown": np.stack([image[:height, :width] for image in images]),
-        "captions_truth": np.array([texts[0] for texts in data.captions[:shown]]),
-    }
 
 
 STUDY = Study(name="captioning", config=Config, measure=measure)

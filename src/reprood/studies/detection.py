@@ -9,55 +9,40 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Generator, Tensor, nn
 
+from reprood.core.errors import ReproodError
 from reprood.data.photographs import BoxedImages, boxed
-from reprood.data.voc import read_voc
+from reprood.data.voc import Voc, read_voc
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
 from reprood.evaluate.boxes import Boxes, average_precision, require_pycocotools
 from reprood.nets.box_detectors import FasterRcnnSettings, SsdSettings, build_faster_rcnn, build_ssd
 from reprood.studies.base import Context, Findings, Row, Study
 from reprood.studies.transfer import (
+    RowTraining,
     SceneSettings,
     Source,
     arm_run,
     arms_of,
+    channels_of,
+    picture,
     reader,
+    rows_of,
     source_of,
     train_on_rows,
 )
 
 Name = Literal["ssd", "faster_rcnn"]
 CERTAIN = 0.5  # detections that the figure shows
+FILL = (123 / 255, 117 / 255, 104 / 255)  # the mean colour with which the reference pipeline of SSD fills
 SCHEDULE: dict[str, Any] = {
     "batch_size": 8,
     "weight_decay": 5e-4,
     "schedule": "cosine_step",
     "warmup_epochs": 1,
 }
-
-
-class Voc(BaseModel):
-    """Pascal VOC in a folder of the user.
-
-    Attributes
-    ----------
-    folder : str
-        The folder VOCdevkit.
-    train, test : tuple of (int, str)
-        Year and list of each set; the paper's are trainval of 2007 and 2012, and test of 2007.
-    limit : int or None
-        Use only the first images of either.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    folder: str = "data/VOCdevkit"
-    train: tuple[tuple[int, str], ...] = ((2007, "trainval"), (2012, "trainval"))
-    test: tuple[tuple[int, str], ...] = ((2007, "test"),)
-    limit: int | None = Field(default=None, ge=1)
 
 
 class Config(BaseModel):
@@ -77,10 +62,10 @@ class Config(BaseModel):
     ssd, faster_rcnn : SsdSettings, FasterRcnnSettings
         Shapes of the detectors.
     ssd_training, faster_rcnn_training : Training
-        Schedules; `augment` has no effect.
+        Schedules, without an `augment` of their own.
     augment : {"none", "flip", "ssd"}
         Nothing; horizontal flips; torchvision's reference pipeline for SSD (colours, zooming out, cropping around
-        boxes, flips), which is for colour images.
+        boxes, flips), which is for colour photographs.
     batch : int
         Images at a time in testing.
     threads : int
@@ -97,12 +82,18 @@ class Config(BaseModel):
     voc: Voc | None = None
     ssd: SsdSettings = SsdSettings()
     faster_rcnn: FasterRcnnSettings = FasterRcnnSettings()
-    ssd_training: Training = Training(**SCHEDULE, epochs=20, lr=0.01, clip_norm=5.0)
-    faster_rcnn_training: Training = Training(**SCHEDULE, epochs=40, lr=0.02, clip_norm=10.0)
+    ssd_training: RowTraining = Training(**SCHEDULE, epochs=20, lr=0.01, clip_norm=5.0)
+    faster_rcnn_training: RowTraining = Training(**SCHEDULE, epochs=40, lr=0.02, clip_norm=10.0)
     augment: Literal["none", "flip", "ssd"] = "none"
     batch: int = Field(default=25, ge=1)
     threads: int = Field(default=1, ge=1)
     shown: int = Field(default=4, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        if self.augment == "ssd" and self.voc is None:
+            raise ValueError("augment 'ssd' is for colour photographs, and generated scenes are grey; use 'flip'")
+        return self
 
 
 def load(config: Config, context: Context, seed: int, channels: int) -> tuple[BoxedImages, BoxedImages]:
@@ -110,12 +101,8 @@ def load(config: Config, context: Context, seed: int, channels: int) -> tuple[Bo
     if config.voc is not None:
         voc, folder = config.voc, Path(config.voc.folder)
         return read_voc(folder, voc.train, channels, voc.limit), read_voc(folder, voc.test, channels, voc.limit)
-    scenes = config.scenes
-    train, test = (
-        boxed(scenes.draw(context, seed, split, count))
-        for split, count in (("train", scenes.train), ("test", scenes.test))
-    )
-    return train, test
+    train, test = config.scenes.both(context, seed)
+    return boxed(train), boxed(test)
 
 
 def build(name: Name, config: Config, source: Source, classes: int) -> nn.Module:
@@ -165,9 +152,6 @@ def ssd_pipeline(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict
         "boxes": found["boxes"].as_subclass(Tensor),
         "labels": found["labels"],
     }
-
-
-FILL = (123 / 255, 117 / 255, 104 / 255)  # the mean colour that the reference pipeline fills with
 
 
 def train_detector(
@@ -237,35 +221,27 @@ def measure(config: Config, context: Context) -> Findings:
     arrays: dict[str, np.ndarray] = {}
     arms = arms_of(config.arms, context)
     for seed in context.seeds:
-        channels = source_of(context, next(iter(arms.values())), seed).channels
+        channels = channels_of(arms, context, seed)
+        if config.augment == "ssd" and channels != 3:
+            raise ReproodError(
+                f"The study {context.name}: augment 'ssd' is for colour images, and the classifiers take images of "
+                f"{channels} channel; use 'flip', or classifiers of colour images."
+            )
         train, test = load(config, context, seed, channels)
         if seed == context.seeds[0]:
-            arrays = {**picture(test, config.shown), "notes": np.array([*train.notes, *test.notes], dtype=str)}
-        sizes = {"train_images": len(train), "test_images": len(test)}
-        rows += [Row(seed=seed, arm="data", metric=name, value=float(value)) for name, value in sizes.items()]
+            truth = table_of(truth_of(test)[: config.shown], 0.0)
+            arrays = {**picture(train, test, config.shown), "classes": np.array(test.classes), "boxes_truth": truth}
+        rows += rows_of(seed, "data", {"train_images": len(train), "test_images": len(test)})
         for arm, method in arms.items():
             for name in config.detectors:
                 source = source_of(context, method, seed, channels)
                 model = train_detector(name, config, context, seed, arm, source, train)
                 found = detect(model, test, channels, context.device, config.batch, config.threads)
                 numbers = average_precision(truth_of(test), found, len(test.classes))
-                rows += [
-                    Row(seed=seed, arm=arm, metric=f"{name}_{metric}", value=value) for metric, value in numbers.items()
-                ]
+                rows += rows_of(seed, arm, {f"{name}_{metric}": value for metric, value in numbers.items()})
                 if seed == context.seeds[0]:
                     arrays[f"boxes_{name}_{arm}"] = table_of(found[: config.shown], CERTAIN)
     return Findings(rows, arrays)
-
-
-def picture(data: BoxedImages, shown: int) -> dict[str, np.ndarray]:
-    """Return the first images, their boxes, and the names of the classes."""
-    images = [data.read(row) for row in range(min(shown, len(data)))]
-    height, width = (min(image.shape[axis] for image in images) for axis in (0, 1))
-    return {
-        "shown": np.stack([image[:height, :width] for image in images]),
-        "classes": np.array(data.classes),
-        "boxes_truth": table_of(truth_of(data)[:shown], 0.0),
-    }
 
 
 def table_of(images: list[Boxes], least: float) -> np.ndarray:

@@ -9,23 +9,38 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Generator, Tensor, nn
 
 from reprood.core.errors import ReproodError
-from reprood.data.photographs import Read
+from reprood.data.photographs import BoxedImages, CaptionedImages, Read
 from reprood.data.scenes import Scenes, draw_scenes
 from reprood.engine.optimizers import Adam, build_optimizer
 from reprood.engine.run import Run
 from reprood.engine.seeds import seed_globally
 from reprood.engine.state import Phase
 from reprood.engine.training import Training
-from reprood.studies.base import Context
+from reprood.studies.base import Context, Row
 
 RowLoss = Callable[[nn.Module, list[int], Generator], Tensor]  # network, rows of the training set, draws -> loss
+
+UNUSED = ("augment", "ema")  # settings of a training that `train_on_rows` does not follow
+
+
+def _as_default(training: Training) -> Training:
+    """Refuse what has no effect; the default of `augment` cannot be told from a choice."""
+    for name in UNUSED:
+        value, default = getattr(training, name), Training.model_fields[name].default
+        if value not in (default, "none"):
+            raise ValueError(f"{name} is {value}, which studies of transfer do not have; remove it")
+    return training
+
+
+RowTraining = Annotated[Training, AfterValidator(_as_default)]  # a training by `train_on_rows`
 
 
 class SceneSettings(BaseModel):
@@ -58,6 +73,10 @@ class SceneSettings(BaseModel):
             rng, count, classes=self.classes, size=self.size, sides=self.sides, objects=self.objects,
             clutter=self.clutter,
         )  # fmt: skip
+
+    def both(self, context: Context, seed: int) -> tuple[Scenes, Scenes]:
+        """Return the training and the test scenes of a seed."""
+        return self.draw(context, seed, "train", self.train), self.draw(context, seed, "test", self.test)
 
 
 @dataclass(frozen=True)
@@ -92,6 +111,11 @@ def arms_of(arms: Mapping[str, str], context: Context) -> dict[str, str]:
     if not chosen:
         raise ReproodError(f"The study {context.name} needs trained classifiers; name some under its 'methods'.")
     return chosen
+
+
+def channels_of(arms: Mapping[str, str], context: Context, seed: int) -> int:
+    """Return the channels of the images of the first arm's classifier; `source_of` compares the others with it."""
+    return source_of(context, next(iter(arms.values())), seed).channels
 
 
 def source_of(context: Context, method: str, seed: int, channels: int | None = None) -> Source:
@@ -138,8 +162,8 @@ def train_on_rows(
         (network, rows, generator) -> scalar Tensor. The generator, and torch's global ones, are seeded for every step.
     count : int
         Size of the training set.
-    training : Training
-        `augment` has no effect: the loss augments, if anything does.
+    training : RowTraining
+        The loss augments, if anything does.
     run : Run
         In single precision.
     phase : str
@@ -150,10 +174,8 @@ def train_on_rows(
     Raises
     ------
     ReproodError
-        When the loss diverges, or a moving average is asked for.
+        When the loss diverges.
     """
-    if training.ema is not None:
-        raise ReproodError(f"{run.name}: ema is {training.ema}, which studies of transfer do not have; remove it.")
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = Adam(trained) if adam else build_optimizer(model, training)
     state = Phase(run, phase, training, count, {"model": model}, {"optimizer": optimizer})
@@ -179,6 +201,26 @@ def train_on_rows(
             state.end_epoch(state.epoch_row())
         state.save()
     state.end()
+
+
+def rows_of(seed: int, arm: str, numbers: Mapping[str, float]) -> list[Row]:
+    """Return the numbers of an arm, by metric, as rows; the arm "data" holds sizes."""
+    return [Row(seed=seed, arm=arm, metric=metric, value=float(value)) for metric, value in numbers.items()]
+
+
+def picture(
+    train: BoxedImages | CaptionedImages, test: BoxedImages | CaptionedImages, shown: int
+) -> dict[str, np.ndarray]:
+    """Return for the figure `shown`, the first test images, and `notes` on the data (text)."""
+    images = first_images(test.read, min(shown, len(test)))
+    return {"shown": images, "notes": np.array([*train.notes, *test.notes], dtype=str)}
+
+
+def first_images(read: Read, count: int) -> np.ndarray:
+    """Return the first images, cut to the smallest height and width: uint8 [count, H, W, C]."""
+    images = [read(row) for row in range(count)]
+    height, width = (min(image.shape[axis] for image in images) for axis in (0, 1))
+    return np.stack([image[:height, :width] for image in images])
 
 
 def to_tensor(image: np.ndarray, channels: int) -> Tensor:

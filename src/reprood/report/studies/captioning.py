@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from reprood.report.studies.transfer_figures import COLOURS, SIZES, arms_of, dots, name_of, ranked, show
+from reprood.report.studies.transfer_figures import COLOURS, SIZES, arms_of, dots, footnotes, name_of, ranked, show
 from reprood.report.studies.transfer_figures import NAMES as NAMES
 from reprood.report.style import new_figure
 
@@ -38,8 +38,7 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
     panels = figure.add_subfigure(parts[-1]).subplots(1, len(SHOWN))
     for number, (axes, metric) in enumerate(zip(panels, SHOWN, strict=True)):
         dots(axes, rows, metric, METRICS[metric], named=number == 0)
-    notes = " ".join([*map(str, arrays.get("notes", ())), *unscored(rows)])
-    figure.supxlabel(notes, fontsize=6)
+    footnotes(figure, [*arrays.get("notes", ()), *unscored(rows)])
     return figure
 
 

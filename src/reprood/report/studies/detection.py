@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from reprood.report.studies.transfer_figures import NAMES as NAMES
-from reprood.report.studies.transfer_figures import SIZES, arms_of, dots, name_of, ranked, show
+from reprood.report.studies.transfer_figures import SIZES, arms_of, dots, footnotes, name_of, ranked, show
 from reprood.report.style import new_figure
 
 DETECTORS = {"ssd": "SSD", "faster_rcnn": "Faster R-CNN"}
@@ -52,9 +52,7 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
     for axes, (name, kind) in zip(bottom.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         label = f"{DETECTORS[name]},\n{KINDS[kind]}"
         dots(axes, rows, f"{name}_{kind}", label, named=(name, kind) == shown[0])
-    notes = " ".join(map(str, arrays.get("notes", ())))
-    if notes:
-        figure.supxlabel(notes, fontsize=6)
+    footnotes(figure, arrays.get("notes", ()))
     return figure
 
 
@@ -77,8 +75,8 @@ def boxes(axes: Axes, found: np.ndarray, truth: np.ndarray, classes: np.ndarray,
         place = (min(x1, right - wide), min(max(y0, near / 2), bottom - near / 2))
         if all(abs(place[0] - x) > wide or abs(place[1] - y) > near for x, y in named):
             named.append(place)
-            label = {"facecolor": colour, "edgecolor": "none", "boxstyle": "square,pad=0.15"}
-            axes.text(*place, name, color="white", fontsize=5.5, ha="left", va="center", bbox=label)
+            frame = {"facecolor": colour, "edgecolor": "none", "boxstyle": "square,pad=0.15"}
+            axes.text(*place, name, color="white", fontsize=5.5, ha="left", va="center", bbox=frame)
 
 
 def matches(truth: np.ndarray, label: float, box: tuple[float, float, float, float]) -> bool:

@@ -1,8 +1,12 @@
 """What the figures of detection and captioning share: names, colours, pictures and numbers by arm."""
 
+import textwrap
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reprood.report.studies.numbers import listed, mean, text
@@ -11,6 +15,8 @@ from reprood.report.style import PALETTE
 NAMES = {"erm": "Baseline", "mixup": "Mixup", "cutout": "Cutout", "cutmix": "CutMix", "data": "Data"}
 SIZES = {"train_images": "training images", "test_images": "test images", "words": "words of the vocabulary"}
 COLOURS = dict(zip(("erm", "mixup", "cutout", "cutmix"), (PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[4]), strict=True))
+
+NOTE_WIDTH = 140  # characters of a line of notes
 
 
 def arms_of(rows: pd.DataFrame) -> list[str]:
@@ -29,6 +35,13 @@ def show(axes: Axes, image: np.ndarray) -> None:
     axes.grid(visible=False)
     axes.set(xticks=(), yticks=())
     axes.spines[:].set_visible(False)
+
+
+def footnotes(figure: Figure, notes: Iterable[str]) -> None:
+    """Write notes below a figure."""
+    text = textwrap.fill(" ".join(map(str, notes)), NOTE_WIDTH)
+    if text:
+        figure.supxlabel(text, fontsize=6)
 
 
 def dots(axes: Axes, rows: pd.DataFrame, metric: str, label: str, *, named: bool) -> None:
