@@ -118,6 +118,33 @@ def test_predicted_and_right_classes_have_boxes_of_their_own() -> None:
     assert np.array_equal(boxes["minmax"].predicted, expected)
 
 
+class Cropping(nn.Module):
+    """A classifier whose map of 14 x 14 positions is that of the middle 224 pixels, whatever the image is."""
+
+    def __init__(self, positions: Tensor) -> None:
+        super().__init__()
+        self.backbone = nn.Module()
+        self.backbone.crop = 224
+        self.backbone.maps = lambda images: positions.expand(len(images), 1, 14, 14)
+
+    def linear_head(self) -> tuple[Tensor, Tensor]:
+        return torch.ones(1, 1), torch.zeros(1)
+
+
+@pytest.mark.parametrize(("rule", "ends"), [("maximum", (94, 162)), ("minmax", (89, 167))])
+def test_maps_of_the_middle_are_thresholded_without_its_border(rule: str, ends: tuple[int, int]) -> None:
+    """A background of -1 and an object of 3 at 96 to 160 of 256 pixels: a border of zeros would be above 15 %."""
+    positions = torch.full((14, 14), -1.0)
+    positions[5:9, 5:9] = 3.0
+    labels = torch.zeros(1, dtype=torch.int64)
+    images = [torch.zeros(1, 1, 256, 256)]
+    found = localise(Cropping(positions), lambda: images, labels, labels, 256, 0.15)[rule]
+    assert found.predicted.tolist() == found.true.tolist() == [[ends[0], ends[0], ends[1], ends[1]]]
+    assert found.predicted.dtype == np.int32
+    everywhere = localise(Cropping(torch.ones(14, 14)), lambda: images, labels, labels, 256, 0.15)[rule]
+    assert everywhere.predicted.tolist() == [[16, 16, 240, 240]]  # no pixel that the network did not see
+
+
 def test_a_model_without_maps_is_refused() -> None:
     class Blind(nn.Module):
         def linear_head(self) -> None:

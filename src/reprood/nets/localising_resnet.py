@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reprood.nets.imagenet_resnet import ImageNetResNet, ImageNetResNetOptions
-from reprood.nets.layers import StridedPointwise, global_pool
-from reprood.nets.localising import REDUCTION, centre_crop, framed
+from reprood.nets.layers import StridedPointwise
+from reprood.nets.localising import centre_crop
 from reprood.nets.options import Options, read_options
 
 
@@ -28,7 +28,7 @@ class LocalisingResNetOptions(Options):
 
     depth: Literal[18, 34, 50] = 50
     base: int = Field(default=64, ge=1)
-    crop: int | None = Field(default=None, ge=REDUCTION)
+    crop: int | None = Field(default=None, ge=16)
 
 
 class LocalisingResNet(ImageNetResNet):
@@ -44,16 +44,8 @@ class LocalisingResNet(ImageNetResNet):
                 module.stride = (1, 1)
 
     def maps(self, images: Tensor) -> Tensor:
-        """Return the last maps [B, width, H / 16, W / 16]; 0 where a larger image is cropped (`localising.framed`).
-
-        Without a crop, their means over positions are the features.
-        """
-        inner = centre_crop(images, self.crop)
-        return framed(super().maps(inner), images, inner)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return features [B, width] of normalised images."""
-        return global_pool(super().maps(centre_crop(images, self.crop)))
+        """Return the last maps [B, width, H / 16, W / 16], of the middle part alone if images are cropped."""
+        return super().maps(centre_crop(images, self.crop))
 
 
 def build(channels: int, **options: Any) -> LocalisingResNet:

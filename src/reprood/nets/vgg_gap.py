@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from reprood.core.errors import ReproodError
 from reprood.nets.layers import global_pool, init_fan_out
-from reprood.nets.localising import REDUCTION, centre_crop, framed
+from reprood.nets.localising import centre_crop
 from reprood.nets.options import Options, read_options
 
 STAGES = ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8))  # widths as multiples of the first; pooling in between
@@ -36,7 +36,7 @@ class VggGapOptions(Options):
     """
 
     base: int = Field(default=64, ge=1)
-    crop: int | None = Field(default=None, ge=REDUCTION)
+    crop: int | None = Field(default=None, ge=16)
 
 
 class VggGap(nn.Module):
@@ -63,7 +63,9 @@ class VggGap(nn.Module):
             if isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.zeros_(module.bias)
 
-    def _inner_maps(self, images: Tensor) -> Tensor:
+    def maps(self, images: Tensor) -> Tensor:
+        """Return the last maps [B, width, H / 16, W / 16], of the middle part alone if images are cropped."""
+        images = centre_crop(images, self.crop)
         for number, stage in enumerate(self.stages):
             if number:
                 images = functional.max_pool2d(images, 2)
@@ -71,17 +73,9 @@ class VggGap(nn.Module):
                 images = torch.relu_(convolution(images))
         return torch.relu_(self.last(images))
 
-    def maps(self, images: Tensor) -> Tensor:
-        """Return the last maps [B, width, H / 16, W / 16]; 0 where a larger image is cropped (`localising.framed`).
-
-        Without a crop, their means over positions are the features.
-        """
-        inner = centre_crop(images, self.crop)
-        return framed(self._inner_maps(inner), images, inner)
-
     def forward(self, images: Tensor) -> Tensor:
-        """Return features [B, width] of normalised images."""
-        return global_pool(self._inner_maps(centre_crop(images, self.crop)))
+        """Return features [B, width] of normalised images, the means of the last maps."""
+        return global_pool(self.maps(images))
 
     def load_torchvision(self, state: Mapping[str, Tensor]) -> None:
         """Copy the convolutions of torchvision's VGG-16; the last one keeps its random weights.

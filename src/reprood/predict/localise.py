@@ -108,6 +108,9 @@ def localise(
 ) -> dict[Rule, Boxes]:
     """Return the boxes of a test set by each rule of `boxes_of`.
 
+    A backbone that sees only the middle of the images (its attribute `crop`, the side in pixels) has maps of that part:
+    they are thresholded as they are, and their boxes are moved into the frame of the whole image.
+
     Parameters
     ----------
     model : nn.Module
@@ -134,12 +137,18 @@ def localise(
             "remove 'localisation' from the benchmark's evaluations."
         )
     boxes: dict[Rule, tuple[list[np.ndarray], list[np.ndarray]]] = {rule: ([], []) for rule in RULES}
+    side = getattr(backbone, "crop", None) or size
+    margin = (size - side) // 2
     start = 0
+
+    def found(maps: Tensor, classes: Tensor, rule: Rule) -> np.ndarray:
+        return boxes_of(activation_maps(maps, head[0], classes), side, threshold, rule) + np.int32(margin)
+
     for images in batches():
         maps = backbone.maps(images)  # type: ignore[union-attr]
         part = slice(start, start + len(maps))
         for rule, (predicted, true) in boxes.items():
-            predicted.append(boxes_of(activation_maps(maps, head[0], predictions[part]), size, threshold, rule))
-            true.append(boxes_of(activation_maps(maps, head[0], labels[part]), size, threshold, rule))
+            predicted.append(found(maps, predictions[part], rule))
+            true.append(found(maps, labels[part], rule))
         start = part.stop
     return {rule: Boxes(np.concatenate(predicted), np.concatenate(true)) for rule, (predicted, true) in boxes.items()}
