@@ -12,11 +12,12 @@ from reprood.config.external import External, check_external, condition_limits, 
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json
 from reprood.data.arrays import load_split, save_split
+from reprood.evaluate.localisation import ENDS
 from reprood.evaluate.outputs import load_outputs
 from reprood.evaluate.run import evaluate_outputs
 from reprood.predict.external import adopt, ranks
 from reprood.predict.forward import label_ranks
-from reprood.predict.given import BOXES, ENDS, given_boxes
+from reprood.predict.given import BOXES, given_boxes
 from reprood.report.records import ModelRecord, RunRecord, checked
 
 SIZES = {"train": 9, "validation": 6, "test": 8, "far": 5}

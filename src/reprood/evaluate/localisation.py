@@ -33,30 +33,44 @@ def _boxes(test: pd.DataFrame, name: str) -> np.ndarray:
     return test[columns].to_numpy(dtype=np.float64)
 
 
+def overlaps(test: pd.DataFrame, name: str) -> np.ndarray:
+    """Return the intersection over union [N] of the true boxes with those called `name`; the largest of several."""
+    stored = f"iou_{name}"
+    return test[stored].to_numpy(np.float64) if stored in test else iou(_boxes(test, "box"), _boxes(test, name))
+
+
 def localisation_outcomes(test: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return the localisation errors and overlaps of each test image.
 
     Parameters
     ----------
     test : DataFrame
-        The rows of the test split, with the true box (`box_*`) and those of the class activation maps of the predicted
-        (`cam_*`) and of the right class (`cam_true_*`), and the same two of normalised maps (`cam_minmax_*`,
-        `cam_true_minmax_*`).
+        The rows of the test split, with the true box (`box_*`; -1: none) and those of the class activation maps of the
+        predicted (`cam_*`) and of the right class (`cam_true_*`), and the same two of normalised maps (`cam_minmax_*`,
+        `cam_true_minmax_*`). If images have several true boxes, also the largest overlap with each of these (`iou_*`).
 
     Returns
     -------
     dict
+        For the images that have a true box, in their order; the others are left out, N is smaller by their number.
         localisation_error [N]: 1 where the class is wrong or the overlap of the predicted class' box is not above 0.5;
         gt_localisation_error [N]: 1 where the overlap of the right class' box is not above 0.5; mean_iou [N]: overlap
         of the right class' box; localisation_error_minmax and gt_localisation_error_minmax [N]: the same errors of the
         boxes of normalised maps, unless the predictions are of a version that did not store them.
+
+    Raises
+    ------
+    ReproodError
+        When there are no boxes.
     """
-    true = _boxes(test, "box")
+    test = test.iloc[np.flatnonzero((_boxes(test, "box") >= 0).all(axis=1))]
+    if test.empty:
+        raise ReproodError("No test image has a true box; remove 'localisation' from the benchmark's evaluations.")
     right = test["label_rank"].to_numpy() == 0
     outcomes: dict[str, np.ndarray] = {}
     for suffix in ("", *(("_minmax",) if f"cam_minmax_{ENDS[0]}" in test else ())):
-        known = iou(true, _boxes(test, f"cam_true{suffix}"))
-        outcomes[f"localisation_error{suffix}"] = 1.0 - (right & (iou(true, _boxes(test, f"cam{suffix}")) > THRESHOLD))
+        known = overlaps(test, f"cam_true{suffix}")
+        outcomes[f"localisation_error{suffix}"] = 1.0 - (right & (overlaps(test, f"cam{suffix}") > THRESHOLD))
         outcomes[f"gt_localisation_error{suffix}"] = 1.0 - (known > THRESHOLD)
         if not suffix:
             outcomes["mean_iou"] = known

@@ -170,10 +170,14 @@ def condition_rows(predictions: Predictions, benchmark: Benchmark) -> list[dict[
 
 
 def localisation_rows(test: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the localisation errors in percent, by both rules for boxes, and mean_iou in [0, 1]."""
-    means = {name: float(values.mean()) for name, values in localisation_outcomes(test).items()}
-    percent = {name: value if name == "mean_iou" else 100 * value for name, value in means.items()}
-    return [row_of("test", NO_SCORE, metric, value, len(test), 0) for metric, value in percent.items()]
+    """Return the localisation errors in percent, by both rules for boxes, and mean_iou in [0, 1].
+
+    The number of images is that of those with a true box.
+    """
+    return [
+        row_of("test", NO_SCORE, metric, float(values.mean()) * (1 if metric == "mean_iou" else 100), len(values), 0)
+        for metric, values in localisation_outcomes(test).items()
+    ]
 
 
 def segmentation_rows(predictions: Predictions, benchmark: Benchmark) -> list[dict[str, Any]]:

@@ -8,9 +8,10 @@ import numpy as np
 
 from reprood.core.errors import ReproodError
 from reprood.data.arrays import Split
+from reprood.evaluate.localisation import ENDS
 from reprood.evaluate.map_codec import LEVELS, pack_maps
+from reprood.predict.boxes import box_columns, true_boxes
 
-ENDS = ("x0", "y0", "x1", "y1")
 BOXES = ("cam", "cam_true", "cam_minmax", "cam_true_minmax")  # of the predicted and the right class, by two rules
 
 Columns = dict[str, dict[str, np.ndarray]]
@@ -84,7 +85,7 @@ def _objects(rows: list[bytes]) -> np.ndarray:
 
 
 def given_boxes(values: Mapping[str, np.ndarray], test: Split, path: Path) -> dict[str, np.ndarray]:
-    """Return the true and the given boxes of the test images as int32 columns.
+    """Return the true and the given boxes of the test images as columns; see `box_columns`.
 
     Parameters
     ----------
@@ -102,11 +103,9 @@ def given_boxes(values: Mapping[str, np.ndarray], test: Split, path: Path) -> di
     ReproodError
         When a column is missing or is not made of whole pixels of the image.
     """
-    if "boxes" not in test.extras:
-        raise ReproodError(f"{test.folder} has no boxes; 'localisation' needs a test set of objects with boxes.")
-    true = np.asarray(test.extras["boxes"])
-    found = {f"box_{end}": np.asarray(true[:, place], np.int32) for place, end in enumerate(ENDS)}
+    true = true_boxes(test)
     side = test.images.shape[1]
+    columns: dict[str, np.ndarray] = {}
     for name in (f"{kind}_{end}" for kind in BOXES for end in ENDS):
         if name not in values:
             raise ReproodError(
@@ -117,9 +116,9 @@ def given_boxes(values: Mapping[str, np.ndarray], test: Split, path: Path) -> di
         whole = column.shape == (len(true),) and column.dtype.kind in "fiu" and bool((column == np.floor(column)).all())
         if not whole or column.min() < 0 or column.max() > side:
             raise ReproodError(f"{path}: {name} must hold {len(true):,} whole numbers from 0 to {side} (pixels).")
-        found[name] = column.astype(np.int32)
-    for kind in BOXES:
-        left, top, right, bottom = (found[f"{kind}_{end}"] for end in ENDS)
-        if bool(((right < left) | (bottom < top)).any()):
+        columns[name] = column.astype(np.int32)
+    found = {kind: np.stack([columns[f"{kind}_{end}"] for end in ENDS], axis=1) for kind in BOXES}
+    for kind, boxes in found.items():
+        if bool((boxes[:, 2:] < boxes[:, :2]).any()):
             raise ReproodError(f"{path}: some boxes {kind} end before they begin; expected x0 <= x1 and y0 <= y1.")
-    return found
+    return box_columns(true, found)

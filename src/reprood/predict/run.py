@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from reprood.core.errors import ReproodError
 from reprood.data.arrays import Split, load_split
 from reprood.engine.device import keep_freed_memory, make_repeatable, resolve_device
+from reprood.predict.boxes import box_columns, true_boxes
 from reprood.predict.conditions import ConditionRunner, run_conditions
 from reprood.predict.feature_step import ClassGaussians, fit_gaussians
 from reprood.predict.files import write_features, write_predictions
@@ -28,7 +29,6 @@ from reprood.train.run import load_model
 
 BATCH = 250
 CORRUPTED = "corrupted"
-ENDS = ("x0", "y0", "x1", "y1")
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -91,8 +91,9 @@ def predict_run(
         requested, and a method that gives maps, test and OOD rows have `map` and `mask` (bytes; see
         `reprood.predict.native.map_columns`). With localisation requested, test rows have boxes: `box_*` (true),
         `cam_*` (of the predicted class) and `cam_true_*` (of the right class), and the latter two again as
-        `cam_minmax_*` and `cam_true_minmax_*` by the second rule of `reprood.predict.localise.boxes_of`. The metadata
-        key `reprood` holds the rest.
+        `cam_minmax_*` and `cam_true_minmax_*` by the second rule of `reprood.predict.localise.boxes_of`; with several
+        true boxes of an image also overlaps `iou_*` (see `reprood.predict.boxes`). The metadata key `reprood` holds the
+        rest.
 
         `features.safetensors` has weight and bias of the last layer when it is affine (`head/weight`, `head/bias`).
         With features requested, also `features/<split>` in half precision, and logits and labels of the training split
@@ -256,17 +257,12 @@ def _columns(logits: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
 
 
 def _boxes(model: nn.Module, test: Split, outputs: Stored, labels: Tensor, threshold: float) -> dict[str, np.ndarray]:
-    """Return the true boxes and those of the class activation maps; int32 columns of the test rows."""
-    if "boxes" not in test.extras:
-        raise ReproodError(f"{test.folder} has no boxes; 'localisation' needs a test set of objects with boxes.")
+    """Return the true boxes and those of the class activation maps, columns of the test rows."""
+    true = true_boxes(test)
     assert outputs.batches is not None
     boxes = localise(model, outputs.batches, outputs.logits.argmax(dim=1), labels, test.images.shape[1], threshold)
-    named = {"box": test.extras["boxes"]}
+    found: dict[str, np.ndarray] = {}
     for rule, own in boxes.items():
         suffix = "" if rule == "maximum" else f"_{rule}"
-        named |= {f"cam{suffix}": own.predicted, f"cam_true{suffix}": own.true}
-    return {
-        f"{name}_{end}": np.asarray(values[:, i], np.int32)
-        for name, values in named.items()
-        for i, end in enumerate(ENDS)
-    }
+        found |= {f"cam{suffix}": own.predicted, f"cam_true{suffix}": own.true}
+    return box_columns(true, found)

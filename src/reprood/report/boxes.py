@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from reprood.data.arrays import load_split
-from reprood.evaluate.localisation import ENDS, iou
+from reprood.evaluate.localisation import ENDS, overlaps
 from reprood.report.pictures import picture, shown_rows
 from reprood.report.results import BenchmarkResults
 from reprood.report.style import new_figure
@@ -28,11 +28,12 @@ def draw_boxes(results: BenchmarkResults, data: Path) -> Figure:
         test = results.shown(method)[0].split("test")
         true, found = (test[[f"{name}_{end}" for end in ENDS]].to_numpy(dtype=float) for name in ("box", "cam"))
         right = test["label_rank"].to_numpy() == 0
-        overlap = iou(true, found)
+        overlap = overlaps(test, "cam")
         for column, row in enumerate(rows):
             axis = axes[line, column]
             picture(axis, np.array(stored.images[row]))
-            _outline(axis, true[row], TRUE, "-")
+            if (true[row] >= 0).all():  # -1: no true box
+                _outline(axis, true[row], TRUE, "-")
             _outline(axis, found[row], FOUND, (0, (2, 1)))
             wrong = "" if right[row] else ", wrong class"
             axis.set_xlabel(f"{100 * overlap[row]:.0f} %{wrong}", fontsize=6, labelpad=2)
