@@ -9,7 +9,9 @@ import pytest
 from tiny_photographs import coco_record, save_coco, save_jpeg, save_voc, voc_annotation, voc_object
 
 from reprood.core.errors import ReproodError
+from reprood.data.annotations import boxes_of
 from reprood.data.coco_captions import read_coco_captions
+from reprood.data.tally import Tally
 from reprood.data.voc import CLASSES, read_annotation, read_voc
 
 DOG = CLASSES.index("dog")
@@ -51,6 +53,42 @@ def test_an_image_without_objects(tmp_path):
     assert len(found.labels) == len(found.difficult) == 0
 
 
+def imagenet_boxes(path):
+    return boxes_of(path, 100, 100, Tally())
+
+
+def test_ends_follow_the_convention_of_each_data_set(tmp_path):
+    """VOC counts pixels from 1 and includes both ends; ImageNet's ends are used as they stand."""
+    path = tmp_path / "a.xml"
+    path.write_text(voc_annotation(voc_object("dog", (1, 1, 100, 100)), width=100, height=100))
+    assert read_annotation(path).boxes.tolist() == [[0, 0, 100, 100]]
+    assert imagenet_boxes(path) == [[1, 1, 100, 100]]
+
+
+@pytest.mark.parametrize("read", [read_annotation, imagenet_boxes])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read"),
+        (b"<annotation>", "is not valid XML"),
+        (b"<annotation>\xff</annotation>", "is not UTF-8 text"),
+        ('<?xml version="1.0" encoding="utf-16"?><!DOCTYPE x>'.encode("utf-16"), "is not UTF-8 text"),
+        (b'<!DOCTYPE x [<!ENTITY a "dog">]><annotation/>', "declares entities, which are never expanded"),
+        (b"<annotation>" + b" " * (1 << 20), "an annotation has at most"),
+        (voc_annotation(voc_object("dog", (1, 1, 2))).encode(), "bndbox/ymax is ''; expected a number"),
+        (voc_annotation(voc_object("dog", (1, 1, 2, float("inf")))).encode(), "bndbox/ymax is 'inf'"),
+        (voc_annotation(width="x").encode(), "size/width is 'x'; expected a number"),
+    ],
+)
+def test_both_readers_refuse_the_same_files(tmp_path, read, content, words):
+    path = tmp_path / "a.xml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ReproodError, match=words) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -61,7 +99,7 @@ def test_an_image_without_objects(tmp_path):
         ("ImageSets/Main/trainval.txt", "000000\n000009\n", "000009.jpg does not exist"),
         ("Annotations/000002.xml", None, "000002.xml cannot be read"),
         ("Annotations/000002.xml", "<annotation>", "000002.xml is not valid XML"),
-        ("Annotations/000002.xml", "<annotation/>", "size/width is ''; expected a number"),
+        ("Annotations/000002.xml", "<annotation/>", "gives no size of its image"),
         ("Annotations/000002.xml", voc_annotation(voc_object("zebra")), "class of an object is 'zebra'"),
         (
             "Annotations/000002.xml",

@@ -143,7 +143,7 @@ def outside_the_classes(root: Path) -> None:
         (cut, "is cut off after"),
         (no_image, "is not a readable image; replace it by an intact copy"),
         (box_outside, "the box 900, 1, 950, .* is empty or outside of its image of"),
-        (no_xml, "is not an annotation of objects with bndbox"),
+        (no_xml, "is not valid XML"),
         (entities, "declares entities, which are never expanded"),
         (outside_the_classes, "a.png is outside the class folders; move it"),
     ],

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from xml.etree import ElementTree
 
 import numpy as np
 
 from reprood.core.errors import ReproodError
+from reprood.data.object_xml import objects_of
 from reprood.data.tally import Tally
 
-LARGEST = 1 << 20  # bytes of an XML file
+LARGEST = 1 << 28  # bytes of a text file
 TRUTH, SYNSETS = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
 
 
@@ -125,35 +125,25 @@ def _annotation(folder: Path, name: str) -> Path | None:
 
 
 def boxes_of(path: Path, width: int, height: int, tally: Tally) -> list[list[float]]:
-    """Return the boxes of the objects in an XML file (Pascal VOC's form), in pixels of its image.
+    """Return the boxes of the objects in one of ImageNet's XML files, in pixels of its image with exclusive ends.
 
-    ImageNet's annotations state the size at which the image was shown, which may differ from that of the file: boxes
-    are scaled. Some of them reach over the edge, or have their ends exchanged: they are clipped and ordered, and
-    counted.
+    The files have Pascal VOC's form. Where pixels begin is not stated with them: ends are used as they stand, without
+    the shift by one of `reprood.data.voc`, which is at most a pixel. They state the size at which the image was shown,
+    which may differ from that of the file: boxes are scaled. Some of them reach over the edge, or have their ends
+    exchanged: they are clipped and ordered, and counted.
 
     Raises
     ------
     ReproodError
-        If it is not such a file, or no part of a box is inside the image.
+        If it is not such a file (`objects_of`), or no part of a box is inside the image.
     """
-    text = _text(path, LARGEST)
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise ReproodError(f"{path} declares entities, which are never expanded; replace it by the published file.")
-    try:
-        root = ElementTree.fromstring(text)
-        shown = [float(root.findtext(f"size/{side}") or own) for side, own in (("width", width), ("height", height))]
-        scale = np.array([width / shown[0], height / shown[1]] * 2)
-        found = [
-            [float(str(thing.findtext(f"bndbox/{end}"))) for end in ("xmin", "ymin", "xmax", "ymax")]
-            for thing in root.iter("object")
-        ]
-    except (ElementTree.ParseError, ValueError, ZeroDivisionError) as error:
-        raise ReproodError(
-            f"{path} is not an annotation of objects with bndbox: xmin, ymin, xmax, ymax ({str(error)[:80]}); replace "
-            "it by the published file."
-        ) from error
+    marked = objects_of(path)
+    shown = marked.width or width, marked.height or height
+    scale = np.array([width / shown[0], height / shown[1]] * 2)
+    if len({item.name for item in marked.objects}) > 1:
+        tally.add("images have boxes of several classes, of which any counts as the image's own", str(path))
     boxes = []
-    for box in found:
+    for box in (item.ends for item in marked.objects):
         (x0, y0), (x1, y1) = np.sort((np.array(box) * scale).reshape(2, 2), axis=0).tolist()
         inside = [max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))]
         if not (inside[0] < inside[2] and inside[1] < inside[3]):
@@ -167,10 +157,10 @@ def boxes_of(path: Path, width: int, height: int, tally: Tally) -> list[list[flo
     return boxes
 
 
-def _text(path: Path, most: int = 1 << 28) -> str:
+def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > most:
-            raise ReproodError(f"{path} has {path.stat().st_size:,} bytes, more than the allowed {most:,}.")
+        if path.stat().st_size > LARGEST:
+            raise ReproodError(f"{path} has {path.stat().st_size:,} bytes, more than the allowed {LARGEST:,}.")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ReproodError(

@@ -7,21 +7,19 @@ include both ends; boxes here begin at 0 and exclude the upper end, so that widt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from reprood.core.errors import ReproodError
 from reprood.data.formats import text_of
+from reprood.data.object_xml import RESTORE, objects_of
 from reprood.data.photographs import BoxedImages, checksum_of, read_photograph
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-LARGEST = 1 << 20  # bytes of an annotation
-SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 class Voc(BaseModel):
@@ -153,34 +151,30 @@ def read_annotation(path: Path) -> Annotation:
     Raises
     ------
     ReproodError
-        If the file is missing, is no XML, has an unknown class, or a box that is empty or outside of the image.
+        If the file is missing or damaged (`objects_of`), has no size, an unknown class, or a box that is empty or
+        outside of the image.
     """
-    try:
-        data = path.read_bytes()
-        if len(data) > LARGEST:
-            raise ReproodError(f"{path} has {len(data)} bytes; an annotation has at most {LARGEST}: replace the file.")
-        root = ElementTree.fromstring(data)
-    except OSError as error:
-        raise ReproodError(f"{path} cannot be read ({error.strerror}); unpack the whole archive again.") from error
-    except ElementTree.ParseError as error:
-        raise ReproodError(f"{path} is not valid XML ({error}); restore the file from the archive.") from error
-    width, height = (int(_number(root, f"size/{side}", path)) for side in ("width", "height"))
+    marked = objects_of(path)
+    if marked.width is None or marked.height is None:
+        raise ReproodError(f"{path} gives no size of its image; {RESTORE}.")
+    width, height = int(marked.width), int(marked.height)
     boxes, labels, difficult, clipped = [], [], [], 0
-    for item in root.iterfind("object"):
-        name = (item.findtext("name") or "").strip()
-        if name not in CLASSES:
-            raise ReproodError(f"{path}: the class of an object is {name[:40]!r}; expected one of VOC's 20 classes.")
-        x0, y0, x1, y1 = (_number(item, f"bndbox/{side}", path) for side in SIDES)
+    for item in marked.objects:
+        if item.name not in CLASSES:
+            raise ReproodError(
+                f"{path}: the class of an object is {item.name[:40]!r}; expected one of VOC's 20 classes."
+            )
+        x0, y0, x1, y1 = item.ends
         box = (max(x0 - 1, 0.0), max(y0 - 1, 0.0), min(x1, float(width)), min(y1, float(height)))
         if min(x0, y0) < 0 or x1 > width + 1 or y1 > height + 1 or box[2] <= box[0] or box[3] <= box[1]:
             raise ReproodError(
-                f"{path}: the box {x0:g}, {y0:g}, {x1:g}, {y1:g} of a {name} is empty or outside of the image of "
-                f"{width} x {height} pixels; restore the file from the archive."
+                f"{path}: the box {x0:g}, {y0:g}, {x1:g}, {y1:g} of a {item.name} is empty or outside of the image of "
+                f"{width} x {height} pixels; {RESTORE}."
             )
         clipped += box != (x0 - 1, y0 - 1, x1, y1)
         boxes.append(box)
-        labels.append(CLASSES.index(name))
-        difficult.append((item.findtext("difficult") or "0").strip() == "1")
+        labels.append(CLASSES.index(item.name))
+        difficult.append(item.difficult)
     return Annotation(
         width,
         height,
@@ -189,14 +183,3 @@ def read_annotation(path: Path) -> Annotation:
         np.array(difficult, bool),
         clipped,
     )
-
-
-def _number(item: ElementTree.Element, place: str, path: Path) -> float:
-    text = item.findtext(place) or ""
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not np.isfinite(value):
-        raise ReproodError(f"{path}: {place} is {text[:40]!r}; expected a number. Restore the file from the archive.")
-    return value
