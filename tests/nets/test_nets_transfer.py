@@ -5,15 +5,17 @@ from itertools import product
 
 import pytest
 import torch
+from checkout import ROOT
 from torch import nn
 from torch.nn import functional
+from torchvision.models.detection import fasterrcnn_resnet50_fpn, ssd300_vgg16
+from torchvision.models.detection.image_list import ImageList
 
+from reprood.config.load import load_suite
 from reprood.core.errors import ReproodError
 from reprood.engine.seeds import seeded
 from reprood.nets import captioner, imagenet_resnet, torchvision, wrn
 from reprood.nets.box_detectors import (
-    FASTER_RCNN,
-    SSD300,
     FasterRcnnSettings,
     SsdSettings,
     build_faster_rcnn,
@@ -50,11 +52,40 @@ def test_maps_of_stages():
         StageMaps(nn.Identity(), 1)
 
 
-def test_maps_of_ssd300_have_the_sides_of_the_paper():
-    model = build_ssd(imagenet_resnet.build(3, depth=18, base=4), SSD300, 20, MEAN, STD).eval()
+def photographs(study: str, key: str) -> dict:
+    """The settings of the suite `paper`."""
+    return load_suite("paper", ROOT).studies[study].set[key]
+
+
+def test_ssd300_has_the_maps_of_its_paper_and_the_default_boxes_of_torchvision():
+    settings = SsdSettings.model_validate(photographs("detection_ssd", "ssd"))
+    model = build_ssd(imagenet_resnet.build(3, depth=18, base=4), settings, 20, MEAN, STD).eval()
     found = model.backbone(torch.zeros(1, 3, 300, 300))
     assert [part.shape[2] for part in found.values()] == [38, 19, 10, 5, 3, 1]
     assert sum(part.shape[2] ** 2 * boxes for part, boxes in zip(found.values(), (4, 6, 6, 6, 4, 4))) == 8732
+    theirs = ssd300_vgg16(weights=None, weights_backbone=None)
+    images = ImageList(torch.zeros(1, 3, 300, 300), [(300, 300)])
+    ours, wanted = (one.anchor_generator(images, list(found.values()))[0] for one in (model, theirs))
+    torch.testing.assert_close(ours, wanted)
+    centres = (ours[:, :2] + ours[:, 2:]) / 2
+    torch.testing.assert_close(centres[[0, 4]], torch.tensor([[4.0, 4.0], [12.0, 4.0]]))
+    assert (model.nms_thresh, model.topk_candidates) == (theirs.nms_thresh, theirs.topk_candidates)
+
+
+def test_faster_rcnn_for_photographs_differs_from_torchvisions_in_the_size_of_images_only():
+    settings = FasterRcnnSettings.model_validate(photographs("detection_faster_rcnn", "faster_rcnn"))
+    ours = build_faster_rcnn(imagenet_resnet.build(3, depth=18, base=4), settings, 20, MEAN, STD)
+    theirs = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None)
+    assert (ours.transform.min_size, ours.transform.max_size) == ((600,), 1000)
+    for part in ("rpn.anchor_generator", "rpn", "roi_heads"):
+        mine, wanted = ours.get_submodule(part), theirs.get_submodule(part)
+        for name, value in vars(wanted).items():
+            if not name.startswith("_") and isinstance(value, int | float | dict | tuple):
+                assert getattr(mine, name) == value, (part, name)
+    assert ours.rpn._pre_nms_top_n == {"training": 2000, "testing": 1000}
+    assert ours.rpn._post_nms_top_n == {"training": 2000, "testing": 1000}
+    assert ours.rpn.fg_bg_sampler.batch_size_per_image == theirs.rpn.fg_bg_sampler.batch_size_per_image
+    assert ours.roi_heads.fg_bg_sampler.batch_size_per_image == theirs.roi_heads.fg_bg_sampler.batch_size_per_image
 
 
 @pytest.mark.parametrize("name", ["ssd", "faster_rcnn"])
@@ -86,8 +117,10 @@ def test_detectors_learn_one_scene(name):
 def test_settings_that_do_not_match():
     with pytest.raises(ReproodError, match="2 scales and ratios for 2 maps; with 2 maps, expected 3 and 2"):
         build_ssd(small(), SsdSettings(scales=(0.1, 0.2)), 3, (0.3,), (0.2,))
+    with pytest.raises(ReproodError, match="SSD: 3 steps for 2 maps; expected one each"):
+        build_ssd(small(), SsdSettings(steps=(8, 16, 32)), 3, (0.3,), (0.2,))
     with pytest.raises(ReproodError, match="anchors for 5 maps; expected 2"):
-        build_faster_rcnn(small(), FasterRcnnSettings(anchors=FASTER_RCNN.anchors), 3, (0.3,), (0.2,))
+        build_faster_rcnn(small(), FasterRcnnSettings(anchors=((8,),) * 5), 3, (0.3,), (0.2,))
     with pytest.raises(ReproodError, match="9 further maps do not fit"):
         build_ssd(small(), SsdSettings(extra=9, scales=(0.1,) * 12, ratios=((),) * 11), 3, (0.3,), (0.2,))
 

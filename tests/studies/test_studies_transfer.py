@@ -37,6 +37,7 @@ pytest.importorskip("pycocoevalcap")
 ARMS = {"erm": "erm", "cutmix": "cutmix"}
 BRIEF = Training(epochs=1, batch_size=4, lr=0.01, schedule="constant")
 SCENES = SceneSettings(classes="MNO", train=8, test=6)
+FEW_PROPOSALS = FasterRcnnSettings(train_proposals=(20, 10), test_proposals=(20, 10), score_threshold=0.0)
 
 
 def context(state: Path, channels: int = 1, seeds: tuple[int, ...] = (0, 1)) -> Context:
@@ -58,7 +59,7 @@ def context(state: Path, channels: int = 1, seeds: tuple[int, ...] = (0, 1)) -> 
 def detectors(**changes: object) -> detection.Config:
     values = {
         "arms": ARMS, "scenes": SCENES, "ssd_training": BRIEF, "faster_rcnn_training": BRIEF, "batch": 4, "shown": 2,
-        "ssd": SsdSettings(score_threshold=0.0), "faster_rcnn": FasterRcnnSettings(proposals=10, score_threshold=0.0),
+        "ssd": SsdSettings(score_threshold=0.0), "faster_rcnn": FEW_PROPOSALS,
     }  # fmt: skip
     return detection.Config(**{**values, **changes})
 

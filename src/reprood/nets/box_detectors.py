@@ -2,12 +2,15 @@
 
 W. Liu et al.: SSD: Single Shot MultiBox Detector, ECCV 2016, arXiv 1512.02325. S. Ren et al.: Faster R-CNN, NeurIPS
 2015, arXiv 1506.01497; with the feature pyramid of T.-Y. Lin et al., CVPR 2017, arXiv 1612.03144. Defaults are for
-scenes of 64 pixels; those of `SSD300` and `FASTER_RCNN` are torchvision's, for photographs.
+scenes of 64 pixels; a suite gives those for photographs. Whatever is not in the settings (thresholds of matching and of
+suppression, numbers of detections, shares of positives) is torchvision's default. Unlike its `ssd300_vgg16`, the first
+maps are not normalised by their length; unlike its `fasterrcnn_resnet50_fpn`, all stages are trained, and batch
+normalisation keeps its statistics but trains its gains and shifts. Images are normalised as for the classifier.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -20,6 +23,8 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from reprood.core.errors import ReproodError
 from reprood.nets.stage_maps import StageMaps, map_shapes
+
+Count = Annotated[int, Field(ge=1)]
 
 
 class SsdSettings(BaseModel):
@@ -40,6 +45,9 @@ class SsdSettings(BaseModel):
         Side of the default boxes on each map as a share of the image, and one more than there are maps.
     ratios : tuple of tuple of int
         Aspect ratios of the default boxes on each map, in addition to 1 (each also as its inverse).
+    steps : tuple of int
+        Pixels between the centres of neighbouring default boxes on each map; () = the image is divided evenly by the
+        positions of the map.
     score_threshold : float
         Detections below it are dropped.
     """
@@ -53,6 +61,7 @@ class SsdSettings(BaseModel):
     adapted: int = Field(default=32, ge=0)
     scales: tuple[float, ...] = (0.18, 0.3, 0.45)
     ratios: tuple[tuple[int, ...], ...] = ((), ())
+    steps: tuple[Count, ...] = ()
     score_threshold: float = Field(default=0.01, ge=0, lt=1)
 
 
@@ -75,8 +84,8 @@ class FasterRcnnSettings(BaseModel):
         Ratios of height to width of the anchors.
     region : int
         Side of the grid to which each region is pooled.
-    proposals : int
-        Regions kept after non-maximum suppression, in training and testing (twice as many before it).
+    train_proposals, test_proposals : (int, int)
+        Regions kept before and after non-maximum suppression; before it, of each map.
     sampled_anchors, sampled_regions : int
         Anchors and regions of each image that enter the loss.
     score_threshold : float
@@ -94,36 +103,11 @@ class FasterRcnnSettings(BaseModel):
     anchors: tuple[tuple[int, ...], ...] = ((12,), (20,))
     ratios: tuple[float, ...] = (1.0,)
     region: int = Field(default=5, ge=1)
-    proposals: int = Field(default=30, ge=1)
+    train_proposals: tuple[Count, Count] = (60, 30)
+    test_proposals: tuple[Count, Count] = (60, 30)
     sampled_anchors: int = Field(default=32, ge=2)
     sampled_regions: int = Field(default=32, ge=2)
     score_threshold: float = Field(default=0.01, ge=0, lt=1)
-
-
-SSD300 = SsdSettings(
-    size=300,
-    levels=3,  # sides 38, 19 and 10
-    extra=3,  # 5, 3 and 1
-    extra_width=256,
-    adapted=0,
-    scales=(0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05),
-    ratios=((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
-)
-FASTER_RCNN = FasterRcnnSettings(
-    min_size=600,
-    max_size=1000,
-    levels=4,
-    coarser=True,
-    width=256,
-    hidden=1024,
-    anchors=((32,), (64,), (128,), (256,), (512,)),
-    ratios=(0.5, 1.0, 2.0),
-    region=7,
-    proposals=1000,
-    sampled_anchors=256,
-    sampled_regions=512,
-    score_threshold=0.05,
-)
 
 
 class SsdMaps(nn.Module):
@@ -195,16 +179,19 @@ def build_ssd(
     Raises
     ------
     ReproodError
-        If scales or ratios do not match the number of maps.
+        If scales, ratios or steps do not match the number of maps.
     """
     maps = settings.levels + settings.extra
+    if settings.steps and len(settings.steps) != maps:
+        raise ReproodError(f"SSD: {len(settings.steps)} steps for {maps} maps; expected one each, or none.")
     if len(settings.scales) != maps + 1 or len(settings.ratios) != maps:
         raise ReproodError(
             f"SSD: {len(settings.scales)} scales and ratios for {len(settings.ratios)} maps; with {maps} maps, "
             f"expected {maps + 1} and {maps}."
         )
     body = SsdMaps(StageMaps(backbone, settings.levels), settings, len(mean))
-    boxes = DefaultBoxGenerator([list(ratios) for ratios in settings.ratios], scales=list(settings.scales))
+    ratios, scales = [list(one) for one in settings.ratios], list(settings.scales)
+    boxes = DefaultBoxGenerator(ratios, scales=scales, steps=list(settings.steps) or None)
     options: dict[str, Any] = {"image_mean": list(mean), "image_std": list(std)}
     return SSD(
         body, boxes, (settings.size, settings.size), classes + 1, score_thresh=settings.score_threshold, **options
@@ -228,7 +215,7 @@ def build_faster_rcnn(
         raise ReproodError(f"Faster R-CNN: anchors for {len(settings.anchors)} maps; expected {maps}.")
     body = PyramidMaps(StageMaps(backbone, settings.levels), settings, len(mean))
     names = [str(number) for number in range(settings.levels)]
-    kept = settings.proposals
+    (before_train, after_train), (before_test, after_test) = settings.train_proposals, settings.test_proposals
     return FasterRCNN(
         body,
         min_size=settings.min_size,
@@ -236,10 +223,10 @@ def build_faster_rcnn(
         image_mean=list(mean),
         image_std=list(std),
         rpn_anchor_generator=AnchorGenerator(settings.anchors, (settings.ratios,) * maps),
-        rpn_pre_nms_top_n_train=2 * kept,
-        rpn_pre_nms_top_n_test=2 * kept,
-        rpn_post_nms_top_n_train=kept,
-        rpn_post_nms_top_n_test=kept,
+        rpn_pre_nms_top_n_train=before_train,
+        rpn_pre_nms_top_n_test=before_test,
+        rpn_post_nms_top_n_train=after_train,
+        rpn_post_nms_top_n_test=after_test,
         rpn_batch_size_per_image=settings.sampled_anchors,
         box_roi_pool=MultiScaleRoIAlign(names, settings.region, sampling_ratio=2),
         box_head=TwoMLPHead(settings.width * settings.region**2, settings.hidden),
