@@ -230,6 +230,15 @@ def test_import_chains():
         assert fingerprint.import_chain("reprood.evaluate.table", module)
 
 
+def test_other_packages_of_an_entry():
+    """Also those that only a function, or a module further on, imports."""
+    assert "torchvision" in fingerprint.packages("reprood.nets.resnext")
+    assert not {"torch", "torchvision"} & fingerprint.packages("reprood.evaluate.run")
+    both = fingerprint.packages("reprood.nets.wrn", "reprood.evaluate.boxes")
+    assert {"torch", "pycocotools"} <= both
+    assert "reprood" not in both
+
+
 def test_the_module_of_a_file(tmp_path):
     assert fingerprint.module_of(PACKAGE / "core" / "files.py") == "reprood.core.files"
     assert fingerprint.module_of(PACKAGE / "core" / "__init__.py") == "reprood.core"

@@ -109,6 +109,21 @@ def test_environment_has_public_versions():
     assert "+" not in text
 
 
+@pytest.mark.parametrize("network", ["torchvision", "resnext", "efficientnet", "wrn"])
+def test_the_version_of_torchvision_is_an_input_of_runs_with_its_networks(tmp_path, network):
+    backbone = {"name": network, **({"model": "resnet18"} if network == "torchvision" else {})}
+    made = plan(tmp_path, setting("settings", "backbone", value=backbone))
+    text = made.run_environment("smoke_letters", "erm")
+    assert ("torchvision " in text) == (network != "wrn")
+
+
+def test_packages_that_a_study_uses_are_inputs_of_it():
+    pytest.importorskip("pycocotools")
+    made = Plan({"suite": "evidence"}, ROOT)
+    assert made.study_environment("biamat_toy") == environment("torch", "numpy")
+    assert made.study_environment("detection") == environment("torch", "numpy", "pycocotools", "torchvision")
+
+
 def test_schemas_are_up_to_date():
     for name, schema in schemas().items():
         stored = read_json(ROOT / "workflow" / "schemas" / name)

@@ -26,7 +26,8 @@ from reprood.pipeline.meaning import digest, meaningful
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parent
 
-Summary = tuple[str, tuple[str, ...]]  # hash of a source text's meaning; the modules (or names in modules) it imports
+# Hash of a source text's meaning; the modules (or names in modules) of this package, and the other packages it imports.
+Summary = tuple[str, tuple[str, ...], tuple[str, ...]]
 _summaries: dict[str, Summary] = {}  # by module and SHA-256 of its text
 
 
@@ -90,19 +91,21 @@ def _summarise(module: str, text: bytes, package: str) -> Summary:
     key = _key(module, text)
     if key not in _summaries:
         tree = meaningful(text)
-        own = {name for name in _imports(tree, package) if name.split(".")[0] == PACKAGE.name}
-        _summaries[key] = digest(tree), tuple(sorted(own))
+        imports = _imports(tree, package)
+        own = {name for name in imports if name.split(".")[0] == PACKAGE.name}
+        others = {name.split(".")[0] for name in imports - own}
+        _summaries[key] = digest(tree), tuple(sorted(own)), tuple(sorted(others))
     return _summaries[key]
 
 
 @cache
-def _read(module: str) -> tuple[str, frozenset[str]]:
+def _read(module: str) -> tuple[str, frozenset[str], tuple[str, ...]]:
     path = source(module)
     if path is None:
         raise ModuleNotFoundError(f"no source for {module} under {ROOT}")
     package = module if path.name == "__init__.py" else "" if is_path(module) else module.rpartition(".")[0]
-    meaning, imports = _summarise(module, path.read_bytes(), package)
-    return meaning, frozenset(name for name in imports if source(name))
+    meaning, imports, others = _summarise(module, path.read_bytes(), package)
+    return meaning, frozenset(name for name in imports if source(name)), others
 
 
 @cache
@@ -117,6 +120,11 @@ def closure(entry: str) -> tuple[str, ...]:
             for name in _read(module)[1]:
                 todo |= _with_parents(name)
     return tuple(sorted(seen))
+
+
+def packages(*entries: str) -> frozenset[str]:
+    """Return the other packages, such as torch, that importing the entries can import, nested imports included."""
+    return frozenset(name for entry in entries for module in closure(entry) for name in _read(module)[2])
 
 
 def import_chain(entry: str, module: str) -> tuple[str, ...]:
@@ -189,8 +197,8 @@ def _stored(path: Path, writer: str) -> dict[str, Summary]:
         if record["writer"] != writer:
             return {}
         return {
-            str(key): (str(meaning), tuple(map(str, imports)))
-            for key, (meaning, imports) in record["summaries"].items()
+            str(key): (str(meaning), tuple(map(str, imports)), tuple(map(str, others)))
+            for key, (meaning, imports, others) in record["summaries"].items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from reprood.data.entries import is_streamed
 from reprood.detectors import registry as detectors
 from reprood.images.registry import corruption_module, style_module
 from reprood.pipeline.definitions import conditions, layered, stored_outputs
-from reprood.pipeline.fingerprint import code_hash
+from reprood.pipeline.fingerprint import code_hash, packages
 from reprood.pipeline.layout import once
 from reprood.pipeline.outputs import EVALUATED_FILES as EVALUATED_FILES
 from reprood.pipeline.outputs import MODEL_FILES as MODEL_FILES
@@ -34,7 +35,8 @@ from reprood.pipeline.streamed import PACKAGES, StreamedRuns
 from reprood.report.palette import palette_of
 
 EVALUATION = "reprood.evaluate.run"
-NETWORK_PACKAGES = ("timm", "torchvision")  # backbones of the same names
+NETWORK_PACKAGES = ("timm", "torchvision")  # networks
+STUDY_PACKAGES = (*NETWORK_PACKAGES, "pycocotools")  # networks and metrics of studies
 
 
 class Plan(StreamedRuns):
@@ -225,6 +227,12 @@ class Plan(StreamedRuns):
         """Return the fingerprint of a study."""
         return code_hash(*self.study_entries(name))
 
+    def study_environment(self, name: str) -> str:
+        """Return the versions of the packages on which a study depends; without one, the study itself stops."""
+        used = packages(*(entry for entry in self.study_entries(name) if not entry.startswith("reprood.methods.")))
+        further = sorted(used & {*STUDY_PACKAGES})
+        return environment("torch", "numpy", *(package for package in further if find_spec(package)))
+
     def drawing_entries_of(self, benchmark: str) -> tuple[str, ...]:
         """Return the entries of the fingerprint of a benchmark's figures and tables."""
         modules = *self.figure_modules(benchmark), *self.table_modules(benchmark), *self.detector_modules(benchmark)
@@ -294,10 +302,10 @@ class Plan(StreamedRuns):
     def run_environment(self, benchmark: str, method: str) -> str:
         """Return the versions of the packages on which a run depends: also of the one that holds its network."""
         if self.is_external(method):
-            network = str(self.arm(method).set.get("network", "")).partition(":")[0]
+            used = {str(self.arm(method).set.get("network", "")).partition(":")[0]}
         else:
-            network = self.backbone(benchmark, method)["name"]
-        further = {network} & {*NETWORK_PACKAGES} | {*(PACKAGES if self.streams(benchmark) else ())}
+            used = {*packages(module_name("nets", self.backbone(benchmark, method)["name"]))}
+        further = used & {*NETWORK_PACKAGES} | {*(PACKAGES if self.streams(benchmark) else ())}
         return environment("torch", "numpy", *sorted(further))
 
     @property
