@@ -80,6 +80,14 @@ def test_dropblock_sets_squares_to_zero_and_keeps_the_mean(size: int) -> None:
     assert torch.equal(drop_blocks(maps, 0.0, size, torch.Generator()), maps)
 
 
+def test_the_factor_of_dropblock_is_not_rounded_to_half_precision() -> None:
+    """Of 512 x 33 x 33 values, bfloat16 counts in steps of 2,048 or more."""
+    maps = (torch.rand(4, 128, 33, 33, generator=torch.Generator().manual_seed(1)) + 0.5).bfloat16()
+    found = drop_blocks(maps, 0.1, 4, torch.Generator().manual_seed(2))
+    kept = found > 0
+    assert torch.equal(found, (maps.float() * kept * (kept.numel() / kept.sum())).bfloat16())
+
+
 def test_dropblock_acts_on_the_last_two_stages_and_rises_during_training() -> None:
     stages = branches(wrn.build(1, depth=16, width=0.5))
     config = Config(kind="dropblock", rate=0.1)

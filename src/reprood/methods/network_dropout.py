@@ -136,7 +136,8 @@ def drop_blocks(maps: Tensor, rate: float, size: int, generator: Generator) -> T
     corners = torch.rand((count, channels, rows, columns), generator=generator, device=maps.device) < share
     padded = functional.pad(corners.to(maps), (size - 1,) * 4)
     kept = 1 - functional.max_pool2d(padded, size, stride=1)
-    return maps * kept * (kept.numel() / kept.sum().clamp(min=1))
+    scale = kept.numel() / kept.sum(dtype=torch.float32).clamp(min=1)  # half precision would round count and factor
+    return ((maps * kept).float() * scale).to(maps)
 
 
 def changes(config: Config, stages: list[list[nn.Module]], batch: Batch) -> list[tuple[nn.Module, Change]]:
