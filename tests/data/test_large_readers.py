@@ -125,6 +125,20 @@ def test_downsampled_images_are_read_in_parts(batches, tmp_path, monkeypatch, ma
     assert found.labels.tolist() == [0, 999, 6, 1, 2, 3, 4, 5]  # published from 1 on
 
 
+def test_one_image_in_the_order_of_columns_is_read(tmp_path) -> None:
+    """A single row has the same bytes in both orders, whatever its header says."""
+    data, path = np.arange(3072).astype(np.uint8).reshape(1, 3072), tmp_path / "one.npz"
+    header, content = io.BytesIO(), data.tobytes()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": True, "shape": data.shape})
+    labels = io.BytesIO()
+    np.save(labels, np.array([1]))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data.npy", header.getvalue() + content)
+        archive.writestr("labels.npy", labels.getvalue())
+    found = downsampled_imagenet([path], ["one"])
+    assert np.array_equal(found.images, data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -132,6 +146,10 @@ def test_downsampled_images_are_read_in_parts(batches, tmp_path, monkeypatch, ma
         (lambda p: batch(p, np.zeros((2, 3072), np.uint8), [1]), "b has 1 labels for 2 images"),
         (lambda p: batch(p, np.zeros((2, 3000), np.uint8), [1, 2]), r"b: data have type uint8 and shape \(2, 3000\)"),
         (lambda p: batch(p, np.zeros((2, 768), np.uint8), [1, 2]), "a, b: rows have 768 and 3072 values"),
+        (
+            lambda p: batch(p, np.asfortranarray(np.zeros((2, 3072), np.uint8)), [1, 2]),
+            "b: data are stored column by column",
+        ),
         (lambda p: np.savez(p, data=np.zeros((2, 3072), np.uint8)), "b has no array 'labels'; it has: data"),
         (lambda p: p.write_bytes(pickle.dumps({"data": 1})), "b is a pickle, which is not read"),
         (lambda p: p.write_bytes(p.read_bytes()[:4000]), "b is damaged, or no batch of downsampled ImageNet"),

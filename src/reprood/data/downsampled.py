@@ -98,11 +98,28 @@ def _shape(path: Path, name: str) -> tuple[int, int]:
     """Return the shape of a batch's data."""
     with _member(path, name, "data") as (stream, size):
         shape, kind = array_header(stream, size)
+        _require_rows(stream, name)
     if len(shape) != 2 or kind != np.uint8 or shape[1] != CHANNELS * isqrt(shape[1] // CHANNELS) ** 2 or not shape[1]:
         raise ReproodError(
             f"{name}: data have type {kind} and shape {shape}; expected uint8 [N, 3072], or another 3 S S columns."
         )
     return shape[0], shape[1]
+
+
+def _require_rows(stream: BinaryIO, name: str) -> None:
+    """Reject data that are stored column by column, whose bytes would be read as rows of other images.
+
+    An array of one row or one column has the same bytes in both orders.
+    """
+    form = np.lib.format
+    readers = {1: form.read_array_header_1_0, 2: form.read_array_header_2_0}
+    stream.seek(0)
+    shape, by_column, _ = readers[form.read_magic(stream)[0]](stream)
+    if by_column and min(shape, default=0) > 1:
+        raise ReproodError(
+            f"{name}: data are stored column by column (Fortran's order); write them again with numpy.savez and "
+            "data=numpy.ascontiguousarray(data)."
+        )
 
 
 def _labels(path: Path, name: str, count: int, classes: int) -> np.ndarray:
