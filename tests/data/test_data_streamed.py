@@ -13,9 +13,10 @@ from torchvision.transforms import v2
 
 from reprood.config.records import Preparation, Source
 from reprood.core.errors import ReproodError
-from reprood.data.arrays import load_split
+from reprood.data.arrays import FILES, load_split
 from reprood.data.image_index import load_index
-from reprood.data.streamed import evaluation_crop, index_dataset, prepare_streamed
+from reprood.data.index_reader import index_dataset
+from reprood.data.streamed import evaluation_crop, prepare_streamed
 
 FOLDERS = {"reader": "image_index", "files": ["train", "train_boxes"], "options": {"boxes": "train_boxes"}}
 
@@ -107,7 +108,27 @@ def test_a_benchmark_keeps_the_index_for_training_and_writes_pixels_for_the_rest
             assert np.array_equal(test.images[row], np.asarray(evaluation_crop(picture, 28)))
         x0, y0, x1, y1 = np.round(test.extras["boxes"][row]).astype(int)
         assert test.images[row, y0:y1, x0:x1].max() == test.images[row].max()
-    assert not list((tmp_path / "test").glob(".*"))
+    assert sorted(file.name for file in (tmp_path / "test").iterdir()) == sorted(FILES)
+
+
+def test_a_failed_preparation_leaves_nothing(folder, tmp_path):
+    index(folder, tmp_path / "set", **FOLDERS)
+    path = sorted((folder / "train").rglob("*.JPEG"))[3]
+    path.unlink()
+    source = Source(dataset="tiny", split="one")
+    with pytest.raises(ReproodError, match="of a streamed split cannot be read"):
+        prepare_streamed(source, Preparation(size=28, channels=3), tmp_path / "set", tmp_path / "out", "test")
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_without_labels_are_only_for_ood_splits(tmp_path):
+    write_images(tmp_path / "in" / "val", 9, flat=True)
+    index(tmp_path / "in", tmp_path / "set", files=["val"], options={"labels": "none"})
+    source, size = Source(dataset="tiny", split="one"), Preparation(size=28, channels=3)
+    with pytest.raises(ReproodError, match="tiny/one has images without a label, which only OOD and unlabelled"):
+        prepare_streamed(source, size, tmp_path / "set", tmp_path / "test", "test")
+    prepare_streamed(source, size, tmp_path / "set", tmp_path / "ood", "ood")
+    assert set(load_split(tmp_path / "ood").labels.tolist()) == {-1}
 
 
 def cut(root: Path) -> None:

@@ -15,8 +15,9 @@ from reprood.config.records import Preparation, Source
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json
 from reprood.data.arrays import load_split, save_split
+from reprood.data.index_reader import index_dataset
 from reprood.data.lint import lint_benchmark
-from reprood.data.streamed import index_dataset, prepare_streamed
+from reprood.data.streamed import prepare_streamed
 from reprood.engine.run import Stopped
 from reprood.predict.run import predict_run
 from reprood.report.records import ModelRecord, RunRecord, checked

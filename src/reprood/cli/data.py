@@ -84,9 +84,9 @@ def data_dataset(
     from reprood.data.catalogue import load_catalogue, parse_entry
     from reprood.data.dataset import prepare_dataset
     from reprood.data.entries import is_streamed
+    from reprood.data.index_reader import index_dataset
     from reprood.data.notes import equal_images
     from reprood.data.sources import fetch_split
-    from reprood.data.streamed import index_dataset
 
     if entry:
         catalogue = {name: parse_entry(name, parse(entry, "--entry"))}

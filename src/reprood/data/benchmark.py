@@ -1,7 +1,7 @@
 """Select the rows of one split of a benchmark by a fixed rule, and prepare them, a part in memory at a time."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,44 @@ def select_rows(labels: np.ndarray, source: Source, where: str) -> np.ndarray:
         )
     order = fixed_order(labels[candidates], f"{source.dataset}/{source.split}")
     return np.asarray(candidates[order[source.skip : stop]])
+
+
+def benchmark_labels(
+    stored: Split, rows: np.ndarray, source: Source, role: str, where: str
+) -> tuple[np.ndarray, list[str]]:
+    """Return the labels of some rows in a benchmark, int64 [n], and the names of its classes; see `prepare_split`.
+
+    Raises
+    ------
+    ReproodError
+        If rows that need a label have none.
+    """
+    if role not in ("train", "validation", "test") and not source.labelled:
+        return np.full(len(rows), -1, np.int64), []
+    if (stored.labels[rows] < 0).any():
+        raise ReproodError(
+            f"{where}: {source.dataset}/{source.split} has images without a label, which only OOD and unlabelled "
+            "auxiliary splits may have."
+        )
+    classes = source.classes or tuple(range(int(stored.labels.max()) + 1))
+    lookup = {old: new for new, old in enumerate(classes)}
+    known = stored.meta.get("classes") or []
+    names = [known[c] if c < len(known) else str(c) for c in classes]
+    return np.array([lookup[int(label)] for label in stored.labels[rows]], np.int64), names
+
+
+def common_meta(stored: Split, source: Source, role: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return what the record of every split of a benchmark says of its data set, rows and classes."""
+    kept = ("title", "source", "licence", "citation", "note")
+    return {
+        **{key: stored.meta[key] for key in kept if key in stored.meta},
+        "name": source.dataset,
+        "split": source.split,
+        "role": role,
+        "classes": list(names),
+        "rows": source.model_dump(mode="json"),
+        "from": stored.meta["content"],
+    }
 
 
 def noisy(labels: np.ndarray, classes: int, noise: LabelNoise) -> tuple[np.ndarray, np.ndarray]:
@@ -158,19 +196,7 @@ def _write_split(
             images = np.ascontiguousarray(load_style(source.style)(np.ascontiguousarray(images)))
     else:
         images = _in_parts(stored, rows, prepare, parts)
-    labels = np.full(len(rows), -1, np.int64)
-    names: list[str] = []
-    if role in ("train", "validation", "test") or source.labelled:
-        if (stored.labels[rows] < 0).any():
-            raise ReproodError(
-                f"{out}: {source.dataset}/{source.split} has images without a label, which only OOD and unlabelled "
-                "auxiliary splits may have."
-            )
-        classes = source.classes or tuple(range(int(stored.labels.max()) + 1))
-        lookup = {old: new for new, old in enumerate(classes)}
-        labels = np.array([lookup[int(label)] for label in stored.labels[rows]], np.int64)
-        known = stored.meta.get("classes") or []
-        names = [known[c] if c < len(known) else str(c) for c in classes]
+    labels, names = benchmark_labels(stored, rows, source, role, str(out))
     extras = {"row": rows, "source_label": stored.labels[rows]}
     if noise is not None and role == "train":
         extras["clean_label"] = labels
@@ -181,17 +207,9 @@ def _write_split(
     if "boxes" in stored.extras:
         extras["boxes"] = prepare_boxes(stored.extras["boxes"][rows], height, width, size)
     before = stored.meta.get("preparation", {})
-    meta: dict[str, Any] = {
-        key: stored.meta[key] for key in ("title", "source", "licence", "citation", "note") if key in stored.meta
-    }
-    meta |= {
-        "name": source.dataset,
-        "split": source.split,
-        "role": role,
-        "classes": names,
-        "rows": source.model_dump(mode="json"),
+    meta = {
+        **common_meta(stored, source, role, names),
         **({"label_noise": noise.model_dump(mode="json")} if noise is not None and role == "train" else {}),
-        "from": stored.meta["content"],
         "preparation": {
             "rule": RULE,
             "size": size,

@@ -1,4 +1,4 @@
-"""Read names, labels, boxes and checksums of the image files in a folder, without keeping an image in memory.
+"""Index a streamed split: names, labels, boxes and checksums of its image files; no image is kept in memory.
 
 The layouts are those in which ImageNet (ILSVRC 2012) is stored: a folder for each class, or one flat folder with a list
 or the development kit; boxes are read from the XML files of its localisation task.
@@ -17,7 +17,9 @@ from PIL import Image
 from reprood.core.errors import ReproodError
 from reprood.data.annotations import devkit_labels, read_boxes, read_listing
 from reprood.data.archives import is_image
-from reprood.data.image_index import ImageIndex
+from reprood.data.bounds import plain_names
+from reprood.data.entries import DatasetEntry
+from reprood.data.image_index import ImageIndex, save_index
 from reprood.data.prepare import FORMS, UNREADABLE, decode
 from reprood.data.tally import Tally
 
@@ -59,6 +61,54 @@ def find_folder(dataset: str, name: str, path: str, mirrors: Sequence[str]) -> P
 
 def silent(done: int, total: int) -> None:
     """Report no progress."""
+
+
+def index_dataset(
+    name: str,
+    entry: DatasetEntry,
+    split: str,
+    out: Path,
+    mirrors: Sequence[str] = (),
+    progress: Progress = silent,
+) -> tuple[str, ...]:
+    """Read every file of a streamed split once, and write its index; return what was left out or guessed.
+
+    Parameters
+    ----------
+    name, entry, split
+        Data set, its catalogue entry, and the split.
+    out : Path
+        `data/<data set>/<split>`.
+    mirrors : sequence of str
+        Folders that contain `<data set>/<file>` or `<file>`, for files without a `path`.
+    progress : callable
+        (files read, files in all), called now and then.
+
+    Raises
+    ------
+    ReproodError
+        When a folder or list is missing, or an image or annotation is damaged.
+    """
+    record = entry.splits[split]
+    where = f"Data set {name}, split {split}"
+    paths = {file: find_folder(name, file, entry.files[file].path, mirrors) for file in record.files}
+    index = read_index(paths, record.options, entry.classes, where, progress)
+    classes = list(plain_names(index.classes, where))
+    meta = {
+        "name": name,
+        "split": split,
+        "title": entry.title,
+        "classes": classes,
+        "licence": entry.licence,
+        "citation": entry.citation,
+        "homepage": entry.homepage,
+        "note": entry.note,
+        "source": {"kind": "path", "files": list(index.sources)},
+        "preparation": {"size": None, "published_resize": False},
+        **({"notes": list(index.notes)} if index.notes else {}),
+    }
+    save_index(out, index, index.labels, {}, meta)
+    return index.notes
 
 
 def read_index(
