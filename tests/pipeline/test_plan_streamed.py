@@ -9,7 +9,6 @@ from image_files import write_images
 
 from reprood.core.errors import ReproodError
 from reprood.pipeline.plan import Plan
-from reprood.pipeline.streamed import listing_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = {
@@ -32,17 +31,17 @@ SUITE = {
 }
 
 
-def plan(root: Path, **benchmark) -> Plan:
+def plan(root: Path, files=None, splits=None, mirrors=(), **benchmark) -> Plan:
     suite = {**SUITE, "benchmarks": {"tiny_streamed": {**SUITE["benchmarks"]["tiny_streamed"], **benchmark}}}
     method = suite["benchmarks"]["tiny_streamed"].pop("method", None)
     if method:
         suite["methods"] = {"cutmix": {"use": method, "label": "CutMix"}}
     path = root / "suite.yaml"
     path.write_text(yaml.safe_dump(suite))
-    files = {"train": {"path": str(root / "train")}, "val": {"path": str(root / "val")}}
-    splits = {name: {"reader": "image_index", "files": [name]} for name in files}
+    files = files or {"train": {"path": str(root / "train")}, "val": {"path": str(root / "val")}}
+    splits = splits or {name: {"reader": "image_index", "files": [name]} for name in files}
     tiny = {"title": "Tiny", "licence": "none", "files": files, "splits": splits}
-    return Plan({"suite": str(path), "datasets": {"tiny": tiny}}, ROOT)
+    return Plan({"suite": str(path), "datasets": {"tiny": tiny}, "mirrors": list(mirrors)}, ROOT)
 
 
 def test_a_streamed_benchmark_has_rules_and_fingerprints_of_its_own(tmp_path):
@@ -82,15 +81,45 @@ def test_what_needs_training_images_in_memory_is_refused(tmp_path, changes, word
         plan(tmp_path, **changes)
 
 
-def test_a_changed_folder_is_noticed_by_names_and_sizes(tmp_path):
-    write_images(tmp_path / "train", 6)
-    kept = tmp_path / "kept"
-    first = listing_of(tmp_path / "train", kept)
-    assert listing_of(tmp_path / "train", kept) == first
-    image = next((tmp_path / "train").rglob("*.JPEG"))
-    image.rename(image.with_name("b.JPEG"))
-    renamed = listing_of(tmp_path / "train", kept)
-    assert renamed != first
-    image.with_name("b.JPEG").rename(image)
-    assert listing_of(tmp_path / "train", kept) == first
-    assert listing_of(image, kept) == f"{image.name} {image.stat().st_size}"
+def renamed(file: Path) -> None:
+    file.rename(file.with_name(f"b{file.suffix}"))
+
+
+def grown(file: Path) -> None:
+    with file.open("ab") as stream:
+        stream.write(b"0")
+
+
+def added(file: Path) -> None:
+    file.with_name(f"c{file.suffix}").write_bytes(b"0")
+
+
+@pytest.mark.parametrize("place", ["path", "root", "mirror"])
+def test_a_changed_folder_is_noticed_by_names_and_sizes(tmp_path, place):
+    """Wherever the images are: at a path, in a folder inside of it, or in a mirror; and boxes in folders of classes."""
+    files = {"train": {"path": str(tmp_path / "train")}, "boxes": {"path": str(tmp_path / "boxes")}}
+    options = {"boxes": "boxes"}
+    folder = tmp_path / "train"
+    if place == "root":
+        options["root"], folder = "in/it", tmp_path / "train" / "in" / "it"
+    if place == "mirror":
+        files["train"], folder = {}, tmp_path / "mirror" / "tiny" / "train"
+    split = {"reader": "image_index", "files": ["train", "boxes"], "options": options}
+    made = plan(tmp_path, files=files, splits={"train": split, "val": split}, mirrors=[str(tmp_path / "mirror")])
+
+    def content() -> str:
+        made.cached.clear()  # of one process
+        return made.own_content("tiny", "train")
+
+    assert content() == ""
+    write_images(folder, 6)
+    (tmp_path / "boxes").mkdir()
+    folder.with_name(f"{folder.name}_boxes").rename(tmp_path / "boxes" / "train")
+    seen = [content()]
+    (folder / ".hidden").write_text("")
+    assert content() == seen[0]
+    for change in (grown, added, renamed):
+        for root in (folder, tmp_path / "boxes"):
+            change(next(path for path in sorted(root.rglob("*.*")) if path.suffix in (".JPEG", ".xml")))
+            seen.append(content())
+    assert len(set(seen)) == 7

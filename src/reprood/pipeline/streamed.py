@@ -1,20 +1,23 @@
 """The jobs of streamed benchmarks, whose training images stay in files (reader `image_index`)."""
 
 import hashlib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
 from reprood.core.errors import ReproodError
-from reprood.core.files import canonical_json, read_json, write_json
+from reprood.core.files import canonical_json
 from reprood.core.registry import available
 from reprood.data.entries import is_streamed
 from reprood.data.own import own_content
 from reprood.pipeline.given import GivenRuns
+from reprood.pipeline.layout import once
 
 FUNCTION = "train_streamed"  # what the module of a method that can be trained so defines
 PACKAGES = ("torchvision", "pillow")  # that decode and transform them
+LEVELS = 3  # folders inside of each other in which readers look: train/<class>/<name>.xml
 
 
 class StreamedRuns(GivenRuns):
@@ -59,19 +62,24 @@ class StreamedRuns(GivenRuns):
                     "take it out of 'detectors'."
                 )
 
+    @once
     def own_content(self, dataset: str, split: str) -> str:
         """Return the contents of the user's own files that a split is read from; "" if there are none.
 
-        Of a streamed split, these are names and sizes: its job reads the contents.
+        Of a streamed split, these are names and sizes, wherever its folders are found: its job reads the contents. What
+        cannot be read has no content here: the job reports why.
         """
         entry, kept = self.catalogue[dataset], self.root / "state" / "own"
         if not is_streamed(entry, split):
             return own_content(entry, split, kept)
-        found = {}
-        for name in entry.splits[split].files:
-            if entry.files[name].path:
-                with suppress(OSError):
-                    found[name] = listing_of(Path(entry.files[name].path).expanduser(), kept)
+        from reprood.data.index_reader import find_folder  # imports pillow, which few suites need here
+
+        record, found = entry.splits[split], {}
+        for name in record.files:
+            root = str(record.options.get("root", "")) if name == record.files[0] else ""
+            with suppress(ReproodError, OSError):
+                path = find_folder(dataset, name, entry.files[name].path, self.settings.mirrors)
+                found[name] = listing_of(path / root)
         return canonical_json(found) if found else ""
 
     def train_entry(self, benchmark: str) -> str:
@@ -106,35 +114,23 @@ def _any_of(names: Iterable[str]) -> str:
     return f"(?:{'|'.join(sorted(names)) or '(?!)'})"
 
 
-def listing_of(folder: Path, kept: Path) -> str:
-    """Return a hash of the names and sizes of the files in a folder and in the folders inside of it, or of one file.
+def listing_of(path: Path) -> str:
+    """Return a hash of the names and sizes of the files in a folder, or of one file.
 
-    A folder whose time has not changed since is not listed again: files were neither added nor removed nor renamed.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder or file.
-    kept : Path
-        Folder of the records of listings that were made before.
+    Hidden files are left out. Every file is looked at, because a folder's time does not change when a file in it grows.
     """
-    if folder.is_file():
-        return f"{folder.name} {folder.stat().st_size}"
-    path = kept / f"listing-{hashlib.sha256(str(folder).encode(errors='surrogateescape')).hexdigest()[:16]}.json"
-    seen: dict[str, list[int | str]] = {}
-    with suppress(ReproodError):
-        stored = read_json(path)
-        seen = stored if isinstance(stored, dict) else {}
-    now = {}
-    for part in (folder, *sorted(inner for inner in folder.iterdir() if inner.is_dir())):
-        name, marks = part.relative_to(folder).as_posix(), [part.stat().st_mtime_ns, part.stat().st_ino]
-        known = seen.get(name, [])
-        now[name] = known if known[:-1] == marks else [*marks, _names_and_sizes(part)]
-    if now != seen:
-        write_json(path, now)
-    return hashlib.sha256(canonical_json({name: marks[-1] for name, marks in now.items()}).encode()).hexdigest()
+    if path.is_file():
+        return f"{path.name} {path.stat().st_size}"
+    listed = canonical_json(sorted(_names_and_sizes(path, LEVELS)))
+    return hashlib.sha256(listed.encode(errors="surrogateescape")).hexdigest()
 
 
-def _names_and_sizes(folder: Path) -> str:
-    files = sorted((path.name, path.stat().st_size) for path in folder.iterdir() if path.is_file())
-    return hashlib.sha256(canonical_json(files).encode(errors="surrogateescape")).hexdigest()
+def _names_and_sizes(folder: str | Path, levels: int, prefix: str = "") -> Iterator[tuple[str, int]]:
+    with os.scandir(folder) as entries:
+        for one in entries:
+            if one.name.startswith("."):
+                continue
+            if one.is_file():
+                yield f"{prefix}{one.name}", one.stat().st_size
+            elif levels > 1 and one.is_dir():
+                yield from _names_and_sizes(one.path, levels - 1, f"{prefix}{one.name}/")
