@@ -1,14 +1,11 @@
 """A streamed benchmark from a folder of JPEG files to metrics, through the functions of the stages."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 from image_files import WNIDS, entry, write_images
-from torch import nn
 
 from reprood.config.benchmark import Benchmark
 from reprood.config.records import Preparation, Source
@@ -23,7 +20,7 @@ from reprood.predict.run import predict_run
 from reprood.report.records import ModelRecord, RunRecord, checked
 from reprood.train.examples import draw_examples
 from reprood.train.run import load_model
-from reprood.train.streamed import activation_bytes, train_streamed_run, trial
+from reprood.train.streamed import train_streamed_run
 
 SIZE = 24
 SETTINGS = {
@@ -138,16 +135,3 @@ def test_options_that_need_pixels_are_refused(data, tmp_path):
         prepare_streamed(
             Source(dataset="tiny", split="train"), Preparation(size=SIZE, channels=1), data, tmp_path, "train"
         )
-
-
-def test_a_trial_takes_two_steps():
-    line = trial(json.loads(json.dumps(SETTINGS)), classes=5, size=32, device="cpu", batch=4)
-    assert line.startswith("tiny/cutmix: wrn, 5,")
-    assert "two steps of 4 at 32 px" in line
-    assert "a batch of 8 needs about 0.0 GB" in line
-
-
-def test_what_a_forward_pass_keeps_is_counted_without_the_weights():
-    network = nn.Sequential(nn.Linear(6, 5), nn.Sigmoid(), nn.Linear(5, 4))
-    # the input [3, 6] of the first layer, and the output [3, 5] of the sigmoid, which is the input of the second
-    assert activation_bytes(network, torch.zeros(3, 6)) == 4 * 3 * (6 + 5)

@@ -7,19 +7,17 @@ record of a run are those of `reprood.train.run`, so that all later stages work 
 import csv
 import hashlib
 import platform
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save as serialised
-from torch import Tensor, nn
+from torch import nn
 
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, canonical_json, file_lock, sha256_file, write_json
@@ -27,8 +25,6 @@ from reprood.core.registry import available, load
 from reprood.data.arrays import load_split
 from reprood.data.image_index import load_index
 from reprood.engine.device import (
-    Precision,
-    autocast,
     device_name,
     keep_freed_memory,
     make_repeatable,
@@ -219,92 +215,3 @@ def _write_history(out: Path, history: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
-
-
-def activation_bytes(model: nn.Module, images: Tensor) -> int:
-    """Return the bytes that a forward pass in training keeps for the backward pass, without the weights."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    kept: dict[int, Tensor] = {}  # holding them keeps their addresses apart
-
-    def pack(tensor: Tensor) -> Tensor:
-        address = tensor.untyped_storage().data_ptr()
-        if address not in own:
-            kept.setdefault(address, tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = model.train()(images)
-    del output
-    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
-
-
-def batch_gigabytes(model: nn.Module, size: int, batch: int, precision: Precision, device: torch.device) -> float:
-    """Estimate the memory of a training step in GB: weights, gradients, momentum, and what the backward pass needs.
-
-    Counted on two images and scaled; the working space of convolutions comes on top of it.
-    """
-    images = torch.zeros(2, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
-    with autocast(precision, device):
-        each = activation_bytes(model, images) / 2
-    weights = sum(parameter.numel() for parameter in model.parameters())
-    return (3 * 4 * weights + batch * each) / 1e9
-
-
-def trial(record: Mapping[str, Any], classes: int, size: int, device: str = "auto", batch: int = 8) -> str:
-    """Train two steps of a streamed configuration at its true network and image size, on random images.
-
-    Parameters
-    ----------
-    record : mapping
-        A training record (`Plan.train_parameters`, parsed).
-    classes, size : int
-        Of the benchmark.
-    device : {"auto", "cpu", "cuda"}
-        Where to train.
-    batch : int
-        Images per step.
-
-    Returns
-    -------
-    str
-        One line: run, network, parameters, seconds, and the estimated memory of the configured batch.
-
-    Raises
-    ------
-    ReproodError
-        For settings that the method or the network rejects.
-    """
-    started = time.monotonic()
-    target = resolve_device(device)
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (2 * batch, 3, size, size), dtype=torch.uint8, generator=generator)
-    problem = StreamedProblem(
-        train=Pictures(pixels, size),
-        labels=torch.arange(2 * batch) % classes,
-        monitor={},
-        classes=classes,
-        channels=3,
-        size=size,
-        backbone=lambda: network(record, 3),
-    )
-    config = parse_config(record)
-    full = config.training.batch_size
-    short = {"epochs": 1, "batch_size": batch, "warmup_epochs": 0.0, "smallest_batch": 1}
-    config = config.model_copy(update={"training": config.training.model_copy(update=short)})
-    name = f"{record['benchmark']}/{record['method']}"
-    with TemporaryDirectory() as state:
-        run = Run(
-            name=f"{name}/trial",
-            root_seed=0,
-            state=Path(state),
-            device=target,
-            precision=resolve_precision(record["precision"], target),
-            checkpoint_seconds=1e9,
-        )
-        model, _ = load("methods", record["use"], FUNCTION)(problem, config, run)
-    count = sum(parameter.numel() for parameter in model.parameters())
-    seconds = time.monotonic() - started
-    network_name = record["backbone"].get("model", record["backbone"]["name"])
-    needed = batch_gigabytes(model, size, full, run.precision, target)
-    steps = f"two steps of {batch} at {size} px in {seconds:.1f} s; a batch of {full} needs about {needed:.1f} GB"
-    return f"{name}: {network_name}, {count:,} parameters, {steps}"
