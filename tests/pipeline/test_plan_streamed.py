@@ -68,11 +68,23 @@ def test_a_streamed_benchmark_has_rules_and_fingerprints_of_its_own(tmp_path):
         ({"label_noise": {"strength": 0.5}}, "a streamed training split has no label_noise"),
         (
             {
-                "ood": {"far": {"dataset": "textures", "split": "all", "shift": "far"}},
+                "ood": {"far": {"dataset": "tiny", "split": "val", "classes": [0], "shift": "far"}},
                 "evaluations": ["detection"],
                 "detectors": {"knn": {}},
             },
             "is fitted on the training images, which are streamed; take it out of 'detectors'",
+        ),
+        (
+            {
+                "ood": {"far": {"dataset": "textures", "split": "all", "shift": "far"}},
+                "evaluations": ["detection"],
+                "detectors": {"msp": {}},
+            },
+            "benchmark tiny_streamed: far would be prepared by another rule than the other splits, which are streamed",
+        ),
+        (
+            {"train": {"dataset": "textures", "split": "all"}},
+            "train would be prepared by another rule than the other splits, which are streamed",
         ),
     ],
 )

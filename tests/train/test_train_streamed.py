@@ -107,6 +107,9 @@ def test_the_linter_compares_streamed_splits_by_their_files(data):
     copied = {**test.extras, "digest": splits["train"].extras["digest"][: len(test)]}
     with pytest.raises(ReproodError, match="splits train and test share 9 images"):
         lint_benchmark({**splits, "test": replace(test, extras=copied)}, benchmark)
+    other = {**test.meta, "preparation": {"rule": "other", "size": SIZE, "channels": 3}}
+    with pytest.raises(ReproodError, match="splits were prepared by different rules"):
+        lint_benchmark({**splits, "test": replace(test, extras={}, meta=other)}, benchmark)
 
 
 def test_examples_are_drawn_of_the_first_files(data, tmp_path):

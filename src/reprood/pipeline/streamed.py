@@ -38,13 +38,21 @@ class StreamedRuns(GivenRuns):
         self.check_streamed()
 
     def check_streamed(self) -> None:
-        """Check that what a streamed benchmark asks for needs no training image in memory.
+        """Check that the splits of a benchmark are all streamed or none, and need no training image in memory if so.
 
         Raises
         ------
         ReproodError
             One sentence.
         """
+        for benchmark in self.benchmarks:
+            sources = self.benchmark(benchmark).splits()
+            arrays = [name for name, one in sources.items() if not is_streamed(self.catalogue[one.dataset], one.split)]
+            if 0 < len(arrays) < len(sources):
+                raise ReproodError(
+                    f"Suite '{self.settings.suite}': benchmark {benchmark}: {', '.join(arrays)} would be prepared by "
+                    "another rule than the other splits, which are streamed; read all splits with image_index, or none."
+                )
         for benchmark, method in self.pairs:
             if not self.streams(benchmark):
                 continue
