@@ -112,10 +112,15 @@ def test_the_linter_compares_streamed_splits_by_their_files(data):
         lint_benchmark({**splits, "test": replace(test, extras={}, meta=other)}, benchmark)
 
 
-def test_examples_are_drawn_of_the_first_files(data, tmp_path):
-    draw_examples({"cutmix": SETTINGS}, data, tmp_path / "examples.npz")
+def test_examples_are_drawn_of_the_first_files_and_normalised_as_in_training(data, tmp_path):
+    cutout = {**SETTINGS, "settings": {**SETTINGS["settings"], "mix": "cutout"}}
+    draw_examples({"cutmix": SETTINGS, "cutout": cutout}, data, tmp_path / "examples.npz")
     with np.load(tmp_path / "examples.npz") as arrays:
         assert arrays["original"].shape == arrays["cutmix"].shape == (10, SIZE, SIZE, 3)
+        changed = (arrays["cutout"] != arrays["original"]).any(axis=3)
+        assert changed.any(axis=(1, 2)).all()
+        # Cutout's zeros are the mean of the normalisation: 255 times 0.485, 0.456 and 0.406
+        assert np.unique(arrays["cutout"][changed], axis=0).tolist() == [[124, 116, 104]]
 
 
 def test_only_methods_that_stream_and_only_indices_are_trained_so(data, tmp_path):

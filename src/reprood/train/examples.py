@@ -14,6 +14,7 @@ from reprood.data.arrays import Split, load_split, write_npz
 from reprood.data.image_index import holds_index, load_index, read_picture
 from reprood.data.streamed import evaluation_crop
 from reprood.engine.problem import channel_statistics
+from reprood.engine.streaming import IMAGENET_MEAN, IMAGENET_STD
 from reprood.images.augment import normalise
 from reprood.methods import registry
 from reprood.train.run import parse_config
@@ -47,7 +48,7 @@ def draw_examples(records: Mapping[str, Mapping[str, Any]], data: Path, out: Pat
     """
     split = load_split(data / "train")
     images = {"original": first_images(split)}
-    mean, std = channel_statistics(images["original"] if holds_index(split.meta) else split.images)
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if holds_index(split.meta) else channel_statistics(split.images)
     arrays = dict(images)
     for name, record in records.items():
         method = registry.method(record["use"])
@@ -57,7 +58,7 @@ def draw_examples(records: Mapping[str, Mapping[str, Any]], data: Path, out: Pat
         if method.illustrates_outliers:
             shown, source = "outliers", next(s for s in record["auxiliary"] if not s.startswith(FROST))
             if shown not in images:
-                images[shown] = arrays[shown] = np.array(load_split(data / source).images[:COUNT])
+                images[shown] = arrays[shown] = first_images(load_split(data / source))
         normalised = normalise(torch.from_numpy(np.ascontiguousarray(np.moveaxis(images[shown], 3, 1))), mean, std)
         config = parse_config(record)
         rows = []
