@@ -36,7 +36,7 @@ from reprood.report.palette import palette_of
 
 EVALUATION = "reprood.evaluate.run"
 NETWORK_PACKAGES = ("timm", "torchvision")  # networks
-STUDY_PACKAGES = (*NETWORK_PACKAGES, "pycocotools")  # networks and metrics of studies
+STUDY_PACKAGES = (*NETWORK_PACKAGES, "pycocotools", "pycocoevalcap")  # networks and metrics of studies
 
 
 class Plan(StreamedRuns):
