@@ -1,6 +1,6 @@
 """What a study reads outside of the workflow: photographs in folders of the user, and programs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,8 @@ def _content(settings: Mapping[str, Any], work: Path, kept: Path) -> dict[str, s
             continue
         with suppress(ValueError):  # wrong settings
             chosen = record.model_validate(settings[key])
-            reads: dict[str, Callable[[Path, Path], str]] = dict.fromkeys(chosen.images(), listing_of)
-            reads |= dict.fromkeys(chosen.described_by(), content_of)
-            for name, read in reads.items():
+            for name in (*chosen.images(), *chosen.described_by()):
+                path = work / chosen.folder / name
                 with suppress(ReproodError, OSError, ValueError):
-                    found[f"{key}/{name}"] = read(work / chosen.folder / name, kept)
+                    found[f"{key}/{name}"] = listing_of(path) if name in chosen.images() else content_of(path, kept)
     return found
