@@ -146,7 +146,7 @@ def trial(
             {part: record[part] for part in ("use", "settings", "backbone", "precision")},
             [benchmark.preparation.model_dump(), known, sorted(benchmark.auxiliary)],
             benchmark.label_noise is not None and benchmark.label_noise.trusted > 0,
-            plan.code_of(name, method, plan.train_entry(name), "reprood.cli.trial"),
+            plan.code_of(name, method, plan.train_entry(name)),
             plan.run_environment(name, method),
             [str(target), images, batch],
         ]
