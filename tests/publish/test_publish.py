@@ -19,7 +19,7 @@ from reprood.publish.compare import beyond_noise, compare
 from reprood.publish.contents import CODE, METADATA, SUMS, fingerprints
 from reprood.publish.seal import write_sums
 from reprood.publish.verify import _checked, verify
-from reprood.report.contents import figures_of, tables_of
+from reprood.report.contents import drawings_of, tables_of
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,10 @@ def test_the_same_results_give_the_same_bytes(checkout, release, tmp_path):
 def test_what_is_in_a_release(release):
     names = {str(path.relative_to(release)) for path in release.rglob("*") if path.is_file()}
     drawn = {name for name in names if name.startswith("reports/figures/")}
-    kinds = set(figures_of(fabricate.suite().benchmarks["toy"])) - {"examples", "hardest"}  # these are pictures of data
+    kinds = set(drawings_of(fabricate.suite().benchmarks["toy"])) - {
+        "examples",
+        "hardest",
+    }  # these are pictures of data
     assert drawn == {f"reports/figures/toy/{kind}.svg" for kind in kinds}
     for kind in tables_of(fabricate.suite().benchmarks["toy"]):
         assert f"reports/tables/toy/{kind}.tex" in names

@@ -8,7 +8,7 @@ from toy_paper import DEFECTS, PAPER
 from reprood.audit.verdicts import COLUMNS
 from reprood.evaluate.bootstrap import contrast
 from reprood.evaluate.resample import Replicates
-from reprood.report.contents import TABLES, caption_of, figure_types, page_names
+from reprood.report.contents import TABLES, caption_of, drawings_of, figure_types, page_names
 from reprood.report.draw import draw_benchmark
 from reprood.report.groups import grouped
 from reprood.report.hardest import hardest
@@ -115,7 +115,10 @@ def test_hardest_images_are_those_of_the_first_member(results):
 def test_one_page_one_set_of_figures_and_tables(results, folder, suite, tmp_path):
     draw_benchmark(results, folder / "data", tmp_path)
     drawn = {path.stem for path in (tmp_path / "figures" / "toy").glob("*.svg")}
-    assert drawn == {one.name for one in figure_types(results.benchmark)}
+    assert drawn == set(drawings_of(results.benchmark))
+    draw_benchmark(results, folder / "data", tmp_path / "column", width=3.3)  # no phone shows the figures of a paper
+    narrow = {path.stem for path in (tmp_path / "column" / "figures" / "toy").glob("*.svg")}
+    assert narrow == {one.name for one in figure_types(results.benchmark)}
     assert (tmp_path / "tables" / "toy" / "members.csv").is_file()
     (folder / "verdicts.csv").write_text(",".join(COLUMNS) + "\n")
     written = write_report(

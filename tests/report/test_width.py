@@ -3,7 +3,7 @@
 import pytest
 
 from reprood.core.errors import ReproodError
-from reprood.report.contents import FIGURES, resolve
+from reprood.report.contents import FIGURES, PHONE_WIDTH, resolve
 from reprood.report.style import new_figure
 from reprood.report.width import fit_width
 
@@ -11,7 +11,7 @@ DRAWN = [one for one in FIGURES if one.name in ("leaderboard", "curves", "roc", 
 
 
 @pytest.mark.parametrize("kind", DRAWN, ids=lambda kind: kind.name)
-@pytest.mark.parametrize("width", [3.3, 5.0])
+@pytest.mark.parametrize("width", [3.3, PHONE_WIDTH, 5.0])
 def test_no_text_leaves_a_narrow_figure(results, kind, width):
     if not kind.applies(results.benchmark):
         pytest.skip("the benchmark has no such figure")

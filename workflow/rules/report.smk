@@ -24,6 +24,7 @@ for name in plan.places:
                 for path in plan.figure_files(name)
             ],
             pictures=[str(Path(p).with_suffix(".png")) for p in plan.figure_files(name)],
+            phones=plan.phone_files(name),
             tables=[
                 report(
                     path,

@@ -48,7 +48,7 @@ def report_draw(
     Example: snakemake -n -p | grep 'reprood report draw'
     """
     pin_threads(1)
-    from reprood.report.contents import figure_types, figures_of, tables_of
+    from reprood.report.contents import drawings_of, figure_types, figures_of, tables_of
     from reprood.report.draw import draw_benchmark
 
     results = _results(suite, benchmark, root, examples / f"{benchmark}.npz")
@@ -59,7 +59,9 @@ def report_draw(
     ]
     if any(one.images == "test" for one in figure_types(record)):
         reads += [results.data_path(data, split) / name for split in ("test", *record.ood) for name in SPLIT_FILES]
-    writes = [out / "figures" / benchmark / f"{kind}.{form}" for kind in figures_of(record) for form in ("svg", "png")]
+    writes = [out / "figures" / benchmark / f"{kind}.png" for kind in figures_of(record)]
+    drawn = drawings_of(record) if width is None else figures_of(record)
+    writes += [out / "figures" / benchmark / f"{name}.svg" for name in drawn]
     writes += [
         out / "tables" / benchmark / f"{kind}.{form}" for kind in tables_of(record) for form in ("csv", "md", "tex")
     ]

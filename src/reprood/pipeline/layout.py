@@ -21,7 +21,15 @@ from reprood.pipeline.fingerprint import PACKAGE
 from reprood.pipeline.known import require
 from reprood.pipeline.outputs import EVALUATED_FILES, PREDICTED_FILES, SPLIT_FILES
 from reprood.pipeline.suites import load, paper_files
-from reprood.report.contents import figure_types, figures_of, modules_of, page_names, table_types, tables_of
+from reprood.report.contents import (
+    drawings_of,
+    figure_types,
+    figures_of,
+    modules_of,
+    page_names,
+    table_types,
+    tables_of,
+)
 from reprood.report.studies.registry import drawings as list_drawings
 
 Self = TypeVar("Self", bound="Layout")
@@ -346,6 +354,11 @@ class Layout:
         files = [f"{self.reports}/figures/{name}/{kind}.svg" for name in selected for kind in self.figures(name)]
         drawn = [name for name, study in self.suite.studies.items() if study.use in drawings()]
         return files + ([] if benchmarks else [f"{self.reports}/figures/studies/{name}.svg" for name in drawn])
+
+    def phone_files(self, benchmark: str) -> list[str]:
+        """Return the figures of a benchmark or family as a phone shows them."""
+        wide, everything = self.figures(benchmark), drawings_of(self.benchmark(benchmark))
+        return [f"{self.reports}/figures/{benchmark}/{name}.svg" for name in everything if name not in wide]
 
     def table_files(self, *benchmarks: str) -> list[str]:
         """Return the tables of benchmarks or families (without names: of all) as CSV."""

@@ -17,7 +17,7 @@ from reprood.core.files import read_json, sha256_file
 from reprood.core.messages import explain_validation
 from reprood.detectors import registry as detectors
 from reprood.pipeline.fingerprint import PACKAGE, code_hash
-from reprood.report.contents import TABLE_FORMS, TABLES, figures_of, modules_of, tables_of
+from reprood.report.contents import TABLE_FORMS, TABLES, drawings_of, modules_of, tables_of
 
 METADATA = "ro-crate-metadata.json"
 SUMS = "SHA256SUMS"
@@ -149,7 +149,7 @@ def in_checkout(path: str, name: str, folders: Folders) -> str:
 def figures(name: str, suite: Suite, root: Path) -> list[str]:
     """Return the drawn figures as SVG, except those that show images, which may be of others' data sets."""
     names = [
-        f"reports/figures/{place}/{kind}.svg" for place in places_of(suite) for kind in figures_of(suite.record(place))
+        f"reports/figures/{place}/{kind}.svg" for place in places_of(suite) for kind in drawings_of(suite.record(place))
     ]
     names += [f"reports/figures/studies/{study}.svg" for study in suite.studies]
     drawn = {path: root / in_checkout(path, name, suite.folders) for path in names}

@@ -13,6 +13,8 @@ from reprood.config.conditions import conditions
 from reprood.core.registry import load_function
 
 TABLE_FORMS = (".csv", ".md", ".tex")
+PHONE = "-phone"  # after the name of a figure: as a phone shows it, in the width PHONE_WIDTH in inches
+PHONE_WIDTH = 3.6
 ASSETS = ("report.css", "report.js", "search.js")
 
 
@@ -218,6 +220,12 @@ def caption_of(figure: FigureType, benchmark: Benchmark) -> str:
 def figures_of(benchmark: Benchmark) -> tuple[str, ...]:
     """Return the names of the figures of a benchmark, in the order of the page."""
     return tuple(one.name for one in figure_types(benchmark))
+
+
+def drawings_of(benchmark: Benchmark) -> tuple[str, ...]:
+    """Return the names of the SVG files of a benchmark: its figures, and those without images as a phone shows them."""
+    narrow = (f"{one.name}{PHONE}" for one in figure_types(benchmark) if not one.images)
+    return (*figures_of(benchmark), *narrow)
 
 
 def tables_of(benchmark: Benchmark) -> tuple[str, ...]:

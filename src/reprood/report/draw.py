@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from reprood.report.contents import figures_of, tables_of
+from reprood.report.contents import PHONE, PHONE_WIDTH, drawings_of, figures_of, tables_of
 from reprood.report.figures import make_figure
 from reprood.report.results import BenchmarkResults
 from reprood.report.tables import write_table
@@ -10,6 +10,8 @@ from reprood.report.tables import write_table
 
 def draw_benchmark(results: BenchmarkResults, data: Path, out: Path, width: float | None = None) -> None:
     """Write `<out>/figures/<benchmark>/<kind>.svg` and `.png`, `<out>/tables/<benchmark>/<kind>.csv`, `.md`, `.tex`.
+
+    Figures without images are also drawn for a phone, `<kind>-phone.svg`, unless `width` is given.
 
     Parameters
     ----------
@@ -25,5 +27,8 @@ def draw_benchmark(results: BenchmarkResults, data: Path, out: Path, width: floa
     figures, tables = out / "figures" / results.name, out / "tables" / results.name
     for kind in figures_of(results.benchmark):
         make_figure(kind, results, figures / f"{kind}.svg", figures / f"{kind}.png", data, width)
+    for name in drawings_of(results.benchmark) if width is None else ():
+        if name.endswith(PHONE):
+            make_figure(name.removesuffix(PHONE), results, figures / f"{name}.svg", None, data, PHONE_WIDTH)
     for kind in tables_of(results.benchmark):
         write_table(kind, results, tables / kind)

@@ -242,7 +242,12 @@ def examples(results: BenchmarkResults) -> Figure:
 
 
 def make_figure(
-    kind: str, results: BenchmarkResults, svg: Path, png: Path, data: Path = Path("data"), width: float | None = None
+    kind: str,
+    results: BenchmarkResults,
+    svg: Path,
+    png: Path | None,
+    data: Path = Path("data"),
+    width: float | None = None,
 ) -> None:
     """Draw one figure of a benchmark and write it as SVG and PNG; the same results give the same bytes.
 
@@ -255,7 +260,7 @@ def make_figure(
     results : BenchmarkResults
         Results of the benchmark.
     svg, png : Path
-        The files to write.
+        The files to write; no PNG without a name.
     data : Path
         Folder of the data, for figures that show test images.
     width : float, optional

@@ -128,14 +128,15 @@ def _folded(name: str, width: float) -> str:
     return textwrap.fill(name, int(15 * (width - 0.6)))
 
 
-def save(figure: Figure, svg: Path, png: Path) -> None:
-    """Write a figure as SVG and PNG without dates or versions in them, and close it."""
+def save(figure: Figure, svg: Path, png: Path | None) -> None:
+    """Write a figure as SVG, and as PNG if it has a name, without dates or versions in them, and close it."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     with atomic_path(svg) as temporary:
         temporary.write_text(normalised(text.getvalue()), encoding="utf-8")
-    with atomic_path(png) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+    if png is not None:
+        with atomic_path(png) as temporary:
+            figure.savefig(temporary, format="png", metadata={"Software": None})
     plt.close(figure)
 
 
