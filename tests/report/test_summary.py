@@ -2,14 +2,16 @@
 
 import json
 import math
+from itertools import pairwise
 
 import fabricate
 import pandas as pd
 import pytest
 
 from reprood.audit.papers import Paper
+from reprood.report.claims import ENDS
 from reprood.report.navigation import search_index, with_contents
-from reprood.report.summary import decided_share, forest_rows, paper_sentences, positions, result_of, spoken
+from reprood.report.summary import decided_share, forest_rows, paper_sentences, positions, result_of, spoken, ticks
 
 CLAIMS = [
     {"kind": "difference", "metric": "auroc", "split": "near_set", "better": "higher",
@@ -75,7 +77,16 @@ def test_the_forest_draws_support_to_the_right():
     assert (drawn["low"], drawn["width"], drawn["published"], drawn["cut_low"], drawn["cut_high"]) == (
         100, 0, 100, False, True
     )  # fmt: skip
+    near = positions({**higher, "effect": 0.4, "low": -0.1, "high": 0.9, "published": None}, 40.0)
+    assert (near["effect"], near["low"], near["width"]) == (55, 47.5, 10)  # a narrow interval is seen to be one
     assert spoken(higher) == "effect +10.0 points, interval +8.0 to +12.0; published +7.0"
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_every_axis_has_room_for_the_numbers_of_its_ticks(end):
+    found = [tick["at"] for tick in ticks(end)]
+    assert (found[0], found[-1]) == (0, 100)
+    assert all(b - a >= 7.5 for a, b in pairwise(found))
 
 
 def test_long_pages_list_their_headings():

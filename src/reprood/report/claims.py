@@ -32,6 +32,7 @@ COMPARISONS = {
 KEY = ["paper", "claim", "benchmark"]
 ENDS = (5.0, 10.0, 20.0, 40.0, 60.0, 100.0)  # round ends of an axis, in points
 NUMBERS = ("effect", "low", "high")
+SHOWN = ("low", "high", "margin")  # numbers that an axis of a study has to hold
 
 
 def read_verdicts(path: Path) -> pd.DataFrame:
@@ -103,7 +104,21 @@ def axis_of(ends: Sequence[float]) -> float:
     10.0
     """
     wanted = sorted(ends)[min(len(ends) - 1, int(0.9 * len(ends)))] if ends else 0.0
-    return next((end for end in ENDS if end >= wanted), 1.08 * wanted)
+    return next((end for end in ENDS if end >= wanted), round_up(wanted))
+
+
+def round_up(value: float) -> float:
+    """Return the smallest round number that is not below a number: numbers of a study may have any size.
+
+    Examples
+    --------
+    >>> round_up(594.6), round_up(0.031), round_up(100.0), round_up(0.0)
+    (600.0, 0.04, 100.0, 1.0)
+    """
+    if not (0 < value < math.inf):  # nothing was measured, or exactly zero
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(round(step * power, 12) for step in (1, 1.5, 2, 3, 4, 6, 8, 10) if step * power >= value * (1 - 1e-9))
 
 
 def forest(row: Mapping[Any, Any], end: float) -> dict[str, Any] | None:
@@ -216,7 +231,7 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite, end:
         "benchmark": row["benchmark"] if isinstance(row["benchmark"], str) else "",
         "page": f"{'studies' if claim.study else 'benchmarks'}/{row['benchmark']}.html",
         "unit": "" if claim.study else " points",
-        "forest": forest(row, axis_of([abs(row[key]) for key in ("low", "high")]) if claim.study else end),
+        "forest": forest(row, round_up(max(abs(row[key]) / one for key in SHOWN)) if claim.study else end),
         "effect": f"{value(effect, digits)}{'' if claim.study else ' %' if row['kind'] == 'equals' else ' points'}",
         "span": labels.interval(row["low"] / one, row["high"] / one, digits),
         "verdict": row["verdict"],
