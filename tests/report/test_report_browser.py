@@ -55,6 +55,25 @@ NAMES = """
   !(node.textContent.trim() || node.getAttribute("alt") || node.getAttribute("aria-label") || node.labels?.length
     || node.caption)).map(node => node.outerHTML.slice(0, 80))
 """
+CUT = """
+(() => {
+  const cut = [], texts = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const node = texts.currentNode, range = document.createRange();
+    if (!/\\d/.test(node.data) || !node.parentElement.offsetParent || node.parentElement.closest(".unseen")) continue;
+    let left = 0, right = document.documentElement.clientWidth;
+    for (let box = node.parentElement; box; box = box.parentElement) {
+      if (getComputedStyle(box).overflowX === "visible") continue;
+      const around = box.getBoundingClientRect();
+      left = Math.max(left, around.left), right = Math.min(right, around.right);
+    }
+    range.selectNodeContents(node);
+    if ([...range.getClientRects()].some(r => r.left < left - 1 || r.right > right + 1)) cut.push(node.data.trim());
+  }
+  return cut;
+})()
+"""
+OPEN = "document.querySelectorAll('main details').forEach(details => details.open = true)"
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +180,61 @@ def test_pages_can_be_read_in_both_themes_and_on_a_phone(report, browser, width,
         assert browser.run(NAMES) == [], name
 
 
+def test_no_number_is_cut_on_a_phone(report, browser):
+    folder, names = report
+    for name in names:
+        browser.open(folder / name, width=390)
+        browser.run(OPEN)
+        assert browser.run(CUT) == [], name
+    browser.open(folder / "studies" / "area.html", width=390)
+    heads = "[...document.querySelectorAll('tbody td')].map(cell => getComputedStyle(cell, '::before').content)"
+    assert browser.run(heads) == [f'"{head}"' for head in ["empty area classified as ID"] * 2]
+    browser.open(folder / "benchmarks" / "toy.html", width=390)
+    browser.run("document.querySelectorAll('table').forEach(table => table.removeAttribute('data-stacked'))")
+    assert browser.run(CUT) != []  # the check finds them in tables that scroll
+
+
+def test_what_scrolls_sideways_says_so(report, browser):
+    folder, _ = report
+    hint = "[...document.querySelectorAll('.picture')].map(part => [part.scrollWidth > part.clientWidth + 1, "
+    hint += "getComputedStyle(part, '::before').content !== 'none'])"
+    for width, scrolls in ((390, True), (1200, False)):
+        browser.open(folder / "benchmarks" / "toy.html", width=width)
+        browser.run(OPEN)
+        found = browser.run("new Promise(done => setTimeout(done, 50)).then(() => " + hint + ")")
+        assert all(wide == told for wide, told in found)
+        assert any(wide for wide, _ in found) == scrolls
+
+
+@pytest.mark.parametrize("width", [320, 390, 1200])
+def test_menus_open_inside_the_window(report, browser, width):
+    folder, _ = report
+    browser.open(folder / "benchmarks" / "toy.html", width=width)
+    places = """[...document.querySelectorAll("details.menu")].map(menu => {
+      menu.open = true;
+      const list = menu.querySelector("ul").getBoundingClientRect();
+      menu.open = false;
+      return [list.left, list.right]; })"""
+    found = browser.run(places)
+    assert len(found) == 4
+    assert all(0 <= left < right <= width for left, right in found)
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_ticks_of_the_overview_are_those_of_its_axes(report, browser, width):
+    folder, _ = report
+    browser.open(folder / "index.html", width=width)
+    left = "[...document.querySelectorAll('.overview .{}')].map(node => node.getBoundingClientRect())"
+    zeros, ticks, scales = (
+        browser.run(f"{left.format(part)}.map(box => [box.left, box.right])") for part in ("zero", "scale i", "axis")
+    )
+    middle = [sum(tick) / 2 for tick in ticks]
+    assert min(abs(place - zeros[0][0]) for place in middle) < 1.5
+    assert ticks[0][0] == pytest.approx(scales[0][0], abs=1)
+    assert ticks[-1][1] == pytest.approx(scales[0][1], abs=1)
+    assert all(a[1] <= b[0] for a, b in pairwise(ticks)), "numbers at ticks run into each other"
+
+
 def test_pages_link_both_ways_between_papers_benchmarks_studies_and_data(report, browser):
     folder, _ = report
 
@@ -191,7 +265,7 @@ def test_everything_can_be_reached_with_the_keyboard(report, browser):
     for width in (1200, 380):
         browser.open(folder / "benchmarks" / "toy.html", width=width)
         assert browser.run(wrong) == 0
-    assert browser.run("document.querySelectorAll('.scroll[role=group]').length") > 0
+    assert browser.run("document.querySelectorAll('[data-wide][role=group]').length") > 0
     assert browser.run("document.querySelector('.skip').getAttribute('href')") == "#content"
     order = "[...document.querySelectorAll('h1, h2, h3')].map(h => Number(h.tagName[1]))"
     levels = browser.run(order)
@@ -213,3 +287,14 @@ def test_on_paper_the_dark_theme_and_the_navigation_are_gone(report, browser):
     assert base64.b64decode(printed).startswith(b"%PDF-")
     loading = "[...document.images].every(image => image.loading === 'eager')"
     assert browser.run(loading), "pictures that were not scrolled to are printed, too"
+
+
+def test_what_claims_rest_on_is_printed(report, browser):
+    folder, _ = report
+    browser.open(folder / "papers" / "toy.html")
+    opened = "[...document.querySelectorAll('.claim details')].map(details => details.open)"
+    assert not any(browser.run(opened))
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    assert all(browser.run(opened))
+    browser.run("dispatchEvent(new Event('afterprint'))")
+    assert not any(browser.run(opened))

@@ -124,7 +124,7 @@ def test_every_head_stands_over_its_column(pages):
 def test_every_cell_of_the_pages_is_that_of_the_tables(results, pages):
     rows = {}
     page = pages["benchmarks/toy.html"] + pages["papers/toy.html"]
-    for name, body in re.findall(r'<table class="sortable[^"]*" id="([^"]+)">.*?<tbody>(.*?)</tbody>', page, re.S):
+    for name, body in re.findall(r'<table class="sortable[^"]*" id="([^"]+)"[^>]*>.*?<tbody>(.*?)</tbody>', page, re.S):
         rows[name] = [
             re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in re.findall(r"<tr>(.*?)</tr>", body)
         ]
@@ -157,6 +157,20 @@ def test_every_verdict_and_place_links_to_its_rows(folder, pages):
     assert links == [f"evidence/benchmarks/toy/{method}.csv" for method in ("good", "erm", "same", "broken")]
     with open(folder / "reports" / links[0], newline="") as stream:
         assert {row["method"] for row in csv.DictReader(stream)} == {"good"}
+
+
+def test_the_key_explains_the_marks_that_are_drawn(pages):
+    for name in ("index.html", "papers/toy.html"):
+        shown = set(re.findall(r'<i class="diamond ?(\w*)"', pages[name]))
+        drawn = [set(marks.split()) for marks in re.findall(r'<i class="paper ?([^"]*)"', pages[name])]
+        expected = {"hollow" if "hollow" in marks else "" for marks in drawn}
+        assert shown == expected | {"elsewhere" for marks in drawn if "elsewhere" in marks}, name
+
+
+def test_no_entry_of_a_list_is_empty(pages):
+    for name, page in pages.items():
+        found = re.findall(r"<d[td][^>]*>(.*?)</d[td]>", page, re.S)
+        assert all(re.sub(r"<[^>]+>", "", text).strip() for text in found), name
 
 
 def test_texts_cannot_become_markup(pages):

@@ -9,6 +9,7 @@ from typing import Any
 HEADING = re.compile(r"<h2(?P<attributes>[^>]*)>(?P<text>.*?)</h2>", re.DOTALL)
 ID = re.compile(r' id="([^"]*)"')
 TAG = re.compile(r"<[^>]*>")
+STACKED = 40  # columns for which report.css has rules
 MANY = 4  # headings from which a page has a table of contents
 ABOUT = (
     ("data.html", "Data and licences"),
@@ -75,6 +76,22 @@ def uses_of(judged: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any
                 }
             )
     return found
+
+
+def stacked(heads: Sequence[str]) -> str:
+    r"""Return the style of a table whose rows are lists on a phone: the head that precedes each cell but the first.
+
+    It is empty for a table of too many columns, which scrolls sideways instead.
+
+    Examples
+    --------
+    >>> stacked(["method", "AUROC, %", "the 'best'"])
+    "--h2:'AUROC, %';--h3:'the \\'best\\''"
+    """
+    if len(heads) > STACKED:
+        return ""
+    texts = (re.sub(r"([\\'])", r"\\\1", " ".join(head.split())) for head in heads[1:])
+    return ";".join(f"--h{place}:'{text}'" for place, text in enumerate(texts, start=2))
 
 
 def anchored(page: str) -> tuple[str, Links]:

@@ -15,19 +15,19 @@ from reprood.config.suite import Suite
 from reprood.core.files import atomic_path
 from reprood.report import labels
 from reprood.report.claims import by_importance, read_verdicts
-from reprood.report.contents import ASSETS, TABLE_FORMS, caption_of, figure_types, table_types, tables_of
+from reprood.report.contents import ASSETS, PHONE, TABLE_FORMS, caption_of, figure_types, table_types, tables_of
 from reprood.report.evidence_files import write_evidence
 from reprood.report.findings import finding
 from reprood.report.findings import result_of as result_sentence
 from reprood.report.formats import Cell, Table, write_forms
 from reprood.report.glossary import explained, glossary
-from reprood.report.navigation import ABOUT, menus, search_index, titled, uses_of, with_contents
+from reprood.report.navigation import ABOUT, menus, search_index, stacked, titled, uses_of, with_contents
 from reprood.report.paper_page import paper_page
 from reprood.report.provenance import data_of, machines_of, runs_of, sources_of
 from reprood.report.records import LintRecord, checked
 from reprood.report.results import BenchmarkResults
 from reprood.report.studies.registry import conclusion, words
-from reprood.report.summary import forest_rows, positions, result_of, spoken
+from reprood.report.summary import forest_rows, positions, result_of, spoken, ticks
 from reprood.report.tables import make_table, matrix, study_table
 
 
@@ -68,16 +68,18 @@ def _figure(path: str, title: str, caption: str, about: str, folder: Path) -> di
 
     `path` is relative to `folder` and has no ending; `about` states what is shown, without a full stop.
     """
-    with open(folder / f"{path}.svg", encoding="utf-8") as stream:
-        size = SIZE.search(stream.read(1000))
+    drawing = (folder / f"{path}.svg").read_text(encoding="utf-8")
+    size = SIZE.search(drawing[:1000])
     width, height = (round(float(size[i]) * 4 / 3) for i in (1, 2)) if size else (960, 540)
     return {
         "kind": Path(path).name,
         "title": title,
         "caption": caption,
         "alt": f"{title}. {about}.",
+        "chart": "<image" not in drawing,
         "svg": f"figures/{path}.svg",
         "png": f"figures/{path}.png" if (folder / f"{path}.png").is_file() else "",
+        "phone": f"figures/{path}{PHONE}.svg" if (folder / f"{path}{PHONE}.svg").is_file() else "",
         "width": width,
         "height": height,
     }
@@ -223,6 +225,7 @@ def write_report(
     environment.globals.update(explained=explained(explanations), titles=titles, uses=uses)
     named = titles | {name: f"{one.title}, {one.member}" for name, one in suite.benchmarks.items() if one.member}
     environment.filters["titled"] = lambda head: titled(head, named)
+    environment.filters["stacked"] = lambda heads: stacked([titled(head, named) for head in heads])
     written: list[str] = []
 
     evidence = write_evidence(judged, benchmarks, results, suite, studies, out)
@@ -239,7 +242,7 @@ def write_report(
         "index.html.j2",
         result=result_of(table),
         forest=[row | {"at": positions(row, end), "spoken": spoken(row)} for row in forest],
-        end=f"{end:g}",
+        ticks=ticks(end),
         papers=sorted(judged, key=lambda item: -item["decided"]),
         counts=by_importance(table),
         numbers=_numbers(papers, judged),

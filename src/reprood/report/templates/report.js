@@ -29,10 +29,17 @@ for (const input of document.querySelectorAll("input[data-filter]")) {
 const parts = document.querySelectorAll(".scroll, .picture");
 const stops = () => { for (const part of parts) {
   const scrolls = part.scrollWidth > part.clientWidth + 1 || part.scrollHeight > part.clientHeight + 1;
+  part.toggleAttribute("data-wide", part.scrollWidth > part.clientWidth + 1);
   if (!scrolls) { for (const name of ["tabindex", "role", "aria-label"]) part.removeAttribute(name); continue; }
   part.tabIndex = 0; part.setAttribute("role", "group"); part.setAttribute("aria-label", part.dataset.label);
 } };
 addEventListener("resize", stops); stops();
 for (const details of document.querySelectorAll("details")) details.addEventListener("toggle", stops);
-// On paper, pictures that were not scrolled to are shown, too.
-window.addEventListener("beforeprint", () => { for (const image of document.images) image.loading = "eager"; });
+// On paper, pictures that were not scrolled to are shown, too, and what claims rest on.
+addEventListener("beforeprint", () => {
+  for (const image of document.images) image.loading = "eager";
+  for (const details of document.querySelectorAll(".claim:has(.numbers) details:not([open])")) { details.open = true; details.dataset.printed = ""; }
+});
+addEventListener("afterprint", () => {
+  for (const details of document.querySelectorAll("[data-printed]")) { details.open = false; delete details.dataset.printed; }
+});
