@@ -227,6 +227,17 @@ def test_published_numbers_of_another_setting_are_marked(folder, tmp_path, setti
     assert (table.iloc[0]["verdict"], table.iloc[0]["reason"]) == wanted
 
 
+def test_a_claim_about_a_network_is_judged_on_no_other(folder, tmp_path):
+    claim = {**ERROR, "kind": "difference", "sides": sides(("good", ""), ("erm", "")), "requires": ["network"]}
+    other = [{"dataset": "d", "backbone": {"name": "resnet", "depth": 110}}]
+    found = row(folder, {**claim, "where": other}, tmp_path)
+    assert (found["verdict"], found["reason"]) == (
+        "not judged at this scale", "this suite does not train this network"
+    )  # fmt: skip
+    here = row(folder, {**claim, "where": [{"dataset": "elsewhere"}]}, tmp_path)
+    assert here["verdict"] == "supported at reduced scale", "the network fits, and the data set may differ"
+
+
 def test_an_arm_may_have_another_name_in_a_suite(folder, tmp_path):
     claim = {**ERROR, "kind": "difference", "sides": sides(("good", ""), ("plain", ""))}
     record = fabricated(claim)
@@ -240,7 +251,7 @@ def test_an_arm_may_have_another_name_in_a_suite(folder, tmp_path):
 def test_too_few_seeds(folder, tmp_path):
     claim = {**ERROR, "kind": "difference", "sides": sides(("good", ""), ("erm", ""))}
     found = row(folder, claim, tmp_path, seeds=[0, 1])
-    assert (found["verdict"], found["reason"]) == ("open", "too few seeds: 2 here, the test needs 3")
+    assert (found["verdict"], found["reason"]) == ("open", "too few replicates: 2 here, the test needs 3")
 
 
 def test_an_ensemble_of_seeds_is_compared_with_its_seeds(folder, tmp_path):

@@ -254,7 +254,7 @@ def test_a_pattern_of_signs_over_members(folder, tmp_path):
     assert "holds on 2 of 3 members, opposite on dog; weakest on dog " in found["reason"]
     assert found["effect"] > 0
     few = verdicts(folder, tmp_path, SIGNS).iloc[0]
-    assert few["reason"] == "too few seeds: 1 here, the test needs 3"
+    assert few["reason"] == "too few replicates of a member: 1 here, the test needs 3"
 
 
 def test_signs_of_named_members_are_about_these_alone(folder, tmp_path):

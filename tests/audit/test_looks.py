@@ -158,5 +158,5 @@ def test_a_claim_is_given_up_when_many_replicates_would_not_help(estimate, relev
     text = given_up(claim, Judged(LOOKS.stages()[:1], (found,)), LOOKS)
     assert bool(text) == gives_up
     if text:
-        assert text.startswith("given up: with 40 replicates")
+        assert text.startswith("given up: even 40 replicates")
     assert not given_up(claim, Judged(LOOKS.stages(), (found,) * 4), LOOKS), "the last look is no time to give up"

@@ -83,7 +83,7 @@ GOOD = fabricated({**ERROR, "kind": "difference", "sides": sides(("good", ""), (
                     }
                 ]
             },
-            "names the setting of the number under 'where'",
+            "a claim of the kind equals names its setting under 'where'",
         ),
         ({"arms": {"erm": {"means": "x"}}}, "claim c0: there is no arm 'good'; known under 'arms': erm"),
         ({"published": [{**PUBLISHED[0], "measured_by": "emr"}]}, "published a: there is no arm 'emr'"),
@@ -111,6 +111,16 @@ def test_the_papers_are_valid_and_say_where_numbers_come_from():
         n.value for n in papers["godin"].published if n.id.startswith("t1_cifar10_") and n.id.endswith("deconf_c_auroc")
     ]
     assert means[-1] == pytest.approx(sum(means[:-1]) / 6, abs=0.005)
+
+
+def test_claims_state_their_margin_and_no_place_among_others():
+    """The pages sort claims by verdict, so that "the next claim" means nothing."""
+    words = re.compile(r"point|percent|%|times|third|twice|by ten or more")
+    for paper in load_papers(PAPERS):
+        for claim in paper.claims:
+            assert not claim.margin or words.search(claim.statement), f"{paper.id}/{claim.id}: {claim.statement}"
+            assert not re.search(r"(next|last|previous) (claim|two|one)", claim.note), f"{paper.id}/{claim.id}"
+            assert claim.ours or "does not make this claim" not in claim.note, f"{paper.id}/{claim.id}"
 
 
 def test_numbers_from_memory_are_the_known_ones():

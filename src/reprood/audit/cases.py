@@ -24,6 +24,7 @@ REDUCED, PAPER = "reduced", "paper"
 REPRODUCED, SUPPORTED, CONTRADICTED = "reproduced", "supported at reduced scale", "contradicted"
 SMALLER, OPEN, GATED = "smaller than relevant", "open", "baseline not representative"
 NOT_JUDGED, NOT_RUN = "not judged at this scale", "not run"
+UNFIT = {"network": "this network", "data": "on this data set"}  # why a claim with `requires` is not judged
 VERDICTS = (REPRODUCED, SUPPORTED, CONTRADICTED, SMALLER, OPEN, GATED, NOT_JUDGED, NOT_RUN)
 
 
@@ -114,6 +115,10 @@ def examine(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
     if claim.kind == "equals" and (row["scale"] == REDUCED or not attached(from_numbers)):
         reason = elsewhere or texts(from_numbers) or "published values are compared only at the paper's scale"
         return settled(NOT_JUDGED, reason)
+    unfit = {one.kind for one in others} & set(claim.requires)
+    if unfit:
+        what = UNFIT["network" if "network" in unfit else "data"]
+        return settled(NOT_JUDGED, f"this {_which(suite)} does not train {what}")
     schedules = [steps for part in parts if claim.min_steps and (steps := evidence.steps(part.method)) is not None]
     short = min(schedules, default=claim.min_steps)
     if short < claim.min_steps:
@@ -136,10 +141,13 @@ def examine(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
     judged = judge_at(claim, paper, pieces, used, looks)
     row["n_seeds"] = fewest
     if judged is None or (looks[-1].number == 0 and fewest < claim.min_seeds):
-        return settled(OPEN, f"too few seeds: {fewest} here, the test needs {claim.min_seeds}", judged)
+        of = " of a member" if claim.over == "members" else ""
+        reason = f"too few replicates{of}: {fewest} here, the test needs {claim.min_seeds}"
+        return settled(OPEN, reason, judged)
     if claim.gate and claim.kind != "equals" and row["scale"] == REDUCED:
         regime = evidence.regime(claim, parts[-1], used)
-        reason = unrepresentative(claim, parts[-1].label, regime) if regime is not None else ""
+        baseline = _label(parts[-1].method, paper, suite)
+        reason = unrepresentative(claim, baseline, regime) if regime is not None else ""
         if reason:
             return settled(GATED, reason, judged)
     return Case(claim, paper, row, judged, elsewhere)
@@ -232,10 +240,31 @@ def _not_run(claim: Claim, paper: Paper, suite: Suite) -> Case:
     if claim.study:
         what = f"the study {claim.study}"
     else:
-        missing = sorted({side.method for side in claim.sides if paper.method_of(side.method, ran) is None})
-        what = ", ".join(missing) or f"these methods on a benchmark that measures {claim.metric} on {claim.split}"
+        absent = sorted({side.method for side in claim.sides if paper.method_of(side.method, ran) is None})
+        what = (
+            "; ".join(_label(name, paper, suite) for name in absent)
+            or f"these methods on a benchmark that measures {claim.metric} on {claim.split}"
+        )
     if f"{paper.id}/{claim.id}" in suite.judge:
-        what = f"the claim's methods and measurement on {suite.judge[f'{paper.id}/{claim.id}']}"
+        place = suite.judge[f"{paper.id}/{claim.id}"]
+        what = f"the claim's methods and measurement on {_title(place, suite)}"
     row = _begin(claim, paper, "", [side.label for side in claim.sides], suite)
-    which = "selection" if suite.selection else "suite"
-    return Case(claim, paper, row | {"verdict": NOT_RUN, "reason": f"this {which} does not run {what}"})
+    return Case(claim, paper, row | {"verdict": NOT_RUN, "reason": f"this {_which(suite)} does not run {what}"})
+
+
+def _which(suite: Suite) -> str:
+    return "selection" if suite.selection else "suite"
+
+
+def _title(place: str, suite: Suite) -> str:
+    """Return the title of a benchmark or family in quotes; its name if the suite knows no title."""
+    known = place in suite.benchmarks or place in suite.families()
+    title = suite.record(place).title if known else suite.drawn.get(place, {}).get("title")
+    return f"\u201c{title}\u201d" if title else place
+
+
+def _label(method: str, paper: Paper, suite: Suite) -> str:
+    """Return a method's name for readers: that of the suite, or of the paper if the suite has no such method."""
+    if method in suite.methods:
+        return suite.methods[method].label
+    return paper.arms[method].means if method in paper.arms else method

@@ -142,6 +142,10 @@ class Claim(Record):
         Not one of the paper's main claims (at most six): judged without Holm's correction, and marked as such.
     note : str
         Remark on its card.
+    ours : bool
+        Not made by the paper: a control of this project.
+    requires : tuple of {"data", "network"}
+        What has to be as in one of `where`: a claim about a data set or a network is judged on no other.
     """
 
     id: str
@@ -167,6 +171,8 @@ class Claim(Record):
     differs: tuple[str, ...] = ()
     published: tuple[str, ...] = ()
     note: str = ""
+    ours: bool = False
+    requires: tuple[Literal["data", "network"], ...] = ()
 
     @model_validator(mode="after")
     def _number_of_sides(self) -> "Claim":
@@ -186,8 +192,9 @@ class Claim(Record):
             raise ValueError("'gate: false' needs a 'note' that says why the baseline need not be representative")
         if self.kind == "equals" and self.relevant:
             raise ValueError("a claim of the kind equals has no relevant effect: it is about a value")
-        if self.kind == "equals" and not self.where:
-            raise ValueError("a claim of the kind equals names the setting of the number under 'where'")
+        if (self.kind == "equals" or self.requires) and not self.where:
+            what = "of the kind equals" if self.kind == "equals" else "with 'requires'"
+            raise ValueError(f"a claim {what} names its setting under 'where'")
         return self
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from reprood.audit.claims import Claim, unit
 from reprood.audit.decide import threshold
+from reprood.config.looks import ALPHA, Look
 from reprood.evaluate.bootstrap import Interval
 
 # the value of a detector that guesses, in the metric's own unit, and which side of it is worse
@@ -106,6 +107,22 @@ def less_than_relevant(claim: Claim, interval: Interval) -> str:
     one = unit(claim.metric)
     ends = f"{signed(interval.low / one, 2)} to {signed(interval.high / one, 2)}"
     return f"lies within the relevant ±{points(round(claim.relevant / one, 6), bool(claim.study))} ({ends})"
+
+
+def corrected(p: float, look: Look, shared: float, adjusted: float, family: int) -> str:
+    """Return why an interval that decides is not enough: p of the look, divided by its share, and after Holm's method.
+
+    Examples
+    --------
+    >>> corrected(0.0012, Look(1, 5, 0.1), 0.012, 0.064, 6)
+    "it is not significant after correction for 6 main claims: p = 0.0012, divided by this look's share of 10 % it is \
+0.012, and Holm's method makes it 0.064, above 0.05"
+    """
+    parts = f", divided by this look's share of {100 * look.weight:g} % it is {shared:.2g}" if look.number else ""
+    return (
+        f"it is not significant after correction for {family} main claims: p = {p:.2g}{parts}, and Holm's method makes "
+        f"it {adjusted:.2g}, above {ALPHA:g}"
+    )
 
 
 MORE = "; more seeds or test images are needed to decide"

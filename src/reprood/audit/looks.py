@@ -136,8 +136,4 @@ def given_up(claim: Claim, judged: Judged, looks: Looks) -> str:
     decided, smaller = projected_p(result, last)
     if min(decided, smaller) <= looks.futility:
         return ""
-    relevant = f" or {smaller:.2f} for an effect smaller than relevant" if claim.relevant else ""
-    return (
-        f"given up: with {last} replicates the present effect and variance would leave p = {decided:.2f}{relevant}, "
-        f"above {looks.futility:g}"
-    )
+    return f"given up: even {last} replicates would probably not decide it"

@@ -64,12 +64,11 @@ def unrepresentative(claim: Claim, label: str, regime: Regime) -> str:
     points = 100 if claim.metric in SEGMENTATION or what == "AUROC" else 1
     value = points * float(np.mean(regime.values))
     if not low <= value <= high:
+        bound = f"below the {low:.0f} %" if value < low else f"above the {high:.0f} %"
         return (
-            f"baseline not representative: the {what} of {label} is {value:.1f} %, expected {low:.0f} to {high:.0f} %"
+            f"{label} has {value:.1f} % {what}, {bound} that we {'require' if value < low else 'allow'} of a baseline"
         )
     loss, most = float(np.mean(regime.losses)) if regime.losses else 0.0, regime.gate.loss
     if most is not None and loss > most:
-        return (
-            f"baseline not representative: the training loss of {label} ends at {loss:.2f}, expected at most {most:g}"
-        )
+        return f"the training loss of {label} ends at {loss:.2f}, above the {most:g} that we allow of a baseline"
     return ""

@@ -28,12 +28,11 @@ from reprood.audit.cases import (
     published_effect,
 )
 from reprood.audit.comparisons import Finding, places
-from reprood.audit.decide import LEVEL
 from reprood.audit.evidence import parts_of
-from reprood.audit.explanations import explain, less_than_relevant, pattern
+from reprood.audit.explanations import MORE, corrected, explain, less_than_relevant, pattern
 from reprood.audit.looks import Outcome, correct, given_up
 from reprood.audit.papers import Paper
-from reprood.config.looks import Look
+from reprood.config.looks import ALPHA, Look
 from reprood.config.suite import Suite
 from reprood.core.files import atomic_path
 
@@ -112,13 +111,10 @@ def finish(case: Case, outcome: Outcome, suite: Suite, family: int) -> dict[str,
         verdict, reason = SMALLER, f"the {100 * look.level:g} % interval {inside}"
     else:
         verdict = OPEN
-        if judged.p < 1 - LEVEL:
-            reason += (
-                f"; but it is not significant after correction for {family} main claims (Holm: p = {judged.p:.2g} "
-                f"becomes {outcome.p:.2g}, limit {1 - LEVEL:.2g})"
-            )
+        if judged.p < ALPHA:
+            reason += f"; but {corrected(finding.p, look, judged.p, outcome.p, family)}"
         futile = given_up(claim, judged, suite.evidence) if suite.evidence is not None and look.number else ""
-        reason = f"{futile}; {reason}" if futile else reason
+        reason = f"{futile}; {reason.removesuffix(MORE)}" if futile else reason
     if verdict != OPEN:
         reason += (
             f"; corrected for {family} main claims (p = {outcome.p:.2g})"

@@ -13,7 +13,7 @@ from reprood.evidence.choose import Arm, Look
 
 OPEN = "open"
 GIVEN_UP = "given up"
-TOO_FEW = "too few seeds"
+TOO_FEW = "too few replicates"
 UNDECIDED = (OPEN, "not run", "baseline not representative")  # and yet counted by Holm's correction
 ALPHA = 0.05
 
