@@ -43,7 +43,7 @@ def points(row: Row, key: str, digits: int = 1) -> str:
 
 def interval(row: Row) -> str:
     one = unit(row["metric"])
-    return labels.interval(row["low"] / one, row["high"] / one, 1)
+    return labels.signed_interval(row["low"] / one, row["high"] / one, 1)
 
 
 QUESTIONS: dict[str, Callable[[pd.DataFrame, Row], str]] = {

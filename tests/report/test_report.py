@@ -18,6 +18,7 @@ from reprood.core.errors import ReproodError
 from reprood.report.claims import axis_end, by_importance, forest, shown, stated
 from reprood.report.figures import make_figure
 from reprood.report.notebook import render
+from reprood.report.published import against
 from reprood.report.results import BenchmarkResults, read_history
 
 
@@ -86,11 +87,16 @@ def test_forest_of_a_value_is_centred_on_the_published_one():
 
 def test_main_and_exploratory_claims_are_counted_apart():
     verdicts = pd.DataFrame(
-        {"verdict": ["not run", "open", "not run", "reproduced"], "exploratory": [False, False, True, True]}
+        {
+            "verdict": ["not run", "open", "not run", "reproduced", "not judged at this scale"],
+            "exploratory": [False, False, True, True, False],
+            "kind": [*["difference"] * 4, "equals"],
+        }
     )
     assert by_importance(verdicts) == {
         "main": {"open": 1, "not run": 1},
         "exploratory": {"reproduced": 1, "not run": 1},
+        "published": {"not judged at this scale": 1},
     }
 
 
@@ -105,12 +111,39 @@ def test_a_card_names_sides_below_chance_and_numbers_against_the_claim():
         "benchmark": "toy", "n_seeds": 3, "n": 10, "n_ood": 10, "verdict": "open", "reason": "r",
         "below_chance": "erm (msp)", "differences": "", "level": 0.995, "exploratory": False,
     }  # fmt: skip
-    card = shown(row, paper.claims[0], paper, fabricate.suite(), 40.0)
+    card = shown({**row, "low": -0.000123}, paper.claims[0], paper, fabricate.suite(), 40.0)
+    assert card["span"] == "[−0.01, +100.00]", "an end that is not zero does not look like it"
+    assert shown(row, paper.claims[0], paper, fabricate.suite(), 40.0)["span"] == "[+40.0, +100.0]"
     assert card["below_chance"] == ["Cross-entropy (MSP)"]
     assert "99.5 % interval" in card["measured"]
     assert len(card["against"]) == 1
     del row["below_chance"]  # of an older release
     assert shown(row, paper.claims[0], paper, fabricate.suite(), 40.0)["below_chance"] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "margin", "values", "shown_as"),
+    [
+        ("difference", 0, (94.1, 95.3), "a 5.9 %, b 4.7 % (difference +1.2 points): top-1 error"),
+        ("difference", 0, (95.3, 94.1), "b 5.9 %, a 4.7 % (difference +1.2 points)"),
+        ("non_inferior", 3.0, (94.1, 95.3), ""),
+        ("non_inferior", 3.0, (74.6, 77.8), "a 25.4 %, b 22.2 % (difference +3.2 points)"),
+    ],
+)
+def test_measurements_by_others_that_support_a_claim_are_not_against_it(kind, margin, values, shown_as):
+    record = fabricate.paper(
+        {"kind": kind, "metric": "top1_error", "better": "lower", "margin": margin,
+         "sides": [{"method": "good"}, {"method": "erm"}]}
+    )  # fmt: skip
+    number = {"where": "w", "setting": "s", "metric": "accuracy", "source": "paper"}
+    record["published"] = [
+        {**number, "id": "a", "method": "a", "value": values[0], "than": "b", "against": ["c0"]},
+        {**number, "id": "b", "method": "b", "value": values[1]},
+    ]
+    paper = Paper.model_validate({**record, "arms": {name: {"means": name} for name in ("good", "erm")}})
+    found = against(paper, paper.claims[0])
+    assert len(found) == bool(shown_as)
+    assert all(text.startswith(shown_as) for text in found)
 
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))

@@ -240,8 +240,9 @@ def test_numbers_against_a_claim_are_described():
             "read_in": "a survey",
         },
     )
-    assert against(paper, "c1") == []
-    assert against(paper, "c0") == [
+    claim = paper.claims[0].model_copy(update={"metric": "auroc", "better": "higher"})
+    assert against(paper, claim.model_copy(update={"id": "c1"})) == []
+    assert against(paper, claim) == [
         "ours 76.43 %, MSP 80.27 % (difference −3.8 points): AUROC, here; T, read in the paper"
     ]
 
@@ -253,7 +254,7 @@ def test_effects_compare_directions():
     paper = Paper.model_validate(record)
     row = {
         "claim": "c0", "kind": "difference", "metric": "top1_error", "benchmark": "toy", "published_effect": -3.0,
-        "published_source": "T", "effect": -1.0, "low": -2.0, "high": 0.5, "verdict": "open",
+        "published_source": "T", "effect": -1.0, "low": -2.0, "high": 0.5, "verdict": "open", "level": 0.995, "look": 1,
     }  # fmt: skip
     unknown, opposite = {**row, "published_effect": float("nan")}, {**row, "effect": 1.0}
     not_run = {**row, "benchmark": float("nan"), **dict.fromkeys(("effect", "low", "high"), float("nan"))}

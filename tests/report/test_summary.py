@@ -47,20 +47,41 @@ VERDICTS = pd.DataFrame(
 def test_the_result_counts_main_claims_only():
     assert result_of(VERDICTS) == (
         "Of 3 main claims, 1 supported at reduced scale, 1 open, 1 not run. "
-        "Of 2 with a measured direction, 2 point as claimed."
+        "Of 2 measured effects, 2 point as claimed, margins included."
     )
     assert decided_share(VERDICTS) == pytest.approx(1 / 3)
 
 
 def test_a_paper_says_what_holds_how_strongly_and_what_prevented_decisions():
     first, clearest, open_, absent = paper_sentences(PAPER, VERDICTS)
+    assert clearest.startswith("Decided, supported at reduced scale: \u201c")
     assert first == result_of(VERDICTS)
-    assert "−0.5 points of top-1 error [−1.5, +0.5], lower is better; no published effect is known." in clearest
-    assert open_.startswith("1 of 3 main claims are open; the intervals of 0 include zero")
-    assert open_.endswith("at look 1 of 4.")
-    assert absent == "1 is not run in this suite."
+    assert "−0.5 points of top-1 error [−1.5, +0.5]; the claim's bound is +1.0; no published" in clearest
+    assert open_ == "One is open at look 1 of 4: it is not significant after correction."
+    assert absent == "One is not run in this suite."
+    assert paper_sentences(PAPER, VERDICTS, "snakemake")[3] == "One is not run in this selection; snakemake runs it."
     undecided = VERDICTS[VERDICTS["claim"] == "c0"].head(1)
-    assert paper_sentences(PAPER, undecided)[1].endswith("higher is better; published +7.0 points, in another setting.")
+    _, example, _ = paper_sentences(PAPER, undecided)
+    assert example.startswith("No main claim is decided. The first: ")
+    assert example.endswith("higher is better; published +7.0 points, in another setting.")
+    opposite = undecided.assign(effect=-0.1, low=-0.3, high=0.1, reason="given up: even 40 replicates")
+    _, example, open_ = paper_sentences(PAPER, opposite)
+    assert "(against the claim)" in example
+    assert open_ == "One is open at look 1 of 4: it has an interval that includes zero. One is given up."
+
+
+def test_a_margin_counts_and_a_control_of_ours_is_no_claim_of_the_paper():
+    worse = VERDICTS.assign(effect=[0.1, 0.5, math.nan, -0.4])
+    assert "Of 2 measured effects, 2 point as claimed, margins included." in result_of(worse)
+    record = PAPER.model_dump()
+    record["claims"][1]["ours"] = True
+    paper = Paper.model_validate(record)
+    assert paper_sentences(paper, VERDICTS)[1].startswith(
+        "None of the paper's own claims is decided; a control of ours"
+    )
+    several = pd.concat([VERDICTS, VERDICTS.tail(1).assign(exploratory=False, claim="c0")])
+    assert "Of the 2 decided, 1 is a control of ours." in result_of(several, [paper])
+    assert [row["ours"] for row in forest_rows([paper], VERDICTS)[0]] == [True, False]
 
 
 def test_the_forest_draws_support_to_the_right():

@@ -1,6 +1,7 @@
 """Decide whether an interval supports or contradicts a claim; p values and Holm's correction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from reprood.config.looks import ALPHA
 from reprood.evaluate.bootstrap import Interval
@@ -13,6 +14,20 @@ def threshold(kind: str, better: str, margin: float) -> float:
     """Return the difference that separates the values for which a claim of a direction holds from the others."""
     side = 1 if better == "higher" else -1
     return side * margin if kind in STRICT else -side * margin
+
+
+def agrees(row: Mapping[Any, Any]) -> bool:
+    """Return whether a measured effect, without its interval, is as the claim states, within its margin if it has one.
+
+    Examples
+    --------
+    >>> agrees({"kind": "non_inferior", "better": "lower", "margin": 3.0, "effect": 0.2})
+    True
+    """
+    if row["kind"] == "equivalent":
+        return bool(abs(row["effect"]) < row["margin"])
+    side = 1 if row["better"] == "higher" else -1
+    return bool(side * (row["effect"] - threshold(row["kind"], row["better"], row["margin"])) > 0)
 
 
 def judge(kind: str, interval: Interval, better: str, margin: float) -> bool | None:

@@ -129,6 +129,7 @@ def report_pages(
     root: Root = Path(),
     data: Annotated[Path, typer.Option(help="Folder of the data.")] = Path("data"),
     defects: Annotated[Path, typer.Option(help="File of known defects.")] = Path("config/defects.yaml"),
+    datasets: Annotated[Path | None, typer.Option(help="Catalogue of data sets, for titles and packages.")] = None,
     notebook: Annotated[list[str] | None, typer.Option(help="Links to rendered notebooks.")] = None,
 ) -> None:
     """Write OUT/index.html and the pages of papers, benchmarks, studies, data and environment.
@@ -137,8 +138,9 @@ def report_pages(
     """
     pin_threads(1)
     from reprood.audit.papers import judged_files, load_papers
+    from reprood.publish.build import code_revision
     from reprood.report.contents import page_names
-    from reprood.report.pages import Links, write_report
+    from reprood.report.pages import Identity, Links, write_report
 
     record = suite_of(suite)
     files_of_papers = judged_files(papers.glob("*.yaml"), record)
@@ -167,4 +169,6 @@ def report_pages(
             out=out,
             links=Links(os.path.relpath(results, out), os.path.relpath(root, out)),
             notebooks=notebook or [],
+            identity=Identity(revision=code_revision(root)),
+            datasets=datasets,
         )

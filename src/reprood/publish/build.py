@@ -138,6 +138,7 @@ def build_release(
         data=built / "data",
         figures=paths.reports / "figures",
         defects=paths.defects,
+        datasets=paths.datasets,
         out=paths.reports,
         identity=Identity(release, date, revision),
     )

@@ -78,6 +78,12 @@ class Paths:
         """Known defects of data and papers."""
         return self.root / "config" / "defects.yaml"
 
+    @property
+    def datasets(self) -> Path | None:
+        """Catalogue of data sets; None in a release without one."""
+        path = self.root / "config" / "datasets.yaml"
+        return path if path.is_file() else None
+
     def run(self, benchmark: str, method: str, seed: int) -> Path:
         """Return the folder of a run."""
         return self.runs / benchmark / method / str(seed)

@@ -250,6 +250,7 @@ def pages(paths: Paths) -> Found:
             data=paths.root / "data",
             figures=paths.reports / "figures",
             defects=paths.defects,
+            datasets=paths.datasets,
             out=out,
             identity=identity,
         )

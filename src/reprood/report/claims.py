@@ -1,6 +1,7 @@
 """Verdicts as the pages show them: text, numbers in points, and the drawing of the interval."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from reprood.audit.cases import CONTRADICTED, OPEN, VERDICTS
+from reprood.audit.cases import CONTRADICTED, NOT_JUDGED, NOT_RUN, OPEN, VERDICTS
 from reprood.audit.claims import ANY, Claim, unit
 from reprood.audit.decide import threshold
 from reprood.audit.explanations import points, signed
@@ -16,7 +17,9 @@ from reprood.audit.papers import Paper
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.report import labels
+from reprood.report.images_used import images_used
 from reprood.report.published import against
+from reprood.report.settings_table import settings_rows
 
 FORMER = {"inconclusive": OPEN, "contradicted at reduced scale": CONTRADICTED}  # words of releases up to 0.2
 COMPARISONS = {
@@ -78,10 +81,29 @@ def overall(verdicts: pd.DataFrame) -> dict[str, int]:
     return {name: counts[name] for name in VERDICTS if counts[name]}
 
 
+def importance(row: Mapping[Any, Any]) -> str:
+    """Return the section of a verdict: main, exploratory, or published (a value of a paper that is compared)."""
+    return "published" if row["kind"] == "equals" else "exploratory" if row["exploratory"] else "main"
+
+
 def by_importance(verdicts: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Count the verdicts of each kind for main and for exploratory claims; see `overall`."""
-    exploratory = verdicts["exploratory"].astype(bool)
-    return {"main": overall(verdicts[~exploratory]), "exploratory": overall(verdicts[exploratory])}
+    """Count the verdicts of each kind in each section; see `overall` and `importance`."""
+    sections = pd.Series([importance(row) for row in verdicts.to_dict("records")], verdicts.index, dtype=str)
+    return {name: overall(verdicts[sections == name]) for name in ("main", "exploratory", "published")}
+
+
+def readable(reason: str, names: Mapping[str, str]) -> str:
+    """Return a reason with labels in place of the names of sides, metrics and splits.
+
+    Examples
+    --------
+    >>> readable("the runs did not store the score of erm (msp)", {"erm (msp)": "Cross-entropy (MSP)", "erm": "X"})
+    'the runs did not store the score of Cross-entropy (MSP)'
+    """
+    if not names:
+        return reason
+    known = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    return re.sub(rf"(?<![\w/])({known})(?![\w/])", lambda found: names[found[0]], reason)
 
 
 def axis_end(rows: Iterable[Mapping[Any, Any]]) -> float:
@@ -181,19 +203,54 @@ def stated(claim: Claim, metric: str) -> str:
     return "; ".join(clauses)
 
 
-def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite, end: float) -> dict[str, Any]:
-    """Return one verdict as the page shows it, on an axis of its paper that ends at `end` points."""
+def _title(name: Any, suite: Suite, item: Mapping[str, Any] | None) -> str:
+    """Return the title of the benchmark or study of a verdict; its name if it has none."""
+    if item is not None:
+        return str(item["record"].title)
+    return suite.studies[name].title if name in suite.studies else str(name)
+
+
+def shown(
+    row: Mapping[Any, Any],
+    claim: Claim,
+    paper: Paper,
+    suite: Suite,
+    end: float,
+    benchmarks: Mapping[str, Mapping[str, Any]] = {},
+    words: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+    titles: Mapping[str, str] = {},
+) -> dict[str, Any]:
+    """Return one verdict as the page shows it.
+
+    Parameters
+    ----------
+    row, claim, paper, suite
+        A row of verdicts.csv, and what it is about.
+    end : float
+        End of the paper's axis in points.
+    benchmarks : mapping
+        The records of the benchmarks' pages.
+    words : (mapping, mapping)
+        Names of a study's arms and metrics for readers.
+    titles : mapping
+        Title of each data set, by name.
+    """
     one = unit(row["metric"])
+    arms, metrics = words if claim.study else ({}, {})
 
     def label(side: str) -> str:
         method, _, rest = side.partition(" (")
+        if claim.study:
+            return arms.get(method, method.replace("_", " "))
         named = paper.arms[method].means if method in paper.arms else method
         name = suite.methods[method].label if method in suite.methods else named
         inner = ", ".join(labels.part(part) for part in rest.rstrip(")").split(", ") if part)
         return f"{name} ({inner})" if inner else name
 
-    percent = "" if claim.study else " %"
-    metric = labels.METRICS.get(row["metric"], row["metric"].replace("_", " ")).removesuffix(", %")
+    metric = metrics.get(row["metric"], "") or labels.METRICS.get(row["metric"], row["metric"].replace("_", " "))
+    unitless = bool(claim.study) and not metric.endswith(", %")
+    percent = "" if unitless else " %"
+    metric = metric.removesuffix(", %")
     where = "" if row["split"] == "test" else f" ({labels.split(row['split'])})"
     margin = round(row["margin"] / one, 6)
     names = [label(side.label) for side in claim.sides]
@@ -202,13 +259,13 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite, end:
         second=label(row["second"]) if len(names) < 3 else "",
         better=row["better"],
         metric=metric + where,
-        margin=points(margin, bool(claim.study)),
+        margin=points(margin, unitless),
         chain=", ".join(names),
         pattern=stated(claim, metric),
     )
     published = row["published_effect"] / one
-    effect, interval = row["effect"] / one, labels.interval(row["low"] / one, row["high"] / one, 2)
-    value = labels.number if row["kind"] == "equals" else signed
+    value, between = (labels.number, labels.interval) if row["kind"] == "equals" else (signed, labels.signed_interval)
+    effect, interval = row["effect"] / one, between(row["low"] / one, row["high"] / one, 2)
     digits = 2 if claim.study else 1
     measured = ""
     if interval:
@@ -219,29 +276,42 @@ def shown(row: Mapping[Any, Any], claim: Claim, paper: Paper, suite: Suite, end:
         measured += f", {100 * row['level']:g} % interval {interval}"
     below = row.get("below_chance", "")
     below = below if isinstance(below, str) else ""
-    images = [labels.count(row["n"], "ID test image"), labels.count(row["n_ood"], "OOD image")]
+    item = benchmarks.get(row["benchmark"]) if isinstance(row["benchmark"], str) else None
+    sides = (row["first"], row["second"], *(one.label for one in claim.sides))
+    names_of = {} if claim.study else {side: label(side) for side in sides}
+    names_of |= {claim.metric: metric, claim.split: labels.split(claim.split)} if row["verdict"] == NOT_RUN else {}
+    trained = ", ".join(dict.fromkeys(run["network"] for run in item["runs"])) if item else ""
+    titled = {name: other["record"].title for name, other in benchmarks.items()} | dict(titles)
+    differences = row["differences"] if isinstance(row.get("differences"), str) else ""
+    reason = readable(row["reason"], names_of)
+    if row["kind"] == "equals" and row["verdict"] == NOT_JUDGED and differences:
+        reason = "the setting here is another one; what differs is listed below"
     return {
         "id": row["claim"],
         "statement": row["statement"],
         "note": claim.note,
-        "exploratory": row["exploratory"],
+        "section": importance(row),
+        "ours": claim.ours,
         "tested": tested[0].upper() + tested[1:],
         "measured": measured,
-        "based": ", ".join([labels.plural(int(row["n_seeds"]), "replicate"), *(text for text in images if text)]),
+        "based": ", ".join(
+            text for text in (labels.plural(int(row["n_seeds"]), "replicate"), images_used(row, item)) if text
+        ),
         "benchmark": row["benchmark"] if isinstance(row["benchmark"], str) else "",
+        "place": _title(row["benchmark"], suite, item),
         "page": f"{'studies' if claim.study else 'benchmarks'}/{row['benchmark']}.html",
-        "unit": "" if claim.study else " points",
+        "unit": "" if unitless else " points",
         "forest": forest(row, round_up(max(abs(row[key]) / one for key in SHOWN)) if claim.study else end),
-        "effect": f"{value(effect, digits)}{'' if claim.study else ' %' if row['kind'] == 'equals' else ' points'}",
-        "span": labels.interval(row["low"] / one, row["high"] / one, digits),
+        "effect": f"{value(effect, digits)}{'' if unitless else ' %' if row['kind'] == 'equals' else ' points'}",
+        "span": between(row["low"] / one, row["high"] / one, digits),
         "verdict": row["verdict"],
         "tone": row["verdict"].split()[0],
-        "reason": row["reason"][0].upper() + row["reason"][1:],
+        "reason": reason[0].upper() + reason[1:],
         "below_chance": [label(side) for side in below.split("; ") if side],
-        "against": against(paper, claim.id),
+        "against": against(paper, claim),
         "unverified": any(not paper.number(name).verified for name in claim.published),
         "published": "" if math.isnan(published) else value(published, 1) + (" %" if row["kind"] == "equals" else ""),
         "source": row["published_source"] if isinstance(row["published_source"], str) else "",
-        "differences": row["differences"] if isinstance(row.get("differences"), str) else "",
+        "differences": settings_rows(differences, titled, trained),
         "differs": ", ".join(claim.differs),
     }

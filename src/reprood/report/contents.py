@@ -95,7 +95,8 @@ FIGURES = (
     FigureType(
         name="examples",
         title="What training sees",
-        caption="The same training images, and images of the auxiliary set, as each method augments them.",
+        caption="The same training images, and images of the auxiliary set if there is one, as each method augments "
+        "them.",
         draw="reprood.report.figures:examples",
         applies=_always,
         images="augmented",

@@ -2,6 +2,7 @@
 
 import math
 
+from reprood.audit.explanations import signed
 from reprood.detectors import pytorch_ood, registry
 from reprood.evaluate.directions import LOCALISATION
 
@@ -84,6 +85,21 @@ def interval(low: float, high: float, digits: int = 1) -> str:
     return f"[{number(low, digits)}, {number(high, digits)}]"
 
 
+def signed_interval(low: float, high: float, digits: int = 1) -> str:
+    """Format the interval of a difference with signs, and with a further digit where an end would look like zero.
+
+    Examples
+    --------
+    >>> signed_interval(-23.9, 60.9), signed_interval(-3.54, -0.01)
+    ('[−23.9, +60.9]', '[−3.54, −0.01]')
+    """
+    if math.isnan(low):
+        return ""
+    if digits < 3 and any(end and float(f"{end:.{digits}f}") == 0 for end in (low, high)):
+        return signed_interval(low, high, digits + 1)
+    return f"[{signed(low, digits)}, {signed(high, digits)}]"
+
+
 def _label(name: str) -> str:
     """Return the label of a detector or of a method's own score; "" for an unknown name."""
     return (
@@ -128,6 +144,14 @@ def part(name: str) -> str:
 def plural(count: int, one: str, many: str = "") -> str:
     """Format a count with its noun: '1 run', '2 runs'."""
     return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def worded(number: int) -> str:
+    """Return a count up to ten as a word, a larger one in digits."""
+    return NUMBERS[number] if number < len(NUMBERS) else str(number)
 
 
 def count(value: float, one: str) -> str:

@@ -13,6 +13,7 @@ from reprood.audit.papers import Paper
 from reprood.audit.studies import read_study
 from reprood.config.suite import Suite
 from reprood.core.files import atomic_path
+from reprood.data.catalogue import load_catalogue
 from reprood.report import labels
 from reprood.report.claims import by_importance, read_verdicts
 from reprood.report.contents import ASSETS, PHONE, TABLE_FORMS, caption_of, figure_types, table_types, tables_of
@@ -23,7 +24,7 @@ from reprood.report.formats import Cell, Table, write_forms
 from reprood.report.glossary import explained, glossary
 from reprood.report.navigation import ABOUT, menus, search_index, stacked, titled, uses_of, with_contents
 from reprood.report.paper_page import paper_page
-from reprood.report.provenance import data_of, machines_of, runs_of, sources_of
+from reprood.report.provenance import data_of, machines_of, runs_of, sources_of, with_packages
 from reprood.report.records import LintRecord, checked
 from reprood.report.results import BenchmarkResults
 from reprood.report.studies.registry import conclusion, words
@@ -60,6 +61,7 @@ class Identity:
 
 RELEASE_LINKS = Links("../results", "..")
 TEMPLATES = Path(__file__).parent / "templates"
+DRAWN = re.compile(r"<!--\s*(.*?)\s*-->", re.DOTALL)  # a text that matplotlib drew as shapes
 SIZE = re.compile(r'<svg[^>]*? width="([0-9.]+)pt" height="([0-9.]+)pt"')
 
 
@@ -85,16 +87,23 @@ def _figure(path: str, title: str, caption: str, about: str, folder: Path) -> di
     }
 
 
+def illustrated(svg: Path, labels_of: Sequence[str]) -> list[str]:
+    """Return the methods, by label, that have a row of their own in a figure of training images."""
+    drawn = " ".join(" ".join(DRAWN.findall(svg.read_text(encoding="utf-8"))).split())
+    return [label for label in labels_of if re.search(rf"(?<![\w-]){re.escape(label)}(?![\w-])", drawn)]
+
+
 def _benchmark(results: BenchmarkResults, data: Path, figures: Path) -> dict[str, Any]:
     """Collect what the page of a benchmark shows."""
     record = results.benchmark
+    shown, named = figures / results.name / "examples.svg", [results.label(method) for method in results.methods]
     tables = {kind: make_table(kind, results) for kind in tables_of(record)}
     drawn = [one for one in figure_types(record) if (figures / results.name / f"{one.name}.svg").is_file()]
     return {
         "name": results.name,
         "record": record,
         "members": len(results.members) if results.paired else 0,
-        "methods": [results.label(method) for method in results.methods],
+        "methods": named,
         "seeds": sorted({len(results.seeds(method)) for method in results.methods}),
         "titles": {one.name: one.title for one in table_types(record)},
         "tables": tables,
@@ -106,6 +115,7 @@ def _benchmark(results: BenchmarkResults, data: Path, figures: Path) -> dict[str
             )
             for one in drawn
         ],
+        "illustrated": illustrated(shown, named) if shown.is_file() else [],
         "runs": runs_of(results),
         "data": data_of(results, data),
         "sources": [row for name in results.members for row in data_of(replace(results, name=name), data)],
@@ -179,6 +189,7 @@ def write_report(
     links: Links = RELEASE_LINKS,
     notebooks: Sequence[str] = (),
     identity: Identity = Identity(),
+    datasets: Path | None = None,
 ) -> list[str]:
     """Write all pages and return their names, those of `contents.page_names`.
 
@@ -202,13 +213,19 @@ def write_report(
         Links to rendered notebooks.
     identity : Identity
         The release that the pages belong to, if any.
+    datasets : Path, optional
+        datasets.yaml, for titles of published data sets and names of packages.
     """
     table = read_verdicts(verdicts)
     names = list(dict.fromkeys(place for place, _, _ in suite.replicated()))
     results = [BenchmarkResults(name, suite, root) for name in names]
+    known = load_catalogue([datasets], {}) if datasets is not None else {}
     benchmarks = [_benchmark(one, data, figures) for one in results]
+    for item in benchmarks:
+        item |= {key: with_packages(item[key], known) for key in ("data", "sources")}
     analysed = [_study(name, suite, studies, figures) for name in suite.studies]
-    judged = [paper_page(paper, table, suite, results, benchmarks, analysed) for paper in papers]
+    data_titles = {name: one.title for name, one in known.items()}
+    judged = [paper_page(paper, table, suite, results, benchmarks, analysed, data_titles) for paper in papers]
     sources = sources_of(benchmarks)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -240,7 +257,7 @@ def write_report(
     write(
         "index.html",
         "index.html.j2",
-        result=result_of(table),
+        result=result_of(table, papers),
         forest=[row | {"at": positions(row, end), "spoken": spoken(row)} for row in forest],
         ticks=ticks(end),
         papers=sorted(judged, key=lambda item: -item["decided"]),

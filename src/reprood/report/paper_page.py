@@ -7,16 +7,26 @@ import pandas as pd
 
 from reprood.audit.cases import NOT_JUDGED, NOT_RUN, VERDICTS
 from reprood.audit.papers import Paper
+from reprood.config.selection import MARK
 from reprood.config.suite import Suite
 from reprood.report import labels
-from reprood.report.claims import axis_end, by_importance, shown
+from reprood.report.claims import axis_end, by_importance, importance, shown
 from reprood.report.contents import FIGURES
 from reprood.report.formats import Cell, Table
 from reprood.report.published import comparable, effects, published
 from reprood.report.results import BenchmarkResults
+from reprood.report.studies.registry import words
 from reprood.report.summary import decided_share, paper_sentences
 
-SAMPLES = [one.name for one in FIGURES if one.images]
+SECTIONS = {  # of claims on the page -> heading, and what it says about them
+    "main": ("Main claims", ""),
+    "exploratory": (
+        "Exploratory claims",
+        "Not main claims, or not on the benchmark on which they count. Not corrected for multiple testing.",
+    ),
+    "published": ("Published values", ""),
+}
+SAMPLES = [one.name for one in FIGURES if one.images and one.name != "examples"]
 
 
 def paper_page(
@@ -26,8 +36,12 @@ def paper_page(
     results: Sequence[BenchmarkResults],
     benchmarks: Sequence[Mapping[str, Any]],
     studies: Sequence[Mapping[str, Any]],
+    titles: Mapping[str, str] = {},
 ) -> dict[str, Any]:
-    """Collect what the template of a paper's page needs; `benchmarks` and `studies` are the records of their pages."""
+    """Collect what the template of a paper's page needs.
+
+    `benchmarks` and `studies` are the records of their pages, `titles` those of data sets by name.
+    """
     claims = {claim.id: claim for claim in paper.claims}
     rows = verdicts[verdicts["paper"] == paper.id]
     used = {claim.study for claim in paper.claims if claim.study}
@@ -38,18 +52,27 @@ def paper_page(
     where = sorted((one for one in results if one.name in judged), key=lambda one: one.name not in main)
     records = {item["name"]: item for item in benchmarks}
     chosen = [records[one.name] for one in where]
-    pictures = [figure for item in chosen for figure in item["figures"] if figure["kind"] == "examples"]
+    pictures = [picture for item in chosen if (picture := _examples(paper, item))]
+    samples = [{"benchmark": p["benchmark"], "title": p["of"], "figure": p} for p in pictures[1:]]
     numbers = published(paper, results)
     end = axis_end(row for row in rows.to_dict("records") if not claims[row["claim"]].study)
-    cards = [shown(row, claims[row["claim"]], paper, suite, end) for row in ordered(rows).to_dict("records")]
+    cards = [
+        shown(row, claims[row["claim"]], paper, suite, end, records, words(claims[row["claim"]].study), titles)
+        for row in ordered(rows).to_dict("records")
+    ]
     for place, card in enumerate(cards):  # a claim that is judged on several benchmarks has one anchor, its first card
         card["anchor"] = "" if any(card["id"] == other["id"] for other in cards[:place]) else f"claim-{card['id']}"
     return {
         "paper": paper,
         "counts": by_importance(rows),
-        "sentences": paper_sentences(paper, rows),
+        "sentences": paper_sentences(paper, rows, command(paper, suite)),
         "decided": decided_share(rows),
         "claims": cards,
+        "sections": [
+            (name, *SECTIONS[name], found)
+            for name in SECTIONS
+            if (found := [card for card in cards if card["section"] == name])
+        ],
         "published": numbers,
         "comparable": comparable(numbers),
         "effects": effects(paper, [dict(row) for _, row in rows.iterrows()]),
@@ -58,15 +81,35 @@ def paper_page(
         "benchmarks": [(one.name, one.benchmark.title) for one in where],
         "picture": pictures[0] if pictures else None,
         "curves": _figures(chosen, ("curves",)),
-        "samples": [one for one in _figures(chosen, SAMPLES) if one["figure"] not in pictures[:1]],
+        "samples": samples + _figures(chosen, SAMPLES),
         "provenance": provenance(paper, where, records),
     }
 
 
+def command(paper: Paper, suite: Suite) -> str:
+    """Return what runs all claims of a paper, if this is a selection of a suite; else an empty text."""
+    name = suite.name.partition(MARK)[0]
+    return f"snakemake --cores all --config suite={name} paper={paper.id}" if suite.selection else ""
+
+
 def ordered(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the verdicts, decided ones first, and of one kind those on main claims first."""
-    order = rows["verdict"].map(VERDICTS.index).astype(int) * 2 + rows["exploratory"].astype(bool)
+    """Return the verdicts of main claims, of exploratory ones, of published values; in each decided ones first."""
+    sections = [list(SECTIONS).index(importance(row)) for row in rows.to_dict("records")]
+    order = rows["verdict"].map(VERDICTS.index).astype(int) + len(VERDICTS) * pd.Series(sections, rows.index, dtype=int)
     return rows.loc[order.sort_values(kind="stable").index]
+
+
+def _examples(paper: Paper, item: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the figure of training images of a benchmark with the paper's methods named; None if it shows none."""
+    names = {name for arm, record in paper.arms.items() for name in (arm, *record.also)}
+    own = [run["label"] for run in item["runs"] if run["method"] in names]
+    figure = next((one for one in item["figures"] if one["kind"] == "examples"), None)
+    drawn = [label for label in dict.fromkeys(own) if figure and label in item["illustrated"]]
+    if figure is None or not drawn:
+        return None
+    title = item["record"].title
+    caption = f"{title}: {figure['caption'][0].lower()}{figure['caption'][1:]} Of this paper: {'; '.join(drawn)}."
+    return {**figure, "caption": caption, "benchmark": item["name"], "of": title}
 
 
 def _figures(benchmarks: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> list[dict[str, Any]]:

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from reprood.core.files import sha256_file
+from reprood.data.entries import DatasetEntry
 from reprood.report.records import ModelRecord, SplitRecord, checked
 from reprood.report.results import BenchmarkResults
 
 FROST = "frost_"  # auxiliary sets of photographs that corruptions use, not outliers
+PACKAGE = "a package"  # where a file came from, in meta.json
 LINKED = ("predictions.parquet", "metrics.csv", "run.json")  # files of a run that its page links to
 
 
@@ -64,6 +66,18 @@ def data_of(results: BenchmarkResults, data: Path) -> list[dict[str, Any]]:
         if role == "ood":
             role = f"OOD, {results.benchmark.ood[split].shift}"
         found.append({**meta, "as": split, "role": role, "where": kind, "status": status})
+    return found
+
+
+def with_packages(rows: list[dict[str, Any]], known: Mapping[str, DatasetEntry]) -> list[dict[str, Any]]:
+    """Return the rows of `data_of` with the packages named from which files came."""
+    found = []
+    for row in rows:
+        entry = known.get(row.get("name", ""))
+        packages = [one for file in entry.files.values() for one in file.packages] if entry else []
+        names = ", ".join(dict.fromkeys(f"{one.name} ({one.kind})" for one in packages))
+        where = row["where"].replace(PACKAGE, f"package {names}") if names else row["where"]
+        found.append(row | {"where": where})
     return found
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from reprood.audit.claims import LOCALISATION, SEGMENTATION, unit
+from reprood.audit.claims import LOCALISATION, SEGMENTATION, Claim, unit
+from reprood.audit.decide import agrees
 from reprood.audit.explanations import signed
 from reprood.audit.papers import Paper
 from reprood.audit.published import COMPLEMENTS, Published, measured_metric
@@ -133,20 +134,37 @@ def _complement(number: Published, cell: Cell) -> Cell:
     return replace(cell, text=labels.number(100 - cell.value), interval=interval, value=100 - cell.value)
 
 
-def against(paper: Paper, claim: str) -> list[str]:
-    """Describe the published measurements by others that speak against a claim."""
+def against(paper: Paper, claim: Claim) -> list[str]:
+    """Describe the published measurements by others that speak against a claim, as the metric of the claim.
+
+    A difference is of the claim's first side minus its second. One within the margin of a claim that only limits a loss
+    does not speak against it, and is left out.
+    """
     found = []
     for number in paper.published:
-        if claim not in number.against:
+        if claim.id not in number.against:
             continue
-        metric = labels.published_metric(number.metric).removesuffix(", %")
-        text = f"{number.method} {number.value:g} %"
-        if number.than:
-            other = paper.number(number.than)
-            text += f", {other.method} {other.value:g} % (difference {signed(number.value - other.value)} points)"
-        text += f": {metric}, {number.setting}; {number.where}, {number.read}"
-        found.append(text + ("" if number.verified else f" {UNVERIFIED}"))
+        where = f"{number.setting}; {number.where}, {number.read}{'' if number.verified else f' {UNVERIFIED}'}"
+        metric = labels.published_metric(measured_metric(number.metric)).removesuffix(", %")
+        if not number.than:
+            found.append(f"{number.method} {number.as_measured:g} %: {metric}, {where}")
+            continue
+        pair = (number, paper.number(number.than))
+        for one, other in (pair, pair[::-1]):
+            if _speaks_against(claim, one, other):
+                texts = [f"{side.method} {side.as_measured:g} %" for side in (one, other)]
+                gap = signed(one.as_measured - other.as_measured)
+                found.append(f"{', '.join(texts)} (difference {gap} points): {metric}, {where}")
+                break
     return found
+
+
+def _speaks_against(claim: Claim, one: Published, other: Published) -> bool:
+    gap = round(one.as_measured - other.as_measured, 6)
+    if claim.kind == "equals":
+        return True
+    row = {"kind": claim.kind, "better": claim.better, "margin": claim.margin / unit(claim.metric), "effect": gap}
+    return not agrees(row)
 
 
 def effects(paper: Paper, verdicts: Sequence[Mapping[str, Any]]) -> Table | None:
@@ -168,7 +186,7 @@ def effects(paper: Paper, verdicts: Sequence[Mapping[str, Any]]) -> Table | None
         theirs, ours = row["published_effect"] / one, row["effect"] / one
         unverified = any(not paper.number(name).verified for name in claim.published)
         same = "–" if np.isnan(ours) else "yes" if (theirs > 0) == (ours > 0) else "no"
-        interval = "" if np.isnan(ours) else f"[{signed(row['low'] / one)}, {signed(row['high'] / one)}]"
+        interval = labels.signed_interval(row["low"] / one, row["high"] / one)
         rows.append(
             (
                 Cell(claim.statement),
@@ -183,7 +201,17 @@ def effects(paper: Paper, verdicts: Sequence[Mapping[str, Any]]) -> Table | None
     head = ("claim", "measured on", "published effect", "published for", "measured effect", "same direction", "verdict")
     caption = (
         "Differences of the two sides of each claim, in points (numbers of studies have no unit): as published, and as "
-        f"measured here with a 95 % interval. {UNVERIFIED}: cited from memory and not verified. Outside the published "
-        "setting compare directions, not sizes."
+        f"measured here with the interval of the verdict{_levels(verdicts)}. {UNVERIFIED}: cited from memory and not "
+        "verified. Outside the published setting compare directions, not sizes."
     )
     return Table(f"effects_{paper.id}", caption, head, tuple(rows)) if rows else None
+
+
+def _levels(verdicts: Sequence[Mapping[str, Any]]) -> str:
+    """Return the levels of the measured intervals in brackets, with their look if it is one; empty without any."""
+    found = {(row["level"], row.get("look", 0)) for row in verdicts if not np.isnan(row["effect"])}
+    if len(found) == 1:
+        level, look = next(iter(found))
+        return f" ({100 * level:g} %{f' at look {look:g}' if look else ''})"
+    levels = sorted({level for level, _ in found})
+    return f" ({100 * levels[0]:g} to {100 * levels[-1]:g} %)" if levels else ""

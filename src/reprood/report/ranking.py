@@ -152,8 +152,8 @@ def judged(found: Sequence[Board], label: Callable[[str], str], paired: bool = F
     text = (
         f"Methods that share a letter do not differ significantly (5 %, {'paired ' if paired else ''}t tests over "
         f"replicates and {REPLICATES} resamplings of the test images, Holm-corrected for {pairs} pairs). That does "
-        "not mean they are "
-        f"equal. {power(found)}"
+        "not mean they are equal. The letters ignore interim looks and the other claims of a paper; a verdict is "
+        f"stricter. {power(found)}"
     )
     if without:
         text += f" Without a letter: {', '.join(map(label, without))} ({too_few})."

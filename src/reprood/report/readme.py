@@ -158,9 +158,9 @@ def block(folder: Path) -> str:
     """Return the part of the README that shows a release: a sentence, the figure, the table."""
     papers, verdicts = read_release(folder)
     about = read_json(folder / "deposit.json")["metadata"]
-    alt = f"Measured and published effects of the main claims. {result_of(verdicts)}"
+    alt = f"Measured and published effects of the main claims. {result_of(verdicts, papers)}"
     return (
-        f"{result_of(verdicts)} ([{folder.name}](published/{folder.name}), {about['publication_date']})\n\n"
+        f"{result_of(verdicts, papers)} ([{folder.name}](published/{folder.name}), {about['publication_date']})\n\n"
         f"![{alt}]({FIGURE})\n\n{table(papers, verdicts)}"
     )
 

@@ -17,14 +17,20 @@ from reprood.audit.cases import (
     SUPPORTED,
     VERDICTS,
 )
-from reprood.audit.claims import unit
-from reprood.audit.decide import STRICT
+from reprood.audit.claims import Claim, unit
+from reprood.audit.decide import STRICT, agrees, threshold
 from reprood.audit.explanations import signed
 from reprood.audit.papers import Paper
 from reprood.report import labels
 from reprood.report.claims import axis_of, overall
 
 DIRECTED = (*STRICT, "non_inferior")  # kinds of claims that state a direction
+OPEN_BECAUSE = {  # for one claim, for several
+    "zero": ("has an interval that includes zero", "have intervals that include zero"),
+    "margin": ("has an interval that includes its margin", "have intervals that include their margins"),
+    "corrected": ("is not significant after correction", "are not significant after correction"),
+    "none": ("has too few results", "have too few results"),
+}
 DECIDED = (REPRODUCED, SUPPORTED, CONTRADICTED, SMALLER)
 # For each end of an axis, ticks that leave room for their numbers on a phone.
 TICKS = {5.0: (1.0,), 10.0: (2.0,), 20.0: (1.0, 5.0), 40.0: (1.0, 10.0), 60.0: (2.0, 15.0), 100.0: (3.0, 25.0)}
@@ -73,79 +79,128 @@ def counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[name]} {WORDS[name]}" for name in VERDICTS if counts.get(name))
 
 
-def result_of(verdicts: pd.DataFrame) -> str:
-    """Return the result of a suite or a paper in two sentences.
+def result_of(verdicts: pd.DataFrame, papers: Sequence[Paper] = ()) -> str:
+    """Return the result of a suite or a paper in two sentences; with the papers also how many claims are ours.
 
     Examples
     --------
     >>> table = pd.DataFrame({
-    ...     "exploratory": [False, False], "verdict": ["supported at reduced scale", "not run"],
+    ...     "exploratory": [False, False], "verdict": ["supported at reduced scale", "not run"], "margin": [0.0, 0.0],
     ...     "effect": [0.1, math.nan], "kind": ["difference"] * 2, "better": ["higher"] * 2})
     >>> result_of(table)
-    'Of 2 main claims, 1 supported at reduced scale, 1 not run. Of 1 with a measured direction, 1 points as claimed.'
+    'Of 2 main claims, 1 supported at reduced scale, 1 not run. Of 1 measured effect, 1 points as claimed.'
     """
     rows = main_claims(verdicts)
     if rows.empty:
         return "No main claim belongs to this suite."
     text = f"Of {labels.plural(len(rows), 'main claim')}, {counted(overall(rows))}."
-    measured = [row for row in rows.to_dict("records") if direction(row) and not math.isnan(row["effect"])]
+    ours = {(paper.id, claim.id) for paper in papers for claim in paper.claims if claim.ours}
+    found = rows.to_dict("records")
+    decided = [row for row in found if row["verdict"] in DECIDED]
+    if controls := [row for row in decided if ours and (row["paper"], row["claim"]) in ours]:
+        are = "is a control" if len(controls) == 1 else "are controls"
+        text += f" Of the {len(decided)} decided, {len(controls)} {are} of ours." if len(decided) > 1 else ""
+    measured = [row for row in found if not math.isnan(row["effect"])]
     if measured:
-        agree = sum(direction(row) * row["effect"] > 0 for row in measured)
+        agree = sum(agrees(row) for row in measured)
         verb = "points" if agree == 1 else "point"
-        text += f" Of {len(measured)} with a measured direction, {agree} {verb} as claimed."
+        margins = ", margins included" if any(row["margin"] for row in measured) else ""
+        text += f" Of {labels.plural(len(measured), 'measured effect')}, {agree} {verb} as claimed{margins}."
     return text
 
 
-def paper_sentences(paper: Paper, verdicts: pd.DataFrame) -> list[str]:
-    """Return what holds, the clearest effect next to the published one, and what prevented decisions."""
+def paper_sentences(paper: Paper, verdicts: pd.DataFrame, command: str = "") -> list[str]:
+    """Return what is decided or the first claim, next to the published effect, and what prevented decisions.
+
+    Parameters
+    ----------
+    paper : Paper
+    verdicts : DataFrame
+        Its rows of verdicts.csv.
+    command : str
+        What runs the claims that are not run; "" if unknown.
+    """
     rows = main_claims(verdicts).to_dict("records")
-    sentences = [result_of(verdicts)]
-    studies = {claim.id for claim in paper.claims if claim.study}  # their numbers have units of their own
-    measured = [
-        row
-        for row in rows
-        if row["verdict"] in (*DECIDED, OPEN)
-        and direction(row)
-        and row["claim"] not in studies
-        and not math.isnan(row["effect"])
-    ]
-    clearest = min(measured, key=lambda row: (row["verdict"] not in DECIDED, row["p"]), default=None)
-    if clearest is not None:
-        one = unit(str(clearest["metric"]))
-        low, high = (signed(clearest[key] / one) for key in ("low", "high"))
-        metric = labels.METRICS.get(clearest["metric"], clearest["metric"].replace("_", " ")).removesuffix(", %")
-        text = (
-            f"Clearest effect, {WORDS[clearest['verdict']]}: \u201c{clearest['statement'].rstrip('.')}\u201d: "
-            f"{signed(clearest['effect'] / one)} points of {metric} [{low}, {high}], {clearest['better']} is better"
-        )
-        published = clearest["published_effect"]
-        if math.isnan(published):
-            text += "; no published effect is known."
-        else:
-            where = "" if clearest["comparable"] else ", in another setting"
-            text += f"; published {signed(published / one)} points{where}."
-        sentences.append(text)
+    sentences = [result_of(verdicts), *_example(paper, rows)]
     if open_ := [row for row in rows if row["verdict"] == OPEN]:
-        given = sum(str(row["reason"]).startswith("given up") for row in open_)
-        around = sum(row["low"] <= 0 <= row["high"] for row in open_)
-        why = f"{len(open_)} of {len(rows)} main claims are open; the intervals of {around} include zero"
-        looks = {f"look {row['look']} of {row['looks']}" for row in open_ if row.get("look") and row.get("looks")}
-        sentences.append(
-            f"{why}{f' ({given} given up as futile)' if given else ''}"
-            + (f", at {', '.join(sorted(looks))}" if looks else "")
-            + "."
-        )
-    for verdict, why in (
-        (
-            GATED,
-            "{n} cannot be tested here, because the baseline is at chance, near perfect or not trained to the end.",
-        ),
-        (NOT_RUN, "{n} {are} not run in this suite."),
-    ):
-        count = sum(row["verdict"] == verdict for row in rows)
-        if count:
-            sentences.append(why.format(n=count, are="is" if count == 1 else "are"))
+        sentences.append(_open(open_))
+    if gated := [str(row["reason"]).partition(";")[0] for row in rows if row["verdict"] == GATED]:
+        sentences.append(f"{labels.worded(len(gated)).capitalize()} cannot be tested here: {'; '.join(gated)}.")
+    if count := sum(row["verdict"] == NOT_RUN for row in rows):
+        are = "is" if count == 1 else "are"
+        text = f"{labels.worded(count).capitalize()} {are} not run in this {'selection' if command else 'suite'}"
+        sentences.append(f"{text}; {command} runs {'it' if count == 1 else 'them'}." if command else f"{text}.")
     return sentences
+
+
+def _example(paper: Paper, rows: Sequence[Mapping[Any, Any]]) -> list[str]:
+    """Return the clearest decided main claim, the paper's own first, or the first measured one in the paper's order."""
+    claims = {claim.id: claim for claim in paper.claims}
+    places = list(claims)
+    measured = [
+        row for row in rows if row["verdict"] in (*DECIDED, OPEN) and direction(row) and not math.isnan(row["effect"])
+    ]
+    if not measured:
+        return []
+    decided = [row for row in rows if row["verdict"] in DECIDED]
+    own = [row for row in decided if not claims[row["claim"]].ours]
+    from_decided = [row for row in measured if row in (own or decided)]
+    if from_decided:
+        row = min(from_decided, key=lambda row: row["p"])
+        begin = "Decided" if own else "None of the paper's own claims is decided; a control of ours is"
+        text = f"{begin}{',' if own else ''} {WORDS[row['verdict']]}: {_stated(row, claims[row['claim']])}"
+    else:
+        row = min(measured, key=lambda row: places.index(row["claim"]))
+        begin = "Of those not decided, the first" if decided else "No main claim is decided. The first"
+        text = f"{begin}: {_stated(row, claims[row['claim']])}"
+        text += "" if agrees(row) else " (against the claim)"
+    one, published = unit(str(row["metric"])), row["published_effect"]
+    if math.isnan(published):
+        return [f"{text}; no published effect is known."]
+    return [f"{text}; published {signed(published / one)} points{'' if row['comparable'] else ', in another setting'}."]
+
+
+def _stated(row: Mapping[Any, Any], claim: Claim) -> str:
+    """Return a claim's statement, its effect and the claim's bound if it has one; of a study the statement alone."""
+    if claim.study:
+        return f"\u201c{row['statement'].rstrip('.')}\u201d"
+    one = unit(str(row["metric"]))
+    low, high = (signed(row[key] / one) for key in ("low", "high"))
+    metric = labels.METRICS.get(row["metric"], row["metric"].replace("_", " ")).removesuffix(", %")
+    text = (
+        f"\u201c{row['statement'].rstrip('.')}\u201d: {signed(row['effect'] / one)} points of {metric} [{low}, {high}]"
+    )
+    if row["margin"]:
+        return f"{text}; the claim's bound is {signed(threshold(row['kind'], row['better'], row['margin']) / one)}"
+    return f"{text}, {row['better']} is better"
+
+
+def _open(rows: Sequence[Mapping[Any, Any]]) -> str:
+    """Say why main claims are open, each counted once."""
+    counts = dict.fromkeys(OPEN_BECAUSE, 0)
+    for row in rows:
+        counts[_why_open(row)] += 1
+    one = len(rows) == 1
+    parts = [
+        f"{'it' if one else 'all' if count == len(rows) else labels.worded(count)} {OPEN_BECAUSE[why][count > 1]}"
+        for why, count in counts.items()
+        if count
+    ]
+    looks = {f"look {row['look']} of {row['looks']}" for row in rows if row.get("look") and row.get("looks")}
+    at = f" at {', '.join(sorted(looks))}" if looks else ""
+    given = sum(str(row["reason"]).startswith("given up") for row in rows)
+    text = f"{labels.worded(len(rows)).capitalize()} {'is' if one else 'are'} open{at}: {', '.join(parts)}."
+    return text + (f" {labels.worded(given).capitalize()} {'is' if given == 1 else 'are'} given up." if given else "")
+
+
+def _why_open(row: Mapping[Any, Any]) -> str:
+    if math.isnan(row["effect"]) or math.isnan(row["p"]):
+        return "none"
+    if row["kind"] == "equivalent":
+        inside = abs(row["low"]) < row["margin"] and abs(row["high"]) < row["margin"]
+        return "corrected" if inside or row["low"] > row["margin"] or row["high"] < -row["margin"] else "margin"
+    bound = threshold(row["kind"], row["better"], row["margin"])
+    return "corrected" if not row["low"] <= bound <= row["high"] else "margin" if bound else "zero"
 
 
 def forest_rows(papers: Sequence[Paper], verdicts: pd.DataFrame) -> tuple[list[dict[str, Any]], float]:
@@ -186,6 +241,7 @@ def forest_rows(papers: Sequence[Paper], verdicts: pd.DataFrame) -> tuple[list[d
                     "claimed": claimed.get(claim.kind, (margin, math.inf)),
                     "published": side * row["published_effect"] / one if known else None,
                     "elsewhere": known and not bool(row.get("comparable", False)),
+                    "ours": claim.ours,
                     "hollow": any(not paper.number(name).verified for name in claim.published),
                 }
             )

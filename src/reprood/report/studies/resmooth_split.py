@@ -15,6 +15,11 @@ from reprood.report.style import ID_COLOUR, OOD_COLOURS, new_figure
 OOD_COLOUR = OOD_COLOURS["near"]
 VIEWS = {"weak": "#777777", "strong": "#009E73"}
 NAMES = {"two": "two Gaussians", "one": "one Gaussian", "weak": "weak views", "id": "ID views", "ood": "OOD views"}
+NAMES |= {
+    f"n{n}_m{m}": f"strong views ({n} operation{'s' if n > 1 else ''}, magnitude {m})"
+    for n in range(1, 5)
+    for m in range(31)
+}
 METRICS = {
     "bic": "BIC", "bic_difference": "BIC, two minus one", "id_mean": "mean of the ID component",
     "ood_mean": "mean of the OOD component", "ood_weight": "weight of the OOD component",

@@ -1,0 +1,44 @@
+"""How many images a verdict is based on, in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from reprood.audit.claims import SEGMENTATION
+from reprood.report import labels
+
+
+def images_used(row: Mapping[Any, Any], item: Mapping[str, Any] | None) -> str:
+    """State the test images behind a verdict, those of one member if there are several; empty for a study.
+
+    Parameters
+    ----------
+    row : mapping
+        A verdict; its counts are sums over the members that were used.
+    item : mapping or None
+        The record of the benchmark's page.
+
+    Examples
+    --------
+    >>> class Drawn:
+    ...     replicate = 0
+    >>> row = {"metric": "auroc", "n": 20000, "n_ood": 27500, "n_seeds": 5}
+    >>> images_used(row, {"members": 5, "record": Drawn(), "data": []})
+    '5 × 4,000 ID test images and 5 × 5,500 OOD images (one set for each member, drawn from the same images)'
+    """
+    if item is None:
+        return ""
+    parts = max(1, min(int(item["members"]), int(row["n_seeds"])))
+    if row["n"] % parts or (row["n_ood"] == row["n_ood"] and row["n_ood"] % parts):
+        parts = 1
+    inside, outside = (0 if total != total else int(total) // parts for total in (row["n"], row["n_ood"]))
+    if row["metric"] in SEGMENTATION:
+        good = next((int(one["count"]) for one in item["data"] if one["as"] == "test"), inside)
+        found = [f"{good:,} good", f"{inside - good:,} defective images"]
+    else:
+        found = [labels.count(inside, "ID test image"), labels.count(outside, "OOD image")]
+    times = f"{parts} × " if parts > 1 else ""
+    text = " and ".join(times + one for one in found if one)
+    if not text or parts == 1:
+        return f"{text}, the same in every replicate" if text and row["n_seeds"] > 1 and not item["members"] else text
+    drawn = ", drawn from the same images" if item["record"].replicate is not None else ""
+    return f"{text} (one set for each member{drawn})"

@@ -1,0 +1,28 @@
+"""How many images a verdict is based on: of one member, and whether replicates share them."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from reprood.report.images_used import images_used
+
+BRICKS = [{"as": "test", "count": 200}, {"as": "scratch", "count": 50}]
+
+
+@pytest.mark.parametrize(
+    ("metric", "n", "n_ood", "members", "words"),
+    [
+        ("top1_error", 10000, 0, 0, "10,000 ID test images, the same in every replicate"),
+        ("auroc", 2500, 4500, 5, "5 × 500 ID test images and 5 × 900 OOD images (one set for each member)"),
+        ("auroc", 1000, 1800, 2, "2 × 500 ID test images and 2 × 900 OOD images (one set for each member)"),
+        ("pixel_auroc", 400, 0, 0, "200 good and 200 defective images, the same in every replicate"),
+        ("auroc", 501, 7, 2, "501 ID test images and 7 OOD images"),
+        ("auroc", math.nan, math.nan, 5, ""),
+    ],
+)
+def test_images_are_counted_once(metric, n, n_ood, members, words):
+    row = {"metric": metric, "n": n, "n_ood": n_ood, "n_seeds": 5}
+    item = {"members": members, "record": SimpleNamespace(replicate=None), "data": BRICKS}
+    assert images_used(row, item) == words
+    assert images_used(row, None) == ""
