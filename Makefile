@@ -27,7 +27,7 @@ release: $(READY)
 # Everything but nine tenths of the hostile inputs and most faults, which run every night. Files stay together, because of their fixtures; tests on
 # the finished smoke suite go first.
 test: $(READY)
-	$(PYTEST) -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 30
 
 quick-test: $(READY)
 	$(PYTEST) -q -n $(WORKERS) -m "not (workflow or hostile or chaos or slow)"
