@@ -23,7 +23,7 @@ SIZES = {
     "reprood.data.benchmark": 16,
     "reprood.data.corrupt": 12,
     "reprood.train.run": 24,
-    "reprood.predict.run": 48,
+    "reprood.predict.run": 50,
     "reprood.evaluate.run": 34,
 }
 
@@ -42,6 +42,7 @@ SHARED = {
         "resmooth",
         "strong_augment",
     },
+    "cutpaste": {"localiser", "ss_one_class_crops"},
     "dias": {"arpl"},
     "erm": {"finetune", "localiser", "network_dropout"},
     "feature_mix": {"network_dropout"},

@@ -20,9 +20,9 @@ from reprood.engine.problem import Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.images.crops import random_windows
 from reprood.methods import cutmix
 from reprood.methods.base import History, Method, Paper
+from reprood.methods.cutpaste.patches import random_windows
 from reprood.methods.finetune import slowed, slowed_groups
 from reprood.nets.classifier import Classifier
 from reprood.nets.imagenet_weights import load_imagenet

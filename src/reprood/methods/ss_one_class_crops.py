@@ -18,9 +18,9 @@ from reprood.engine.problem import ImageSet, Problem
 from reprood.engine.run import Run
 from reprood.engine.seeds import seeded
 from reprood.engine.training import Training
-from reprood.images.crops import random_windows
 from reprood.methods import ss_one_class
 from reprood.methods.base import History, Method, Paper
+from reprood.methods.cutpaste.patches import random_windows
 from reprood.nets.localising import centre_crop
 
 
