@@ -230,6 +230,10 @@ def study_parameters(wildcards):
     return plan.study_parameters(wildcards.study)
 
 
+def study_environment(wildcards):
+    return plan.study_environment(wildcards.study)
+
+
 def study_folder(wildcards):
     return f"{plan.results}/studies/{wildcards.study}"
 

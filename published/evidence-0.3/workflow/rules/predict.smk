@@ -104,7 +104,7 @@ rule study:
         code=study_code,
         settings=study_parameters,
         folder=study_folder,
-        environment=environment("torch", "numpy"),
+        environment=study_environment,
     shell:
         "reprood study --settings {params.settings:q} --code {params.code} --threads {threads}"
         " --out {params.folder} > {log} 2>&1"

@@ -24,6 +24,7 @@ for name in plan.places:
                 for path in plan.figure_files(name)
             ],
             pictures=[str(Path(p).with_suffix(".png")) for p in plan.figure_files(name)],
+            phones=plan.phone_files(name),
             tables=[
                 report(
                     path,
@@ -160,6 +161,7 @@ rule pages:
         suite="<results>/suite.json",
         papers=plan.papers(),
         defects=plan.project_file("config/defects.yaml"),
+        datasets=plan.project_file("config/datasets.yaml"),
         templates=plan.templates(),
     output:
         report(
@@ -206,6 +208,6 @@ rule pages:
         out=reports_folder,
     shell:
         "reprood report pages --suite {input.suite} --papers {params.papers} --results {params.results}"
-        " --defects {input.defects}"
+        " --defects {input.defects} --datasets {input.datasets}"
         " {params.notebooks}"
         " --out {params.out} > {log} 2>&1"

@@ -15,7 +15,7 @@ rule index:
         mem_mb=4000,
         runtime=600,
     params:
-        code=code("reprood.data.streamed"),
+        code=code("reprood.data.index_reader"),
         settings=dataset_parameters,
         own=own_content,
     shell:
