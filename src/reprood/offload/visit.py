@@ -30,6 +30,7 @@ from reprood.offload.jobs import Job, Result, job_from, read_record, record_path
 # What the jobs import; torch alone takes seconds to import, so they are only looked for.
 NEEDED = (
     "numpy",
+    "pandas",
     "PIL",
     "pyarrow",
     "pydantic",
