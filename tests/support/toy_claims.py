@@ -4,6 +4,9 @@ from pathlib import Path
 
 import fabricate
 
+from reprood.audit.papers import Paper
+from reprood.audit.verdicts import audit
+
 ROOT = Path(__file__).parents[2]
 HERE = [{"dataset": "d", "backbone": {"name": "wrn"}}]
 SETTINGS = {"s": HERE[0]}
@@ -45,3 +48,10 @@ def fabricated(*claims, published=()):
 
 def sides(*pairs):
     return [{"method": m, "score": s} if s else {"method": m} for m, s in pairs]
+
+
+def row(folder, claim, tmp_path, **changes):
+    """The only row of verdicts on a claim."""
+    record = Paper.model_validate(fabricated(claim, published=PUBLISHED))
+    table = audit(fabricate.suite(**changes), [record], folder, folder / "studies", tmp_path / "verdicts.csv")
+    return table.iloc[0]

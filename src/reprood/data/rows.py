@@ -13,7 +13,7 @@ PART = 64 << 20  # bytes of images that are held in memory at a time
 
 
 class Rows:
-    """The images of a split, each written to its row as soon as it is read.
+    """Collect the images of a split, one row each, as they are read.
 
     With a file the array is memory-mapped, so that a split of any size needs memory for one image at a time; its pages
     are written by the operating system. The file has the form of `images.npy` and is read once more by `save_split`.

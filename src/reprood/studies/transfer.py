@@ -32,7 +32,7 @@ UNUSED = ("augment", "ema")  # settings of a training that `train_on_rows` does 
 
 
 def _as_default(training: Training) -> Training:
-    """Refuse what has no effect; the default of `augment` cannot be told from a choice."""
+    """Reject settings that training on rows ignores, unless they have their default values."""
     for name in UNUSED:
         value, default = getattr(training, name), Training.model_fields[name].default
         if value not in (default, "none"):
