@@ -56,7 +56,10 @@ def test_a_paper_says_what_holds_how_strongly_and_what_prevented_decisions():
     first, clearest, open_, absent = paper_sentences(PAPER, VERDICTS)
     assert clearest.startswith("Decided, supported at reduced scale: \u201c")
     assert first == result_of(VERDICTS)
-    assert "−0.5 points of top-1 error [−1.5, +0.5]; the claim's bound is +1.0; no published" in clearest
+    assert (
+        "−0.5 points of top-1 error [−1.5, +0.5], lower is better; our margin puts the bound at +1.0; no published"
+        in clearest
+    )
     assert open_ == "One is open at look 1 of 4: it is not significant after correction."
     assert absent == "One is not run in this suite."
     assert paper_sentences(PAPER, VERDICTS, "snakemake")[3] == "One is not run in this selection; snakemake runs it."
@@ -66,8 +69,11 @@ def test_a_paper_says_what_holds_how_strongly_and_what_prevented_decisions():
     assert example.endswith("higher is better; published +7.0 points, in another setting.")
     opposite = undecided.assign(effect=-0.1, low=-0.3, high=0.1, reason="given up: even 40 replicates")
     _, example, open_ = paper_sentences(PAPER, opposite)
-    assert "(against the claim)" in example
-    assert open_ == "One is open at look 1 of 4: it has an interval that includes zero. One is given up."
+    assert "higher is better; the estimate is not as claimed;" in example
+    assert open_ == (
+        "One is open at look 1 of 4: it has an interval that includes zero. "
+        "It is given up: more replicates would probably not decide."
+    )
 
 
 def test_a_margin_counts_and_a_control_of_ours_is_no_claim_of_the_paper():
@@ -80,7 +86,12 @@ def test_a_margin_counts_and_a_control_of_ours_is_no_claim_of_the_paper():
         "None of the paper's own claims is decided; a control of ours"
     )
     several = pd.concat([VERDICTS, VERDICTS.tail(1).assign(exploratory=False, claim="c0")])
-    assert "Of the 2 decided, 1 is a control of ours." in result_of(several, [paper])
+    assert "Of 4 main claims (3 of the paper, 1 control of ours), 1 supported" in result_of(several, [paper])
+    kinds = "Of the 2 decided, 1 is a difference that a paper states, 1 is a control of ours."
+    assert kinds in result_of(several, [paper])
+    bounded = several.assign(kind=several["kind"].mask(several["verdict"] == "contradicted", "non_inferior"))
+    kinds = "Of the 2 decided, 1 says that a method costs at most a margin of ours, 1 is a control of ours."
+    assert kinds in result_of(bounded, [paper])
     assert [row["ours"] for row in forest_rows([paper], VERDICTS)[0]] == [True, False]
 
 

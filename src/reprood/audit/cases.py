@@ -86,7 +86,7 @@ def _begin(claim: Claim, paper: Paper, benchmark: str, labels: Sequence[str], su
     """Return the columns of a verdict that are known before anything is measured."""
     effect, source = published_effect(claim, paper)
     return {
-        "paper": paper.id, "claim": claim.id, "statement": claim.statement,
+        "paper": paper.id, "claim": claim.id, "statement": claim.statement, "ours": claim.ours,
         "exploratory": claim.exploratory, "kind": claim.kind, "benchmark": benchmark,
         "metric": claim.metric, "split": claim.split, "first": labels[0],
         "second": labels[1] if len(labels) > 1 else "published", "margin": claim.margin, "relevant": claim.relevant,

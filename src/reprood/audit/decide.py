@@ -7,6 +7,7 @@ from reprood.config.looks import ALPHA
 from reprood.evaluate.bootstrap import Interval
 
 LEVEL = 1 - ALPHA
+BOUNDED = ("non_inferior", "equivalent")  # kinds that say that a difference is small
 STRICT = ("difference", "ordering", "signs")  # kinds whose margin is a minimum gain, not a maximum loss
 
 

@@ -37,7 +37,7 @@ from reprood.config.suite import Suite
 from reprood.core.files import atomic_path
 
 COLUMNS = (
-    "paper", "claim", "statement", "exploratory", "kind", "benchmark", "metric", "split", "first", "second",
+    "paper", "claim", "statement", "ours", "exploratory", "kind", "benchmark", "metric", "split", "first", "second",
     "value_first", "value_second", "effect", "low", "high", "level", "standard_error", "freedom", "sample_error",
     "sample_freedom", "p", "p_smaller", "p_holm", "margin", "relevant", "better", "look", "looks", "n_seeds", "n",
     "n_ood", "scale", "verdict", "reason", "below_chance", "published_effect", "published_source", "excludes_published",

@@ -251,7 +251,8 @@ def shown(
     unitless = bool(claim.study) and not metric.endswith(", %")
     percent = "" if unitless else " %"
     metric = metric.removesuffix(", %")
-    where = "" if row["split"] == "test" else f" ({labels.split(row['split'])})"
+    by_side = claim.sides and all(side.split for side in claim.sides)  # then the sides name their splits themselves
+    where = "" if row["split"] == "test" or by_side else f" ({labels.split(row['split'])})"
     margin = round(row["margin"] / one, 6)
     names = [label(side.label) for side in claim.sides]
     tested = COMPARISONS[row["kind"]].format(
@@ -303,6 +304,7 @@ def shown(
         "unit": "" if unitless else " points",
         "forest": forest(row, round_up(max(abs(row[key]) / one for key in SHOWN)) if claim.study else end),
         "effect": f"{value(effect, digits)}{'' if unitless else ' %' if row['kind'] == 'equals' else ' points'}",
+        "of": metric if row["kind"] == "equals" else f"{metric}{where}, {row['better']} is better",
         "span": between(row["low"] / one, row["high"] / one, digits),
         "verdict": row["verdict"],
         "tone": row["verdict"].split()[0],

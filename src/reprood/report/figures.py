@@ -33,6 +33,7 @@ from reprood.report.width import fit_width
 GRID = np.linspace(0, 1, 121)
 NINES = (0.5, 0.9, 0.99, 0.999, 0.9999)  # ticks of an axis on which a softmax probability does not pile up at 1
 CURVES = {"train_loss": "training loss (of each method)", "validation_error": "validation error, %"}
+FEW_EPOCHS = 4  # a line through fewer measured epochs shows where they are
 TITLE = 30  # characters of a line of a panel's title
 CLOSED = "Every run failed the accuracy gate, so there are no detection results."
 
@@ -75,11 +76,13 @@ def curves(results: BenchmarkResults) -> Figure:
     panels = dict(zip(drawn, figure.subplots(1, len(drawn), squeeze=False)[0], strict=True))
     for column, axes in panels.items():
         for method, table in tables[column].items():
-            axes.plot(table.index, table.mean(axis=1), **results.line(method), label=results.label(method))
+            marker = {"marker": "o"} if len(table) < FEW_EPOCHS else {}
+            axes.plot(table.index, table.mean(axis=1), **results.line(method) | marker, label=results.label(method))
             low, high = table.min(axis=1), table.max(axis=1)
             if method in results.highlighted:
                 axes.fill_between(table.index, low, high, color=results.colour(method), alpha=0.12, lw=0)
         axes.set(title=CURVES[column], xlabel="epoch (all phases)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if "train_loss" in panels:
         log_scale(panels["train_loss"], subs=(1, 2, 5))
     legend_below(figure, *entries(_highlighted(results), *panels[drawn[0]].get_legend_handles_labels()))

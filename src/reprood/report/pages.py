@@ -28,7 +28,7 @@ from reprood.report.provenance import data_of, machines_of, runs_of, sources_of,
 from reprood.report.records import LintRecord, checked
 from reprood.report.results import BenchmarkResults
 from reprood.report.studies.registry import conclusion, words
-from reprood.report.summary import forest_rows, positions, result_of, spoken, ticks
+from reprood.report.summary import forest_rows, main_claims, positions, result_of, spoken, ticks
 from reprood.report.tables import make_table, matrix, study_table
 
 
@@ -258,6 +258,7 @@ def write_report(
         "index.html",
         "index.html.j2",
         result=result_of(table, papers),
+        main=len(main_claims(table)),
         forest=[row | {"at": positions(row, end), "spoken": spoken(row)} for row in forest],
         ticks=ticks(end),
         papers=sorted(judged, key=lambda item: -item["decided"]),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from reprood.audit.claims import LOCALISATION, SEGMENTATION, Claim, unit
-from reprood.audit.decide import agrees
+from reprood.audit.decide import BOUNDED, agrees
 from reprood.audit.explanations import signed
 from reprood.audit.papers import Paper
 from reprood.audit.published import COMPLEMENTS, Published, measured_metric
@@ -185,7 +185,7 @@ def effects(paper: Paper, verdicts: Sequence[Mapping[str, Any]]) -> Table | None
         claim = next(claim for claim in paper.claims if claim.id == row["claim"])
         theirs, ours = row["published_effect"] / one, row["effect"] / one
         unverified = any(not paper.number(name).verified for name in claim.published)
-        same = "–" if np.isnan(ours) else "yes" if (theirs > 0) == (ours > 0) else "no"
+        same = "–" if np.isnan(ours) or row["kind"] in BOUNDED else "yes" if (theirs > 0) == (ours > 0) else "no"
         interval = labels.signed_interval(row["low"] / one, row["high"] / one)
         rows.append(
             (
@@ -202,7 +202,8 @@ def effects(paper: Paper, verdicts: Sequence[Mapping[str, Any]]) -> Table | None
     caption = (
         "Differences of the two sides of each claim, in points (numbers of studies have no unit): as published, and as "
         f"measured here with the interval of the verdict{_levels(verdicts)}. {UNVERIFIED}: cited from memory and not "
-        "verified. Outside the published setting compare directions, not sizes."
+        "verified. Outside the published setting compare directions, not sizes. A claim that a difference is within a "
+        "margin has no direction (–)."
     )
     return Table(f"effects_{paper.id}", caption, head, tuple(rows)) if rows else None
 

@@ -1,7 +1,7 @@
 """What a suite found, in sentences and in one forest: every main claim, effects to the right support it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,7 +18,7 @@ from reprood.audit.cases import (
     VERDICTS,
 )
 from reprood.audit.claims import Claim, unit
-from reprood.audit.decide import STRICT, agrees, threshold
+from reprood.audit.decide import BOUNDED, STRICT, agrees, threshold
 from reprood.audit.explanations import signed
 from reprood.audit.papers import Paper
 from reprood.report import labels
@@ -80,7 +80,10 @@ def counted(counts: Mapping[str, int]) -> str:
 
 
 def result_of(verdicts: pd.DataFrame, papers: Sequence[Paper] = ()) -> str:
-    """Return the result of a suite or a paper in two sentences; with the papers also how many claims are ours.
+    """Return the result of a suite or a paper in two or three sentences.
+
+    With the papers, one sentence says what the decided claims are: those of a bound, which say that a method costs
+    little, and controls of ours, which no paper states, are not the results that a paper is known for.
 
     Examples
     --------
@@ -93,13 +96,14 @@ def result_of(verdicts: pd.DataFrame, papers: Sequence[Paper] = ()) -> str:
     rows = main_claims(verdicts)
     if rows.empty:
         return "No main claim belongs to this suite."
-    text = f"Of {labels.plural(len(rows), 'main claim')}, {counted(overall(rows))}."
-    ours = {(paper.id, claim.id) for paper in papers for claim in paper.claims if claim.ours}
     found = rows.to_dict("records")
-    decided = [row for row in found if row["verdict"] in DECIDED]
-    if controls := [row for row in decided if ours and (row["paper"], row["claim"]) in ours]:
-        are = "is a control" if len(controls) == 1 else "are controls"
-        text += f" Of the {len(decided)} decided, {len(controls)} {are} of ours." if len(decided) > 1 else ""
+    ours = {(paper.id, claim.id) for paper in papers for claim in paper.claims if claim.ours}
+    controls = sum((row["paper"], row["claim"]) in ours for row in found)
+    of_whom = f" ({len(found) - controls} of the papers, {labels.plural(controls, 'control')} of ours)" if ours else ""
+    if len(papers) == 1:
+        of_whom = of_whom.replace("papers", "paper")
+    text = f"Of {labels.plural(len(rows), 'main claim')}{of_whom if controls else ''}, {counted(overall(rows))}."
+    text += _kinds_of([row for row in found if row["verdict"] in DECIDED], ours)
     measured = [row for row in found if not math.isnan(row["effect"])]
     if measured:
         agree = sum(agrees(row) for row in measured)
@@ -107,6 +111,25 @@ def result_of(verdicts: pd.DataFrame, papers: Sequence[Paper] = ()) -> str:
         margins = ", margins included" if any(row["margin"] for row in measured) else ""
         text += f" Of {labels.plural(len(measured), 'measured effect')}, {agree} {verb} as claimed{margins}."
     return text
+
+
+def _kinds_of(decided: Sequence[Mapping[Any, Any]], ours: Collection[tuple[str, str]]) -> str:
+    """Say what kinds of claims are decided; empty for one, and if all are differences that the papers state."""
+    control = [row for row in decided if (row["paper"], row["claim"]) in ours]
+    bounded = [row for row in decided if row not in control and row["kind"] in BOUNDED]
+    rest = len(decided) - len(control) - len(bounded)
+    parts = [
+        f"{rest} {'is a difference that a paper states' if rest == 1 else 'are differences that the papers state'}"
+        if rest
+        else "",
+        f"{len(bounded)} {'says' if len(bounded) == 1 else 'say'} that a method costs at most a margin of ours"
+        if bounded
+        else "",
+        f"{len(control)} {'is a control' if len(control) == 1 else 'are controls'} of ours" if control else "",
+    ]
+    if len(decided) < 2 or rest == len(decided):
+        return ""
+    return f" Of the {len(decided)} decided, {', '.join(part for part in parts if part)}."
 
 
 def paper_sentences(paper: Paper, verdicts: pd.DataFrame, command: str = "") -> list[str]:
@@ -121,11 +144,12 @@ def paper_sentences(paper: Paper, verdicts: pd.DataFrame, command: str = "") -> 
         What runs the claims that are not run; "" if unknown.
     """
     rows = main_claims(verdicts).to_dict("records")
-    sentences = [result_of(verdicts), *_example(paper, rows)]
+    sentences = [result_of(verdicts, [paper]), *_example(paper, rows)]
     if open_ := [row for row in rows if row["verdict"] == OPEN]:
         sentences.append(_open(open_))
     if gated := [str(row["reason"]).partition(";")[0] for row in rows if row["verdict"] == GATED]:
-        sentences.append(f"{labels.worded(len(gated)).capitalize()} cannot be tested here: {'; '.join(gated)}.")
+        count, whose = labels.worded(len(gated)).capitalize(), "its baseline" if len(gated) == 1 else "their baselines"
+        sentences.append(f"{count} cannot be tested here, because of {whose}: {'; '.join(gated)}.")
     if count := sum(row["verdict"] == NOT_RUN for row in rows):
         are = "is" if count == 1 else "are"
         text = f"{labels.worded(count).capitalize()} {are} not run in this {'selection' if command else 'suite'}"
@@ -153,7 +177,7 @@ def _example(paper: Paper, rows: Sequence[Mapping[Any, Any]]) -> list[str]:
         row = min(measured, key=lambda row: places.index(row["claim"]))
         begin = "Of those not decided, the first" if decided else "No main claim is decided. The first"
         text = f"{begin}: {_stated(row, claims[row['claim']])}"
-        text += "" if agrees(row) else " (against the claim)"
+        text += "" if agrees(row) else "; the estimate is not as claimed"
     one, published = unit(str(row["metric"])), row["published_effect"]
     if math.isnan(published):
         return [f"{text}; no published effect is known."]
@@ -161,18 +185,22 @@ def _example(paper: Paper, rows: Sequence[Mapping[Any, Any]]) -> list[str]:
 
 
 def _stated(row: Mapping[Any, Any], claim: Claim) -> str:
-    """Return a claim's statement, its effect and the claim's bound if it has one; of a study the statement alone."""
-    if claim.study:
-        return f"\u201c{row['statement'].rstrip('.')}\u201d"
+    """Return a claim's statement, its effect and our margin if it has one; numbers of a study have no unit."""
     one = unit(str(row["metric"]))
-    low, high = (signed(row[key] / one) for key in ("low", "high"))
-    metric = labels.METRICS.get(row["metric"], row["metric"].replace("_", " ")).removesuffix(", %")
-    text = (
-        f"\u201c{row['statement'].rstrip('.')}\u201d: {signed(row['effect'] / one)} points of {metric} [{low}, {high}]"
-    )
+    bound = threshold(row["kind"], row["better"], row["margin"]) / one
+    digits = next((d for d in (1, 2) if not row["margin"] or not _looks_equal(row, bound * one, one, d)), 3)
+    effect, low, high = (signed(row[key] / one, digits) for key in ("effect", "low", "high"))
+    known = "" if claim.study else labels.METRICS.get(row["metric"], row["metric"].replace("_", " "))
+    points = f" points of {known.removesuffix(', %')}" if known else ""
+    text = f"\u201c{row['statement'].rstrip('.')}\u201d: {effect}{points} [{low}, {high}]"
     if row["margin"]:
-        return f"{text}; the claim's bound is {signed(threshold(row['kind'], row['better'], row['margin']) / one)}"
+        return f"{text}, {row['better']} is better; our margin puts the bound at {signed(bound)}"
     return f"{text}, {row['better']} is better"
+
+
+def _looks_equal(row: Mapping[Any, Any], bound: float, one: float, digits: int) -> bool:
+    """Return whether an end of an interval, rounded, looks like the bound beside it."""
+    return any(signed(row[key] / one, digits) == signed(bound / one, digits) for key in ("low", "high"))
 
 
 def _open(rows: Sequence[Mapping[Any, Any]]) -> str:
@@ -190,7 +218,10 @@ def _open(rows: Sequence[Mapping[Any, Any]]) -> str:
     at = f" at {', '.join(sorted(looks))}" if looks else ""
     given = sum(str(row["reason"]).startswith("given up") for row in rows)
     text = f"{labels.worded(len(rows)).capitalize()} {'is' if one else 'are'} open{at}: {', '.join(parts)}."
-    return text + (f" {labels.worded(given).capitalize()} {'is' if given == 1 else 'are'} given up." if given else "")
+    if not given:
+        return text
+    which = "It" if one else "All of them" if given == len(rows) else f"{labels.worded(given).capitalize()} of them"
+    return f"{text} {which} {'is' if given == 1 else 'are'} given up: more replicates would probably not decide."
 
 
 def _why_open(row: Mapping[Any, Any]) -> str:
