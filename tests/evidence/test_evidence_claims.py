@@ -1,6 +1,7 @@
 """Which claims are open, and what their next look needs."""
 
 import math
+from pathlib import Path
 
 import fabricate
 import pandas as pd
@@ -10,6 +11,8 @@ from toy_paper import PAPER
 from reprood.config.looks import Looks
 from reprood.evidence.choose import Look
 from reprood.evidence.claims import next_looks, outcomes, planned, replicates
+from reprood.evidence.loop import State
+from reprood.pipeline.plan import Plan
 
 LOOKS = Looks(looks=(3, 5, 10), weights=(0.2, 0.3, 0.5))
 ARMS = (("toy", "good"), ("toy", "erm"))
@@ -93,3 +96,15 @@ def test_outcomes_count_claims_that_are_given_up_apart():
         [row(), row("c0", reason="given up: p = 0.5"), row("c2", exploratory=True), row("c3", verdict="contradicted")]
     )
     assert outcomes(table).to_dict() == {"open": 1, "open, given up": 1, "contradicted": 1}
+
+
+def test_what_is_planned_for_a_selection_is_kept_when_more_is_planned(tmp_path):
+    root = Path(__file__).parents[2]
+
+    def state() -> State:
+        return State(Plan({"suite": "quick", "claims": "main"}, root, work=tmp_path), tmp_path, (), None)
+
+    for name, arms in (("first", ["cutmix", "erm"]), ("second", ["godin_c"])):
+        state().plan_looks([Look(name, tuple(("fashion_ood", arm) for arm in arms), 2, 10, 0.5, False)])
+    numbers = state().have
+    assert [numbers["fashion_ood", arm] for arm in ("cutmix", "erm", "godin_c")] == [10, 10, 10]

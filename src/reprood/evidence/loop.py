@@ -97,7 +97,7 @@ class State:
     def plan_looks(self, chosen: Sequence[Look]) -> None:
         """Write the numbers of replicates that some looks need."""
         needed = raised(self.have, chosen)
-        numbers = planned({arm: needed[arm] for look in chosen for arm in look.arms}, self.plan.suite.replicates)
+        numbers = planned({arm: needed[arm] for look in chosen for arm in look.arms}, self.plan.planned)
         write_json(self.root / self.plan.results / "replicates.json", numbers)
 
 

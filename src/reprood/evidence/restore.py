@@ -113,7 +113,7 @@ def _restore(
     """Find the runs of a release that are the same here, and take them over."""
     released = {arm: n for arm, n in replicates(release.suite).items() if arm in replicates(before.suite)}
     numbers = root / before.results / "replicates.json"
-    write_json(numbers, planned(released, before.suite.replicates))
+    write_json(numbers, planned(released, before.planned))
     plan = Plan(config, root)
     say("Preparing the data, to compare them with those of the release.")
     _prepare_data(plan, root, options)
@@ -121,7 +121,7 @@ def _restore(
     same = [job for job, reason in reasons.items() if not reason]
     say(f"{len(same)} of {len(reasons)} runs of the release that this suite plans are the same here.")
     _say_reasons({_name(job): reason for job, reason in reasons.items() if reason}, say)
-    write_json(numbers, planned(_kept(plan, same, released), before.suite.replicates))
+    write_json(numbers, planned(_kept(plan, same, released), before.planned))
     _take_over(release, plan, root, same, settings, say)
 
 
