@@ -14,6 +14,7 @@ from reprood.audit.needs import Use
 from reprood.cli.main import app
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json
+from reprood.evaluate.outputs import has_logits, load_outputs
 from reprood.evaluate.predictions import load_predictions
 from reprood.evaluate.run import evaluate_outputs
 from reprood.evaluate.table import read_metrics
@@ -235,6 +236,9 @@ def test_a_benchmark_that_evaluates_calibration(tmp_path, metric):
     found = stored_metrics(tmp_path / "restored", benchmark)
     assert ("rms_calibration_error" in set(found["metric"])) == (metric != "auroc")
     assert compare_metrics(found, stated, tmp_path / "restored")[1] == []
+    assert not has_logits(tmp_path / "restored")
+    with pytest.raises(ReproodError, match="holds no logits"):
+        load_outputs(tmp_path / "restored", features=False)
     changed = stated.assign(value=stated["value"].where(stated["metric"] != metric, stated["value"] + 0.01))
     assert compare_metrics(found, changed, tmp_path / "restored")[1]
 
