@@ -124,7 +124,7 @@ def result_of(results: BenchmarkResults, leaderboard: Table) -> str:
         text += "; no two methods differ significantly"
         if not math.isnan(first.grouping.detectable):
             limit = labels.number(abs(labels.percent(first.metric, first.grouping.detectable)))
-            text += f" (a typical pair would have to differ by {limit} points to be told apart)"
+            text += f" (detectable difference of two methods: median {limit} points)"
     elif tied:
         text += f"; not significantly different from it: {listed(tied)}"
     text += "."

@@ -188,7 +188,7 @@ def _stated(row: Mapping[Any, Any], claim: Claim) -> str:
     """Return a claim's statement, its effect and our margin if it has one; numbers of a study have no unit."""
     one = unit(str(row["metric"]))
     bound = threshold(row["kind"], row["better"], row["margin"]) / one
-    digits = next((d for d in (1, 2) if not row["margin"] or not _looks_equal(row, bound * one, one, d)), 3)
+    digits = next((d for d in (1, 2) if not row["margin"] or not _equal_when_rounded(row, bound * one, one, d)), 3)
     effect, low, high = (signed(row[key] / one, digits) for key in ("effect", "low", "high"))
     known = "" if claim.study else labels.METRICS.get(row["metric"], row["metric"].replace("_", " "))
     points = f" points of {known.removesuffix(', %')}" if known else ""
@@ -198,8 +198,8 @@ def _stated(row: Mapping[Any, Any], claim: Claim) -> str:
     return f"{text}, {row['better']} is better"
 
 
-def _looks_equal(row: Mapping[Any, Any], bound: float, one: float, digits: int) -> bool:
-    """Return whether an end of an interval, rounded, looks like the bound beside it."""
+def _equal_when_rounded(row: Mapping[Any, Any], bound: float, one: float, digits: int) -> bool:
+    """Return whether the lower or upper limit of an interval equals the bound after rounding."""
     return any(signed(row[key] / one, digits) == signed(bound / one, digits) for key in ("low", "high"))
 
 
