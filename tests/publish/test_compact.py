@@ -6,15 +6,16 @@ import fabricate
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from release_checks import replace, rewrite, wrong
-from toy_release import build
+from toy_release import build, toy_suite, write_results
 from typer.testing import CliRunner
 
 from reprood.audit.needs import Use
 from reprood.cli.main import app
+from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json
-from reprood.evaluate.outputs import has_logits, load_outputs
 from reprood.evaluate.predictions import load_predictions
 from reprood.evaluate.run import evaluate_outputs
 from reprood.evaluate.table import read_metrics
@@ -32,7 +33,7 @@ from reprood.publish.compact_runs import (
 from reprood.publish.contents import Paths
 from reprood.publish.expand import collected_metrics, expanded
 from reprood.publish.ranks import decode, encode
-from reprood.publish.recompute_compact import ARCHIVED
+from reprood.publish.recompute_compact import ARCHIVED, MAIN
 from reprood.publish.seal import sums_of, write_sums
 from reprood.publish.verify import verify
 from reprood.report.claims import read_verdicts
@@ -137,6 +138,33 @@ def test_with_the_archive_all_is_verified(made):
         verify(made[1], archive=made[1])
 
 
+def test_verdicts_on_exploratory_claims_are_in_the_archive(checkout, tmp_path):
+    """The compact form does not hold the scores of which they follow."""
+    shutil.copytree(checkout, tmp_path / "checkout")
+    paper = tmp_path / "checkout/config/papers/toy.yaml"
+    stated = yaml.safe_load(paper.read_text())
+    sides = [{**side, "score": "own"} for side in stated["claims"][1]["sides"]]
+    stated["claims"].append({**stated["claims"][1], "id": "more", "sides": sides, "exploratory": True})
+    paper.write_text(yaml.safe_dump(stated))
+    for name in ("results", "reports"):
+        shutil.rmtree(tmp_path / "checkout" / name)
+    write_results(tmp_path / "checkout", "toy", Suite.model_validate(toy_suite({})))
+    full = build(tmp_path / "checkout", tmp_path / "full")
+    small = build_compact(full, tmp_path / "small", tmp_path / "small-full.zip")
+    assert "own" in load_predictions(full / "runs/toy/good/1").scores
+    with expanded(small) as whole:
+        assert load_predictions(whole / "runs/toy/good/1").scores == ("msp",)
+    verdicts = read_verdicts(Paths(small).verdicts)
+    assert verdicts.query("claim == 'more'")["verdict"].tolist() == ["supported at reduced scale"]
+    assert wrong(small) == {}
+    changed = verdicts.assign(verdict=verdicts["verdict"].mask(verdicts["claim"] == "more", "contradicted"))
+    changed.to_csv(Paths(small).verdicts, index=False)
+    write_sums(small)
+    assert set(wrong(small)) == {"description lists the files"}
+    found = wrong(small, archive=tmp_path / "small-full.zip")
+    assert "results/verdicts.csv is not what the archive gives" in found["the compact form follows from the archive"]
+
+
 def test_another_archive_is_found(made, tmp_path):
     (tmp_path / "other.zip").write_bytes(made[1].read_bytes()[:-1] + b"x")
     found = wrong(made[0], archive=tmp_path / "other.zip")
@@ -182,7 +210,7 @@ def drop_a_run(folder):
 
 
 METRICS = "metrics of stored scores follow from the predictions"
-RUNS = "every run that a claim compares is there, and is the run that it says"
+RUNS = "every run that a main claim compares is there, and is what it says"
 
 
 @pytest.mark.parametrize(
@@ -192,7 +220,7 @@ RUNS = "every run that a claim compares is there, and is the run that it says"
         (one_rank, METRICS, "runs/toy/good/1: "),
         (a_rank_outside, METRICS, "rank outside"),
         (one_metric, METRICS, "top1_error of - on test is stated as"),
-        (one_verdict, "verdicts follow from the predictions", "verdict is stated as reproduced"),
+        (one_verdict, MAIN, "verdict is stated as reproduced"),
         (drop_a_run, RUNS, "the run toy/good/2 is missing"),
     ],
 )
@@ -236,9 +264,6 @@ def test_a_benchmark_that_evaluates_calibration(tmp_path, metric):
     found = stored_metrics(tmp_path / "restored", benchmark)
     assert ("rms_calibration_error" in set(found["metric"])) == (metric != "auroc")
     assert compare_metrics(found, stated, tmp_path / "restored")[1] == []
-    assert not has_logits(tmp_path / "restored")
-    with pytest.raises(ReproodError, match="holds no logits"):
-        load_outputs(tmp_path / "restored", features=False)
     changed = stated.assign(value=stated["value"].where(stated["metric"] != metric, stated["value"] + 0.01))
     assert compare_metrics(found, changed, tmp_path / "restored")[1]
 

@@ -23,7 +23,7 @@ from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.metrics import METRICS, auroc, rank
 from reprood.evaluate.misclassification import ERRORS, answered, errs, replicate_misclassification
 from reprood.evaluate.open_set import replicate_open_set
-from reprood.evaluate.outputs import CALIBRATED, load_outputs
+from reprood.evaluate.outputs import load_outputs
 from reprood.evaluate.predictions import PREDICTIONS
 from reprood.evaluate.resample import Replicates, ensemble, replicate_detection, replicate_errors
 from reprood.evaluate.results import StoredRuns, scores_of
@@ -364,7 +364,7 @@ class BenchmarkEvidence(StoredRuns):
     def _confidence(self, predictions: Predictions, part: Part, seed: int) -> Confidence:
         """Return the confidence of a run, with the temperature that its score asks for."""
         folder = self.file(part.method, seed, PREDICTIONS).parent
-        return confidence_of(predictions, load_outputs(folder, features=False, splits=CALIBRATED), part.score)
+        return confidence_of(predictions, load_outputs(folder, features=False), part.score)
 
     def _errors(self, predictions: Predictions, metric: str, split: str) -> np.ndarray:
         """Return the error of each test image in percent, mean over the conditions of `split`."""

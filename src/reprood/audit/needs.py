@@ -54,7 +54,7 @@ def places_of(suite: Suite) -> dict[str, Place]:
 
 @dataclass
 class Use:
-    """What claims read of the runs of a method on a benchmark or family, besides their records and histories.
+    """What main claims read of the runs of a method on a benchmark or family, besides their records and histories.
 
     Attributes
     ----------
@@ -95,10 +95,11 @@ def _measured(claim: Claim, paper: Paper, places: Mapping[str, Place]) -> Iterat
 
 
 def compared(papers: Sequence[Paper], suite: Suite) -> dict[tuple[str, str], Use]:
-    """Return what the audit reads of the runs, by benchmark or family and method; what it does not read is left out."""
+    """Return what main claims read of the runs, by benchmark or family and method, without runs that none reads."""
     places = places_of(suite)
     found: dict[tuple[str, str], Use] = {}
-    for paper, claim in ((one, claim) for one in papers for claim in one.claims if not claim.study):
+    main = ((one, claim) for one in papers for claim in one.claims if not claim.study and not claim.exploratory)
+    for paper, claim in main:
         for name, parts in _measured(claim, paper, places):
             uses = [(found.setdefault((name, part.method), Use()), part) for part in parts]
             for use, part in uses if _judgeable(claim, suite.scale) else ():

@@ -154,6 +154,8 @@ def audit(
     studies: Path,
     out: Path,
     progress: Callable[[str], None] = lambda line: None,
+    *,
+    main_only: bool = False,
 ) -> pd.DataFrame:
     """Judge every claim on every benchmark that ran its methods, and write `verdicts.csv`.
 
@@ -175,6 +177,9 @@ def audit(
         errors, [0, 1] for detection metrics.
     progress : callable
         Called with one line per verdict.
+    main_only : bool
+        Leave out the exploratory claims, whose runs a compact release does not hold. Verdicts of main claims do not
+        depend on them.
 
     Returns
     -------
@@ -186,7 +191,7 @@ def audit(
     check_named(suite, papers, [one.name for one in evidence])
     for paper in papers:
         cases: list[tuple[Case, bool]] = []
-        for claim in paper.claims:
+        for claim in (one for one in paper.claims if not (main_only and one.exploratory)):
             of_claim: list[Case] = []
             for one in evidence:
                 here = one.on_split(claim)

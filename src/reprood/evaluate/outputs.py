@@ -4,7 +4,7 @@ These are what detectors work on. Features are stored in half precision and retu
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from reprood.detectors.record import Floats, Outputs, Reference
 from reprood.evaluate.predictions import PREDICTIONS, raw_columns, read_table
 
 FEATURES = "features.safetensors"
-CALIBRATED = ("validation", "test")  # splits whose logits calibration reads, and a compact release stores
 AGAIN = "run the predict stage again"
 
 
@@ -45,12 +44,11 @@ class Raw:
 
 
 def has_logits(folder: Path) -> bool:
-    """Return whether a run's predictions hold all logits; those taken over from a compact release do not."""
-    facts, _ = read_table(folder / PREDICTIONS, "predict", ("split", "row"))
-    return "logits" in raw_columns(pq.read_schema(folder / PREDICTIONS)) and "logits" not in facts
+    """Return whether a run's predictions hold logits; those taken over from a compact release do not."""
+    return "logits" in raw_columns(pq.read_schema(folder / PREDICTIONS))
 
 
-def load_outputs(folder: Path, *, features: bool, splits: Collection[str] | None = None) -> Raw:
+def load_outputs(folder: Path, *, features: bool) -> Raw:
     """Read the raw outputs of a run.
 
     Parameters
@@ -59,8 +57,6 @@ def load_outputs(folder: Path, *, features: bool, splits: Collection[str] | None
         The run's folder, with predictions.parquet.
     features : bool
         Read features.safetensors too: features, last layer, outputs on the training split.
-    splits : collection of str, optional
-        The splits whose logits are used, validation among them; default: all. The others may not be stored.
 
     Raises
     ------
@@ -84,11 +80,9 @@ def load_outputs(folder: Path, *, features: bool, splits: Collection[str] | None
             raise ReproodError(f"{path} holds no split '{name}'; {AGAIN}.")
     if not pa.types.is_integer(table["label"].type):
         raise ReproodError(f"{path}: the column label must hold whole numbers; {AGAIN}.")
+    arrays = _raw_arrays(path, total)
     starts = dict(zip(counts, np.cumsum([0, *counts.values()]), strict=False))
     places = {name: slice(starts[name], starts[name] + size) for name, size in counts.items()}
-    arrays = _raw_arrays(path, total)
-    used = {name: rows for name, rows in places.items() if splits is None or name in splits}
-    _check_stored(path, facts, arrays, used)
     extra = _Features(Path(folder) / FEATURES, counts) if features else None
     splits = {
         name: Outputs(
@@ -96,7 +90,7 @@ def load_outputs(folder: Path, *, features: bool, splits: Collection[str] | None
             extra.features(name, counts[name]) if extra else None,
             {key.removeprefix("pass_"): values[rows] for key, values in arrays.items() if key.startswith("pass_")},
         )
-        for name, rows in used.items()
+        for name, rows in places.items()
     }
     train, labels = extra.train(arrays["logits"].shape[1]) if extra else (None, None)
     head = extra.head(arrays["logits"].shape[1]) if extra else None
@@ -129,23 +123,11 @@ def _raw_arrays(path: Path, total: int) -> dict[str, Floats]:
         values = column.flatten()
         if column.null_count or values.null_count or len(values) != total * width or width == 0:
             raise ReproodError(f"{path}: the column {name} must hold {width} numbers in every row; {AGAIN}.")
-        arrays[name] = values.to_numpy(zero_copy_only=False).reshape(total, width)
-    return arrays
-
-
-def _check_stored(
-    path: Path, facts: Mapping[str, Any], arrays: Mapping[str, Floats], used: Mapping[str, slice]
-) -> None:
-    """Raise ReproodError if the logits or passes of a split that is used are not stored or not finite."""
-    stored = facts.get("logits", used)
-    if missing := [split for split in used if split not in stored]:
-        raise ReproodError(
-            f"{path} holds no logits of {', '.join(missing)}, as after continuing from a compact release; delete it "
-            f"and {AGAIN}, or start from the archive of the release."
-        )
-    for name, array in arrays.items():
-        if not all(np.isfinite(array[rows]).all() for rows in used.values()):
+        array = values.to_numpy(zero_copy_only=False).reshape(total, width)
+        if not np.isfinite(array).all():
             raise ReproodError(f"{path}: some {name} are not finite; train the run again.")
+        arrays[name] = array
+    return arrays
 
 
 class _Features:

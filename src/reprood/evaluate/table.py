@@ -20,7 +20,7 @@ from reprood.evaluate.maps import has_maps, stored_maps
 from reprood.evaluate.metrics import METRICS, PRECISION_METRICS, Counts, metric_at, rank
 from reprood.evaluate.misclassification import ERRORS, answered, misclassification_metrics
 from reprood.evaluate.open_set import Answers, acceptance_threshold, answers_of, macro_f, oscr
-from reprood.evaluate.outputs import CALIBRATED, Raw, load_outputs
+from reprood.evaluate.outputs import Raw, load_outputs
 from reprood.evaluate.predictions import Predictions as Predictions
 from reprood.evaluate.predictions import load_predictions as load_predictions
 
@@ -262,7 +262,7 @@ def evaluate_run(
             f"{folder} holds the run {'/'.join(stored)}, not {benchmark_name}/{method}/{seed}; predict it again."
         )
     try:
-        raw = load_outputs(folder, features=False, splits=CALIBRATED) if "calibration" in record.evaluations else None
+        raw = load_outputs(folder, features=False) if "calibration" in record.evaluations else None
         table = metrics_of(predictions, record, raw)
     except ReproodError as error:
         raise ReproodError(f"{folder}: {error}") from error

@@ -96,7 +96,7 @@ def restore(
     with opened(path) as folder:
         made = _verified(folder, root, say)
         if (folder / ARCHIVE).is_file():
-            say("The release is compact: scores that no claim uses are not there; its archive has them.")
+            say("The release is compact: scores that no main claim uses are not there; its archive has them.")
         with expanded(folder) as whole:
             _restore(_read(whole, made), config, root, settings, options, before, say)
 

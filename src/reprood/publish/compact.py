@@ -1,4 +1,4 @@
-"""The compact form of a release, which a git tree can hold: what verdicts need; the archive holds the rest."""
+"""The compact form of a release, for a git tree: what verdicts on main claims need; the archive holds the rest."""
 
 import shutil
 import tempfile
@@ -72,7 +72,7 @@ class Size:
 
 
 def uses_of(paths: Paths, suite: Suite) -> dict[Run, Use]:
-    """Return what claims use of each run that they read, in the order of the suite."""
+    """Return what main claims use of each run that they read, in the order of the suite."""
     uses = compared(judged_papers(paths, suite), suite)
     arms = ((job, uses.get((suite.benchmarks[job[0]].family or job[0], job[1]))) for job in suite.jobs())
     return {job: use for job, use in arms if use is not None}
@@ -95,7 +95,7 @@ def write_compact(full: Path, out: Path, archive: Archive) -> Size:
     Raises
     ------
     ReproodError
-        When a file of the full release is missing or damaged, or its verdicts do not follow from its runs.
+        When a file of the full release is missing or damaged, or verdicts on main claims do not follow from its runs.
     """
     shutil.rmtree(out, ignore_errors=True)
     for path in sorted(full.rglob("*")):
@@ -119,7 +119,7 @@ def _write_metrics(full: Path, out: Path) -> None:
 
 
 def _write_runs(full: Path, out: Path, *, ranked: bool) -> Size:
-    """Write all runs that claims read, with ranks for scores if wanted."""
+    """Write all runs that main claims read, with ranks for scores if wanted."""
     _, suite = Paths(full).suite()
     uses, metrics = uses_of(Paths(full), suite), metrics_of_runs(collected_metrics(full / "results"))
     changes, total = dict[Run, float | None](), 0
@@ -169,4 +169,4 @@ def _wrong_verdicts(out: Path) -> list[str]:
     """Return which verdicts do not follow from the compact form as stated."""
     with tempfile.TemporaryDirectory(prefix="reprood-") as temporary:
         expand(out, Path(temporary))
-        return verdicts(Paths(Path(temporary)))[1]
+        return verdicts(Paths(Path(temporary)), main_only=True)[1]

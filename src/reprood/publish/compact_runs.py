@@ -1,12 +1,12 @@
-"""The files of one run in the compact form of a release: the scores that claims use instead of logits. No torch.
+"""The files of one run in the compact form of a release: the scores that main claims use, no logits. No torch.
 
-Logits of the splits that calibration reads stay where a claim on calibration needs them; those of other rows are NaN.
+Logits stay where a main claim on calibration needs them.
 
-A run's files depend on nothing but the run and what claims use of it: later releases of the same runs share them.
+A run's files depend on nothing but the run and what main claims use of it: later releases of the same runs share them.
 """
 
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, canonical_json, sha256_file
 from reprood.detectors import registry
 from reprood.evaluate.maps import METRICS as MAP_METRICS
-from reprood.evaluate.outputs import CALIBRATED, load_outputs
+from reprood.evaluate.outputs import load_outputs
 from reprood.evaluate.predictions import KEYS, PREDICTIONS, SCORES, load_predictions, read_table
 from reprood.evaluate.table import metrics_of
 from reprood.publish.ranks import decode, encode
@@ -85,7 +85,7 @@ def write_run(source: Path, out: Path, use: Use, ranks: Ranks) -> None:
     out : Path
         Its folder in the compact form.
     use : Use
-        What claims use of it; without metrics, only its records are written.
+        What main claims use of it; without metrics, only its records are written.
     ranks : Ranks
         Which scores are stored as ranks.
     """
@@ -102,8 +102,7 @@ def write_run(source: Path, out: Path, use: Use, ranks: Ranks) -> None:
         facts.pop("maps", None)
     kept = table.select(columns)
     if use.metrics & {*CALIBRATION}:
-        kept = _with_logits(kept, source / PREDICTIONS, CALIBRATED)
-        facts["logits"] = list(CALIBRATED)
+        kept = _with_logits(kept, source / PREDICTIONS)
     _write(kept, facts, out / PREDICTIONS, ranks)
     facts, table = read_table(source / SCORES, "evaluate", KEYS[:2])
     facts.pop(PREDICTIONS, None)  # the checksum of those with logits
@@ -136,7 +135,7 @@ def restore_run(stored: Path, out: Path) -> None:
 
 def stored_metrics(run: Path, benchmark: Benchmark) -> pd.DataFrame:
     """Compute the metrics that follow from the restored files of a run, without the columns that name it."""
-    raw = load_outputs(run, features=False, splits=CALIBRATED) if _holds_logits(run / PREDICTIONS) else None
+    raw = load_outputs(run, features=False) if _holds_logits(run / PREDICTIONS) else None
     return metrics_of(load_predictions(run), benchmark, raw)
 
 
@@ -178,17 +177,11 @@ def _holds_logits(path: Path) -> bool:
     return LOGITS in pq.read_schema(path).names
 
 
-def _with_logits(table: pa.Table, path: Path, splits: Collection[str] | None = None) -> pa.Table:
-    """Append the logits of a file of predictions to its other columns, if it holds any; NaN outside of `splits`."""
+def _with_logits(table: pa.Table, path: Path) -> pa.Table:
+    """Append the logits of a file of predictions to its other columns, if it holds any."""
     if not _holds_logits(path):
         return table
-    column = pq.read_table(path, columns=[LOGITS])[LOGITS].combine_chunks()
-    if splits is not None:
-        width = column.type.list_size
-        values = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width).copy()
-        values[~np.isin(table["split"].to_pylist(), list(splits))] = np.nan
-        column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), width)
-    return table.append_column(LOGITS, column)
+    return table.append_column(LOGITS, pq.read_table(path, columns=[LOGITS])[LOGITS])
 
 
 def _kept(name: str, use: Use) -> bool:
@@ -213,9 +206,8 @@ def _write(table: pa.Table, facts: Mapping[str, Any], path: Path, ranks: Ranks) 
             table = table.set_column(place, name, pa.array(codes, pa.int32()))
     split = [name for name in table.column_names if name.startswith("score_")]
     floats = [name for name in split if pa.types.is_floating(table[name].type) or name in ranked]
-    floats += ["logits.list.element"] if LOGITS in table.column_names else []
     delta = {"row": "DELTA_BINARY_PACKED", **dict.fromkeys(floats, "BYTE_STREAM_SPLIT")}
-    others = [name for name in table.column_names if name not in delta and name != LOGITS]
+    others = [name for name in table.column_names if name not in delta]
     record = canonical_json({**facts, **({RANKED: ranked} if ranked else {})})
     with atomic_path(path) as temporary:
         pq.write_table(

@@ -185,13 +185,18 @@ def collected(paths: Paths) -> Found:
     return len(files), wrong
 
 
-def verdicts(paths: Paths) -> Found:
-    """Judge all claims again."""
+def verdicts(paths: Paths, *, main_only: bool = False) -> Found:
+    """Judge all claims again, or the main ones alone."""
     _, suite = paths.suite()
+    papers = judged_papers(paths, suite)
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "verdicts.csv"
-        audit(suite, judged_papers(paths, suite), paths.root, paths.studies, out)
+        audit(suite, papers, paths.root, paths.studies, out, main_only=main_only)
         computed, stated = pd.read_csv(out), pd.read_csv(paths.verdicts)
+    if main_only:
+        exploratory = {(paper.id, claim.id) for paper in papers for claim in paper.claims if claim.exploratory}
+        names = zip(stated["paper"], stated["claim"], strict=True)
+        stated = stated[[name not in exploratory for name in names]].reset_index(drop=True)
     if list(computed.columns) != list(stated.columns):
         return len(stated), [
             "results/verdicts.csv has other columns than this version writes; verify it with the release's own code"
