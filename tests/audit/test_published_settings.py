@@ -32,6 +32,17 @@ def test_another_setting_than_the_published_one_is_no_reproduction(folder, tmp_p
     assert (found["verdict"], found["reason"]) == ("not judged at this scale", words)
 
 
+@pytest.mark.parametrize("where", [HERE, []])
+def test_a_copy_in_place_of_the_official_data_is_no_reproduction(folder, tmp_path, where):
+    claim = {**ERROR, "kind": "difference", "sides": sides(("good", ""), ("erm", "")), "where": where}
+    assert row(folder, claim, tmp_path, scale="paper")["verdict"] == "reproduced"
+    found = row(folder, claim, tmp_path, scale="paper", substitutes={"d": "D (JPEG copy)", "unused": "U"})
+    assert (found["verdict"], found["scale"]) == ("supported at reduced scale", "reduced")
+    assert found["differences"] == "D (JPEG copy) in place of d"
+    outliers = {"near_set": "N"}  # of which an error rate reads nothing
+    assert row(folder, claim, tmp_path, scale="paper", substitutes=outliers)["verdict"] == "reproduced"
+
+
 @pytest.mark.parametrize(
     ("setting", "differences"),
     [

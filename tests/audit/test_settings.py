@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reprood.audit.papers import Paper, load_papers
-from reprood.audit.settings import Measurement, Setting, attached, closest, major, texts
+from reprood.audit.settings import Measurement, Setting, attached, closest, major, substituted, texts
 from reprood.config.benchmark import Benchmark
 from reprood.config.load import load_suite
 from reprood.data.catalogue import load_catalogue
@@ -68,6 +68,22 @@ def test_each_kind_of_difference(setting, here, split, metric, kinds) -> None:
     assert [one.kind for one in found] == kinds, texts(found)
     assert attached(found) == (not kinds)
     assert bool(major(found)) == bool(set(kinds) - {"checkpoint"})
+
+
+@pytest.mark.parametrize(
+    ("here", "split", "names"),
+    [
+        (measured(), "", ["cifar10"]),
+        (measured(), "mean_natural", ["cifar10", "svhn"]),
+        (measured(("outliers",)), "textures", ["cifar10", "random_images"]),
+    ],
+)
+def test_substitutes_of_the_data_that_are_read(here, split, names) -> None:
+    titles = {name: f"copy of {name}" for name in ("cifar10", "random_images", "svhn", "unused")}
+    found = substituted(replace(here, substitutes=titles), split)
+    assert [one.text for one in found] == [f"copy of {name} in place of {name}" for name in names]
+    assert not attached(found)
+    assert major(found) == found
 
 
 def test_parts_of_the_data_are_listed() -> None:

@@ -44,6 +44,15 @@ def test_every_suite_makes_a_plan(suite):
         json.loads(made.train_parameters(benchmark, method, seed))
 
 
+def test_data_in_place_of_shipped_ones_are_in_the_suite_of_the_audit(tmp_path):
+    entry = {"title": "Letters (copy)", "licence": "l", "files": {"a.npz": {}}}
+    copy_of = {**entry, "splits": {name: {"reader": "npz", "files": ["a.npz"]} for name in ("train", "test")}}
+    assert plan(tmp_path).suite.substitutes == {}
+    assert "substitutes" not in json.loads(plan(tmp_path).suite_parameters())
+    made = plan(tmp_path, datasets={"letters": copy_of, "of_mine": copy_of, "cifar10": copy_of})
+    assert json.loads(made.suite_parameters())["substitutes"] == {"letters": "Letters (copy)"}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -38,6 +38,25 @@ def test_a_benchmark_without_ood_sets_has_a_page(folder, results, tmp_path, page
     assert len(read(text).images) == 3
 
 
+def test_pages_name_the_data_in_place_of_official_ones(folder, tmp_path, pages):
+    """Also those of papers and benchmarks, and only where they use them."""
+    write_report(
+        fabricate.suite(substitutes={"d": "D (JPEG copy)", "unused": "U"}),
+        [PAPER],
+        folder / "verdicts.csv",
+        root=folder,
+        studies=folder / "studies",
+        data=folder / "data",
+        figures=folder / "reports" / "figures",
+        defects=DEFECTS,
+        out=tmp_path,
+    )
+    words = "Other data stand in for official data sets:</strong> D (JPEG copy) for d"
+    for name, more in (("index", "; U for unused"), ("papers/toy", " ("), ("benchmarks/toy", " (")):
+        assert words + more in " ".join((tmp_path / f"{name}.html").read_text().split()).replace(" (<a", " (<a")
+        assert "stand in for" not in pages[f"{name}.html"]
+
+
 class Reader(HTMLParser):
     VOID = {"meta", "link", "img", "br", "input"}
 

@@ -162,7 +162,7 @@ def gather(suite: Suite, root: Path, studies: Path) -> list[Evidence]:
     for name, methods in seeds.items():
         record = suite.benchmarks[name]
         found.setdefault(record.family or name, []).append(
-            BenchmarkEvidence(root, name, record, methods, suite.folders)
+            BenchmarkEvidence(root, name, record, methods, suite.folders, suite.substitutes)
         )
     families = suite.families()
     for name in families:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,8 +12,9 @@ from reprood.audit.claims import CALIBRATION, ERROR, LOCALISATION, OPEN_SET, PLA
 from reprood.audit.papers import Paper
 from reprood.audit.regime import Regime
 from reprood.audit.settings import Difference, Measurement, closest
-from reprood.config.benchmark import Gate
+from reprood.config.benchmark import Benchmark, Gate
 from reprood.config.conditions import matching
+from reprood.config.folders import Folders
 from reprood.core.errors import ReproodError
 from reprood.core.files import canonical_json, read_json
 from reprood.detectors.registry import ALWAYS
@@ -166,7 +168,27 @@ class Evidence(Protocol):
 
 
 class BenchmarkEvidence(StoredRuns):
-    """The stored results of one benchmark's runs, as evidence for claims."""
+    """The stored results of one benchmark's runs, as evidence for claims.
+
+    Parameters
+    ----------
+    root, name, benchmark, seeds, folders
+        As for stored runs.
+    substitutes : mapping
+        Data set -> title of other data that were used in its place.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        benchmark: Benchmark,
+        seeds: Mapping[str, Sequence[int]],
+        folders: Folders,
+        substitutes: Mapping[str, str],
+    ) -> None:
+        super().__init__(root, name, benchmark, seeds, folders)
+        self.substitutes = substitutes
 
     def chosen(self, method: str, seeds: Sequence[int]) -> list[Predictions]:
         """Return the predictions of some seeds."""
@@ -214,7 +236,12 @@ class BenchmarkEvidence(StoredRuns):
 
     def measurement(self, method: str) -> Measurement:
         """Return the setting of a method's runs."""
-        return Measurement(self.benchmark, self._model(method)["backbone"], self._run(method)["precision"])
+        return Measurement(
+            self.benchmark,
+            self._model(method)["backbone"],
+            self._run(method)["precision"],
+            substitutes=self.substitutes,
+        )
 
     def differences(self, claim: Claim, paper: Paper, parts: Sequence[Part]) -> list[Difference]:
         """Return the differences from the most similar of the settings for which the claim is published."""

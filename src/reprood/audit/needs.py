@@ -42,7 +42,7 @@ def places_of(suite: Suite) -> dict[str, Place]:
     return {
         name: Place(
             tuple(
-                BenchmarkEvidence(Path(), name, suite.benchmarks[one], seeds, suite.folders)
+                BenchmarkEvidence(Path(), name, suite.benchmarks[one], seeds, suite.folders, suite.substitutes)
                 for one in families.get(name, (name,))
             ),
             tuple(seeds),

@@ -1,7 +1,7 @@
 """Published settings, and how the setting of a measurement differs from them. No torch."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import Field
@@ -11,7 +11,9 @@ from reprood.config.records import Outlier, Record
 from reprood.evaluate.metrics import PRECISION_METRICS
 from reprood.evaluate.table import base_rate, members
 
-Kind = Literal["data", "network", "ood", "base rate", "auxiliary", "precision", "checkpoint", "images", "unknown"]
+Kind = Literal[
+    "data", "substitute", "network", "ood", "base rate", "auxiliary", "precision", "checkpoint", "images", "unknown"
+]
 CHECKPOINTS = {
     "last": "of the last epoch",
     "best_test": "of the epoch with the best test error",
@@ -44,6 +46,8 @@ class Measurement:
         Names of the benchmark's auxiliary sets that the compared methods learn from.
     whole : bool
         Whether the measurement covers all members of the benchmark's family.
+    substitutes : mapping
+        Data set -> title of other data that were used in its place (`Suite.substitutes`).
     """
 
     benchmark: Benchmark
@@ -51,6 +55,11 @@ class Measurement:
     precision: str
     auxiliary: tuple[str, ...] = ()
     whole: bool = True
+    substitutes: Mapping[str, str] = field(default_factory=dict)
+
+    def auxiliary_sets(self) -> set[str]:
+        """Return the data sets of the auxiliary images that the compared methods learn from."""
+        return {self.benchmark.auxiliary[name].dataset for name in self.auxiliary if name in self.benchmark.auxiliary}
 
 
 class Setting(Record):
@@ -119,6 +128,7 @@ class Setting(Record):
         if benchmark.test.dataset not in expected:
             published = self.test or self.dataset
             found.append(Difference("data", f"tested on {benchmark.test.dataset}, published for {published}"))
+        found += substituted(measured, split)
         if self.family and (benchmark.family != self.family or not measured.whole):
             here = benchmark.family if measured.whole else f"{benchmark.member} alone"
             found.append(
@@ -140,7 +150,7 @@ class Setting(Record):
             )
             if here != there:
                 found.append(Difference("base rate", f"base rate of the AUPR: {here}, published {there}"))
-        used = sorted({benchmark.auxiliary[name].dataset for name in measured.auxiliary if name in benchmark.auxiliary})
+        used = sorted(measured.auxiliary_sets())
         if used and used != sorted(self.auxiliary):
             published = ", ".join(self.auxiliary) or "an unknown set"
             found.append(Difference("auxiliary", f"auxiliary images of {', '.join(used)}, published with {published}"))
@@ -155,6 +165,18 @@ class Setting(Record):
             published = "all" if self.images is None else f"{self.images:,}"
             found.append(Difference("images", f"{count}, published with {published}"))
         return found
+
+
+def substituted(measured: Measurement, split: str = "") -> list[Difference]:
+    """Return which of the data sets of a measurement are other data in their place."""
+    benchmark = measured.benchmark
+    outliers = {benchmark.ood[name].dataset for name in members(benchmark, split)}
+    read = {benchmark.train.dataset, benchmark.test.dataset, *outliers, *measured.auxiliary_sets()}
+    return [
+        Difference("substitute", f"{title} in place of {name}")
+        for name, title in measured.substitutes.items()
+        if name in read
+    ]
 
 
 def _other_sets(published: Sequence[str], outliers: Sequence[Outlier]) -> list[Difference]:
@@ -175,9 +197,13 @@ def _other_sets(published: Sequence[str], outliers: Sequence[Outlier]) -> list[D
 
 
 def closest(settings: Iterable[Setting], measured: Measurement, split: str = "", metric: str = "") -> list[Difference]:
-    """Return the differences from the most similar of several settings; none if there are no settings."""
+    """Return the differences from the most similar of several settings; without settings, the substituted data."""
     found = [setting.differences(measured, split, metric) for setting in settings]
-    return min(found, key=lambda one: ([d.kind in MINOR for d in one].count(False), len(one)), default=[])
+    return min(
+        found,
+        key=lambda one: ([d.kind in MINOR for d in one].count(False), len(one)),
+        default=substituted(measured, split),
+    )
 
 
 def texts(differences: Iterable[Difference]) -> str:

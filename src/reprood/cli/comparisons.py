@@ -111,7 +111,7 @@ def _compare(plan: Layout, settings: Settings, paper: Paper, claim: Claim, place
     seeds: dict[str, list[int]] = {}
     for _, method, seed in plan.jobs_of(place):
         seeds.setdefault(method, []).append(seed)
-    evidence = BenchmarkEvidence(plan.root, name, benchmark, seeds, plan.folders)
+    evidence = BenchmarkEvidence(plan.root, name, benchmark, seeds, plan.folders, plan.suite.substitutes)
     here = evidence.on_split(claim)
     parts = parts_of(here, paper, seeds) if evidence.measures(here) else None
     if parts is None:
@@ -129,7 +129,10 @@ def _compare(plan: Layout, settings: Settings, paper: Paper, claim: Claim, place
     for first, second in pairwise(recipes):
         differing += [change for change in changes(first, second) if change not in differing]
     precision = plan.suite.precision
-    sides = [(part, Measurement(benchmark, one.backbone, precision)) for part, one in zip(parts, recipes, strict=True)]
+    sides = [
+        (part, Measurement(benchmark, one.backbone, precision, substitutes=plan.suite.substitutes))
+        for part, one in zip(parts, recipes, strict=True)
+    ]
     compared = number_differences if claim.published else claim_differences
     return Comparison(
         f"{paper.id}/{claim.id}",

@@ -182,6 +182,7 @@ class Suite(Record):
     replicates: SkipJsonSchema[dict[str, dict[str, Count]]] = {}  # benchmark or family -> method -> minimum number
     papers: SkipJsonSchema[tuple[str, ...]] = ()  # the papers that are judged, if not all are
     selection: SkipJsonSchema[str] = ""  # what was selected of a suite, in words
+    substitutes: SkipJsonSchema[dict[str, str]] = {}  # data set -> title of the user's data in place of the shipped one
 
     @model_validator(mode="before")
     @classmethod
@@ -192,7 +193,7 @@ class Suite(Record):
     def _compact(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Write families as in the file: with dozens of members, a suite would be too long for a command line."""
         record: dict[str, Any] = handler(self)
-        for key in ("papers", "selection"):  # the record of a whole suite does not have them
+        for key in ("papers", "selection", "substitutes"):  # the record of a whole suite on official data lacks them
             if not record.get(key):
                 record.pop(key, None)
         if "benchmarks" in record:

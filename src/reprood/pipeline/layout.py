@@ -116,6 +116,7 @@ class Layout:
         self.catalogue: dict[str, DatasetEntry] = load_catalogue(
             [root / "config" / "datasets.yaml"], dict(self.settings.datasets)
         )
+        self.suite = self.suite.model_copy(update={"substitutes": self._substitutes()})
         self.jobs = tuple(self.suite.jobs())
         self.pairs = tuple(dict.fromkeys((benchmark, method) for benchmark, method, _ in self.jobs))
         self.benchmarks = tuple(dict.fromkeys(benchmark for benchmark, _, _ in self.jobs))
@@ -126,6 +127,12 @@ class Layout:
         for benchmark, method, seed in self.jobs:
             self._runs.setdefault(benchmark, []).append((method, seed))
         self._check()
+
+    def _substitutes(self) -> dict[str, str]:
+        """Return data set -> title, of the suite's data sets that the user's configuration has other data for."""
+        used = {source.dataset for one in self.suite.benchmarks.values() for source in one.splits().values()}
+        shipped = load_catalogue([self.root / "config" / "datasets.yaml"], {})
+        return {name: self.catalogue[name].title for name in sorted(used & {*self.settings.datasets} & {*shipped})}
 
     def _check(self) -> None:
         """Check that every name in the suite is known."""

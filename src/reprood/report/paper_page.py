@@ -79,6 +79,7 @@ def paper_page(
         "unverified": sum(not number.verified for number in paper.published),
         "studies": [study for study in studies if study["record"].use in used],
         "benchmarks": [(one.name, one.benchmark.title) for one in where],
+        "datasets": {source.dataset for one in where for source in one.benchmark.splits().values()},
         "picture": pictures[0] if pictures else None,
         "curves": _figures(chosen, ("curves",)),
         "samples": samples + _figures(chosen, SAMPLES),

@@ -384,7 +384,12 @@ class BenchmarkResults:
         model = checked(self.file(method, seed, "model.json"), ModelRecord)
         precision = self.facts(method, seed)["precision"]
         return Measurement(
-            self.benchmark, model["backbone"], precision, auxiliary, whole=self.benchmark.family in ("", self.name)
+            self.benchmark,
+            model["backbone"],
+            precision,
+            auxiliary,
+            whole=self.benchmark.family in ("", self.name),
+            substitutes=self.suite.substitutes,
         )
 
     def facts(self, method: str, seed: int) -> dict[str, Any]:
