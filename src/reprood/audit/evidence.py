@@ -190,11 +190,6 @@ class BenchmarkEvidence(StoredRuns):
         super().__init__(root, name, benchmark, seeds, folders)
         self.substitutes = substitutes
 
-    def chosen(self, method: str, seeds: Sequence[int]) -> list[Predictions]:
-        """Return the predictions of some seeds."""
-        found = dict(zip(self.seeds[method], self.predictions(method), strict=True))
-        return [found[seed] for seed in seeds]
-
     def closed_gates(self, method: str, seeds: Sequence[int]) -> list[int]:
         """Return the seeds whose accuracy is below the gate."""
         pairs = zip(self.seeds[method], self.metrics(method), strict=True)
@@ -253,7 +248,7 @@ class BenchmarkEvidence(StoredRuns):
 
     def scores(self, part: Part) -> list[str]:
         """Return the stored scores that a side names; empty if there are none."""
-        known = self.predictions(part.method)[0].scores
+        known = self.only(part.method, self.seeds[part.method][:1])[0].scores
         if part.score.endswith("*"):
             return [name for name in known if name.startswith(part.score[:-1])]
         return [part.score] if part.score in known else []
@@ -295,7 +290,7 @@ class BenchmarkEvidence(StoredRuns):
     def obstacle(self, claim: Claim, parts: Sequence[Part], seeds: Sequence[int]) -> str:
         """Return the failed gates, or the scores or maps that were not stored; empty if there is no obstacle."""
         if claim.metric in SEGMENTATION:
-            missing = [part.label for part in parts if not has_maps(self.predictions(part.method)[0])]
+            missing = [part.label for part in parts if not has_maps(self.only(part.method, seeds[:1])[0])]
             return f"the runs stored no anomaly maps: {', '.join(missing)}" if missing else ""
         if claim.metric not in (*METRICS, *OPEN_SET):
             return ""
@@ -309,7 +304,7 @@ class BenchmarkEvidence(StoredRuns):
         if any(part.ensemble for part in parts) and len(seeds) < 2:
             return "an ensemble needs two seeds or more, and here is one"
         if claim.split == ERRORS:
-            runs = [predictions for part in parts for predictions in self.chosen(part.method, seeds)]
+            runs = [predictions for part in parts for predictions in self.only(part.method, seeds)]
             if not all(errs(predictions) for predictions in runs):
                 return "some runs classify all test images correctly, or none, so that errors cannot be detected"
         return ""
@@ -330,14 +325,14 @@ class BenchmarkEvidence(StoredRuns):
             claim = claim.model_copy(update={"metric": ERROR})
         if claim.metric in PLAIN:
             alone = self.replicates(claim, [part], np.random.default_rng(0), seeds).observed[0]
-            labels = self.chosen(part.method, seeds[:1])[0].split("test")["label"]
+            labels = self.only(part.method, seeds[:1])[0].split("test")["label"]
             return Regime(tuple(map(float, alone)), losses, gate, int(labels.nunique()))
         if (part.split or claim.split) == ERRORS:
-            runs = [answered(predictions, part.score).ranking() for predictions in self.chosen(part.method, seeds)]
+            runs = [answered(predictions, part.score).ranking() for predictions in self.only(part.method, seeds)]
             return Regime(tuple(float(auroc(ranking.counts())) for ranking in runs), losses, gate)
         name, sets = self.best(part, claim, seeds), self.members(part.split or claim.split)
         values = []
-        for predictions in self.chosen(part.method, seeds):
+        for predictions in self.only(part.method, seeds):
             scores = scores_of(predictions, name, sets)
             ranked = [rank(scores.in_distribution, others).counts() for others in scores.outliers.values()]
             values.append(float(np.mean([auroc(counts) for counts in ranked])))
@@ -358,7 +353,7 @@ class BenchmarkEvidence(StoredRuns):
         self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator, seeds: Sequence[int]
     ) -> Replicates:
         """Compute the claim's metric for every side and seed, on the data and on resampled test samples."""
-        runs = [self.chosen(part.method, seeds) for part in parts]
+        runs = [self.only(part.method, seeds) for part in parts]
         pairs = list(zip(parts, runs, strict=True))
         if claim.metric in SEGMENTATION:
             names = ("test", *self.benchmark.ood)
@@ -408,7 +403,7 @@ class BenchmarkEvidence(StoredRuns):
         members, rate = self.members(split), base_rate(self.benchmark, split)
 
         def value(name: str) -> float:
-            arm = [scores_of(p, name, members) for p in self.chosen(part.method, seeds)]
+            arm = [scores_of(p, name, members) for p in self.only(part.method, seeds)]
             found = replicate_detection([arm], claim.metric, np.random.default_rng(0), 2, base_rates=[rate])
             return sign * float(found.observed[0].mean())
 

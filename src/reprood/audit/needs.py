@@ -54,7 +54,7 @@ def places_of(suite: Suite) -> dict[str, Place]:
 
 @dataclass
 class Use:
-    """What main claims read of the runs of a method on a benchmark or family, besides their records and histories.
+    """What main claims read of a run, besides its records and history.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Use:
     exact : set of str
         Those of which a claim averages the values over seeds.
     metrics : set of str
-        Empty: no claim that this suite can judge compares the method; its records are read for the settings alone.
+        Empty: no claim that this suite can judge compares the run; its records are read for the settings alone.
     """
 
     scores: set[str] = field(default_factory=set)
@@ -94,18 +94,26 @@ def _measured(claim: Claim, paper: Paper, places: Mapping[str, Place]) -> Iterat
             yield name, parts
 
 
-def compared(papers: Sequence[Paper], suite: Suite) -> dict[tuple[str, str], Use]:
-    """Return what main claims read of the runs, by benchmark or family and method, without runs that none reads."""
+def compared(papers: Sequence[Paper], suite: Suite) -> dict[tuple[str, str, int], Use]:
+    """Return what main claims read of runs, by benchmark or family, method and seed, without runs that none reads.
+
+    A claim reads the replicates that all its sides have.
+    """
     places = places_of(suite)
-    found: dict[tuple[str, str], Use] = {}
+    seeds: dict[tuple[str, str], set[int]] = {}
+    for name, method, seed in suite.replicated():
+        seeds.setdefault((name, method), set()).add(seed)
+    found: dict[tuple[str, str, int], Use] = {}
     main = ((one, claim) for one in papers for claim in one.claims if not claim.study and not claim.exploratory)
     for paper, claim in main:
         for name, parts in _measured(claim, paper, places):
-            uses = [(found.setdefault((name, part.method), Use()), part) for part in parts]
-            for use, part in uses if _judgeable(claim, suite.scale) else ():
-                use.metrics.add(claim.metric)
-                use.scores.update({part.score} - {"-"})
-                use.exact.update({part.score} if part.ensemble else ())
+            shared = set.intersection(*(seeds[name, part.method] for part in parts))
+            for part, seed in ((one, seed) for one in parts for seed in seeds[name, one.method]):
+                use = found.setdefault((name, part.method, seed), Use())
+                if seed in shared and _judgeable(claim, suite.scale):
+                    use.metrics.add(claim.metric)
+                    use.scores.update({part.score} - {"-"})
+                    use.exact.update({part.score} if part.ensemble else ())
     return found
 
 

@@ -74,8 +74,8 @@ class Size:
 def uses_of(paths: Paths, suite: Suite) -> dict[Run, Use]:
     """Return what main claims use of each run that they read, in the order of the suite."""
     uses = compared(judged_papers(paths, suite), suite)
-    arms = ((job, uses.get((suite.benchmarks[job[0]].family or job[0], job[1]))) for job in suite.jobs())
-    return {job: use for job, use in arms if use is not None}
+    read = ((job, uses.get((suite.benchmarks[job[0]].family or job[0], *job[1:]))) for job in suite.jobs())
+    return {job: use for job, use in read if use is not None}
 
 
 def write_compact(full: Path, out: Path, archive: Archive) -> Size:
