@@ -75,7 +75,7 @@ def test_a_pattern_of_signs_over_sets(folder, tmp_path, signs, verdict, as_state
     claim = {**AUROC, "kind": "signs", "over": "sets", "signs": signs, "sides": sides(("good", "msp"), ("erm", "msp"))}
     found = row(folder, claim, tmp_path)
     assert found["verdict"] == (f"{verdict} at reduced scale" if verdict == "supported" else verdict), found["reason"]
-    assert f"holds on {as_stated} of {len(signs) if '*' not in signs else 2} OOD sets" in found["reason"]
+    assert f"shown on {as_stated} of {len(signs) if '*' not in signs else 2} OOD sets" in found["reason"]
     assert found["split"] in ("near_set", "noise_set")
     equal = row(folder, {**claim, "sides": sides(("same", "msp"), ("erm", "msp"))}, tmp_path)
     assert equal["verdict"] == "open"
@@ -214,6 +214,22 @@ def test_a_short_schedule_is_not_judged_whatever_the_result(folder, tmp_path):
 def test_methods_that_did_not_run(folder, tmp_path):
     found = row(folder, {**ERROR, "kind": "difference", "sides": sides(("mixup", ""), ("erm", ""))}, tmp_path)
     assert (found["verdict"], found["reason"]) == ("not run", "this suite does not run mixup")
+    detector = {**AUROC, "kind": "difference", "sides": sides(("good", "msp"), ("erm", "knn"))}
+    assert row(folder, detector, tmp_path)["reason"] == "this suite does not run the detector knn"
+
+
+@pytest.mark.parametrize(
+    ("selection", "exploratory", "what"),
+    [
+        ("", True, "suite"),
+        ("claims=main", False, "suite"),  # the whole suite runs no more of the main claims
+        ("claims=main", True, "selection"),
+        ("paper=toy; claims=main", False, "selection"),
+    ],
+)
+def test_what_the_whole_suite_may_run_is_not_run_by_the_selection(folder, tmp_path, selection, exploratory, what):
+    claim = {**ERROR, "kind": "difference", "sides": sides(("mixup", ""), ("erm", "")), "exploratory": exploratory}
+    assert row(folder, claim, tmp_path, selection=selection)["reason"] == f"this {what} does not run mixup"
 
 
 def test_best_of_several_scores_in_hindsight(folder, tmp_path):

@@ -247,11 +247,11 @@ def test_a_pattern_of_signs_over_members(folder, tmp_path):
     found = verdicts(folder, tmp_path, {**SIGNS, "min_seeds": 1}).iloc[0]
     assert (found["benchmark"], found["n_seeds"]) == ("one", 1)
     assert found["verdict"] == "supported at reduced scale"
-    assert found["reason"].startswith("holds on 3 of 3 members; weakest on ")
+    assert found["reason"].startswith("shown on 3 of 3 members; weakest on ")
     mixed = {**SIGNS, "min_seeds": 1, "signs": {"*": "better", "dog": "worse"}}
     found = verdicts(folder, tmp_path, mixed).iloc[0]
     assert found["verdict"] == "contradicted"
-    assert "holds on 2 of 3 members, opposite on dog; weakest on dog " in found["reason"]
+    assert "shown on 2 of 3 members, contradicted on dog; weakest on dog " in found["reason"]
     assert found["effect"] > 0
     few = verdicts(folder, tmp_path, SIGNS).iloc[0]
     assert few["reason"] == "too few replicates of a member: 1 here, the test needs 3"

@@ -105,6 +105,13 @@ def test_a_baseline_outside_of_its_bounds(folder, tmp_path, gate, words):
             assert np.isnan(found["p"])
 
 
+def test_a_baseline_is_named_with_the_score_that_is_not_the_default(folder, tmp_path):
+    benchmarks = {"toy": {**BENCHMARK, "gate": {"accuracy": 0.3, "auroc": [0.99, 1]}}}
+    claim = {**AUROC, "sides": [{**side, "score": "own"} for side in SIDES]}
+    found = rows(folder, tmp_path, claim, benchmarks=benchmarks).iloc[0]
+    assert found["reason"].startswith("Cross-entropy (score own) has ")
+
+
 @pytest.mark.parametrize(
     ("metric", "split", "values", "what"),
     [
@@ -113,7 +120,7 @@ def test_a_baseline_outside_of_its_bounds(folder, tmp_path, gate, words):
         ("top1_error", "test", (0.5, 0.9), "e has 0.7 % error, below the 1 % that we require"),
         ("top1_error", "attacked/pgd", (90.0, 94.0), ""),
         ("localisation_error", "test", (95.5, 97.0), "above the 95 %"),
-        ("pixel_auroc", "test", (0.98, 0.99), "e has 98.5 % AUROC, above the 97 %"),
+        ("pixel_auroc", "test", (0.98, 0.99), "e has 98.5 % pixel AUROC, above the 97 %"),
     ],
 )
 def test_bounds_of_errors_and_maps(metric, split, values, what):

@@ -103,7 +103,7 @@ def test_captions_say_what_intervals_cover(results):
     assert "95 % intervals over class splits, seeds and test images" in make_table("detection", results).caption
     captions = {one.name: caption_of(one, results.benchmark) for one in figure_types(results.benchmark)}
     assert "over class splits, seeds and test images" in captions["leaderboard"]
-    assert "in every seed on the first member" in captions["hardest"]
+    assert "in every seed of the first member" in captions["hardest"]
     alone = BenchmarkResults("toy", fabricate.suite(), results.root)
     assert "95 % intervals over seeds and test images" in caption_of(figure_types(alone.benchmark)[0], alone.benchmark)
 

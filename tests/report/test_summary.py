@@ -76,6 +76,24 @@ def test_a_paper_says_what_holds_how_strongly_and_what_prevented_decisions():
     )
 
 
+def test_effects_on_weak_baselines_are_not_counted_as_claimed():
+    gated = VERDICTS.assign(verdict=["baseline not representative", *VERDICTS["verdict"][1:]])
+    assert result_of(gated).endswith(
+        "Of 1 measured effect with a representative baseline, 1 points as claimed, margins included."
+    )
+    opposite = gated.assign(effect=[0.1, 2.5, math.nan, -0.4])
+    assert "none point as claimed" in result_of(opposite)
+
+
+def test_a_side_at_chance_is_named_next_to_the_effect():
+    table = VERDICTS.assign(below_chance=["", "good (g)", "", ""])
+    assert (
+        "the bound at +1.0; one side is no better than chance, so the size means little;"
+        in (paper_sentences(PAPER, table)[1])
+    )
+    assert "chance" not in paper_sentences(PAPER, VERDICTS.assign(below_chance=math.nan))[1]
+
+
 def test_a_margin_counts_and_a_control_of_ours_is_no_claim_of_the_paper():
     worse = VERDICTS.assign(effect=[0.1, 0.5, math.nan, -0.4])
     assert "Of 2 measured effects, 2 point as claimed, margins included." in result_of(worse)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reprood.audit.claims import Claim, unit
+from reprood.audit.claims import PLAIN, Claim, unit
 from reprood.audit.comparisons import absent, common, measure
 from reprood.audit.decide import LEVEL
 from reprood.audit.evidence import BenchmarkEvidence, Evidence, Part
@@ -17,8 +17,11 @@ from reprood.audit.published import SOURCE_WORDS
 from reprood.audit.regime import unrepresentative
 from reprood.audit.settings import attached, major, texts
 from reprood.audit.studies import StudyEvidence
+from reprood.config.selection import ONLY_MAIN
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
+from reprood.detectors.registry import ALWAYS
+from reprood.detectors.registry import names as detector_names
 
 REDUCED, PAPER = "reduced", "paper"
 REPRODUCED, SUPPORTED, CONTRADICTED = "reproduced", "supported at reduced scale", "contradicted"
@@ -118,7 +121,7 @@ def examine(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
     unfit = {one.kind for one in others} & set(claim.requires)
     if unfit:
         what = UNFIT["network" if "network" in unfit else "data"]
-        return settled(NOT_JUDGED, f"this {_which(suite)} does not train {what}")
+        return settled(NOT_JUDGED, f"this {_which(suite, claim)} does not train {what}")
     schedules = [steps for part in parts if claim.min_steps and (steps := evidence.steps(part.method)) is not None]
     short = min(schedules, default=claim.min_steps)
     if short < claim.min_steps:
@@ -146,7 +149,8 @@ def examine(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
         return settled(OPEN, reason, judged)
     if claim.gate and claim.kind != "equals" and row["scale"] == REDUCED:
         regime = evidence.regime(claim, parts[-1], used)
-        baseline = _label(parts[-1].method, paper, suite)
+        named = parts[-1].score not in ("-", ALWAYS) and claim.metric not in PLAIN
+        baseline = _label(parts[-1].method, paper, suite) + (f" (score {parts[-1].score})" if named else "")
         reason = unrepresentative(claim, baseline, regime) if regime is not None else ""
         if reason:
             return settled(GATED, reason, judged)
@@ -241,19 +245,25 @@ def _not_run(claim: Claim, paper: Paper, suite: Suite) -> Case:
         what = f"the study {claim.study}"
     else:
         absent = sorted({side.method for side in claim.sides if paper.method_of(side.method, ran) is None})
+        asked = {name for one in suite.benchmarks.values() for name in (ALWAYS, *one.detectors)}
+        detectors = {side.score for side in claim.sides if side.score in detector_names()} - asked
         what = (
             "; ".join(_label(name, paper, suite) for name in absent)
+            or "; ".join(f"the detector {name}" for name in sorted(detectors))
             or f"these methods on a benchmark that measures {claim.metric} on {claim.split}"
         )
     if f"{paper.id}/{claim.id}" in suite.judge:
         place = suite.judge[f"{paper.id}/{claim.id}"]
         what = f"the claim's methods and measurement on {_title(place, suite)}"
     row = _begin(claim, paper, "", [side.label for side in claim.sides], suite)
-    return Case(claim, paper, row | {"verdict": NOT_RUN, "reason": f"this {_which(suite)} does not run {what}"})
+    reason = f"this {_which(suite, claim)} does not run {what}"
+    return Case(claim, paper, row | {"verdict": NOT_RUN, "reason": reason})
 
 
-def _which(suite: Suite) -> str:
-    return "selection" if suite.selection else "suite"
+def _which(suite: Suite, claim: Claim) -> str:
+    """Return "selection" if the whole suite may run what a claim needs; that of main claims leaves none of them out."""
+    whole = not suite.selection or (suite.selection == ONLY_MAIN and not claim.exploratory)
+    return "suite" if whole else "selection"
 
 
 def _title(place: str, suite: Suite) -> str:

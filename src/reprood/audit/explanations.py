@@ -89,9 +89,9 @@ def pattern(
     one = unit(claim.metric)
     as_stated = sum(result is True for _, result in each)
     against = [name for name, result in each if result is False]
-    summary = f"holds on {as_stated} of {len(each)} {'OOD sets' if claim.over == 'sets' else 'members'}"
-    if against:
-        summary += f", opposite on {', '.join(against)}"
+    summary = f"shown on {as_stated or 'none'} of {len(each)} {'OOD sets' if claim.over == 'sets' else 'members'}"
+    if as_stated < len(each):
+        summary += f", contradicted on {', '.join(against) or 'none'}"
     ends = f"{signed(interval.low / one, 2)} to {signed(interval.high / one, 2)}"
     return (
         f"{summary}; weakest on {where} ({100 * interval.level:g} % interval {ends}"

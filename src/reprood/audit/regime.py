@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reprood.audit.claims import CALIBRATION, ERROR, LOCALISATION, SEGMENTATION, Claim
+from reprood.audit.claims import CALIBRATION, ERROR, LOCALISATION, Claim
 from reprood.config.benchmark import Gate
 
 ERRORS = (1.0, 0.8)  # percent; share of the error of a guess
@@ -55,20 +55,19 @@ def bounds(claim: Claim, regime: Regime) -> tuple[str, float, float]:
     if claim.metric in LOCALISATION:
         return "error", *BOXES
     low, high = OVERLAP if claim.metric == "au_pro" else regime.gate.auroc
-    return ("overlap" if claim.metric == "au_pro" else "AUROC"), 100 * low, 100 * high
+    what = {"au_pro": "overlap of its maps", "pixel_auroc": "pixel AUROC"}.get(claim.metric, "AUROC")
+    return what, 100 * low, 100 * high
 
 
 def unrepresentative(claim: Claim, label: str, regime: Regime) -> str:
     """Return why a baseline is not representative, with numbers; empty if it is."""
     what, low, high = bounds(claim, regime)
-    points = 100 if claim.metric in SEGMENTATION or what == "AUROC" else 1
+    points = 1 if what == "error" else 100
     value = points * float(np.mean(regime.values))
     if not low <= value <= high:
-        bound = f"below the {low:.0f} %" if value < low else f"above the {high:.0f} %"
-        return (
-            f"{label} has {value:.1f} % {what}, {bound} that we {'require' if value < low else 'allow'} of a baseline"
-        )
+        rule = f"below the {low:.0f} % that we require of" if value < low else f"above the {high:.0f} % that we allow"
+        return f"{label} has {value:.1f} % {what}, {rule} a baseline"
     loss, most = float(np.mean(regime.losses)) if regime.losses else 0.0, regime.gate.loss
     if most is not None and loss > most:
-        return f"the training loss of {label} ends at {loss:.2f}, above the {most:g} that we allow of a baseline"
+        return f"the training loss of {label} ends at {loss:.2f}, above the {most:g} that we allow a baseline"
     return ""

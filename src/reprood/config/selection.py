@@ -20,6 +20,7 @@ from reprood.core.errors import ReproodError
 from reprood.core.files import canonical_json
 from reprood.core.mappings import merged
 
+ONLY_MAIN = "claims=main"  # the words of the selection that leaves out exploratory claims alone
 MARK = "~"  # between the name of a suite and what is selected of it, in the names of folders
 LONGEST = 60  # characters of a part of such a name; longer ones are replaced by a hash
 SAFE = re.compile(r"[A-Za-z0-9._-]+")

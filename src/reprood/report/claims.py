@@ -315,5 +315,5 @@ def shown(
         "published": "" if math.isnan(published) else value(published, 1) + (" %" if row["kind"] == "equals" else ""),
         "source": row["published_source"] if isinstance(row["published_source"], str) else "",
         "differences": settings_rows(differences, titled, trained),
-        "differs": ", ".join(claim.differs),
+        "differs": ", ".join(name.removeprefix("training.").replace("_", " ") for name in claim.differs),
     }

@@ -215,7 +215,7 @@ def table_types(benchmark: Benchmark) -> list[TableType]:
 
 def caption_of(figure: FigureType, benchmark: Benchmark) -> str:
     """Return the caption of a figure: what its intervals cover, and that images of a family are of its first member."""
-    return figure.caption.format(covers=benchmark.covers, first=" on the first member" if benchmark.family else "")
+    return figure.caption.format(covers=benchmark.covers, first=" of the first member" if benchmark.family else "")
 
 
 def figures_of(benchmark: Benchmark) -> tuple[str, ...]:

@@ -134,7 +134,7 @@ def result_of(results: BenchmarkResults, leaderboard: Table) -> str:
             for method, interval in zip(first.methods, first.intervals, strict=True)
             if interval.estimate < 0.5
         ]
-        text += f" Below chance (50 %): {listed(below)}." if below else ""
+        text += f" No better than chance (50 %): {listed(below)}." if below else ""
         best = {method: results.best_detector(method) for method in first.methods}
         values = {
             (method, detector): 100 * float(results.values(method, "auroc", results.natural, detector).mean())

@@ -40,8 +40,8 @@ class Entry:
 
 # Scores of methods' own: what they are, formula, paper. Formulas are those of the modules in `reprood.methods`.
 OWN: dict[str, tuple[str, str, str]] = {
-    "godin_h": ("Largest numerator of the decomposed logits h_i / g, after an input step.", "max_i h_i(x^)", "godin"),
-    "godin_h_star": ("The same without the input step.", "max_i h_i(x)", "godin"),
+    "godin_h": ("Largest numerator of the decomposed logits h_i / g.", "max_i h_i(x)", "godin"),
+    "godin_h_star": ("The same after an input step of the chosen size.", "max_i h_i(x^)", "godin"),
     "godin_g": ("The denominator of the decomposed logits.", "g(x)", "godin"),
     "hood_cor": ("Largest correlation of the features with the weights of a class.", "max_c |<f(x), mu_c>|", "hood"),
     "cnc": ("Log-odds against the class K + 1 of outliers.", "log((1 - p) / p), p = softmax(l)_(K+1)", "cnc"),

@@ -23,7 +23,7 @@ def images_used(row: Mapping[Any, Any], item: Mapping[str, Any] | None) -> str:
     ...     replicate = 0
     >>> row = {"metric": "auroc", "n": 20000, "n_ood": 27500, "n_seeds": 5}
     >>> images_used(row, {"members": 5, "record": Drawn(), "data": []})
-    '5 × 4,000 ID test images and 5 × 5,500 OOD images (one set for each member, drawn from the same images)'
+    '5 × 4,000 ID test images and 5 × 5,500 OOD images (one selection for each member)'
     """
     if item is None:
         return ""
@@ -40,5 +40,5 @@ def images_used(row: Mapping[Any, Any], item: Mapping[str, Any] | None) -> str:
     text = " and ".join(times + one for one in found if one)
     if not text or parts == 1:
         return f"{text}, the same in every replicate" if text and row["n_seeds"] > 1 and not item["members"] else text
-    drawn = ", drawn from the same images" if item["record"].replicate is not None else ""
-    return f"{text} (one set for each member{drawn})"
+    drawn = "selection" if item["record"].replicate is not None else "set"
+    return f"{text} (one {drawn} for each member)"

@@ -7,7 +7,7 @@ import pandas as pd
 
 from reprood.audit.cases import NOT_JUDGED, NOT_RUN, VERDICTS
 from reprood.audit.papers import Paper
-from reprood.config.selection import MARK
+from reprood.config.selection import MARK, ONLY_MAIN
 from reprood.config.suite import Suite
 from reprood.report import labels
 from reprood.report.claims import axis_end, by_importance, importance, shown
@@ -88,9 +88,10 @@ def paper_page(
 
 
 def command(paper: Paper, suite: Suite) -> str:
-    """Return what runs all claims of a paper, if this is a selection of a suite; else an empty text."""
+    """Return what runs all claims of a paper, if this is a selection without some main claims; else an empty text."""
     name = suite.name.partition(MARK)[0]
-    return f"snakemake --cores all --config suite={name} paper={paper.id}" if suite.selection else ""
+    part = suite.selection not in ("", ONLY_MAIN)
+    return f"snakemake --cores all --config suite={name} paper={paper.id}" if part else ""
 
 
 def ordered(rows: pd.DataFrame) -> pd.DataFrame:
@@ -139,7 +140,7 @@ def provenance(
                     Cell(", ".join(str(run["seed"]) for run in runs)),
                     Cell(runs[0]["network"]),
                     Cell(f"{runs[0]['parameters']:,}", "", float(runs[0]["parameters"])),
-                    Cell(runs[0]["epochs"] or "–"),
+                    Cell(f"{runs[0]['images']:,}", "", float(runs[0]["images"])),
                     Cell(", ".join(dict.fromkeys(f"{run['device']}, {run['precision']}" for run in runs))),
                     Cell(labels.number(seconds), "", float(seconds)),
                     Cell(" ".join(run["data"] for run in runs[:1])),
@@ -147,7 +148,7 @@ def provenance(
                 )
             )
     head = (
-        "method", "benchmark", "seeds", "network", "parameters", "epochs", "device, precision", "seconds",
+        "method", "benchmark", "seeds", "network", "parameters", "images seen", "device, precision", "seconds",
         "training data", "predictions",
     )  # fmt: skip
     caption = (

@@ -30,7 +30,7 @@ def runs_of(results: BenchmarkResults) -> list[dict[str, Any]]:
                     "seed": seed,
                     "network": model["backbone"].get("network") or model["backbone"]["name"],
                     "parameters": model["parameters"],
-                    "epochs": epochs_of(model["settings"]),
+                    "images": sum(phase["images"] for phase in phases),
                     "device": facts["device"],
                     "machine": "{processor}, {cores} cores, {system}".format(**facts["machine"]),
                     "threads": facts["threads"],
@@ -46,12 +46,6 @@ def runs_of(results: BenchmarkResults) -> list[dict[str, Any]]:
                 }
             )  # fmt: skip
     return found
-
-
-def epochs_of(settings: dict[str, Any]) -> str:
-    """Return the epochs of all phases of the settings, such as '10 + 5'."""
-    found = [str(part["epochs"]) for part in settings.values() if isinstance(part, dict) and "epochs" in part]
-    return " + ".join(found)
 
 
 def data_of(results: BenchmarkResults, data: Path) -> list[dict[str, Any]]:

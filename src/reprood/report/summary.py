@@ -104,12 +104,14 @@ def result_of(verdicts: pd.DataFrame, papers: Sequence[Paper] = ()) -> str:
         of_whom = of_whom.replace("papers", "paper")
     text = f"Of {labels.plural(len(rows), 'main claim')}{of_whom if controls else ''}, {counted(overall(rows))}."
     text += _kinds_of([row for row in found if row["verdict"] in DECIDED], ours)
-    measured = [row for row in found if not math.isnan(row["effect"])]
+    measured = [row for row in found if not math.isnan(row["effect"]) and row["verdict"] != GATED]
     if measured:
         agree = sum(agrees(row) for row in measured)
         verb = "points" if agree == 1 else "point"
         margins = ", margins included" if any(row["margin"] for row in measured) else ""
-        text += f" Of {labels.plural(len(measured), 'measured effect')}, {agree} {verb} as claimed{margins}."
+        which = " with a representative baseline" if any(row["verdict"] == GATED for row in found) else ""
+        effects = labels.plural(len(measured), "measured effect")
+        text += f" Of {effects}{which}, {agree or 'none'} {verb} as claimed{margins}."
     return text
 
 
@@ -178,6 +180,8 @@ def _example(paper: Paper, rows: Sequence[Mapping[Any, Any]]) -> list[str]:
         begin = "Of those not decided, the first" if decided else "No main claim is decided. The first"
         text = f"{begin}: {_stated(row, claims[row['claim']])}"
         text += "" if agrees(row) else "; the estimate is not as claimed"
+    if isinstance(row.get("below_chance"), str) and row["below_chance"]:
+        text += "; one side is no better than chance, so the size means little"
     one, published = unit(str(row["metric"])), row["published_effect"]
     if math.isnan(published):
         return [f"{text}; no published effect is known."]
