@@ -107,19 +107,30 @@ def folder(tmp_path_factory):
     return path
 
 
-def verdicts(folder, tmp_path, claim) -> pd.DataFrame:
+def verdicts(folder, tmp_path, claim, **changes) -> pd.DataFrame:
     record = {
         "id": "toy", "title": "T", "authors": "A", "venue": "V", "year": 2020, "summary": "S", "method": "M",
         "arms": {name: {"means": name} for name in ("erm", "ours")},
         "claims": [{"id": "c", "statement": "S.", "kind": "difference", **claim}],
     }  # fmt: skip
     return audit(
-        Suite.model_validate(SUITE),
+        Suite.model_validate({**SUITE, **changes}),
         [Paper.model_validate(record)],
         folder,
         folder / "studies",
         tmp_path / "verdicts.csv",
     )
+
+
+def test_some_members_are_another_setting_than_the_mean_of_all(folder, tmp_path):
+    sides = [{"method": "ours", "score": "own"}, {"method": "erm", "score": "own"}]
+    claim = {"metric": "auroc", "split": "mean_all", "better": "higher", "min_seeds": 2, "sides": sides}
+    at_scale = {"scale": "paper", "precision": "fp32", "studies": {}}
+    runs = {"benchmark": "one", "methods": ["erm", "ours"]}
+    whole = verdicts(folder, tmp_path, claim, **at_scale, runs=[{**runs, "seeds": 3}]).iloc[0]
+    assert (whole["verdict"], whole["scale"], whole["differences"]) == ("reproduced", "paper", "")
+    part = verdicts(folder, tmp_path, claim, **at_scale, runs=[{**runs, "seeds": 2}]).iloc[0]
+    assert (part["scale"], part["differences"]) == ("reduced", "measured on 2 of 3, published as mean of all")
 
 
 PLAIN = {

@@ -110,7 +110,7 @@ def test_a_mean_over_a_family_is_not_that_of_one_member() -> None:
     family = measured(family="plus_10", member="split1")
     assert setting.differences(family, "mean_natural", "auroc") == []
     for here, words in (
-        (replace(family, whole=False), "measured on split1 alone, published as mean of plus_10"),
+        (replace(family, whole=False), "measured on a part of plus_10, published as mean of plus_10"),
         (measured(family="plus_50", member="split1"), "measured on plus_50, published as mean of plus_10"),
         (measured(), "measured on one benchmark, published as mean of plus_10"),
     ):

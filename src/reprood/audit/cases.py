@@ -172,7 +172,11 @@ def gather(suite: Suite, root: Path, studies: Path) -> list[Evidence]:
     for name in families:
         _check_distinct(name, found.get(name, ()))
     ran: list[Evidence] = [
-        FamilyEvidence(name, sorted(members, key=lambda one: families[name].index(one.name)))
+        FamilyEvidence(
+            name,
+            sorted(members, key=lambda one: families[name].index(one.name)),
+            len(suite.drawn.get(name, {}).get("members", ())),
+        )
         if name in families
         else members[0]
         for name, members in found.items()

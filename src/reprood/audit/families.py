@@ -24,10 +24,13 @@ class FamilyEvidence:
     name : str
         The family.
     members : sequence of BenchmarkEvidence
+        Those that ran.
+    declared : int
+        Number of fixed members that the family has; 0 where every replicate draws its own.
     """
 
-    def __init__(self, name: str, members: Sequence[BenchmarkEvidence]) -> None:
-        self.name, self.parts = name, tuple(members)
+    def __init__(self, name: str, members: Sequence[BenchmarkEvidence], declared: int = 0) -> None:
+        self.name, self.parts, self.declared = name, tuple(members), declared
         self._places: dict[tuple[str, int], int] = {}
         for place, member in enumerate(members):
             for method, seeds in member.seeds.items():
@@ -91,12 +94,18 @@ class FamilyEvidence:
     def differences(self, claim: Claim, paper: Paper, parts: Sequence[Part]) -> list[Difference]:
         """Return the differences of all members from the published settings."""
         here = self._having(*(part.method for part in parts))
-        return [one for member in here for one in member.differences(claim, paper, parts)]
+        return [*self._missing(here), *(one for member in here for one in member.differences(claim, paper, parts))]
 
     def from_numbers(self, claim: Claim, paper: Paper, parts: Sequence[Part]) -> list[Difference]:
         """Return the differences of all members from the settings of the claim's published numbers."""
         here = self._having(*(part.method for part in parts))
-        return [one for member in here for one in member.from_numbers(claim, paper, parts)]
+        return [*self._missing(here), *(one for member in here for one in member.from_numbers(claim, paper, parts))]
+
+    def _missing(self, members: Sequence[BenchmarkEvidence]) -> list[Difference]:
+        """Return the difference of some fixed members from all, of which papers publish the mean."""
+        if len(members) >= self.declared:
+            return []
+        return [Difference("members", f"measured on {len(members)} of {self.declared}, published as mean of all")]
 
     def replicates(
         self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator, seeds: Sequence[int]

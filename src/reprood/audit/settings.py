@@ -12,7 +12,17 @@ from reprood.evaluate.metrics import PRECISION_METRICS
 from reprood.evaluate.table import base_rate, members
 
 Kind = Literal[
-    "data", "substitute", "network", "ood", "base rate", "auxiliary", "precision", "checkpoint", "images", "unknown"
+    "data",
+    "substitute",
+    "members",
+    "network",
+    "ood",
+    "base rate",
+    "auxiliary",
+    "precision",
+    "checkpoint",
+    "images",
+    "unknown",
 ]
 CHECKPOINTS = {
     "last": "of the last epoch",
@@ -130,7 +140,7 @@ class Setting(Record):
             found.append(Difference("data", f"tested on {benchmark.test.dataset}, published for {published}"))
         found += substituted(measured, split)
         if self.family and (benchmark.family != self.family or not measured.whole):
-            here = benchmark.family if measured.whole else f"{benchmark.member} alone"
+            here = benchmark.family if measured.whole else f"a part of {benchmark.family}"
             found.append(
                 Difference("data", f"measured on {here or 'one benchmark'}, published as mean of {self.family}")
             )

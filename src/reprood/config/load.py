@@ -15,7 +15,7 @@ from reprood.core.messages import closest, explain_validation
 from reprood.core.yaml import read_yaml
 
 # Keys of a suite that its file cannot have.
-RESERVED = {"name", "folders", "palette", "drawn", "replicates", "papers", "selection"}
+RESERVED = {"name", "folders", "palette", "drawn", "replicates", "papers", "selection", "substitutes"}
 
 
 def load_settings(values: Mapping[str, Any], where: str = "config/config.yaml") -> Settings:

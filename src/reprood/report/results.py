@@ -383,12 +383,13 @@ class BenchmarkResults:
         seed = self.seeds(method)[0]
         model = checked(self.file(method, seed, "model.json"), ModelRecord)
         precision = self.facts(method, seed)["precision"]
+        declared = self.suite.drawn.get(self.benchmark.family, {}).get("members", ())
         return Measurement(
             self.benchmark,
             model["backbone"],
             precision,
             auxiliary,
-            whole=self.benchmark.family in ("", self.name),
+            whole=self.benchmark.family in ("", self.name) and len(self.members) >= len(declared),
             substitutes=self.suite.substitutes,
         )
 
