@@ -14,7 +14,7 @@ def test_every_difference_of_a_setting_becomes_a_row():
             "ood": ["isun"], "auxiliary": ["tiny"], "checkpoint": "best_test", "images": 7, "outlier_classes": 99,
         }
     )  # fmt: skip
-    measured = Measurement(benchmark, {"name": "wrn"}, "bf16")
+    measured = Measurement(benchmark, {"name": "wrn"}, "bf16", substitutes={"d": "D (JPEG copy)"})
     split = next(iter(benchmark.ood))
     rows = settings_rows(texts(setting.differences(measured, split)), {"cifar10": "CIFAR-10"}, "wrn")
     found = {what: (here, paper) for what, here, paper in rows}
@@ -24,6 +24,7 @@ def test_every_difference_of_a_setting_becomes_a_row():
     assert found["precision"] == ("bf16", "fp32")
     assert found["OOD sets"][1] == "isun"
     assert found["training images"][1] == "7"
+    assert found["substituted data"] == ("D (JPEG copy)", "d")
 
 
 def test_a_clause_of_an_unknown_form_is_shown_as_it_is():

@@ -239,7 +239,7 @@ def write_report(
     titles = {one["name"]: one["record"].title for one in benchmarks}
     uses = uses_of(judged)
     environment.globals.update(suite=suite, plural=labels.plural, links=links, identity=identity, **links_of)
-    environment.globals.update(explained=explained(explanations), titles=titles, uses=uses)
+    environment.globals.update(explained=explained(explanations), titles=titles, uses=uses, official=data_titles)
     named = titles | {name: f"{one.title}, {one.member}" for name, one in suite.benchmarks.items() if one.member}
     environment.filters["titled"] = lambda head: titled(head, named)
     environment.filters["stacked"] = lambda heads: stacked([titled(head, named) for head in heads])

@@ -8,6 +8,7 @@ NAMED: dict[str, str] = {  # how clauses of `reprood.audit.settings` begin -> wh
     r"trained on (?P<here>.+), published for (?P<paper>.+)": "training data",
     r"tested on (?P<here>.+), published for (?P<paper>.+)": "test data",
     r"measured on (?P<here>.+), published as (?P<paper>.+)": "members",
+    r"(?P<here>.+) in place of (?P<paper>.+)": "substituted data",
     r"published for the network (?P<paper>.+)": "network",
     r"published with the OOD sets (?P<paper>.+) as well": "OOD sets",
     r"published without the OOD sets (?P<here>.+)": "OOD sets",
