@@ -53,8 +53,9 @@ def test_the_result_counts_main_claims_only():
 
 
 def test_a_paper_says_what_holds_how_strongly_and_what_prevented_decisions():
-    first, clearest, open_, absent = paper_sentences(PAPER, VERDICTS)
-    assert clearest.startswith("Decided, supported at reduced scale: \u201c")
+    first, own, clearest, open_, absent = paper_sentences(PAPER, VERDICTS)
+    assert own.startswith("Open: \u201c")
+    assert clearest.startswith("Supported at reduced scale: \u201c")
     assert first == result_of(VERDICTS)
     assert (
         "−0.5 points of top-1 error [−1.5, +0.5], lower is better; our margin puts the bound at +1.0; no published"
@@ -62,10 +63,10 @@ def test_a_paper_says_what_holds_how_strongly_and_what_prevented_decisions():
     )
     assert open_ == "One is open at look 1 of 4: it is not significant after correction."
     assert absent == "One is not run in this suite."
-    assert paper_sentences(PAPER, VERDICTS, "snakemake")[3] == "One is not run in this selection; snakemake runs it."
+    assert paper_sentences(PAPER, VERDICTS, "snakemake")[4] == "One is not run in this selection; snakemake runs it."
     undecided = VERDICTS[VERDICTS["claim"] == "c0"].head(1)
     _, example, _ = paper_sentences(PAPER, undecided)
-    assert example.startswith("No main claim is decided. The first: ")
+    assert example.startswith("Open: ")
     assert example.endswith("higher is better; published +7.0 points, in another setting.")
     opposite = undecided.assign(effect=-0.1, low=-0.3, high=0.1, reason="given up: even 40 replicates")
     _, example, open_ = paper_sentences(PAPER, opposite)
@@ -74,6 +75,8 @@ def test_a_paper_says_what_holds_how_strongly_and_what_prevented_decisions():
         "One is open at look 1 of 4: it has an interval that includes zero. "
         "It is given up: more replicates would probably not decide."
     )
+    against = pd.concat([VERDICTS, VERDICTS.tail(1).assign(exploratory=False, claim="c1", metric="top1_error")])
+    assert paper_sentences(PAPER, against)[1].startswith("Contradicted: ")
 
 
 def test_effects_on_weak_baselines_are_not_counted_as_claimed():
@@ -89,7 +92,7 @@ def test_a_side_at_chance_is_named_next_to_the_effect():
     table = VERDICTS.assign(below_chance=["", "good (g)", "", ""])
     assert (
         "the bound at +1.0; one side is no better than chance, so the size means little;"
-        in (paper_sentences(PAPER, table)[1])
+        in (paper_sentences(PAPER, table)[2])
     )
     assert "chance" not in paper_sentences(PAPER, VERDICTS.assign(below_chance=math.nan))[1]
 
@@ -100,9 +103,7 @@ def test_a_margin_counts_and_a_control_of_ours_is_no_claim_of_the_paper():
     record = PAPER.model_dump()
     record["claims"][1]["ours"] = True
     paper = Paper.model_validate(record)
-    assert paper_sentences(paper, VERDICTS)[1].startswith(
-        "None of the paper's own claims is decided; a control of ours"
-    )
+    assert paper_sentences(paper, VERDICTS)[2].startswith("Supported at reduced scale (a control of ours): ")
     several = pd.concat([VERDICTS, VERDICTS.tail(1).assign(exploratory=False, claim="c0")])
     assert "Of 4 main claims (3 of the paper, 1 control of ours), 1 supported" in result_of(several, [paper])
     kinds = "Of the 2 decided, 1 is a difference that a paper states, 1 is a control of ours."

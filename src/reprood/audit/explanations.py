@@ -62,6 +62,10 @@ def explain(claim: Claim, holds: bool | None, interval: Interval, published: flo
         return f"{where}, {says} ±{points(margin, study)}" + (MORE if holds is None else "")
     bound = threshold(claim.kind, claim.better, margin)
     shown = "zero" if bound == 0 else ("+" if bound > 0 else "−") + points(abs(bound), study)
+    if holds is None and not low <= bound <= high:  # of several steps: each could contradict the claim
+        return (
+            f"{where}, lies {'above' if low > bound else 'below'} {shown}, but not after the correction for its steps"
+        )
     if holds is None:
         return f"{where}, includes {shown}{MORE}"
     above = (claim.better == "higher") == holds

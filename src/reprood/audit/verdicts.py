@@ -114,7 +114,10 @@ def finish(case: Case, outcome: Outcome, suite: Suite, family: int) -> dict[str,
         if judged.p < ALPHA:
             reason += f"; but {corrected(finding.p, look, judged.p, outcome.p, family)}"
         futile = given_up(claim, judged, suite.evidence) if suite.evidence is not None and look.number else ""
-        reason = f"{futile}; {reason.removesuffix(MORE)}" if futile else reason
+        if futile:
+            reason = f"{futile}; {reason.removesuffix(MORE)}"
+        elif look.number and look.number == row["looks"] and MORE in reason:
+            reason = reason.replace(MORE, "; undecided at the last look")
     if verdict != OPEN:
         reason += (
             f"; corrected for {family} main claims (p = {outcome.p:.2g})"

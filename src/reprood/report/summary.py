@@ -160,7 +160,7 @@ def paper_sentences(paper: Paper, verdicts: pd.DataFrame, command: str = "") -> 
 
 
 def _example(paper: Paper, rows: Sequence[Mapping[Any, Any]]) -> list[str]:
-    """Return the clearest decided main claim, the paper's own first, or the first measured one in the paper's order."""
+    """Return sentences on the contradicted main claims, on the first in the paper's order, and on a decided one."""
     claims = {claim.id: claim for claim in paper.claims}
     places = list(claims)
     measured = [
@@ -168,24 +168,27 @@ def _example(paper: Paper, rows: Sequence[Mapping[Any, Any]]) -> list[str]:
     ]
     if not measured:
         return []
-    decided = [row for row in rows if row["verdict"] in DECIDED]
-    own = [row for row in decided if not claims[row["claim"]].ours]
-    from_decided = [row for row in measured if row in (own or decided)]
-    if from_decided:
-        row = min(from_decided, key=lambda row: row["p"])
-        begin = "Decided" if own else "None of the paper's own claims is decided; a control of ours is"
-        text = f"{begin}{',' if own else ''} {WORDS[row['verdict']]}: {_stated(row, claims[row['claim']])}"
-    else:
-        row = min(measured, key=lambda row: places.index(row["claim"]))
-        begin = "Of those not decided, the first" if decided else "No main claim is decided. The first"
-        text = f"{begin}: {_stated(row, claims[row['claim']])}"
-        text += "" if agrees(row) else "; the estimate is not as claimed"
+    first = min(measured, key=lambda row: places.index(row["claim"]))
+    shown = [row for row in measured if row["verdict"] == CONTRADICTED]
+    shown += [] if first in shown else [first]
+    supported = [row for row in measured if row["verdict"] in DECIDED and row not in shown]
+    if supported and not any(row["verdict"] in DECIDED for row in shown):
+        own = [row for row in supported if not claims[row["claim"]].ours]
+        shown.append(min(own or supported, key=lambda row: row["p"]))
+    return [_named(row, claims[row["claim"]]) for row in shown]
+
+
+def _named(row: Mapping[Any, Any], claim: Claim) -> str:
+    """Return a sentence on one claim: its verdict, statement, effect, and the published effect."""
+    kind = WORDS[row["verdict"]]
+    text = f"{kind[0].upper()}{kind[1:]}{' (a control of ours)' if claim.ours else ''}: {_stated(row, claim)}"
+    text += "" if row["verdict"] in DECIDED or agrees(row) else "; the estimate is not as claimed"
     if isinstance(row.get("below_chance"), str) and row["below_chance"]:
         text += "; one side is no better than chance, so the size means little"
     one, published = unit(str(row["metric"])), row["published_effect"]
     if math.isnan(published):
-        return [f"{text}; no published effect is known."]
-    return [f"{text}; published {signed(published / one)} points{'' if row['comparable'] else ', in another setting'}."]
+        return f"{text}; no published effect is known."
+    return f"{text}; published {signed(published / one)} points{'' if row['comparable'] else ', in another setting'}."
 
 
 def _stated(row: Mapping[Any, Any], claim: Claim) -> str:

@@ -115,7 +115,8 @@ def conclude(rows: pd.DataFrame) -> str:
         "two Gaussians fit the log-losses better than one" if difference < 0 else "one Gaussian fits as well as two"
     )
     return (
-        f"By BIC, {better} (difference {text(difference)}); out of distribution are "
-        f"{text(mean(rows, 'share_ood', 'weak'))} % of the weak views and "
-        f"{text(mean(rows, 'share_ood', arms[0]))} % of the strong views; means over replicates."
+        f"By BIC, {better} (difference {text(difference)}); the upper component takes "
+        f"{text(mean(rows, 'share_ood', 'weak'))} % of the weak views, on which the network was trained, and "
+        f"{text(mean(rows, 'share_ood', arms[0]))} % of the strong views; means over replicates. Claims that use this "
+        "split are tested on it."
     )
