@@ -25,7 +25,7 @@ from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.metrics import METRICS, auroc, rank
 from reprood.evaluate.misclassification import ERRORS, answered, errs, replicate_misclassification
 from reprood.evaluate.open_set import replicate_open_set
-from reprood.evaluate.outputs import load_outputs
+from reprood.evaluate.outputs import has_logits, load_outputs
 from reprood.evaluate.predictions import PREDICTIONS
 from reprood.evaluate.resample import Replicates, ensemble, replicate_detection, replicate_errors
 from reprood.evaluate.results import StoredRuns, scores_of
@@ -288,10 +288,14 @@ class BenchmarkEvidence(StoredRuns):
         return noise is not None and low <= noise.strength <= high
 
     def obstacle(self, claim: Claim, parts: Sequence[Part], seeds: Sequence[int]) -> str:
-        """Return the failed gates, or the scores or maps that were not stored; empty if there is no obstacle."""
+        """Return the failed gates, or the scores, maps or logits that were not stored; empty without an obstacle."""
         if claim.metric in SEGMENTATION:
             missing = [part.label for part in parts if not has_maps(self.only(part.method, seeds[:1])[0])]
             return f"the runs stored no anomaly maps: {', '.join(missing)}" if missing else ""
+        if claim.metric in CALIBRATION:
+            folders = {p.label: [self.file(p.method, seed, PREDICTIONS).parent for seed in seeds] for p in parts}
+            missing = [label for label, runs in folders.items() if not all(map(has_logits, runs))]
+            return f"the runs stored no logits: {', '.join(missing)}" if missing else ""
         if claim.metric not in (*METRICS, *OPEN_SET):
             return ""
         closed = {method: self.closed_gates(method, seeds) for method in dict.fromkeys(part.method for part in parts)}
