@@ -266,6 +266,15 @@ def test_reasons_speak_in_points(folder, tmp_path, claim, reason):
     assert reason in row(folder, claim, tmp_path)["reason"]
 
 
+@pytest.mark.parametrize(("looks", "ends"), [([3], True), ([3, 40], False)])
+def test_an_open_claim_at_the_last_look_is_said_to_be_undecided(folder, tmp_path, looks, ends):
+    claim = {**ERROR, "kind": "difference", "sides": sides(("same", ""), ("erm", ""))}
+    plan = {"looks": looks, "weights": [1 / len(looks)] * len(looks), "futility": 1e-6}
+    found = row(folder, claim, tmp_path, evidence=plan)
+    assert found["verdict"] == "open"
+    assert ("includes zero; undecided at the last look" in found["reason"]) == ends
+
+
 def test_the_same_predictions_give_the_same_bytes(folder, tmp_path):
     claims = [{**AUROC, "kind": "difference", "sides": sides(("good", "msp"), ("erm", "msp"))}] * 2
     for name in ("a", "b"):

@@ -130,7 +130,7 @@ def test_some_members_are_another_setting_than_the_mean_of_all(folder, tmp_path)
     whole = verdicts(folder, tmp_path, claim, **at_scale, runs=[{**runs, "seeds": 3}]).iloc[0]
     assert (whole["verdict"], whole["scale"], whole["differences"]) == ("reproduced", "paper", "")
     part = verdicts(folder, tmp_path, claim, **at_scale, runs=[{**runs, "seeds": 2}]).iloc[0]
-    assert (part["scale"], part["differences"]) == ("reduced", "measured on 2 of 3, published as mean of all")
+    assert (part["scale"], part["differences"]) == ("reduced", "measured on 2 of 3 members, published as mean of all")
 
 
 PLAIN = {

@@ -9,9 +9,9 @@ from scipy import stats
 from reprood.audit.claims import Claim
 from reprood.audit.comparisons import Finding, Piece
 from reprood.audit.decide import holm
-from reprood.audit.evidence import Part
 from reprood.audit.looks import Judged, correct, given_up, judge_at, stages
 from reprood.audit.papers import Paper
+from reprood.audit.parts import Part
 from reprood.audit.projection import Result, probability, projected_p
 from reprood.config.looks import Look, Looks
 from reprood.evaluate.bootstrap import Interval

@@ -8,8 +8,8 @@ import yaml
 from toy_claims import AUROC, ERROR, PUBLISHED, ROOT, fabricated, sides
 
 from reprood.audit.claims import JUDGED
-from reprood.audit.evidence import detects, parts_of
 from reprood.audit.papers import Paper, load_papers
+from reprood.audit.parts import detects, parts_of
 from reprood.audit.published import measured_metric
 from reprood.audit.settings import Measurement, attached, closest, major
 from reprood.config.benchmark import Benchmark

@@ -9,6 +9,7 @@ import pytest
 
 from reprood.audit.cases import GATED, NOT_JUDGED, REDUCED, Case, counted
 from reprood.audit.claims import Claim
+from reprood.audit.explanations import explain
 from reprood.audit.families import FamilyEvidence
 from reprood.audit.papers import Paper
 from reprood.audit.regime import Regime, unrepresentative
@@ -16,7 +17,7 @@ from reprood.audit.studies import StudyEvidence
 from reprood.audit.verdicts import audit, name_of
 from reprood.config.benchmark import Gate
 from reprood.core.errors import ReproodError
-from reprood.evaluate.bootstrap import contrast
+from reprood.evaluate.bootstrap import Interval, contrast
 from reprood.evaluate.resample import Replicates
 from reprood.studies.run import Findings, write_findings
 
@@ -103,6 +104,17 @@ def test_a_baseline_outside_of_its_bounds(folder, tmp_path, gate, words):
             assert words in found["reason"]
             assert found["p_holm"] == 1.0
             assert np.isnan(found["p"])
+
+
+def test_an_interval_beyond_zero_that_its_steps_leave_open_is_not_said_to_include_zero():
+    record = {"id": "c", "statement": "S.", "kind": "ordering", "metric": "top1_error", "better": "lower"}
+    claim = Claim.model_validate({**record, "sides": [{"method": name} for name in ("good", "mixup", "erm")]})
+    beyond, around = (Interval(2.8, low, 5.4, 0.985, 1.0, 20, 9, 0) for low in (0.2, -0.2))
+    assert explain(claim, None, beyond, np.nan) == (
+        "the 98.5 % interval of the weakest step, +0.20 to +5.40 points, lies above zero; corrected for the number of "
+        "steps it is not significant"
+    )
+    assert "includes zero; more seeds or test images are needed" in explain(claim, None, around, np.nan)
 
 
 def test_a_baseline_is_named_with_the_score_that_is_not_the_default(folder, tmp_path):

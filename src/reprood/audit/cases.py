@@ -9,10 +9,11 @@ from typing import Any
 from reprood.audit.claims import PLAIN, Claim, unit
 from reprood.audit.comparisons import absent, common, measure
 from reprood.audit.decide import LEVEL
-from reprood.audit.evidence import BenchmarkEvidence, Evidence, Part
+from reprood.audit.evidence import BenchmarkEvidence, Evidence
 from reprood.audit.families import FamilyEvidence
 from reprood.audit.looks import Judged, judge_at, stages
 from reprood.audit.papers import Paper
+from reprood.audit.parts import Part
 from reprood.audit.published import SOURCE_WORDS
 from reprood.audit.regime import unrepresentative
 from reprood.audit.settings import attached, major, texts
@@ -175,7 +176,7 @@ def gather(suite: Suite, root: Path, studies: Path) -> list[Evidence]:
         FamilyEvidence(
             name,
             sorted(members, key=lambda one: families[name].index(one.name)),
-            len(suite.drawn.get(name, {}).get("members", ())),
+            suite.fixed_members(name),
         )
         if name in families
         else members[0]

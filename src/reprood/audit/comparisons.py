@@ -9,10 +9,11 @@ import numpy as np
 
 from reprood.audit.claims import ANY, Claim, largest, unit
 from reprood.audit.decide import judge, p_inside, p_values, two_sided
-from reprood.audit.evidence import BenchmarkEvidence, Evidence, Part
+from reprood.audit.evidence import BenchmarkEvidence, Evidence
 from reprood.audit.explanations import worse_than_chance
 from reprood.audit.families import FamilyEvidence
 from reprood.audit.papers import Paper
+from reprood.audit.parts import Part
 from reprood.evaluate.bootstrap import Interval, contrast
 from reprood.evaluate.resample import Replicates
 

@@ -63,9 +63,8 @@ def explain(claim: Claim, holds: bool | None, interval: Interval, published: flo
     bound = threshold(claim.kind, claim.better, margin)
     shown = "zero" if bound == 0 else ("+" if bound > 0 else "−") + points(abs(bound), study)
     if holds is None and not low <= bound <= high:  # of several steps: each could contradict the claim
-        return (
-            f"{where}, lies {'above' if low > bound else 'below'} {shown}, but not after the correction for its steps"
-        )
+        side = "above" if low > bound else "below"
+        return f"{where}, lies {side} {shown}; corrected for the number of steps it is not significant"
     if holds is None:
         return f"{where}, includes {shown}{MORE}"
     above = (claim.better == "higher") == holds

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from reprood.audit.claims import Claim
-from reprood.audit.evidence import BenchmarkEvidence, Part
+from reprood.audit.evidence import BenchmarkEvidence
 from reprood.audit.papers import Paper
+from reprood.audit.parts import Part
 from reprood.audit.regime import Regime, joined
 from reprood.audit.settings import Difference
 from reprood.core.errors import ReproodError
@@ -105,7 +106,9 @@ class FamilyEvidence:
         """Return the difference of some fixed members from all, of which papers publish the mean."""
         if len(members) >= self.declared:
             return []
-        return [Difference("members", f"measured on {len(members)} of {self.declared}, published as mean of all")]
+        return [
+            Difference("members", f"measured on {len(members)} of {self.declared} members, published as mean of all")
+        ]
 
     def replicates(
         self, claim: Claim, parts: Sequence[Part], generator: np.random.Generator, seeds: Sequence[int]

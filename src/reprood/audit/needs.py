@@ -6,8 +6,9 @@ from pathlib import Path
 
 from reprood.audit.cases import PAPER
 from reprood.audit.claims import Claim
-from reprood.audit.evidence import BenchmarkEvidence, Part, parts_of
+from reprood.audit.evidence import BenchmarkEvidence
 from reprood.audit.papers import Paper
+from reprood.audit.parts import Part, parts_of
 from reprood.config.suite import Suite
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from reprood.audit.claims import Claim
-from reprood.audit.evidence import Part
 from reprood.audit.papers import Paper
+from reprood.audit.parts import Part
 from reprood.audit.settings import Difference
 from reprood.config.records import plain_line
 from reprood.core.errors import ReproodError

@@ -28,10 +28,10 @@ from reprood.audit.cases import (
     published_effect,
 )
 from reprood.audit.comparisons import Finding, places
-from reprood.audit.evidence import parts_of
 from reprood.audit.explanations import MORE, corrected, explain, less_than_relevant, pattern
 from reprood.audit.looks import Outcome, correct, given_up
 from reprood.audit.papers import Paper
+from reprood.audit.parts import parts_of
 from reprood.config.looks import ALPHA, Look
 from reprood.config.suite import Suite
 from reprood.core.files import atomic_path

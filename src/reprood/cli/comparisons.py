@@ -7,14 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from reprood.audit.claims import Claim
-from reprood.audit.evidence import (
-    BenchmarkEvidence,
-    Part,
-    claim_differences,
-    number_differences,
-    parts_of,
-)
+from reprood.audit.evidence import BenchmarkEvidence
 from reprood.audit.papers import Paper, load_papers
+from reprood.audit.parts import Part, claim_differences, number_differences, parts_of
 from reprood.audit.recipes import Change, Recipe, changes, undeclared
 from reprood.audit.settings import Measurement, texts
 from reprood.pipeline.layout import Layout

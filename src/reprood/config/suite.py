@@ -193,7 +193,7 @@ class Suite(Record):
     def _compact(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Write families as in the file: with dozens of members, a suite would be too long for a command line."""
         record: dict[str, Any] = handler(self)
-        for key in ("papers", "selection", "substitutes"):  # the record of a whole suite on official data lacks them
+        for key in ("papers", "selection", "substitutes"):  # left out where empty
             if not record.get(key):
                 record.pop(key, None)
         if "benchmarks" in record:
@@ -301,6 +301,10 @@ class Suite(Record):
         first = self.benchmarks[self.families()[place][0]]
         title = str(self.drawn[place].get("title", place)) if place in self.drawn else first.title
         return first.model_copy(update={"title": title})
+
+    def fixed_members(self, family: str) -> int:
+        """Return the number of members that the file lists for a family; 0 where every replicate draws its own."""
+        return len(self.drawn.get(family, {}).get("members", ()))
 
     def jobs(self) -> Iterator[tuple[str, str, int]]:
         """Yield (benchmark, method, seed) of every run, in the order of the file, with ascending seeds."""

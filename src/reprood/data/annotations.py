@@ -65,7 +65,7 @@ def devkit_labels(folder: Path, names: Sequence[str]) -> list[str]:
     try:
         synsets = loadmat(data / SYNSETS, squeeze_me=True)["synsets"]
         wnids = {int(row[0]): str(row[1]) for row in synsets if int(row[4]) == 0}  # 0 children: the classes
-    # scipy's errors for files that it cannot read (NotImplementedError: version 7.3), and ours for another table
+    # loadmat: damaged, no MAT file, or of version 7.3 (NotImplementedError); the others: a table without these columns
     except (ValueError, TypeError, KeyError, IndexError, OSError, NotImplementedError) as error:
         raise ReproodError(f"{data / SYNSETS} is not the kit's table of classes ({str(error)[:100]}).") from error
     lines = _text(data / TRUTH).split()

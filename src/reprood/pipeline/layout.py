@@ -20,7 +20,7 @@ from reprood.pipeline.definitions import check_numbers, run_settings, stored_out
 from reprood.pipeline.fingerprint import PACKAGE
 from reprood.pipeline.known import require
 from reprood.pipeline.outputs import EVALUATED_FILES, PREDICTED_FILES, SPLIT_FILES
-from reprood.pipeline.suites import load, paper_files
+from reprood.pipeline.suites import load, paper_files, with_substitutes
 from reprood.report.contents import (
     drawings_of,
     figure_types,
@@ -116,7 +116,7 @@ class Layout:
         self.catalogue: dict[str, DatasetEntry] = load_catalogue(
             [root / "config" / "datasets.yaml"], dict(self.settings.datasets)
         )
-        self.suite = self.suite.model_copy(update={"substitutes": self._substitutes()})
+        self.suite = with_substitutes(self.suite, self.settings, self.catalogue, root)
         self.jobs = tuple(self.suite.jobs())
         self.pairs = tuple(dict.fromkeys((benchmark, method) for benchmark, method, _ in self.jobs))
         self.benchmarks = tuple(dict.fromkeys(benchmark for benchmark, _, _ in self.jobs))
@@ -127,12 +127,6 @@ class Layout:
         for benchmark, method, seed in self.jobs:
             self._runs.setdefault(benchmark, []).append((method, seed))
         self._check()
-
-    def _substitutes(self) -> dict[str, str]:
-        """Return data set -> title, of the suite's data sets that the user's configuration has other data for."""
-        used = {source.dataset for one in self.suite.benchmarks.values() for source in one.splits().values()}
-        shipped = load_catalogue([self.root / "config" / "datasets.yaml"], {})
-        return {name: self.catalogue[name].title for name in sorted(used & {*self.settings.datasets} & {*shipped})}
 
     def _check(self) -> None:
         """Check that every name in the suite is known."""

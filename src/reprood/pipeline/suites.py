@@ -15,6 +15,8 @@ from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json
 from reprood.core.messages import explain_validation
+from reprood.data.catalogue import load_catalogue
+from reprood.data.entries import DatasetEntry
 from reprood.detectors import registry as detectors
 from reprood.pipeline.definitions import experiment_folders
 from reprood.pipeline.selection import select, with_file_changes, with_settings
@@ -137,3 +139,13 @@ def _at_least(suite: Suite, numbers: Replicates, where: str) -> Suite:
         return suite.with_replicates(most)
     except ValidationError as error:
         raise ReproodError(explain_validation(error, where)) from error
+
+
+def with_substitutes(suite: Suite, settings: Settings, catalogue: Mapping[str, DatasetEntry], root: Path) -> Suite:
+    """Return a suite that names its data sets for which the user's configuration has other data than the shipped."""
+    if not settings.datasets:
+        return suite
+    used = {source.dataset for one in suite.benchmarks.values() for source in one.splits().values()}
+    shipped = load_catalogue([root / "config" / "datasets.yaml"], {})
+    replaced = sorted(used & {*settings.datasets} & {*shipped})
+    return suite.model_copy(update={"substitutes": {name: catalogue[name].title for name in replaced}})

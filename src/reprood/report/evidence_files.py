@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from reprood.audit.claims import Claim
-from reprood.audit.evidence import Part, parts_of
 from reprood.audit.papers import Paper
+from reprood.audit.parts import Part, parts_of
 from reprood.audit.studies import read_study
 from reprood.config.benchmark import Benchmark
 from reprood.config.conditions import matching

@@ -383,15 +383,9 @@ class BenchmarkResults:
         seed = self.seeds(method)[0]
         model = checked(self.file(method, seed, "model.json"), ModelRecord)
         precision = self.facts(method, seed)["precision"]
-        declared = self.suite.drawn.get(self.benchmark.family, {}).get("members", ())
-        return Measurement(
-            self.benchmark,
-            model["backbone"],
-            precision,
-            auxiliary,
-            whole=self.benchmark.family in ("", self.name) and len(self.members) >= len(declared),
-            substitutes=self.suite.substitutes,
-        )
+        family = self.benchmark.family
+        whole = family in ("", self.name) and len(self.members) >= self.suite.fixed_members(family)
+        return Measurement(self.benchmark, model["backbone"], precision, auxiliary, whole, self.suite.substitutes)
 
     def facts(self, method: str, seed: int) -> dict[str, Any]:
         """Read run.json of a run."""
