@@ -18,9 +18,9 @@ import numpy as np
 
 from reprood.audit.claims import Claim
 from reprood.audit.comparisons import Piece
-from reprood.audit.evidence import Part
 from reprood.audit.looks import Judged, correct, given_up, judge_at
 from reprood.audit.papers import Paper
+from reprood.audit.parts import Part
 from reprood.audit.regime import Regime, unrepresentative
 from reprood.config.benchmark import Gate
 from reprood.config.looks import Looks
