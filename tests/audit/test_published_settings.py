@@ -6,6 +6,7 @@ import fabricate
 import pytest
 from toy_claims import ERROR, HERE, PUBLISHED, SETTINGS, fabricated, row, sides
 
+from reprood.audit.cases import published_effect
 from reprood.audit.papers import Paper
 from reprood.audit.verdicts import audit
 
@@ -111,3 +112,11 @@ def test_a_published_value_that_no_benchmark_can_judge_is_listed_once(folder, tm
     assert list(table["verdict"]) == ["not judged at this scale"]
     assert list(table["benchmark"]) == [""]
     assert list(table["reason"]) == ["published values are compared only at the paper's scale"]
+
+
+def test_a_difference_of_two_tables_names_both():
+    numbers = [one | {"where": where} for one, where in zip(PUBLISHED, ("Table 1", "Table 4"), strict=False)]
+    claim = {**ERROR, "kind": "difference", "sides": sides(("good", ""), ("erm", "")), "published": ["a", "b"]}
+    paper = Paper.model_validate(fabricated(claim, published=[*numbers, *PUBLISHED[len(numbers) :]]))
+    _, source = published_effect(paper.claims[0], paper)
+    assert source.startswith("Table 1: s and Table 4: s; ")

@@ -22,7 +22,23 @@ BRICKS = [{"as": "test", "count": 200}, {"as": "scratch", "count": 50}]
     ],
 )
 def test_images_are_counted_once(metric, n, n_ood, members, words):
-    row = {"metric": metric, "n": n, "n_ood": n_ood, "n_seeds": 5}
+    row = {"metric": metric, "split": "test", "n": n, "n_ood": n_ood, "n_seeds": 5}
     item = {"members": members, "record": SimpleNamespace(replicate=None), "data": BRICKS}
     assert images_used(row, item) == words
     assert images_used(row, None) == ""
+
+
+def test_a_claim_on_every_member_counts_those_of_the_member_that_decides():
+    row = {"metric": "auroc", "split": "mean_all", "n": 500, "n_ood": 900, "n_seeds": 4}
+    item = {"members": 5, "record": SimpleNamespace(replicate=None), "data": []}
+    assert images_used(row, item, one_member=True) == (
+        "500 ID test images and 900 OOD images (of the member that decides)"
+    )
+
+
+def test_misclassification_counts_predictions_and_no_ood_images():
+    row = {"metric": "auroc", "split": "errors", "n": 930, "n_ood": 70, "n_seeds": 3}
+    item = {"members": 0, "record": SimpleNamespace(replicate=None), "data": []}
+    assert images_used(row, item) == (
+        "about 930 right and 70 wrong predictions on test images (mean over runs), the same in every replicate"
+    )

@@ -14,9 +14,10 @@ from toy_paper import KINDS, PAPER
 
 from reprood.audit.claims import Claim
 from reprood.audit.papers import Paper
+from reprood.audit.recipes import Recipe
 from reprood.core.errors import ReproodError
 from reprood.data.catalogue import parse_entry
-from reprood.report.claims import axis_end, by_importance, forest, shown, stated
+from reprood.report.claims import axis_end, by_importance, forest, settings_that_differ, shown, stated
 from reprood.report.figures import make_figure
 from reprood.report.notebook import render
 from reprood.report.pages import illustrated
@@ -232,3 +233,23 @@ def test_a_run_that_trained_nothing_has_an_empty_history(tmp_path):
     path.write_text("phase,epoch,lr,train_loss\ntrain,one,0.1,2\n")
     with pytest.raises(ReproodError, match="the column epoch must hold finite numbers"):
         read_history(path)
+
+
+@pytest.mark.parametrize(
+    ("declared", "words"),
+    [
+        (["training"], "epochs (20 and 40), schedule (cosine and floor_steps)"),
+        (["training.epochs"], "epochs (20 and 40)"),
+        (["training.batch_size"], ""),
+        ([], ""),
+    ],
+)
+def test_a_card_names_the_declared_settings_that_do_differ(declared, words):
+    def run(method, epochs, schedule):
+        settings = {"training": {"epochs": epochs, "schedule": schedule, "batch_size": 64}}
+        return {"method": method, "network": "wrn", "recipe": Recipe(method, method, settings, {}, "fp32", ())}
+
+    item = {"runs": [run("good", 20, "cosine"), run("erm", 40, "floor_steps")]}
+    claim = PAPER.claims[0].model_copy(update={"differs": tuple(declared)})
+    assert ", ".join(settings_that_differ(["good (msp)", "erm (msp)"], claim, item)) == words
+    assert settings_that_differ(["good (msp)", "erm (msp)"], claim, None) == []

@@ -82,7 +82,9 @@ def published_effect(claim: Claim, paper: Paper, step: int = 0) -> tuple[float, 
     unverified = any(number.source == "recalled" for number in numbers)
     values = [number.value if claim.study else number.as_measured for number in numbers]
     value = values[0] - values[1] if len(values) > 1 else values[0]
-    where = f"{numbers[0].where}: {numbers[0].setting}; {SOURCE_WORDS['recalled'] if unverified else numbers[0].read}"
+    read = [SOURCE_WORDS["recalled"]] if unverified else [number.read for number in numbers]
+    sources = [f"{number.where}: {number.setting}" for number in numbers]  # a baseline may be in another table
+    where = f"{' and '.join(dict.fromkeys(sources))}; {' and '.join(dict.fromkeys(read))}"
     return round(value * unit(claim.metric), 8), where
 
 

@@ -115,7 +115,7 @@ def write_compact(full: Path, out: Path, archive: Archive) -> Size:
 def _write_metrics(full: Path, out: Path) -> None:
     """Write the metrics of all runs, compressed."""
     table = pq.read_table(full / "results" / METRICS)
-    pq.write_table(table, out / "results" / METRICS, compression="zstd", compression_level=9)
+    pq.write_table(table, out / "results" / METRICS, compression="zstd", compression_level=19)
 
 
 def _write_runs(full: Path, out: Path, *, ranked: bool) -> Size:

@@ -209,15 +209,25 @@ def _write(table: pa.Table, facts: Mapping[str, Any], path: Path, ranks: Ranks) 
     delta = {"row": "DELTA_BINARY_PACKED", **dict.fromkeys(floats, "BYTE_STREAM_SPLIT")}
     others = [name for name in table.column_names if name not in delta]
     record = canonical_json({**facts, **({RANKED: ranked} if ranked else {})})
-    with atomic_path(path) as temporary:
-        pq.write_table(
-            table.replace_schema_metadata({"reprood": record}),
+    # Arrow's copy of schema and metadata is a quarter of such a small file; only lists of one size need it.
+    lists = any(pa.types.is_nested(field.type) for field in table.schema)
+    table = table.replace_schema_metadata({"reprood": record} if lists else None)
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(
             temporary,
+            table.schema,
             compression="zstd",
-            compression_level=9,
+            compression_level=19,
             use_dictionary=others,
             column_encoding=delta,
-        )
+            write_statistics=False,
+            store_schema=lists,
+        ) as writer,
+    ):
+        writer.write_table(table)
+        if not lists:
+            writer.add_key_value_metadata({"reprood": record})
 
 
 def _read(path: Path, stage: str, keys: tuple[str, ...]) -> tuple[dict[str, Any], pa.Table]:

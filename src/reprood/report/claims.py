@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from reprood.audit.claims import ANY, Claim, unit
 from reprood.audit.decide import threshold
 from reprood.audit.explanations import points, signed
 from reprood.audit.papers import Paper
+from reprood.audit.recipes import changes, covers
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
+from reprood.evaluate.directions import lower_is_better
 from reprood.report import labels
 from reprood.report.images_used import images_used
 from reprood.report.published import against
@@ -203,6 +206,34 @@ def stated(claim: Claim, metric: str) -> str:
     return "; ".join(clauses)
 
 
+def claimed(row: Mapping[Any, Any], study: str = "") -> str:
+    """Say which direction a claim asserts, and whether it is the better one, which numbers of a study do not tell.
+
+    Examples
+    --------
+    >>> claimed({"metric": "auroc", "better": "higher"}), claimed({"metric": "auroc", "better": "lower"})
+    ('higher is better', 'claimed to be lower')
+    """
+    if not study and (row["better"] == "lower") == lower_is_better(str(row["metric"])):
+        return f"{row['better']} is better"
+    return f"claimed to be {row['better']}"
+
+
+def settings_that_differ(sides: Sequence[str], claim: Claim, item: Mapping[str, Any] | None) -> list[str]:
+    """Return the settings that a claim declares to differ and that do, with both values if they are short."""
+    runs = item["runs"] if item and claim.differs else []
+    recipes = {run["method"]: run["recipe"] for run in runs}
+    methods = [name for name in dict.fromkeys(side.partition(" (")[0] for side in sides) if name in recipes]
+    found: dict[str, str] = {}
+    for pair in pairwise(methods):
+        for change in changes(recipes[pair[0]], recipes[pair[1]]):
+            if any(covers(name, change.name) for name in claim.differs):
+                values = [str(value) for value in (change.first, change.second)]
+                given = f" ({values[0]} and {values[1]})" if all(0 < len(value) <= 12 for value in values) else ""
+                found[change.name] = change.name.removeprefix("training.").replace("_", " ") + given
+    return list(found.values())
+
+
 def _title(name: Any, suite: Suite, item: Mapping[str, Any] | None) -> str:
     """Return the title of the benchmark or study of a verdict; its name if it has none."""
     if item is not None:
@@ -296,7 +327,12 @@ def shown(
         "tested": tested[0].upper() + tested[1:],
         "measured": measured,
         "based": ", ".join(
-            text for text in (labels.plural(int(row["n_seeds"]), "replicate"), images_used(row, item)) if text
+            text
+            for text in (
+                labels.plural(int(row["n_seeds"]), "replicate"),
+                images_used(row, item, one_member=claim.over == "members"),
+            )
+            if text
         ),
         "benchmark": row["benchmark"] if isinstance(row["benchmark"], str) else "",
         "place": _title(row["benchmark"], suite, item),
@@ -304,7 +340,7 @@ def shown(
         "unit": "" if unitless else " points",
         "forest": forest(row, round_up(max(abs(row[key]) / one for key in SHOWN)) if claim.study else end),
         "effect": f"{value(effect, digits)}{'' if unitless else ' %' if row['kind'] == 'equals' else ' points'}",
-        "of": metric if row["kind"] == "equals" else f"{metric}{where}, {row['better']} is better",
+        "of": metric if row["kind"] == "equals" else f"{metric}{where}, {claimed(row, claim.study)}",
         "span": between(row["low"] / one, row["high"] / one, digits),
         "verdict": row["verdict"],
         "tone": row["verdict"].split()[0],
@@ -315,5 +351,5 @@ def shown(
         "published": "" if math.isnan(published) else value(published, 1) + (" %" if row["kind"] == "equals" else ""),
         "source": row["published_source"] if isinstance(row["published_source"], str) else "",
         "differences": settings_rows(differences, titled, trained),
-        "differs": ", ".join(name.removeprefix("training.").replace("_", " ") for name in claim.differs),
+        "differs": ", ".join(settings_that_differ(sides, claim, item)),
     }

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reprood.audit.recipes import Recipe
 from reprood.core.files import sha256_file
 from reprood.data.entries import DatasetEntry
 from reprood.report.records import ModelRecord, SplitRecord, checked
@@ -28,6 +29,9 @@ def runs_of(results: BenchmarkResults) -> list[dict[str, Any]]:
                     "label": results.label(method),
                     "method": method,
                     "seed": seed,
+                    "recipe": Recipe(
+                        method, model["use"], model["settings"], model["backbone"], facts["precision"], seeds=()
+                    ),
                     "network": model["backbone"].get("network") or model["backbone"]["name"],
                     "parameters": model["parameters"],
                     "images": sum(phase["images"] for phase in phases),

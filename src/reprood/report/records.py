@@ -37,6 +37,7 @@ class Network(BaseModel):
 class ModelRecord(BaseModel):
     """model.json."""
 
+    use: str
     backbone: Network
     parameters: int = Field(ge=0)
     settings: dict[str, Any]

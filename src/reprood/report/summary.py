@@ -22,7 +22,7 @@ from reprood.audit.decide import BOUNDED, STRICT, agrees, threshold
 from reprood.audit.explanations import signed
 from reprood.audit.papers import Paper
 from reprood.report import labels
-from reprood.report.claims import axis_of, overall
+from reprood.report.claims import axis_of, claimed, overall
 
 DIRECTED = (*STRICT, "non_inferior")  # kinds of claims that state a direction
 OPEN_BECAUSE = {  # for one claim, for several
@@ -187,7 +187,7 @@ def _named(row: Mapping[Any, Any], claim: Claim) -> str:
         text += "; one side is no better than chance, so the size means little"
     one, published = unit(str(row["metric"])), row["published_effect"]
     if math.isnan(published):
-        return f"{text}; no published effect is known."
+        return f"{text}; no published effect is recorded."
     return f"{text}; published {signed(published / one)} points{'' if row['comparable'] else ', in another setting'}."
 
 
@@ -201,8 +201,8 @@ def _stated(row: Mapping[Any, Any], claim: Claim) -> str:
     points = f" points of {known.removesuffix(', %')}" if known else ""
     text = f"\u201c{row['statement'].rstrip('.')}\u201d: {effect}{points} [{low}, {high}]"
     if row["margin"]:
-        return f"{text}, {row['better']} is better; our margin puts the bound at {signed(bound)}"
-    return f"{text}, {row['better']} is better"
+        return f"{text}, {claimed(row, claim.study)}; our margin puts the bound at {signed(bound)}"
+    return f"{text}, {claimed(row, claim.study)}"
 
 
 def _equal_when_rounded(row: Mapping[Any, Any], bound: float, one: float, digits: int) -> bool:
