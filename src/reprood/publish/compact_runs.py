@@ -128,9 +128,9 @@ def restore_run(stored: Path, out: Path) -> None:
     if not (stored / PREDICTIONS).is_file():
         return
     facts, table = _read(stored / PREDICTIONS, "predict", KEYS)
-    _write(_with_logits(table, stored / PREDICTIONS), facts, out / PREDICTIONS, AS_THEY_ARE)
+    _write_restored(_with_logits(table, stored / PREDICTIONS), facts, out / PREDICTIONS)
     facts, table = _read(stored / SCORES, "evaluate", KEYS[:2])
-    _write(table, {**facts, PREDICTIONS: sha256_file(out / PREDICTIONS)}, out / SCORES, AS_THEY_ARE)
+    _write_restored(table, {**facts, PREDICTIONS: sha256_file(out / PREDICTIONS)}, out / SCORES)
 
 
 def stored_metrics(run: Path, benchmark: Benchmark) -> pd.DataFrame:
@@ -228,6 +228,13 @@ def _write(table: pa.Table, facts: Mapping[str, Any], path: Path, ranks: Ranks) 
         writer.write_table(table)
         if not lists:
             writer.add_key_value_metadata({"reprood": record})
+
+
+def _write_restored(table: pa.Table, facts: Mapping[str, Any], path: Path) -> None:
+    """Write a table that is read soon: quickly."""
+    with atomic_path(path) as temporary:
+        record = canonical_json(facts)
+        pq.write_table(table.replace_schema_metadata({"reprood": record}), temporary, compression="lz4")
 
 
 def _read(path: Path, stage: str, keys: tuple[str, ...]) -> tuple[dict[str, Any], pa.Table]:

@@ -21,8 +21,15 @@ COLLECTED = "mce"  # of several runs: no run's own table of metrics has it
 
 
 @contextmanager
-def expanded(folder: Path) -> Iterator[Path]:
+def expanded(folder: Path, *, scores: bool = True) -> Iterator[Path]:
     """Give the folder of a full release, or a temporary folder with the restored runs of a compact one.
+
+    Parameters
+    ----------
+    folder : Path
+        The release.
+    scores : bool
+        Whether predictions and scores are needed; False restores the metrics of runs alone.
 
     Raises
     ------
@@ -33,18 +40,18 @@ def expanded(folder: Path) -> Iterator[Path]:
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix="reprood-") as temporary:
-        expand(folder, Path(temporary))
+        expand(folder, Path(temporary), scores=scores)
         yield Path(temporary)
 
 
-def expand(folder: Path, out: Path) -> None:
-    """Write a compact release with its runs restored, and the metrics of every run in a file of its own."""
+def expand(folder: Path, out: Path, *, scores: bool = True) -> None:
+    """Write a compact release with its runs restored if wanted, and the metrics of every run in a file of its own."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and name.parts[0] != "runs":
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, out / name)
-    for record in sorted((folder / "runs").glob("*/*/*/model.json")):
+    for record in sorted((folder / "runs").glob("*/*/*/model.json")) if scores else ():
         restore_run(record.parent, out / record.parent.relative_to(folder))
     table = collected_metrics(Paths(folder).results)
     write_csv(table, Paths(out).results / METRICS_FILE)

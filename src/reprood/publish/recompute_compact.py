@@ -95,7 +95,7 @@ def _metrics(paths: Paths) -> Found:
 def _summary(paths: Paths) -> Found:
     """Collect the stated metrics of the runs again, with what follows from several runs."""
     _, suite = paths.suite()
-    with expanded(paths.root) as folder, tempfile.TemporaryDirectory() as temporary:
+    with expanded(paths.root, scores=False) as folder, tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary)
         files = [run / METRICS_FILE for *_, run in Paths(folder).all_runs(suite)]
         collect(files, out / "metrics.parquet", out / METRICS_FILE, out / "summary.json", baselines_of(suite))
