@@ -258,7 +258,11 @@ def check_release(
 ) -> None:
     """Verify a release and print every check; with `runs`, also train and predict that many random runs again."""
     pin_threads(1)
+    import pyarrow as pa
+
     from reprood.publish.verify import verify as run_checks
+
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own allocator keeps what a thousand tables have freed
 
     for one in (path, *([archive] if archive else [])):
         require(one)
