@@ -1,6 +1,9 @@
 """The compact form of a release: small, the same bytes for the same runs, checked as far as its files go."""
 
 import shutil
+import tempfile
+import zipfile
+from pathlib import Path
 
 import fabricate
 import numpy as np
@@ -19,22 +22,15 @@ from reprood.core.files import read_json
 from reprood.evaluate.predictions import load_predictions
 from reprood.evaluate.run import evaluate_outputs
 from reprood.evaluate.table import read_metrics
-from reprood.publish.archive import read_archive
+from reprood.publish.archive import read_archive, write_zip
 from reprood.publish.build import build_compact
-from reprood.publish.compact_runs import (
-    NOT_STORED,
-    Ranks,
-    compare_metrics,
-    restore_run,
-    stored_metrics,
-    valued_scores,
-    write_run,
-)
+from reprood.publish.compact_runs import NOT_STORED, compare_metrics, restore_run, stored_metrics, write_run
 from reprood.publish.contents import Paths
 from reprood.publish.expand import collected_metrics, expanded
 from reprood.publish.ranks import decode, encode
 from reprood.publish.recompute_compact import ARCHIVED, MAIN
 from reprood.publish.seal import sums_of, write_sums
+from reprood.publish.unpack import unpack
 from reprood.publish.verify import verify
 from reprood.report.claims import read_verdicts
 
@@ -57,10 +53,11 @@ def slim(made, tmp_path):
 
 def test_it_holds_what_verdicts_need_and_names_the_archive(release, made):
     folder, archive = made
-    run = folder / "runs/toy/erm/0"
-    assert {path.name for path in run.iterdir()} == {
-        "model.json", "run.json", "history.csv", "predictions.parquet", "scores.parquet"
-    }  # fmt: skip
+    with zipfile.ZipFile(folder / "runs/toy/erm/0.zip") as run:
+        assert set(run.namelist()) == {
+            "model.json", "run.json", "history.csv", "predictions.parquet", "scores.parquet"
+        }  # fmt: skip
+        assert not run.testzip()
     assert not [name for name in ("reports", "data", "results/metrics.csv") if (folder / name).exists()]
     assert read_json(folder / "archive.json")["size"] == archive.stat().st_size
     sizes = [sum(path.stat().st_size for path in one.rglob("*") if path.is_file()) for one in (folder, release)]
@@ -78,7 +75,7 @@ def test_restored_scores_have_the_order_and_nearly_the_values(release, made):
     assert found.scores == ("msp",)  # of the scores, the one that a claim uses
     a, b = (one.table["score_msp"].to_numpy() for one in (found, full))
     assert (np.argsort(a, kind="stable") == np.argsort(b, kind="stable")).all()
-    np.testing.assert_allclose(a, b, atol=0.02)
+    np.testing.assert_allclose(a, b, atol=0.05)
     assert set(found.facts["skipped"].values()) <= {NOT_STORED, *full.facts["skipped"].values()}
 
 
@@ -102,6 +99,15 @@ def test_a_full_release_of_restored_runs_says_what_it_cannot_show(release, made,
     check = next(one for one in verify(tmp_path / "part").checks if one.name == ARCHIVED[0])
     assert check.holds is None
     assert "3 store no logits" in check.details[0]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 2.0, 1e9])
+def test_ranks_keep_what_a_threshold_accepts(threshold):
+    values = np.random.default_rng(3).gamma(0.1, size=2000)
+    values[5] = 0.3
+    codes, record = encode(values, 4, [threshold])
+    assert len(record["places"]) <= 6
+    assert ((decode(codes, record) > threshold) == (values > threshold)).all()
 
 
 @pytest.mark.parametrize("key", [1, 7])
@@ -171,12 +177,21 @@ def test_another_archive_is_found(made, tmp_path):
     assert "has the SHA-256" in found["the archive is the one that the release names"][0]
 
 
+def rewrite_member(folder, name, change):
+    """Change a table of one run."""
+    packed = folder / "runs/toy/good/1.zip"
+    with tempfile.TemporaryDirectory() as temporary:
+        unpack(packed, Path(temporary))
+        rewrite(Path(temporary) / name, change)
+        write_zip(packed, Path(temporary))
+
+
 def one_label_rank(folder):
     def change(columns, facts):
         row = columns["split"].index("test")
         columns["label_rank"][row] = 1 - min(columns["label_rank"][row], 1)
 
-    rewrite(folder / "runs/toy/good/1/predictions.parquet", change)
+    rewrite_member(folder, "predictions.parquet", change)
 
 
 def one_rank(folder):
@@ -184,14 +199,14 @@ def one_rank(folder):
         row = columns["split"].index("near_set")
         columns["score_msp"][row] = facts["ranked"]["score_msp"]["different"] - 1
 
-    rewrite(folder / "runs/toy/good/1/scores.parquet", change)
+    rewrite_member(folder, "scores.parquet", change)
 
 
 def a_rank_outside(folder):
     def change(columns, facts):
         columns["score_msp"][0] = 10**6
 
-    rewrite(folder / "runs/toy/good/1/scores.parquet", change)
+    rewrite_member(folder, "scores.parquet", change)
 
 
 def one_metric(folder):
@@ -201,12 +216,28 @@ def one_metric(folder):
     table.to_parquet(path)
 
 
+def one_metric_of_all(folder):
+    table = collected_metrics(folder / "results")
+    table.loc[table["metric"] == "top1_error", "value"] += 0.5
+    table.to_csv(folder / "results/metrics.csv", index=False)
+
+
 def one_verdict(folder):
     replace(folder / "results/verdicts.csv", "supported at reduced scale", "reproduced")
 
 
 def drop_a_run(folder):
-    shutil.rmtree(folder / "runs/toy/good/2")
+    (folder / "runs/toy/good/2.zip").unlink()
+
+
+def a_file_more(folder):
+    with zipfile.ZipFile(folder / "runs/toy/good/2.zip", "a") as run:
+        run.writestr("more.txt", "x")
+
+
+def half_a_run(folder):
+    packed = folder / "runs/toy/good/2.zip"
+    packed.write_bytes(packed.read_bytes()[: packed.stat().st_size // 2])
 
 
 METRICS = "metrics of stored scores follow from the predictions"
@@ -222,6 +253,8 @@ RUNS = "every run that a main claim compares is there, and is what it says"
         (one_metric, METRICS, "top1_error of - on test is stated as"),
         (one_verdict, MAIN, "verdict is stated as reproduced"),
         (drop_a_run, RUNS, "the run toy/good/2 is missing"),
+        (a_file_more, RUNS, "runs/toy/good/2.zip holds more.txt, which is no file of a run"),
+        (half_a_run, RUNS, "runs/toy/good/2.zip is damaged"),
     ],
 )
 def test_tampering_is_found_and_named(slim, tamper, failing, words):
@@ -229,6 +262,13 @@ def test_tampering_is_found_and_named(slim, tamper, failing, words):
     write_sums(slim)  # a careful tamperer rewrites the checksums
     found = wrong(slim)
     assert any(words in text for text in found[failing]), found
+
+
+def test_metrics_that_do_not_follow_are_refused_when_it_is_built(copy, tmp_path):
+    one_metric_of_all(copy)
+    with pytest.raises(ReproodError, match=r"toy/\w+/0: top1_error of - on test is stated as .* run the workflow again"):
+        build_compact(copy, tmp_path / "small", tmp_path / "small-full.zip")
+    assert not (tmp_path / "small").exists()
 
 
 def test_paths_of_a_hostile_table_are_not_followed(slim, tmp_path):
@@ -259,13 +299,13 @@ def test_a_benchmark_that_evaluates_calibration(tmp_path, metric):
     stated = read_metrics(run / "metrics.csv")
     assert {"msp", "msp_scaled"} <= set(stated.query("metric == 'rms_calibration_error'")["score"])
     use = Use(scores={"msp"}, metrics={metric})
-    write_run(run, tmp_path / "compact", use, Ranks(valued_scores(benchmark), None, 64))
-    restore_run(tmp_path / "compact", tmp_path / "restored")
+    write_run(run, tmp_path / "compact.zip", use, benchmark)
+    restore_run(tmp_path / "compact.zip", tmp_path / "restored")
     found = stored_metrics(tmp_path / "restored", benchmark)
     assert ("rms_calibration_error" in set(found["metric"])) == (metric != "auroc")
-    assert compare_metrics(found, stated, tmp_path / "restored")[1] == []
+    assert compare_metrics(found, stated, tmp_path / "restored") == []
     changed = stated.assign(value=stated["value"].where(stated["metric"] != metric, stated["value"] + 0.01))
-    assert compare_metrics(found, changed, tmp_path / "restored")[1]
+    assert compare_metrics(found, changed, tmp_path / "restored")
 
 
 def test_scores_of_ensembles_are_stored_unchanged(tmp_path):
@@ -273,8 +313,8 @@ def test_scores_of_ensembles_are_stored_unchanged(tmp_path):
     run = tmp_path / "runs/toy/erm/0"
     evaluate_outputs(run, suite.benchmarks["toy"], "toy", "erm", 0)
     for exact in (set(), {"msp"}):
-        out = tmp_path / f"compact{len(exact)}"
-        write_run(run, out, Use(scores={"msp"}, exact=exact, metrics={"auroc"}), Ranks(frozenset(), None, 64))
+        out = tmp_path / f"compact{len(exact)}.zip"
+        write_run(run, out, Use(scores={"msp"}, exact=exact, metrics={"auroc"}), suite.benchmarks["toy"])
         restore_run(out, tmp_path / "restored")
         same = np.array_equal(
             load_predictions(tmp_path / "restored").table["score_msp"], load_predictions(run).table["score_msp"]

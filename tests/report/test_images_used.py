@@ -40,5 +40,5 @@ def test_misclassification_counts_predictions_and_no_ood_images():
     row = {"metric": "auroc", "split": "errors", "n": 930, "n_ood": 70, "n_seeds": 3}
     item = {"members": 0, "record": SimpleNamespace(replicate=None), "data": []}
     assert images_used(row, item) == (
-        "about 930 right and 70 wrong predictions on test images (mean over runs), the same in every replicate"
+        "about 930 right and 70 wrong predictions (mean over runs) on test images, the same in every replicate"
     )

@@ -190,9 +190,9 @@ def audit(
         The rows as written. The same predictions give the same bytes.
     """
     rows: list[dict[str, Any]] = []
-    evidence = gather(suite, root, studies)
-    check_named(suite, papers, [one.name for one in evidence])
+    check_named(suite, papers, [one.name for one in gather(suite, root, studies)])
     for paper in papers:
+        evidence = gather(suite, root, studies)  # anew, so that only one paper's predictions are in memory
         cases: list[tuple[Case, bool]] = []
         for claim in (one for one in paper.claims if not (main_only and one.exploratory)):
             of_claim: list[Case] = []

@@ -91,11 +91,16 @@ class StoredRuns:
 
 def scores_of(predictions: Predictions, score: str, members: Sequence[str]) -> Scores:
     """Return a score on the ID test images and on some OOD sets."""
-    column = f"score_{score}"
-    return Scores(
-        predictions.split("test")[column].to_numpy(),
-        {name: predictions.split(name)[column].to_numpy() for name in members},
-    )
+    values, splits = predictions.table[f"score_{score}"].to_numpy(), predictions.table["split"]
+
+    def of(split: str) -> np.ndarray:
+        """Return the values of one split."""
+        here = (splits == split).to_numpy(bool)
+        if not here.any():
+            predictions.split(split)  # raises, and names it
+        return np.asarray(values[here])
+
+    return Scores(of("test"), {name: of(name) for name in members})
 
 
 def stored_scores(*files: Path) -> list[str]:

@@ -8,8 +8,8 @@ from pydantic import BaseModel, Field, ValidationError
 from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, read_json, sha256_file
 from reprood.core.messages import explain_validation
-from reprood.publish.checkpoints import EPOCH
 
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time of a zip archive: the same files give the same bytes
 ARCHIVE = "archive.json"  # in a compact release, and in no other
 
 
@@ -41,16 +41,31 @@ def pack_release(folder: Path, archive: Path, url: str = "") -> Archive:
     ReproodError
         When the name of the archive has other characters than letters, digits and ._-, or does not end in .zip.
     """
-    stem = archive.name.removesuffix(".zip")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    with atomic_path(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as out:
-        for path in files:
-            member = zipfile.ZipInfo(f"{stem}/{path.relative_to(folder).as_posix()}", EPOCH)
-            out.writestr(member, path.read_bytes(), zipfile.ZIP_DEFLATED)
+    write_zip(archive, folder, archive.name.removesuffix(".zip") + "/")
     try:
         return Archive(name=archive.name, size=archive.stat().st_size, sha256=sha256_file(archive), url=url)
     except ValidationError as error:
         raise ReproodError(explain_validation(error, str(archive))) from error
+
+
+def write_zip(archive: Path, folder: Path, prefix: str = "", level: int | None = None) -> None:
+    """Write the files of a folder as a zip archive; the same files give the same bytes.
+
+    Parameters
+    ----------
+    archive : Path
+        The file to write.
+    folder : Path
+        Where the files are.
+    prefix : str
+        Before the name of each member.
+    level : int, optional
+        Of the compression, 0 to 9; default that of zlib.
+    """
+    with atomic_path(archive) as temporary, zipfile.ZipFile(temporary, "w") as out:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            member = zipfile.ZipInfo(f"{prefix}{path.relative_to(folder).as_posix()}", EPOCH)
+            out.writestr(member, path.read_bytes(), zipfile.ZIP_DEFLATED, level)
 
 
 def read_archive(folder: Path) -> Archive | None:

@@ -20,6 +20,7 @@ from reprood.publish.archive import pack_release, read_archive
 from reprood.publish.bill import bill_of
 from reprood.publish.checkpoints import CHECKPOINTS, Checkpoints
 from reprood.publish.compact import write_compact
+from reprood.publish.compact_runs import read_record
 from reprood.publish.contents import (
     BILL,
     CODE,
@@ -204,8 +205,7 @@ def describe_built(built: Path) -> None:
         built, name=f"reprood {release}", description=deposited["description"], version=software, date=date
     )
     write_json(built / CROISSANT, croissant)
-    files = [(f"{b}/{m}/{s}", run / "run.json") for b, m, s, run in paths.all_runs(record)]
-    runs = {run: read_json(path) for run, path in files if path.is_file()}
+    runs = {"/".join(map(str, job)): found for job in record.jobs() if (found := read_record(paths, *job)) is not None}
     listed = {
         path: (digest, (built / path).stat().st_size) for path, digest in sums_of(built).items() if path != METADATA
     }

@@ -12,13 +12,14 @@ from reprood.core.errors import ReproodError
 from reprood.core.files import atomic_path, read_json, sha256_file
 from reprood.core.messages import explain_validation
 from reprood.data.download import Progress, SourceFailed, download
+from reprood.publish.archive import EPOCH
 from reprood.publish.cards import model_card
+from reprood.publish.compact_runs import read_record
 from reprood.publish.contents import Paths, in_checkout
 from reprood.publish.unpack import DAMAGED
 
 CHECKPOINTS = "checkpoints.json"
 WEIGHTS, CARD = "model.safetensors", "README.md"
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time of a zip archive: the same weights give the same bytes
 
 
 class Checkpoints(BaseModel, extra="forbid", frozen=True):
@@ -146,12 +147,12 @@ def _unpack(archive: Path, folder: Path, into: Path) -> int:
                 raise ReproodError(
                     f"{archive}: {member} is not expected in an archive of weights; it was not unpacked."
                 )
-            record = folder.joinpath(*parts[:4], "run.json")
-            if not record.is_file():
+            record = read_record(Paths(folder), *parts[1:4])
+            if record is None:
                 raise ReproodError(f"{archive}: {member} belongs to no run of {folder}.")
             with atomic_path(into / member) as temporary:
                 temporary.write_bytes(opened.read(member))
-                if parts[4] == WEIGHTS and sha256_file(temporary) != read_json(record)["model"]:
-                    raise ReproodError(f"{archive}: {member} has another SHA-256 than {record} states.")
+                if parts[4] == WEIGHTS and sha256_file(temporary) != record["model"]:
+                    raise ReproodError(f"{archive}: {member} has another SHA-256 than {folder} states.")
             count += parts[4] == WEIGHTS
     return count

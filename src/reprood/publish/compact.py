@@ -14,22 +14,13 @@ from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
 from reprood.core.files import write_json
 from reprood.publish.archive import ARCHIVE, Archive
-from reprood.publish.compact_runs import (
-    AS_THEY_ARE,
-    Ranks,
-    compare_metrics,
-    restore_run,
-    stored_metrics,
-    valued_scores,
-    write_run,
-)
+from reprood.publish.compact_runs import compare_metrics, restore_run, stored_metrics, write_run
 from reprood.publish.contents import METADATA, SIGNATURE, SUMS, Paths
 from reprood.publish.croissant import CROISSANT
 from reprood.publish.expand import METRICS, collected_metrics, expand, metrics_of_runs
 from reprood.publish.part import judged_papers
 from reprood.publish.recompute import verdicts
 
-KNOTS = (64, 512, 2048, None)  # values that are stored with the ranks of a score, until its metrics hold; None: all
 LEFT_OUT = ("runs", "reports", "data")  # folders of a full release that only the archive holds as they are
 TABLES = ("results/metrics.csv", "results/metrics.parquet", "results/plots.csv")  # of which one is written again
 SEALS = (METADATA, SUMS, SIGNATURE, CROISSANT)
@@ -48,8 +39,6 @@ class Size:
         Of the full release.
     bytes : int
         Of the runs with predictions.
-    change : float
-        The largest change of a metric by the ranks.
     unranked : tuple of str
         Runs whose scores are stored as they are, because ranks would change a metric or a verdict.
     """
@@ -58,7 +47,6 @@ class Size:
     described: int
     all_runs: int
     bytes: int
-    change: float
     unranked: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -67,7 +55,7 @@ class Size:
         kept = f"; scores of {len(self.unranked)} runs as they are: {', '.join(self.unranked)}" if self.unranked else ""
         return (
             f"{self.runs} of {self.all_runs} runs with predictions ({mean:.1f} kB each), {self.described} with their "
-            f"records only; largest change of a metric by ranks {self.change:.1e}{kept}"
+            f"records only{kept}"
         )
 
 
@@ -122,46 +110,37 @@ def _write_runs(full: Path, out: Path, *, ranked: bool) -> Size:
     """Write all runs that main claims read, with ranks for scores if wanted."""
     _, suite = Paths(full).suite()
     uses, metrics = uses_of(Paths(full), suite), metrics_of_runs(collected_metrics(full / "results"))
-    changes, total = dict[Run, float | None](), 0
+    total, unranked = 0, list[str]()
     for job, use in uses.items():
-        source, target = Paths(full).run(*job), Paths(out).run(*job)
-        record, stated = suite.benchmarks[job[0]], metrics[job]
-        if not (ranked and use.scores):
-            _replace(source, target, use, AS_THEY_ARE)
-        else:
-            changes[job] = _write_ranked(source, target, use, record, stated)
-        total += sum(path.stat().st_size for path in target.iterdir()) if use.metrics else 0
+        source, target, record = Paths(full).run(*job), Paths(out).packed_run(*job), suite.benchmarks[job[0]]
+        if not use.metrics:
+            write_run(source, target, use, record)
+        elif not _write_checked(source, target, use, record, metrics[job], ranked=ranked):
+            unranked.append("/".join(map(str, job)))
+        total += target.stat().st_size if use.metrics else 0
     count = sum(bool(use.metrics) for use in uses.values())
     return Size(
         runs=count,
         described=len(uses) - count,
         all_runs=len(list(suite.jobs())),
         bytes=total,
-        change=max((change for change in changes.values() if change is not None), default=0.0),
-        unranked=tuple("/".join(map(str, job)) for job, use in uses.items() if use.scores and changes.get(job) is None),
+        unranked=tuple(unranked),
     )
 
 
-def _replace(source: Path, target: Path, use: Use, ranks: Ranks) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    write_run(source, target, use, ranks)
-
-
-def _write_ranked(source: Path, target: Path, use: Use, benchmark: Benchmark, stated: pd.DataFrame) -> float | None:
-    """Write a run with the fewest stored values of which its metrics follow.
-
-    Returns
-    -------
-    float or None
-        The largest change of a metric; None when a score is stored unchanged.
-    """
-    for knots in KNOTS:
-        _replace(source, target, use, Ranks(valued_scores(benchmark), knots, KNOTS[0]))
+def _write_checked(
+    source: Path, target: Path, use: Use, benchmark: Benchmark, stated: pd.DataFrame, *, ranked: bool
+) -> bool:
+    """Write a run of which its metrics follow, with ranks for its scores if possible, and return whether it was."""
+    wrong: list[str] = []
+    for with_ranks in (True, False) if ranked else (False,):
+        write_run(source, target, use, benchmark, ranked=with_ranks)
         with tempfile.TemporaryDirectory() as temporary:
-            restore_run(target, Path(temporary))
-            change, wrong = compare_metrics(stored_metrics(Path(temporary), benchmark), stated, Path(temporary))
+            run = Path(temporary)
+            restore_run(target, run)
+            wrong = compare_metrics(stored_metrics(run, benchmark), stated, run)
         if not wrong:
-            return change if knots is not None else None
+            return with_ranks or not use.scores
     raise ReproodError(f"{source}: {wrong[0]}; the metrics do not follow from the predictions: run the workflow again.")
 
 

@@ -1,13 +1,15 @@
-"""The files of one run in the compact form of a release: the scores that main claims use, no logits. No torch.
+"""The file of one run in the compact form of a release: the scores that main claims use, no logits. No torch.
 
 Logits stay where a main claim on calibration needs them.
 
-A run's files depend on nothing but the run and what main claims use of it: later releases of the same runs share them.
+A run's file depends on nothing but the run and what main claims use of it: later releases of the same runs share it.
 """
 
+import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -20,117 +22,121 @@ from reprood.audit.claims import CALIBRATION, SEGMENTATION
 from reprood.audit.needs import Use
 from reprood.config.benchmark import Benchmark
 from reprood.core.errors import ReproodError
-from reprood.core.files import atomic_path, canonical_json, sha256_file
+from reprood.core.files import canonical_json, read_json, sha256_file
 from reprood.detectors import registry
 from reprood.evaluate.maps import METRICS as MAP_METRICS
 from reprood.evaluate.outputs import load_outputs
 from reprood.evaluate.predictions import KEYS, PREDICTIONS, SCORES, load_predictions, read_table
-from reprood.evaluate.table import metrics_of
+from reprood.evaluate.table import NO_SCORE, metrics_of, threshold_of
+from reprood.publish.archive import write_zip
+from reprood.publish.contents import Paths
 from reprood.publish.ranks import decode, encode
+from reprood.publish.unpack import DAMAGED, unpack
 
-RECORDS = ("model.json", "run.json")
+RECORD = "run.json"
+RECORDS = ("model.json", RECORD)
 COPIED = (*RECORDS, "history.csv")
-PLAIN = (*COPIED, PREDICTIONS, SCORES)
+FILES = (*COPIED, PREDICTIONS, SCORES)
 NOT_STORED = "not stored in the compact release"
 MAPS = ("map", "mask")
 LOGITS = "logits"
+Name = tuple[str, str, str]  # split, score and metric
 RANKED = "ranked"  # in the metadata of a table: what the ranks of its columns stand for
-VALUED = ("ece15", "macro_f")  # metrics of values; all others depend on the order of the scores alone
-TOLERANCE = 1e-4  # of metrics of values, where ranks are stored
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """Which scores are stored as ranks, and with how many of their values (see `reprood.publish.ranks`).
-
-    Attributes
-    ----------
-    valued : frozenset of str
-        Scores of which a metric needs the values.
-    knots : int or None
-        Stored values of these; None: these scores are stored as they are.
-    others : int or None
-        The same of all other scores.
-    exact : frozenset of str
-        Scores that are stored unchanged.
-    """
-
-    valued: frozenset[str] = frozenset()
-    knots: int | None = None
-    others: int | None = None
-    exact: frozenset[str] = frozenset()
-
-    def of(self, column: str) -> int | None:
-        """Return how many values of a score are stored; None for the unchanged score."""
-        if column.removeprefix("score_") in self.exact:
-            return None
-        return self.knots if column.removeprefix("score_") in self.valued else self.others
-
-
-AS_THEY_ARE = Ranks()
-
-
-def valued_scores(benchmark: Benchmark) -> frozenset[str]:
-    """Return the scores of which a metric needs the values."""
-    return frozenset({registry.ALWAYS, *(benchmark.open_set.scores if benchmark.open_set else ())})
-
-
-def write_run(source: Path, out: Path, use: Use, ranks: Ranks) -> None:
-    """Write the compact files of a run.
+def write_run(source: Path, out: Path, use: Use, benchmark: Benchmark, *, ranked: bool = True) -> None:
+    """Write the compact file of a run, a zip archive.
 
     Parameters
     ----------
     source : Path
         The run in the full release.
     out : Path
-        Its folder in the compact form.
+        The file.
     use : Use
-        What main claims use of it; without metrics, only its records are written.
-    ranks : Ranks
-        Which scores are stored as ranks.
+        What main claims use of the run; without metrics, only its records are written.
+    benchmark : Benchmark
+        Its thresholds on probabilities are kept.
+    ranked : bool
+        Store scores as ranks (see `reprood.publish.ranks`), unless a claim reads their values.
     """
-    ranks = replace(ranks, exact=frozenset(use.exact))
-    out.mkdir(parents=True, exist_ok=True)
-    for name in COPIED if use.metrics else RECORDS:
-        shutil.copyfile(source / name, out / name)
-    if not use.metrics:
-        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for name in COPIED if use.metrics else RECORDS:
+            shutil.copyfile(source / name, folder / name)
+        if use.metrics:
+            _write_tables(source, folder, use, benchmark, ranked)
+        write_zip(out, folder, level=9)
+
+
+def _write_tables(source: Path, out: Path, use: Use, benchmark: Benchmark, ranked: bool) -> None:
+    calibrated = bool(use.metrics & {*CALIBRATION})
+    exact = {*use.exact, *((registry.ALWAYS,) if calibrated else ())} if ranked else None
     facts, table = read_table(source / PREDICTIONS, "predict", KEYS)
+    threshold = threshold_of(int(facts.get("classes") or 1), benchmark)
+    accepted = dict.fromkeys(benchmark.open_set.scores, (threshold,))
     columns = [name for name in table.column_names if _kept(name, use)]
     facts["native"] = [name for name in facts.get("native", []) if f"score_{name}" in columns]
     if not use.metrics & {*SEGMENTATION}:
         facts.pop("maps", None)
     kept = table.select(columns)
-    if use.metrics & {*CALIBRATION}:
+    if calibrated:
         kept = _with_logits(kept, source / PREDICTIONS)
-    _write(kept, facts, out / PREDICTIONS, ranks)
+    _write(kept, facts, out / PREDICTIONS, exact, accepted)
     facts, table = read_table(source / SCORES, "evaluate", KEYS[:2])
     facts.pop(PREDICTIONS, None)  # the checksum of those with logits
     columns = [name for name in table.column_names if _kept(name, use)]
     stored, skipped = facts.get("detectors", {}), facts.get("skipped", {})
     facts["detectors"] = {k: v for k, v in stored.items() if f"score_{registry.score_name(k)}" in columns}
     facts["skipped"] = skipped | {name: NOT_STORED for name in stored if name not in facts["detectors"]}
-    _write(table.select(columns), facts, out / SCORES, ranks)
+    _write(table.select(columns), facts, out / SCORES, exact, accepted)
 
 
 def restore_run(stored: Path, out: Path) -> None:
-    """Write the files of a run as the stages of the pipeline write them, from its compact form.
+    """Write the files of a run as the stages of the pipeline write them, from its compact file.
 
     Raises
     ------
     ReproodError
-        When a file is missing or damaged.
+        When the file is missing or damaged.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    for name in COPIED:
-        if (stored / name).is_file():
-            shutil.copyfile(stored / name, out / name)
-    if not (stored / PREDICTIONS).is_file():
-        return
-    facts, table = _read(stored / PREDICTIONS, "predict", KEYS)
-    _write_restored(_with_logits(table, stored / PREDICTIONS), facts, out / PREDICTIONS)
-    facts, table = _read(stored / SCORES, "evaluate", KEYS[:2])
-    _write_restored(table, {**facts, PREDICTIONS: sha256_file(out / PREDICTIONS)}, out / SCORES)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        unpack(stored, folder)
+        others = sorted({path.name for path in folder.rglob("*")} - {*FILES})
+        if others:
+            raise ReproodError(f"{stored} holds {others[0]}, which is no file of a run; get the release again.")
+        out.mkdir(parents=True, exist_ok=True)
+        for name in COPIED:
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, out / name)
+        if not (folder / PREDICTIONS).is_file():
+            return
+        try:
+            facts, table = _read(folder / PREDICTIONS, "predict", KEYS)
+            _write_restored(_with_logits(table, folder / PREDICTIONS), facts, out / PREDICTIONS)
+            facts, table = _read(folder / SCORES, "evaluate", KEYS[:2])
+        except ReproodError as error:
+            raise ReproodError(str(error).replace(str(folder), str(stored))) from error
+        _write_restored(table, {**facts, PREDICTIONS: sha256_file(out / PREDICTIONS)}, out / SCORES)
+
+
+def read_record(paths: Paths, benchmark: str, method: str, seed: int | str) -> dict[str, Any] | None:
+    """Return the record `run.json` of a run of a release, full or compact; None when the release lacks the run.
+
+    Raises
+    ------
+    ReproodError
+        When it is damaged.
+    """
+    plain, packed = paths.run(benchmark, method, seed) / RECORD, paths.packed_run(benchmark, method, seed)
+    if not packed.is_file():
+        return dict(read_json(plain)) if plain.is_file() else None
+    try:
+        with zipfile.ZipFile(packed) as archive:
+            return dict(json.loads(archive.read(RECORD)))
+    except DAMAGED as error:
+        raise ReproodError(f"{packed} is damaged ({error}); download the release again.") from error
 
 
 def stored_metrics(run: Path, benchmark: Benchmark) -> pd.DataFrame:
@@ -139,38 +145,46 @@ def stored_metrics(run: Path, benchmark: Benchmark) -> pd.DataFrame:
     return metrics_of(load_predictions(run), benchmark, raw)
 
 
-def compare_metrics(computed: pd.DataFrame, stated: pd.DataFrame, run: Path) -> tuple[float, list[str]]:
-    """Compare the metrics of a restored run with those of the full release.
+def compare_metrics(computed: pd.DataFrame, stated: pd.DataFrame, run: Path) -> list[str]:
+    """Compare the metrics of a restored run with those of the full release, as far as its files give them.
 
     Returns
     -------
-    float
-        The largest change of a metric of values (see `VALUED`).
     list of str
-        What differs: a metric of values by 1e-4 or more, another one by a relative 1e-9; a row of too much or too few.
+        What differs by more than a relative 1e-9; a row of too much or too few.
     """
     facts, _ = read_table(run / SCORES, "evaluate", KEYS[:2])
     own, _ = read_table(run / PREDICTIONS, "predict", KEYS)
     scores = {*map(registry.score_name, facts.get("detectors", {})), *own.get("native", [])}
-    key = ["split", "score", "metric"]
-    both = stated.merge(computed, on=key, how="outer", suffixes=("", "_computed"), indicator=True)
-    absent = (~both["score"].isin({*scores, "-"})) | both["metric"].isin(list(MAP_METRICS))
-    absent |= (both["metric"] == "ece15") & ("msp" not in scores)
-    if not _holds_logits(run / PREDICTIONS):
-        absent |= both["metric"].isin([*CALIBRATION]) & (both["score"] != "-")
-    missing = both[(both["_merge"] == "right_only") | ((both["_merge"] == "left_only") & ~absent)]
-    wrong = [f"{row.metric} of {row.score} on {row.split} is only on one side" for row in missing.itertuples()]
-    found = both[both["_merge"] == "both"]
-    valued = found["metric"].isin(VALUED)
-    gap = (found["value"] - found["value_computed"]).abs().fillna(0.0)
-    exact = np.isclose(found["value"], found["value_computed"], rtol=1e-9, atol=1e-12, equal_nan=True)
-    differing = found[np.where(valued, gap >= TOLERANCE, ~exact) | (found["n"] != found["n_computed"])]
-    wrong += [
-        f"{row.metric} of {row.score} on {row.split} is stated as {row.value:.6g} and computed as "
-        f"{row.value_computed:.6g}"
-        for row in differing.itertuples()
-    ]
-    return float(gap[valued].max()) if valued.any() else 0.0, wrong
+    given, found = _by_name(stated), _by_name(computed)
+    logits = _holds_logits(run / PREDICTIONS)
+
+    def follows(name: Name) -> bool:
+        """Return whether a metric follows from what is stored."""
+        _, score, metric = name
+        if metric in MAP_METRICS or (metric == "ece15" and registry.ALWAYS not in scores):
+            return False
+        return score in scores or score == NO_SCORE
+
+    wrong = []
+    for name in [*given, *(found.keys() - given.keys())]:
+        split, score, metric = name
+        if metric in CALIBRATION and not logits:
+            continue
+        if name not in found or name not in given:
+            if name in found or follows(name):
+                wrong.append(f"{metric} of {score} on {split} is only on one side")
+            continue
+        (value, n), (again, number) = given[name], found[name]
+        if n != number or not np.isclose(value, again, rtol=1e-9, atol=1e-12, equal_nan=True):
+            wrong.append(f"{metric} of {score} on {split} is stated as {value:.6g} and computed as {again:.6g}")
+    return wrong
+
+
+def _by_name(table: pd.DataFrame) -> dict[Name, tuple[float, int]]:
+    """Return (split, score, metric) -> value and number of samples."""
+    names = zip(table["split"], table["score"], table["metric"], strict=True)
+    return dict(zip(names, zip(table["value"], table["n"], strict=True), strict=True))
 
 
 def _holds_logits(path: Path) -> bool:
@@ -192,15 +206,23 @@ def _kept(name: str, use: Use) -> bool:
     return name not in MAPS or bool(use.metrics & {*SEGMENTATION})
 
 
-def _write(table: pa.Table, facts: Mapping[str, Any], path: Path, ranks: Ranks) -> None:
-    """Write a table, with ranks for scores as far as their values allow it; the same input gives the same bytes."""
+def _write(
+    table: pa.Table,
+    facts: Mapping[str, Any],
+    path: Path,
+    exact: Set[str] | None,
+    accepted: Mapping[str, Iterable[float]],
+) -> None:
+    """Write a table, with ranks for all but the exact scores (None: all are), as far as their values allow it.
+
+    The same input gives the same bytes.
+    """
     ranked: dict[str, Any] = {}
     for place, name in enumerate(table.column_names):
-        knots = ranks.of(name)
-        if not name.startswith("score_") or knots is None:
+        score = name.removeprefix("score_")
+        if score == name or exact is None or score in exact or not pa.types.is_floating(table[name].type):
             continue
-        values = table[name].to_numpy(zero_copy_only=False)
-        encoded = encode(values, knots) if pa.types.is_floating(table[name].type) else None
+        encoded = encode(table[name].to_numpy(zero_copy_only=False), thresholds=accepted.get(score, ()))
         if encoded is not None:
             codes, ranked[name] = encoded
             table = table.set_column(place, name, pa.array(codes, pa.int32()))
@@ -212,19 +234,16 @@ def _write(table: pa.Table, facts: Mapping[str, Any], path: Path, ranks: Ranks) 
     # Arrow's copy of schema and metadata is a quarter of such a small file; only lists of one size need it.
     lists = any(pa.types.is_nested(field.type) for field in table.schema)
     table = table.replace_schema_metadata({"reprood": record} if lists else None)
-    with (
-        atomic_path(path) as temporary,
-        pq.ParquetWriter(
-            temporary,
-            table.schema,
-            compression="zstd",
-            compression_level=19,
-            use_dictionary=others,
-            column_encoding=delta,
-            write_statistics=False,
-            store_schema=lists,
-        ) as writer,
-    ):
+    with pq.ParquetWriter(
+        path,
+        table.schema,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=others,
+        column_encoding=delta,
+        write_statistics=False,
+        store_schema=lists,
+    ) as writer:
         writer.write_table(table)
         if not lists:
             writer.add_key_value_metadata({"reprood": record})
@@ -232,9 +251,7 @@ def _write(table: pa.Table, facts: Mapping[str, Any], path: Path, ranks: Ranks) 
 
 def _write_restored(table: pa.Table, facts: Mapping[str, Any], path: Path) -> None:
     """Write a table that is read soon: quickly."""
-    with atomic_path(path) as temporary:
-        record = canonical_json(facts)
-        pq.write_table(table.replace_schema_metadata({"reprood": record}), temporary, compression="lz4")
+    pq.write_table(table.replace_schema_metadata({"reprood": canonical_json(facts)}), path, compression="lz4")
 
 
 def _read(path: Path, stage: str, keys: tuple[str, ...]) -> tuple[dict[str, Any], pa.Table]:

@@ -1,6 +1,7 @@
 """What a published release holds, and where; a release is of one suite, whose name its paths leave out."""
 
 import hashlib
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -84,9 +85,13 @@ class Paths:
         path = self.root / "config" / "datasets.yaml"
         return path if path.is_file() else None
 
-    def run(self, benchmark: str, method: str, seed: int) -> Path:
+    def run(self, benchmark: str, method: str, seed: int | str) -> Path:
         """Return the folder of a run."""
         return self.runs / benchmark / method / str(seed)
+
+    def packed_run(self, benchmark: str, method: str, seed: int | str) -> Path:
+        """Return the file of a run of a compact release."""
+        return self.runs / benchmark / method / f"{seed}.zip"
 
     def benchmark(self, name: str) -> Path:
         """Return the folder of a benchmark's splits."""
@@ -181,11 +186,16 @@ def fingerprints() -> dict[str, str]:
         "scores": code_hash("reprood.evaluate.scores", *map(detectors.module_name, detectors.names())),
         "metrics": code_hash("reprood.evaluate.table", "reprood.evaluate.collect"),
         "verdicts": code_hash("reprood.audit.verdicts"),
-        "compact": f"{code_hash('reprood.publish.compact')} pyarrow {version('pyarrow')}",
+        "compact": " ".join((code_hash("reprood.publish.compact"), *_compressors())),
         "tables": code_hash("reprood.report.tables", *makers),
         "pages": code_hash("reprood.report.pages", *makers),
         "templates": hashlib.sha256("".join(sha256_file(path) for path in templates).encode()).hexdigest()[:16],
     }
+
+
+def _compressors() -> tuple[str, str]:
+    """Return the versions of the libraries on which the bytes of compact files depend."""
+    return f"pyarrow {version('pyarrow')}", f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
 
 
 def suite_record(text: Mapping[str, Any]) -> tuple[str, Suite]:

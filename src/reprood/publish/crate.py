@@ -21,7 +21,7 @@ APACHE = "https://spdx.org/licenses/Apache-2.0"
 FORMATS = {
     ".parquet": "application/vnd.apache.parquet", ".csv": "text/csv", ".json": "application/json",
     ".yaml": "application/yaml", ".html": "text/html", ".svg": "image/svg+xml", ".md": "text/markdown",
-    ".tex": "application/x-tex", ".css": "text/css", ".js": "text/javascript",
+    ".zip": "application/zip", ".tex": "application/x-tex", ".css": "text/css", ".js": "text/javascript",
 }  # fmt: skip
 NAMES = {
     "results/verdicts.csv": "Verdict on every claim",
@@ -152,7 +152,6 @@ def describe(
 
 def _action(name: str, record: Mapping[str, Any], files: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
     """Return the action of one training with its predictions: inputs, outputs, machine and time."""
-    folder = f"runs/{name}/"
     benchmark = name.split("/")[0]
     inputs = [path for path in files if path.startswith(f"data/benchmarks/{benchmark}/") and path.endswith("meta.json")]
     seconds = sum(phase["seconds"] for phase in record["phases"])
@@ -170,7 +169,7 @@ def _action(name: str, record: Mapping[str, Any], files: Mapping[str, tuple[str,
         "name": f"Training and prediction of {name}" if trained else f"Evaluation of given {kind} of {name}",
         "instrument": _id("Snakefile"),
         "object": [_id("config/suite.json"), *(_id(path) for path in inputs)],
-        "result": [_id(path) for path in files if path.startswith(folder)],
+        "result": [_id(path) for path in files if path.startswith((f"runs/{name}/", f"runs/{name}.zip"))],
         "endTime": record["finished"],
         "description": (
             given

@@ -21,15 +21,8 @@ COLLECTED = "mce"  # of several runs: no run's own table of metrics has it
 
 
 @contextmanager
-def expanded(folder: Path, *, scores: bool = True) -> Iterator[Path]:
+def expanded(folder: Path) -> Iterator[Path]:
     """Give the folder of a full release, or a temporary folder with the restored runs of a compact one.
-
-    Parameters
-    ----------
-    folder : Path
-        The release.
-    scores : bool
-        Whether predictions and scores are needed; False restores the metrics of runs alone.
 
     Raises
     ------
@@ -40,19 +33,19 @@ def expanded(folder: Path, *, scores: bool = True) -> Iterator[Path]:
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix="reprood-") as temporary:
-        expand(folder, Path(temporary), scores=scores)
+        expand(folder, Path(temporary))
         yield Path(temporary)
 
 
-def expand(folder: Path, out: Path, *, scores: bool = True) -> None:
-    """Write a compact release with its runs restored if wanted, and the metrics of every run in a file of its own."""
+def expand(folder: Path, out: Path) -> None:
+    """Write a compact release with its runs restored, and the metrics of every run in a file of its own."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and name.parts[0] != "runs":
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, out / name)
-    for record in sorted((folder / "runs").glob("*/*/*/model.json")) if scores else ():
-        restore_run(record.parent, out / record.parent.relative_to(folder))
+    for packed in sorted((folder / "runs").glob("*/*/*.zip")):
+        restore_run(packed, out / packed.relative_to(folder).with_suffix(""))
     table = collected_metrics(Paths(folder).results)
     write_csv(table, Paths(out).results / METRICS_FILE)
     of_runs = metrics_of_runs(table)

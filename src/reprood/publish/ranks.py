@@ -1,11 +1,12 @@
 """Scores as ranks: their order without loss, their values by interpolation between a few stored ones.
 
 Every metric and interval of detection on one score depends on the order and the ties of its values alone, so that
-ranks of 16 bits instead of numbers of 64 give the same bits. Calibration errors and thresholds on probabilities depend
-on the values, which are close; means over seeds as well, so scores of ensembles are stored unchanged.
+ranks of 16 bits instead of numbers of 64 give the same bits. What a threshold accepts is kept as well, by the values
+on its two sides. Calibration errors and means over seeds depend on the values: such scores are stored unchanged.
 """
 
 import base64
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,12 @@ from reprood.core.errors import ReproodError
 MISSING = -1  # the code of a row without a score
 TYPES = {"float": "<f4", "double": "<f8"}  # by arrow's names
 MOST = 1 << 24  # different values of a column
+KNOTS = 16  # stored values at equally spaced ranks
 
 
-def encode(values: NDArray[Any], knots: int) -> tuple[NDArray[np.int32], dict[str, Any]] | None:
+def encode(
+    values: NDArray[Any], knots: int = KNOTS, thresholds: Iterable[float] = ()
+) -> tuple[NDArray[np.int32], dict[str, Any]] | None:
     """Return the dense rank of every value, and what `decode` needs; None when that would not give the ranks back.
 
     Encoding decoded values gives the same ranks and the same record.
@@ -29,11 +33,13 @@ def encode(values: NDArray[Any], knots: int) -> tuple[NDArray[np.int32], dict[st
         Finite, or NaN where a row has no score.
     knots : int
         Number of values that are stored, at equally spaced ranks; at least 2.
+    thresholds : iterable of float
+        The values next to these are stored as well, so that no value changes its side.
 
     Returns
     -------
     int32 array [N], dict
-        Ranks from 0, `MISSING` for NaN; the type, the number of different values and the stored ones.
+        Ranks from 0, `MISSING` for NaN; the type, the number of different values, and the stored ones with their ranks.
     """
     present = ~np.isnan(values)
     different, inverse = np.unique(values[present], return_inverse=True)
@@ -42,10 +48,15 @@ def encode(values: NDArray[Any], knots: int) -> tuple[NDArray[np.int32], dict[st
     kind = next((name for name, form in TYPES.items() if values.dtype == np.dtype(form)), "")
     if not kind:
         return None
-    stored = different[_places(len(different), knots)]
+    places = set(np.linspace(0, len(different) - 1, min(len(different), knots)).round().astype(int).tolist())
+    for threshold in thresholds:
+        above = int(np.searchsorted(different, threshold, side="right"))
+        places |= {place for place in (above - 1, above) if 0 <= place < len(different)}
+    stored = different[sorted(places)]
     record = {
         "type": kind,
         "different": len(different),
+        "places": sorted(places),
         "values": base64.b64encode(stored.astype(TYPES[kind]).tobytes()).decode(),
     }
     if not (np.diff(_interpolated(record)) > 0).all():
@@ -77,20 +88,16 @@ def decode(codes: NDArray[Any], record: dict[str, Any]) -> NDArray[Any]:
     return np.asarray(table[codes].astype(TYPES[record["type"]]))
 
 
-def _places(different: int, knots: int) -> NDArray[np.int64]:
-    """Return the ranks whose values are stored."""
-    count = min(different, knots)
-    return np.round(np.linspace(0, different - 1, count)).astype(np.int64)
-
-
 def _interpolated(record: dict[str, Any]) -> NDArray[Any]:
     """Return the value of each rank."""
     try:
         form, different = TYPES[record["type"]], int(record["different"])
+        places = np.array(record["places"], dtype=np.int64)
         stored = np.frombuffer(base64.b64decode(record["values"], validate=True), form)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ReproodError(f"The record of a score's ranks is damaged ({error!r}); get the release again.") from error
-    if not 0 < len(stored) <= different <= MOST or not np.isfinite(stored).all():
+    if not 0 < different <= MOST or places.ndim != 1 or len(places) != len(stored) or not np.isfinite(stored).all():
         raise ReproodError("The record of a score's ranks is damaged; get the release again.")
-    places = _places(different, len(stored))
+    if not (len(places) and places[0] == 0 and places[-1] == different - 1 and (np.diff(places) > 0).all()):
+        raise ReproodError("The record of a score's ranks is damaged; get the release again.")
     return np.asarray(np.interp(np.arange(different), places, stored.astype(np.float64)).astype(form))

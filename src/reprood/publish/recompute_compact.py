@@ -2,18 +2,21 @@
 
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json
-from reprood.evaluate.collect import baselines_of, collect
-from reprood.evaluate.table import METRICS_FILE
+from reprood.evaluate.collect import baselines_of, relative_corruption_errors, summarise
+from reprood.evaluate.table import COLUMNS, TYPES
 from reprood.publish.archive import Archive
 from reprood.publish.build import describe_built
 from reprood.publish.compact import uses_of, write_compact
-from reprood.publish.compact_runs import RECORDS, compare_metrics, restore_run, stored_metrics
+from reprood.publish.compact_runs import RECORDS, compare_metrics, stored_metrics
 from reprood.publish.contents import METADATA, Paths
-from reprood.publish.expand import collected_metrics, expanded, metrics_of_runs
+from reprood.publish.expand import COLLECTED, collected_metrics, expanded, metrics_of_runs
 from reprood.publish.numbers import same_numbers
 from reprood.publish.recompute import CONFIGURATION, Found, Step, configuration, runs_of, verdicts
 from reprood.publish.seal import sums_of
@@ -28,20 +31,27 @@ ARCHIVED = (
 MAIN = "verdicts on main claims follow from the predictions"
 
 
-def compact_checks(folder: Path) -> tuple[Step, ...]:
-    """Return the checks of the compact form that need nothing else."""
+@contextmanager
+def compact_checks(folder: Path) -> Iterator[tuple[Step, ...]]:
+    """Give the checks of the compact form that need nothing else; its runs are restored once, for all of them."""
     paths = Paths(folder)
-    return (
-        (CONFIGURATION, ("suite",), lambda: configuration(paths)),
-        (
-            "every run that a main claim compares is there, and is what it says",
-            ("suite",),
-            lambda: _runs(paths),
-        ),
-        ("metrics of stored scores follow from the predictions", ("suite", "metrics"), lambda: _metrics(paths)),
-        ("the summary follows from the table of all metrics", ("suite", "metrics"), lambda: _summary(paths)),
-        (MAIN, ("suite", "verdicts"), lambda: _verdicts(paths)),
-    )
+    with ExitStack() as stack:
+
+        @cache
+        def whole() -> Paths:
+            return Paths(stack.enter_context(expanded(folder)))
+
+        yield (
+            (CONFIGURATION, ("suite",), lambda: configuration(paths)),
+            (
+                "every run that a main claim compares is there, and is what it says",
+                ("suite",),
+                lambda: _runs(whole()),
+            ),
+            ("metrics of stored scores follow from the predictions", ("suite", "metrics"), lambda: _metrics(whole())),
+            ("the summary follows from the table of all metrics", ("suite", "metrics"), lambda: _summary(whole())),
+            (MAIN, ("suite", "verdicts"), lambda: verdicts(whole(), main_only=True)),
+        )
 
 
 def compact_of(full: Path, folder: Path, archive: Archive) -> Found:
@@ -56,11 +66,6 @@ def compact_of(full: Path, folder: Path, archive: Archive) -> Found:
     wrong += [f"{name} is missing" for name in computed if name not in stated]
     wrong += [f"{name} does not follow from the archive" for name in stated if name not in computed]
     return len(computed), wrong
-
-
-def _verdicts(paths: Paths) -> Found:
-    with expanded(paths.root) as folder:
-        return verdicts(Paths(folder), main_only=True)
 
 
 def _runs(paths: Paths) -> Found:
@@ -81,27 +86,25 @@ def _metrics(paths: Paths) -> Found:
     jobs = [job for job, use in uses_of(paths, suite).items() if use.metrics and job in stated]
     for job in jobs:
         run = paths.run(*job)
-        with tempfile.TemporaryDirectory() as temporary:
-            try:
-                restore_run(run, Path(temporary))
-                found = stored_metrics(Path(temporary), suite.benchmarks[job[0]])
-                _, texts = compare_metrics(found, stated[job], Path(temporary))
-                wrong += [f"{paths.name_of(run)}: {text}" for text in texts]
-            except ReproodError as error:
-                wrong.append(str(error).replace(temporary, paths.name_of(run)))
+        try:
+            texts = compare_metrics(stored_metrics(run, suite.benchmarks[job[0]]), stated[job], run)
+            wrong += [f"{paths.name_of(run)}: {text}" for text in texts]
+        except ReproodError as error:
+            wrong.append(str(error).replace(f"{paths.root}/", ""))
     return len(jobs), wrong
 
 
 def _summary(paths: Paths) -> Found:
-    """Collect the stated metrics of the runs again, with what follows from several runs."""
+    """Compute what follows from the stated metrics of several runs."""
     _, suite = paths.suite()
-    with expanded(paths.root, scores=False) as folder, tempfile.TemporaryDirectory() as temporary:
-        out = Path(temporary)
-        files = [run / METRICS_FILE for *_, run in Paths(folder).all_runs(suite)]
-        collect(files, out / "metrics.parquet", out / METRICS_FILE, out / "summary.json", baselines_of(suite))
-        wrong = []
-        if not same_numbers(collected_metrics(out), collected_metrics(paths.results)):
-            wrong.append("results/metrics.parquet: the metrics of several runs differ from what the runs' give")
-        if json.dumps(read_json(out / "summary.json")) != json.dumps(read_json(paths.results / "summary.json")):
-            wrong.append("results/summary.json differs from the table of all metrics")
-    return len(files), wrong
+    table = collected_metrics(paths.results)
+    own, several = (table[mask] for mask in (table["metric"] != COLLECTED, table["metric"] == COLLECTED))
+    key = [name for name in COLUMNS if name not in ("value", "n", "n_ood")]
+    wrong = [f"the metric {tuple(row)} is stated twice" for row in table.loc[table.duplicated(key), key].to_numpy()]
+    computed = relative_corruption_errors(own, baselines_of(suite)).astype(TYPES)
+    if not same_numbers(*(one.sort_values(key, ignore_index=True) for one in (computed, several))):
+        wrong.append("results/metrics.parquet: the metrics of several runs differ from what the runs' give")
+    stated = read_json(paths.results / "summary.json")
+    if json.dumps(summarise(table), sort_keys=True) != json.dumps(stated, sort_keys=True):
+        wrong.append("results/summary.json differs from the table of all metrics")
+    return len(list(suite.jobs())), wrong

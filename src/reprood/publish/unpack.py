@@ -42,22 +42,31 @@ def opened(path: Path) -> Iterator[Path]:
     if not path.is_file() or not zipfile.is_zipfile(path):
         raise ReproodError(f"{path} is neither a folder nor a zip archive; give a published release.")
     with tempfile.TemporaryDirectory(prefix="reprood-") as temporary:
-        try:
-            _unpack(path, Path(temporary))
-        except DAMAGED as error:
-            raise ReproodError(f"{path} is damaged ({error}); download the release again.") from error
-        except OSError as error:
-            if error.filename is None:  # an offset outside the archive
-                raise ReproodError(f"{path} is damaged ({error}); download the release again.") from error
-            if not isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
-                raise
-            raise ReproodError(
-                f"{path} has a member that is a file and a folder; this archive is not opened."
-            ) from error
+        unpack(path, Path(temporary))
         roots = [folder.parent for folder in Path(temporary).glob(f"**/{METADATA}")]
         if not roots:
             raise ReproodError(f"{path} holds no {METADATA}; this is not a published release.")
         yield min(roots, key=lambda folder: len(folder.parts))
+
+
+def unpack(path: Path, into: Path) -> None:
+    """Unpack a zip archive that anyone may have made.
+
+    Raises
+    ------
+    ReproodError
+        When it is damaged, or holds paths that lead outside, links, or more than 2 GiB.
+    """
+    try:
+        _unpack(path, into)
+    except DAMAGED as error:
+        raise ReproodError(f"{path} is damaged ({error}); download the release again.") from error
+    except OSError as error:
+        if error.filename is None:  # an offset outside the archive
+            raise ReproodError(f"{path} is damaged ({error}); download the release again.") from error
+        if not isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
+            raise
+        raise ReproodError(f"{path} has a member that is a file and a folder; this archive is not opened.") from error
 
 
 def _unpack(path: Path, temporary: Path) -> None:

@@ -78,7 +78,8 @@ def verify(
         made.add(_signature(folder, signers))
         made.add(_checked("description lists the files", lambda: _description(folder)))
         if compact:
-            made.recompute(compact_checks(folder))
+            with compact_checks(folder) as steps:
+                made.recompute(steps)
             _check_archive(made, folder, archive, signers)
         else:
             made.recompute(full_checks(folder))

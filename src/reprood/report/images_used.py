@@ -38,7 +38,7 @@ def images_used(row: Mapping[Any, Any], item: Mapping[str, Any] | None, *, one_m
         good = next((int(one["count"]) for one in item["data"] if one["as"] == "test"), inside)
         found = [f"{good:,} good", f"{inside - good:,} defective images"]
     elif row["split"] == ERRORS:
-        found = [f"about {inside:,} right", f"{outside:,} wrong predictions on test images (mean over runs)"]
+        found = [f"about {inside:,} right", f"{outside:,} wrong predictions (mean over runs) on test images"]
     else:
         found = [labels.count(inside, "ID test image"), labels.count(outside, "OOD image")]
     times = f"{parts} × " if parts > 1 else ""
