@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reprood.data.catalogue import load_catalogue
-from reprood.publish.croissant import describe_entry, describe_release
+from reprood.publish.croissant import CONTEXT, describe_entry, describe_release
 
 mlcroissant = pytest.importorskip("mlcroissant")
 CATALOGUE = load_catalogue([Path("config/datasets.yaml")], {})
@@ -24,6 +24,7 @@ def test_the_tables_of_a_release_are_records(tmp_path):
     (tmp_path / "croissant.json").write_text(json.dumps(text))
     dataset = mlcroissant.Dataset(jsonld=tmp_path / "croissant.json")
     assert not dataset.metadata.issues.errors
+    assert text["@context"] is not CONTEXT  # mlcroissant adds "@base" to what it reads
     (row,) = dataset.records("metrics_rows")
     assert row == {"metrics_rows/benchmark": b"fashion", "metrics_rows/seed": 3, "metrics_rows/value": 0.75}
     assert [row["verdicts_rows/paper"] for row in dataset.records("verdicts_rows")] == [b"csi", b"dias"]

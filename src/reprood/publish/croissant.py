@@ -1,5 +1,6 @@
 """Croissant descriptions (https://docs.mlcommons.org/croissant, version 1.0) of releases and of catalogue entries."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def describe_entry(name: str, entry: DatasetEntry) -> dict[str, Any]:
 
 def _head(name: str, description: str, licence: str) -> dict[str, Any]:
     return {
-        "@context": CONTEXT,
+        "@context": copy.deepcopy(CONTEXT),  # readers add to it
         "@type": "sc:Dataset",
         "conformsTo": VERSION,
         "name": name,
