@@ -96,9 +96,11 @@ def test_a_full_release_of_restored_runs_says_what_it_cannot_show(release, made,
     shutil.copytree(release, tmp_path / "part")
     with expanded(made[0]) as whole:
         shutil.copytree(whole / "runs/toy/good", tmp_path / "part/runs/toy/good", dirs_exist_ok=True)
-    check = next(one for one in verify(tmp_path / "part").checks if one.name == ARCHIVED[0])
-    assert check.holds is None
-    assert "3 store no logits" in check.details[0]
+    found = {one.name: one for one in verify(tmp_path / "part").checks if one.holds is None}
+    assert "3 store no logits" in found[ARCHIVED[0]].details[0]
+    assert "3 runs hold, and of 3 that were taken over" in found["metrics follow from the predictions"].details[0]
+    replace(tmp_path / "part/runs/toy/good/1/metrics.csv", "top1_error,", "top1_error,9")
+    assert "runs/toy/good/1: top1_error of" in wrong(tmp_path / "part")["metrics follow from the predictions"][0]
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 2.0, 1e9])
