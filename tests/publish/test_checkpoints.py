@@ -97,7 +97,7 @@ def test_weights_of_another_training_are_refused(packed):
     checkout, release, _ = packed
     record = json.loads((release / RUN / "run.json").read_text())
     (release / RUN / "run.json").write_text(json.dumps({**record, "model": "0" * 64}))
-    with pytest.raises(ReproodError, match=r"erm/0/model.safetensors has another SHA-256 than .* states"):
+    with pytest.raises(ReproodError, match=r"erm/0/model.safetensors has another SHA-256 than .*run.json states"):
         fetch(release, checkout / "into", checkout / "downloads", say=str)
     assert not list((checkout / "into").rglob("model.safetensors"))
 

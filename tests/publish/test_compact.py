@@ -18,7 +18,7 @@ from reprood.audit.needs import Use
 from reprood.cli.main import app
 from reprood.config.suite import Suite
 from reprood.core.errors import ReproodError
-from reprood.core.files import read_json
+from reprood.core.files import read_json, write_json
 from reprood.evaluate.predictions import load_predictions
 from reprood.evaluate.run import evaluate_outputs
 from reprood.evaluate.table import read_metrics
@@ -75,7 +75,7 @@ def test_restored_scores_have_the_order_and_nearly_the_values(release, made):
     assert found.scores == ("msp",)  # of the scores, the one that a claim uses
     a, b = (one.table["score_msp"].to_numpy() for one in (found, full))
     assert (np.argsort(a, kind="stable") == np.argsort(b, kind="stable")).all()
-    np.testing.assert_allclose(a, b, atol=0.05)
+    np.testing.assert_allclose(a, b, atol=0.035)
     assert set(found.facts["skipped"].values()) <= {NOT_STORED, *full.facts["skipped"].values()}
 
 
@@ -224,6 +224,19 @@ def one_metric_of_all(folder):
     table.to_csv(folder / "results/metrics.csv", index=False)
 
 
+def the_same_metric_twice(folder):
+    path = folder / "results/metrics.parquet"
+    table = pd.read_parquet(path)
+    pd.concat([table, table.iloc[-1:]]).to_parquet(path)
+
+
+def one_number_of_the_summary(folder):
+    path = folder / "results/summary.json"
+    summary = read_json(path)
+    summary["toy"]["good"]["top1_error"] += 0.5
+    write_json(path, summary)
+
+
 def one_verdict(folder):
     replace(folder / "results/verdicts.csv", "supported at reduced scale", "reproduced")
 
@@ -243,6 +256,7 @@ def half_a_run(folder):
 
 
 METRICS = "metrics of stored scores follow from the predictions"
+SUMMARY = "the summary follows from the table of all metrics"
 RUNS = "every run that a main claim compares is there, and is what it says"
 
 
@@ -253,6 +267,8 @@ RUNS = "every run that a main claim compares is there, and is what it says"
         (one_rank, METRICS, "runs/toy/good/1: "),
         (a_rank_outside, METRICS, "rank outside"),
         (one_metric, METRICS, "top1_error of - on test is stated as"),
+        (the_same_metric_twice, SUMMARY, "is stated twice"),
+        (one_number_of_the_summary, SUMMARY, "results/summary.json differs"),
         (one_verdict, MAIN, "verdict is stated as reproduced"),
         (drop_a_run, RUNS, "the run toy/good/2 is missing"),
         (a_file_more, RUNS, "runs/toy/good/2.zip holds more.txt, which is no file of a run"),
@@ -308,6 +324,23 @@ def test_a_benchmark_that_evaluates_calibration(tmp_path, metric):
     assert compare_metrics(found, stated, tmp_path / "restored") == []
     changed = stated.assign(value=stated["value"].where(stated["metric"] != metric, stated["value"] + 0.01))
     assert compare_metrics(found, changed, tmp_path / "restored")
+
+
+def test_the_macro_f_follows_from_ranks(tmp_path):
+    """The acceptance threshold lies between two stored values."""
+    record = fabricate.SUITE["benchmarks"]["toy"]
+    evaluations = ["classification", "detection", "open_set"]
+    suite = fabricate.results(tmp_path, benchmarks={"toy": {**record, "evaluations": evaluations}})
+    run, benchmark = tmp_path / "runs/toy/erm/0", suite.benchmarks["toy"]
+    evaluate_outputs(run, benchmark, "toy", "erm", 0)
+    stated = read_metrics(run / "metrics.csv")
+    write_run(run, tmp_path / "compact.zip", Use(scores={"msp"}, metrics={"macro_f"}), benchmark)
+    restore_run(tmp_path / "compact.zip", tmp_path / "restored")
+    found = stored_metrics(tmp_path / "restored", benchmark)
+    assert "macro_f" in set(found["metric"])
+    assert compare_metrics(found, stated, tmp_path / "restored") == []
+    scores = [load_predictions(one).table["score_msp"] for one in (run, tmp_path / "restored")]
+    assert not np.array_equal(*scores)
 
 
 def test_scores_of_ensembles_are_stored_unchanged(tmp_path):

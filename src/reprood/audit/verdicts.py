@@ -192,7 +192,7 @@ def audit(
     rows: list[dict[str, Any]] = []
     check_named(suite, papers, [one.name for one in gather(suite, root, studies)])
     for paper in papers:
-        evidence = gather(suite, root, studies)  # anew, so that only one paper's predictions are in memory
+        evidence = gather(suite, root, studies)  # per paper, to limit memory: evidence caches predictions
         cases: list[tuple[Case, bool]] = []
         for claim in (one for one in paper.claims if not (main_only and one.exploratory)):
             of_claim: list[Case] = []

@@ -97,7 +97,7 @@ def scores_of(predictions: Predictions, score: str, members: Sequence[str]) -> S
         """Return the values of one split."""
         here = (splits == split).to_numpy(bool)
         if not here.any():
-            predictions.split(split)  # raises, and names it
+            predictions.split(split)  # raises an error that names the split
         return np.asarray(values[here])
 
     return Scores(of("test"), {name: of(name) for name in members})

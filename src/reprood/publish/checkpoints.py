@@ -153,6 +153,7 @@ def _unpack(archive: Path, folder: Path, into: Path) -> int:
             with atomic_path(into / member) as temporary:
                 temporary.write_bytes(opened.read(member))
                 if parts[4] == WEIGHTS and sha256_file(temporary) != record["model"]:
-                    raise ReproodError(f"{archive}: {member} has another SHA-256 than {folder} states.")
+                    stated = folder.joinpath(*parts[:4], "run.json")
+                    raise ReproodError(f"{archive}: {member} has another SHA-256 than {stated} states.")
             count += parts[4] == WEIGHTS
     return count

@@ -131,7 +131,7 @@ def _write_runs(full: Path, out: Path, *, ranked: bool) -> Size:
 def _write_checked(
     source: Path, target: Path, use: Use, benchmark: Benchmark, stated: pd.DataFrame, *, ranked: bool
 ) -> bool:
-    """Write a run of which its metrics follow, with ranks for its scores if possible, and return whether it was."""
+    """Write a run and check that its metrics can be recomputed from it; return whether scores are ranks."""
     wrong: list[str] = []
     for with_ranks in (True, False) if ranked else (False,):
         write_run(source, target, use, benchmark, ranked=with_ranks)

@@ -122,12 +122,12 @@ def restore_run(stored: Path, out: Path) -> None:
 
 
 def read_record(paths: Paths, benchmark: str, method: str, seed: int | str) -> dict[str, Any] | None:
-    """Return the record `run.json` of a run of a release, full or compact; None when the release lacks the run.
+    """Read `run.json` of a run in a full or compact release; return None if the release does not contain the run.
 
     Raises
     ------
     ReproodError
-        When it is damaged.
+        When the file is damaged.
     """
     plain, packed = paths.run(benchmark, method, seed) / RECORD, paths.packed_run(benchmark, method, seed)
     if not packed.is_file():
@@ -151,7 +151,7 @@ def compare_metrics(computed: pd.DataFrame, stated: pd.DataFrame, run: Path) -> 
     Returns
     -------
     list of str
-        What differs by more than a relative 1e-9; a row of too much or too few.
+        Differences of more than a relative 1e-9, and missing or unexpected rows.
     """
     facts, _ = read_table(run / SCORES, "evaluate", KEYS[:2])
     own, _ = read_table(run / PREDICTIONS, "predict", KEYS)

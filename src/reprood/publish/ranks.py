@@ -1,8 +1,9 @@
 """Scores as ranks: their order without loss, their values by interpolation between a few stored ones.
 
 Every metric and interval of detection on one score depends on the order and the ties of its values alone, so that
-ranks of 16 bits instead of numbers of 64 give the same bits. What a threshold accepts is kept as well, by the values
-on its two sides. Calibration errors and means over seeds depend on the values: such scores are stored unchanged.
+ranks of 16 bits instead of numbers of 64 give the same bits. The values on both sides of a threshold are stored as
+well, so that the same samples exceed it. Calibration errors and means over seeds depend on the values: such scores are
+stored unchanged.
 """
 
 import base64

@@ -33,7 +33,7 @@ MAIN = "verdicts on main claims follow from the predictions"
 
 @contextmanager
 def compact_checks(folder: Path) -> Iterator[tuple[Step, ...]]:
-    """Give the checks of the compact form that need nothing else; its runs are restored once, for all of them."""
+    """Yield the checks that need only the compact release; its runs are restored once and shared by all checks."""
     paths = Paths(folder)
     with ExitStack() as stack:
 
