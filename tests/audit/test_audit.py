@@ -192,13 +192,19 @@ def test_one_seed_is_no_ensemble(folder, tmp_path):
     side = {"method": "erm", "score": "msp"}
     claim = {**AUROC, "kind": "difference", "sides": [{**side, "ensemble": True}, side], "min_seeds": 1}
     found = row(folder, claim, tmp_path, seeds=[0])
-    assert (found["verdict"], found["reason"]) == ("open", "an ensemble needs two seeds or more, and here is one")
+    assert (found["verdict"], found["reason"]) == (
+        "open",
+        "on “Toy”, an ensemble needs two seeds or more, and here is one",
+    )
 
 
 def test_a_failed_gate_stops_detection_claims_only(folder, tmp_path):
     found = row(folder, {**AUROC, "kind": "difference", "sides": sides(("erm", "msp"), ("broken", "msp"))}, tmp_path)
     assert found["verdict"] == "open"
-    assert "accuracy gate failed: broken in seed 0, 1, 2" in found["reason"]
+    assert " classifies " in found["reason"]
+    assert found["look"] == 0
+    assert "% (seed 0), " in found["reason"]
+    assert "below the accuracy gate of" in found["reason"]
 
 
 def test_a_short_schedule_is_not_judged_whatever_the_result(folder, tmp_path):
@@ -259,7 +265,7 @@ def test_sets_that_the_benchmark_lacks(folder, tmp_path):
         ({**AUROC, "kind": "equivalent", "margin": 0.03, "sides": sides(("same", "msp"), ("erm", "msp"))},
          "lies within ±3 points"),
         ({**ERROR, "kind": "ordering", "sides": sides(("good", ""), ("erm", ""), ("same", ""))},
-         "interval of the weakest step"),
+         "interval of the weakest step, erm against same, "),
     ],
 )  # fmt: skip
 def test_reasons_speak_in_points(folder, tmp_path, claim, reason):

@@ -9,7 +9,7 @@ import pytest
 
 from reprood.audit.cases import GATED, NOT_JUDGED, REDUCED, Case, counted
 from reprood.audit.claims import Claim
-from reprood.audit.explanations import explain
+from reprood.audit.explanations import explain, few_members
 from reprood.audit.families import FamilyEvidence
 from reprood.audit.papers import Paper
 from reprood.audit.regime import Regime, unrepresentative
@@ -217,3 +217,13 @@ def test_reproduced_is_a_word_of_the_papers_scale():
         "contradicted",
         "open",
     }
+
+
+def test_few_members_are_said_to_limit_an_interval(folder, tmp_path):
+    even = {**STUDY, "sides": [{"method": "good"}, {"method": "erm"}], "margin": 5.0}
+    found = rows(folder, tmp_path, even, evidence=LOOKS).iloc[0]
+    assert found["reason"].count("; more seeds or test images are needed to decide") == 1
+    few = Interval(0.1, -12.8, 44.5, 0.985, 10.0, 20, 500, 900, freedom=4.0)
+    assert few_members(few) == (
+        "; it rests on the benchmark's 5 members (4 degrees of freedom), so that more replicates narrow it little"
+    )

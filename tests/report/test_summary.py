@@ -47,7 +47,7 @@ VERDICTS = pd.DataFrame(
 def test_the_result_counts_main_claims_only():
     assert result_of(VERDICTS) == (
         "Of 3 main claims, 1 supported at reduced scale, 1 open, 1 not run. "
-        "Of 2 measured effects, 2 point as claimed, margins included."
+        "Of 2 measured effects, 2 point as claimed, those with a margin on the claimed side of it."
     )
     assert decided_share(VERDICTS) == pytest.approx(1 / 3)
 
@@ -58,7 +58,7 @@ def test_a_paper_says_what_holds_how_strongly_and_what_prevented_decisions():
     assert clearest.startswith("Supported at reduced scale: \u201c")
     assert first == result_of(VERDICTS)
     assert (
-        "−0.5 points of top-1 error [−1.5, +0.5], lower is better; our margin puts the bound at +1.0; no published"
+        "−0.5 points of top-1 error [−1.5, +0.5], lower is better; claimed to be below +1.0, a margin of ours; "
         in clearest
     )
     assert open_ == "One is open at look 1 of 4: it is not significant after correction."
@@ -75,6 +75,22 @@ def test_a_paper_says_what_holds_how_strongly_and_what_prevented_decisions():
         "One is open at look 1 of 4: it has an interval that includes zero. "
         "It is given up: more replicates would probably not decide."
     )
+    two = pd.concat(
+        [
+            undecided.assign(look=3),
+            undecided.assign(
+                effect=math.nan,
+                reason="on X, A classifies 43.0 % (seed \
+13) of the test images correctly, below the accuracy gate of 60 %, so detection is not judged",
+            ),
+        ]
+    )
+    assert paper_sentences(PAPER, two)[-1] == (
+        "Two are open at looks 1 and 3 of 4: one is not significant after correction, one is not judged, because a "
+        "training failed the accuracy gate."
+    )
+    both = paper_sentences(PAPER, pd.concat([undecided, undecided]))[-1]
+    assert both == "Two are open at look 1 of 4: both are not significant after correction."
     against = pd.concat([VERDICTS, VERDICTS.tail(1).assign(exploratory=False, claim="c1", metric="top1_error")])
     assert paper_sentences(PAPER, against)[1].startswith("Contradicted: ")
 
@@ -82,7 +98,8 @@ def test_a_paper_says_what_holds_how_strongly_and_what_prevented_decisions():
 def test_effects_on_weak_baselines_are_not_counted_as_claimed():
     gated = VERDICTS.assign(verdict=["baseline not representative", *VERDICTS["verdict"][1:]])
     assert result_of(gated).endswith(
-        "Of 1 measured effect with a representative baseline, 1 points as claimed, margins included."
+        "Of 1 measured effect with a representative baseline, 1 points as claimed, those with a margin on the claimed "
+        "side of it."
     )
     opposite = gated.assign(effect=[0.1, 2.5, math.nan, -0.4])
     assert "none point as claimed" in result_of(opposite)
@@ -91,7 +108,7 @@ def test_effects_on_weak_baselines_are_not_counted_as_claimed():
 def test_a_side_at_chance_is_named_next_to_the_effect():
     table = VERDICTS.assign(below_chance=["", "good (g)", "", ""])
     assert (
-        "the bound at +1.0; one side is no better than chance, so the size means little;"
+        "below +1.0, a margin of ours; one side is no better than chance, so the size means little;"
         in (paper_sentences(PAPER, table)[2])
     )
     assert "chance" not in paper_sentences(PAPER, VERDICTS.assign(below_chance=math.nan))[1]
@@ -99,14 +116,16 @@ def test_a_side_at_chance_is_named_next_to_the_effect():
 
 def test_a_margin_counts_and_a_control_of_ours_is_no_claim_of_the_paper():
     worse = VERDICTS.assign(effect=[0.1, 0.5, math.nan, -0.4])
-    assert "Of 2 measured effects, 2 point as claimed, margins included." in result_of(worse)
+    assert "Of 2 measured effects, 2 point as claimed, those with a margin on the claimed side of it." in result_of(
+        worse
+    )
     record = PAPER.model_dump()
     record["claims"][1]["ours"] = True
     paper = Paper.model_validate(record)
     assert paper_sentences(paper, VERDICTS)[2].startswith("Supported at reduced scale (a control of ours): ")
     several = pd.concat([VERDICTS, VERDICTS.tail(1).assign(exploratory=False, claim="c0")])
     assert "Of 4 main claims (3 of the paper, 1 control of ours), 1 supported" in result_of(several, [paper])
-    kinds = "Of the 2 decided, 1 is a difference that a paper states, 1 is a control of ours."
+    kinds = "Of the 2 decided, 1 is a difference that the paper states, 1 is a control of ours."
     assert kinds in result_of(several, [paper])
     bounded = several.assign(kind=several["kind"].mask(several["verdict"] == "contradicted", "non_inferior"))
     kinds = "Of the 2 decided, 1 says that a method costs at most a margin of ours, 1 is a control of ours."

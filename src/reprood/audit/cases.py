@@ -139,9 +139,10 @@ def examine(claim: Claim, paper: Paper, evidence: Evidence, parts: Sequence[Part
         first = suite.evidence.looks[0] if suite.evidence else claim.min_seeds
         return settled(OPEN, f"{len(seeds)} of {first} replicates for the first look")
     used = seeds[: looks[-1].replicates]
-    obstacle = evidence.obstacle(claim, parts, used)
+    row["look"] = looks[-1].number
+    obstacle = evidence.obstacle(claim, parts, used, lambda method: _label(method, paper, suite))
     if obstacle:
-        return settled(OPEN, obstacle)
+        return settled(OPEN, f"on {_title(evidence.name, suite)}, {obstacle}")
     pieces = measure(claim, paper, evidence, parts, used)
     fewest = min(len(piece.seeds) for piece in pieces)
     judged = judge_at(claim, paper, pieces, used, looks)
@@ -274,7 +275,9 @@ def _which(suite: Suite, claim: Claim) -> str:
 
 
 def _title(place: str, suite: Suite) -> str:
-    """Return the title of a benchmark or family in quotes; its name if the suite knows no title."""
+    """Return the title of a benchmark, family or study in quotes; its name if the suite knows no title."""
+    if place in suite.studies:
+        return f"\u201c{suite.studies[place].title}\u201d"
     known = place in suite.benchmarks or place in suite.families()
     title = suite.record(place).title if known else suite.drawn.get(place, {}).get("title")
     return f"\u201c{title}\u201d" if title else place

@@ -1,6 +1,6 @@
 """The evidence behind verdicts: what a claim can be judged on, and the stored results of a benchmark."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from reprood.core.files import canonical_json, read_json
 from reprood.detectors.registry import ALWAYS
 from reprood.detectors.registry import names as detector_names
 from reprood.evaluate.calibration import Confidence, confidence_of, replicate_calibration
+from reprood.evaluate.classification import top_k_error
 from reprood.evaluate.localisation import localisation_outcomes
 from reprood.evaluate.maps import has_maps, replicate_segmentation, stored_maps
 from reprood.evaluate.metrics import METRICS, auroc, rank
@@ -57,8 +58,11 @@ class Evidence(Protocol):
         """Return whether the metric and the splits of a claim were measured here."""
         ...
 
-    def obstacle(self, claim: Claim, parts: Sequence[Part], seeds: Sequence[int]) -> str:
-        """Return why a claim cannot be judged although its metric was measured; empty if it can."""
+    def obstacle(self, claim: Claim, parts: Sequence[Part], seeds: Sequence[int], label: Callable[[str], str]) -> str:
+        """Return why a claim cannot be judged although its metric was measured; empty if it can.
+
+        `label` returns the name of a method for readers.
+        """
         ...
 
     def pairing(self, claim: Claim, part: Part) -> str:
@@ -115,12 +119,18 @@ class BenchmarkEvidence(StoredRuns):
         super().__init__(root, name, benchmark, seeds, folders)
         self.substitutes = substitutes
 
-    def closed_gates(self, method: str, seeds: Sequence[int]) -> list[int]:
-        """Return the seeds whose accuracy is below the gate."""
+    def _failed(self, method: str, seeds: Sequence[int]) -> str:
+        """Return "classifies ... %" of a method's trainings below the accuracy gate; empty if there are none."""
         pairs = zip(self.seeds[method], self.metrics(method), strict=True)
-        return [
+        closed = [
             seed for seed, table in pairs if seed in seeds and (table.loc[table["metric"] == GATE, "value"] == 0).any()
         ]
+        if not closed or self.benchmark.gate is None:
+            return ""
+        errors = [top_k_error(each.split("test")["label_rank"].to_numpy(), 1) for each in self.only(method, closed)]
+        shares = ", ".join(f"{100 - error:.1f} % (seed {seed})" for error, seed in zip(errors, closed, strict=True))
+        gate = 100 * self.benchmark.gate.accuracy
+        return f"classifies {shares} of the test images correctly, below the accuracy gate of {gate:g} %"
 
     def _model(self, method: str) -> dict[str, Any]:
         path = self.file(method, self.seeds[method][0], "model.json")
@@ -212,7 +222,7 @@ class BenchmarkEvidence(StoredRuns):
         low, high = claim.label_noise
         return noise is not None and low <= noise.strength <= high
 
-    def obstacle(self, claim: Claim, parts: Sequence[Part], seeds: Sequence[int]) -> str:
+    def obstacle(self, claim: Claim, parts: Sequence[Part], seeds: Sequence[int], label: Callable[[str], str]) -> str:
         """Return the failed gates, or the scores, maps or logits that were not stored; empty without an obstacle."""
         if claim.metric in SEGMENTATION:
             missing = [part.label for part in parts if not has_maps(self.only(part.method, seeds[:1])[0])]
@@ -223,10 +233,9 @@ class BenchmarkEvidence(StoredRuns):
             return f"the runs stored no logits: {', '.join(missing)}" if missing else ""
         if claim.metric not in (*METRICS, *OPEN_SET):
             return ""
-        closed = {method: self.closed_gates(method, seeds) for method in dict.fromkeys(part.method for part in parts)}
-        failed = "; ".join(f"{m} in seed {', '.join(map(str, s))}" for m, s in closed.items() if s)
-        if failed:
-            return f"the accuracy gate failed: {failed}"
+        methods = dict.fromkeys(part.method for part in parts)
+        if failed := [f"{label(method)} {text}" for method in methods if (text := self._failed(method, seeds))]:
+            return f"{' and '.join(failed)}, so detection is not judged"
         missing = [part.label for part in parts if not self.scores(part)]
         if missing:
             return f"the runs did not store the score of {', '.join(missing)}"

@@ -31,7 +31,7 @@ def points(value: float, study: bool = False) -> str:
     return f"{value:g}" if study else f"{value:g} point{'' if value == 1 else 's'}"
 
 
-def explain(claim: Claim, holds: bool | None, interval: Interval, published: float) -> str:
+def explain(claim: Claim, holds: bool | None, interval: Interval, published: float, sides: Sequence[str] = ()) -> str:
     """Return the reason of a verdict that is based on an interval.
 
     Parameters
@@ -44,6 +44,8 @@ def explain(claim: Claim, holds: bool | None, interval: Interval, published: flo
         In the metric's unit.
     published : float
         The published value in the metric's unit, for the kind `equals`.
+    sides : sequence of str
+        The two sides of the weakest step, for the kind `ordering`.
     """
     one = unit(claim.metric)
     low, high, margin = interval.low / one, interval.high / one, round(claim.margin / one, 6)
@@ -52,7 +54,9 @@ def explain(claim: Claim, holds: bool | None, interval: Interval, published: flo
         band = f"the margin of {points(margin)} around the published {published / one:.2f} %"
         says = {True: "lies within", False: "lies entirely outside", None: "is partly outside"}[holds]
         return f"{where}, {says} {band}" + (MORE if holds is None else "")
-    of = "the weakest step" if claim.kind == "ordering" else "the difference"
+    of = "the difference"
+    if claim.kind == "ordering":
+        of = f"the weakest step, {' against '.join(sides)}" if sides else "the weakest step"
     study = bool(claim.study)
     where = f"the {100 * interval.level:g} % interval of {of}, {signed(low, 2)} to {signed(high, 2)}" + (
         "" if study else " points"
@@ -125,6 +129,14 @@ def corrected(p: float, look: Look, shared: float, adjusted: float, family: int)
     return (
         f"it is not significant after correction for {family} main claims: p = {p:.2g}{parts}, and Holm's method makes "
         f"it {adjusted:.2g}, above {ALPHA:g}"
+    )
+
+
+def few_members(interval: Interval) -> str:
+    """Say that an interval rests on a benchmark's few fixed members, which more replicates do not add to."""
+    return (
+        f"; it rests on the benchmark's {round(interval.freedom) + 1} members ({interval.freedom:.0f} degrees of "
+        "freedom), so that more replicates narrow it little"
     )
 
 

@@ -1,6 +1,6 @@
 """The evidence of a family of benchmarks: one class or one split of classes each, one member a replicate."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -68,12 +68,12 @@ class FamilyEvidence:
         """Return whether every member measured it."""
         return all(member.measures(claim) for member in self.parts)
 
-    def obstacle(self, claim: Claim, parts: Sequence[Part], seeds: Sequence[int]) -> str:
+    def obstacle(self, claim: Claim, parts: Sequence[Part], seeds: Sequence[int], label: Callable[[str], str]) -> str:
         """Return the first member's, or an empty text."""
         methods = [part.method for part in parts]
         found = ((self.parts[i], own) for i, own in self._with(methods, seeds))
-        texts = ((member.name, member.obstacle(claim, parts, own)) for member, own in found)
-        return next((f"{name}: {text}" for name, text in texts if text), "")
+        texts = (member.obstacle(claim, parts, own, label) for member, own in found)
+        return next((text for text in texts if text), "")
 
     def pairing(self, claim: Claim, part: Part) -> str:
         """Return the family: all sides are paired, also for errors."""

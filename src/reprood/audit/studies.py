@@ -1,6 +1,6 @@
 """The evidence of a study: its stored numbers, whose seeds are the replicates."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +38,10 @@ class StudyEvidence:
         """Return whether the claim is about this study and names one of its metrics."""
         return claim.study == self.use and bool((self.table["metric"] == claim.metric).any())
 
-    def obstacle(self, claim: Claim, parts: Sequence[Part], seeds: Sequence[int]) -> str:
+    def obstacle(self, claim: Claim, parts: Sequence[Part], seeds: Sequence[int], label: Callable[[str], str]) -> str:
         """Return the arms without the metric; empty if there are none."""
         missing = [part.method for part in parts if not len(self._numbers(part.method, claim.metric))]
-        return f"the study has no {claim.metric} for {', '.join(missing)}" if missing else ""
+        return f"there is no {claim.metric} for {', '.join(missing)}" if missing else ""
 
     def pairing(self, claim: Claim, part: Part) -> str:
         """Return the study: all arms are paired."""

@@ -28,7 +28,7 @@ from reprood.audit.cases import (
     published_effect,
 )
 from reprood.audit.comparisons import Finding, places
-from reprood.audit.explanations import MORE, corrected, explain, less_than_relevant, pattern
+from reprood.audit.explanations import MORE, corrected, explain, few_members, less_than_relevant, pattern
 from reprood.audit.looks import Outcome, correct, given_up
 from reprood.audit.papers import Paper
 from reprood.audit.parts import parts_of
@@ -102,7 +102,7 @@ def finish(case: Case, outcome: Outcome, suite: Suite, family: int) -> dict[str,
     if claim.kind == "signs":
         reason = pattern(claim, finding.holds, finding.interval, finding.where, finding.each)
     else:
-        reason = explain(claim, finding.holds, finding.interval, finding.values[1])
+        reason = explain(claim, finding.holds, finding.interval, finding.values[1], finding.sides)
     inside = less_than_relevant(claim, finding.interval)
     if outcome.decided:
         verdict = name_of(finding.holds, row["scale"])
@@ -118,6 +118,8 @@ def finish(case: Case, outcome: Outcome, suite: Suite, family: int) -> dict[str,
             reason = f"{futile}; {reason.removesuffix(MORE)}"
         elif look.number and look.number == row["looks"] and MORE in reason:
             reason = reason.replace(MORE, "; undecided at the last look")
+        if finding.interval.freedom < look.replicates - 1:
+            reason = reason.replace(MORE, few_members(finding.interval))
     if verdict != OPEN:
         reason += (
             f"; corrected for {family} main claims (p = {outcome.p:.2g})"

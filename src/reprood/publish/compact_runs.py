@@ -167,7 +167,7 @@ def compare_metrics(computed: pd.DataFrame, stated: pd.DataFrame, run: Path) -> 
         return score in scores or score == NO_SCORE
 
     wrong = []
-    for name in [*given, *(found.keys() - given.keys())]:
+    for name in dict.fromkeys([*given, *found]):
         split, score, metric = name
         if metric in CALIBRATION and not logits:
             continue

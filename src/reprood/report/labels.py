@@ -34,8 +34,20 @@ PUBLISHED_METRICS = {
     "fgsm_accuracy": "accuracy under FGSM, %",
     "localisation_accuracy": "localisation accuracy, %",
     "map": "mean average precision, %",
+    "accuracy": "accuracy, %",
+    "ece": "expected calibration error, %",
+    "diversity": "diversity",
+    "entropy": "entropy",
+    "ms_per_image": "ms per image",
+    "minutes_per_epoch": "minutes per epoch",
+    "empty_id_area": "empty area classified as ID",
     "bleu1": "BLEU-1, %",
+    "bleu2": "BLEU-2, %",
+    "bleu3": "BLEU-3, %",
     "bleu4": "BLEU-4, %",
+    "meteor": "METEOR, %",
+    "rouge": "ROUGE, %",
+    "cider": "CIDEr, %",
 }
 IN_PERCENT = ("top1_error", "top5_error", "mce", *LOCALISATION)
 SPLITS = {
@@ -143,7 +155,7 @@ def part(name: str) -> str:
 
 def plural(count: int, one: str, many: str = "") -> str:
     """Format a count with its noun: '1 run', '2 runs'."""
-    return f"{count} {one if count == 1 else many or one + 's'}"
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")

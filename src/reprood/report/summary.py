@@ -23,12 +23,17 @@ from reprood.audit.explanations import signed
 from reprood.audit.papers import Paper
 from reprood.report import labels
 from reprood.report.claims import axis_of, claimed, overall
+from reprood.report.studies.numbers import listed
 
 DIRECTED = (*STRICT, "non_inferior")  # kinds of claims that state a direction
 OPEN_BECAUSE = {  # for one claim, for several
     "zero": ("has an interval that includes zero", "have intervals that include zero"),
     "margin": ("has an interval that includes its margin", "have intervals that include their margins"),
     "corrected": ("is not significant after correction", "are not significant after correction"),
+    "gate": (
+        "is not judged, because a training failed the accuracy gate",
+        "are not judged, because a training failed the accuracy gate",
+    ),
     "none": ("has too few results", "have too few results"),
 }
 DECIDED = (REPRODUCED, SUPPORTED, CONTRADICTED, SMALLER)
@@ -103,27 +108,26 @@ def result_of(verdicts: pd.DataFrame, papers: Sequence[Paper] = ()) -> str:
     if len(papers) == 1:
         of_whom = of_whom.replace("papers", "paper")
     text = f"Of {labels.plural(len(rows), 'main claim')}{of_whom if controls else ''}, {counted(overall(rows))}."
-    text += _kinds_of([row for row in found if row["verdict"] in DECIDED], ours)
+    whose = "the paper states" if len(papers) == 1 else "the papers state"
+    text += _kinds_of([row for row in found if row["verdict"] in DECIDED], ours, whose)
     measured = [row for row in found if not math.isnan(row["effect"]) and row["verdict"] != GATED]
     if measured:
         agree = sum(agrees(row) for row in measured)
         verb = "points" if agree == 1 else "point"
-        margins = ", margins included" if any(row["margin"] for row in measured) else ""
+        margins = ", those with a margin on the claimed side of it" if any(row["margin"] for row in measured) else ""
         which = " with a representative baseline" if any(row["verdict"] == GATED for row in found) else ""
         effects = labels.plural(len(measured), "measured effect")
         text += f" Of {effects}{which}, {agree or 'none'} {verb} as claimed{margins}."
     return text
 
 
-def _kinds_of(decided: Sequence[Mapping[Any, Any]], ours: Collection[tuple[str, str]]) -> str:
+def _kinds_of(decided: Sequence[Mapping[Any, Any]], ours: Collection[tuple[str, str]], stated: str) -> str:
     """Say what kinds of claims are decided; empty for one, and if all are differences that the papers state."""
     control = [row for row in decided if (row["paper"], row["claim"]) in ours]
     bounded = [row for row in decided if row not in control and row["kind"] in BOUNDED]
     rest = len(decided) - len(control) - len(bounded)
     parts = [
-        f"{rest} {'is a difference that a paper states' if rest == 1 else 'are differences that the papers state'}"
-        if rest
-        else "",
+        f"{rest} {'is a difference' if rest == 1 else 'are differences'} that {stated}" if rest else "",
         f"{len(bounded)} {'says' if len(bounded) == 1 else 'say'} that a method costs at most a margin of ours"
         if bounded
         else "",
@@ -187,7 +191,7 @@ def _named(row: Mapping[Any, Any], claim: Claim) -> str:
         text += "; one side is no better than chance, so the size means little"
     one, published = unit(str(row["metric"])), row["published_effect"]
     if math.isnan(published):
-        return f"{text}; no published effect is recorded."
+        return f"{text}; there is no published effect to compare with."
     return f"{text}; published {signed(published / one)} points{'' if row['comparable'] else ', in another setting'}."
 
 
@@ -201,7 +205,8 @@ def _stated(row: Mapping[Any, Any], claim: Claim) -> str:
     points = f" points of {known.removesuffix(', %')}" if known else ""
     text = f"\u201c{row['statement'].rstrip('.')}\u201d: {effect}{points} [{low}, {high}]"
     if row["margin"]:
-        return f"{text}, {claimed(row, claim.study)}; our margin puts the bound at {signed(bound)}"
+        side = "above" if row["better"] == "higher" else "below"
+        return f"{text}, {claimed(row, claim.study)}; claimed to be {side} {signed(bound)}, a margin of ours"
     return f"{text}, {claimed(row, claim.study)}"
 
 
@@ -216,24 +221,26 @@ def _open(rows: Sequence[Mapping[Any, Any]]) -> str:
     for row in rows:
         counts[_why_open(row)] += 1
     one = len(rows) == 1
+    every = "both" if len(rows) == 2 else "all"
     parts = [
-        f"{'it' if one else 'all' if count == len(rows) else labels.worded(count)} {OPEN_BECAUSE[why][count > 1]}"
+        f"{'it' if one else every if count == len(rows) else labels.worded(count)} {OPEN_BECAUSE[why][count > 1]}"
         for why, count in counts.items()
         if count
     ]
-    looks = {f"look {row['look']} of {row['looks']}" for row in rows if row.get("look") and row.get("looks")}
-    at = f" at {', '.join(sorted(looks))}" if looks else ""
+    looks = sorted({int(row["look"]) for row in rows if row.get("look") and row.get("looks")})
+    last = max((int(row["looks"]) for row in rows if row.get("looks")), default=0)
+    at = f" at look{'s' if len(looks) > 1 else ''} {listed([str(look) for look in looks])} of {last}" if looks else ""
     given = sum(str(row["reason"]).startswith("given up") for row in rows)
     text = f"{labels.worded(len(rows)).capitalize()} {'is' if one else 'are'} open{at}: {', '.join(parts)}."
     if not given:
         return text
-    which = "It" if one else "All of them" if given == len(rows) else f"{labels.worded(given).capitalize()} of them"
+    which = "It" if one else f"{(every if given == len(rows) else labels.worded(given)).capitalize()} of them"
     return f"{text} {which} {'is' if given == 1 else 'are'} given up: more replicates would probably not decide."
 
 
 def _why_open(row: Mapping[Any, Any]) -> str:
     if math.isnan(row["effect"]) or math.isnan(row["p"]):
-        return "none"
+        return "gate" if "accuracy gate" in str(row["reason"]) else "none"
     if row["kind"] == "equivalent":
         inside = abs(row["low"]) < row["margin"] and abs(row["high"]) < row["margin"]
         return "corrected" if inside or row["low"] > row["margin"] or row["high"] < -row["margin"] else "margin"

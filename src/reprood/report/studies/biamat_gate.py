@@ -46,4 +46,6 @@ def conclude(rows: pd.DataFrame) -> str:
     sets = list(dict.fromkeys(rows.loc[rows["metric"] == "threshold", "arm"]))
     shares = [f"{text(100 * mean(rows, 'in_share', name))} % of the {name} auxiliary set" for name in sets]
     primary = [f"{text(100 * mean(rows, 'in_share', f'primary_{name}'))} %" for name in sets]
-    return f"The gate lets {listed(shares)} pass, and {listed(primary)} of the primary set; means over replicates."
+    trained = " and ".join(f"the {name} set" for name in sets)
+    own = f"Of the primary set, {listed(primary)} would pass (trained with {trained})."
+    return f"The gate lets {listed(shares)} pass. {own} All are means over replicates."

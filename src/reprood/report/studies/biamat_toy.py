@@ -10,10 +10,10 @@ from reprood.report.style import ID_COLOUR, PALETTE, new_figure
 
 NAMES = {
     "at": "AT",
-    "uniform": "near,\nuniform",
-    "near": "near,\nlabels",
-    "far_uniform": "far,\nuniform",
-    "far": "far,\nlabels",
+    "uniform": "near, uniform",
+    "near": "near, labels",
+    "far_uniform": "far, uniform",
+    "far": "far, labels",
 }
 
 
@@ -36,6 +36,6 @@ def draw(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> Figure:
     left.legend()
     right.set_ylabel("robust error (%)")
     for axes in (left, right):
-        axes.set_xticks(range(len(arms)), [NAMES[arm] for arm in arms])
+        axes.set_xticks(range(len(arms)), [NAMES[arm].replace(", ", ",\n") for arm in arms])
         axes.grid(visible=False, axis="x")
     return figure

@@ -14,8 +14,8 @@ from reprood.report.style import ID_COLOUR, PALETTE, legend_below, log_scale, ne
 
 NAMES = {"vanilla": "No outliers", "pbcc": "PBCC", "corruption": "Corruption", "r_cnc": "r-CnC", "cnc": "CnC"}
 METRICS = {
-    "empty_id_area": "empty area classified as ID", "log_empty_id_area": "its logarithm (base 10)", "error": "error, %",
-    "auroc": "AUROC", "regions": "linear regions",
+    "empty_id_area": "empty area classified as ID", "log_empty_id_area": "log10 of the empty area classified as ID",
+    "error": "error, %", "auroc": "AUROC", "regions": "linear regions",
 }  # fmt: skip
 POINT_COLOURS = (ID_COLOUR, "#D55E00")
 MAP_COLOURS = ("#a9cbe6", "#f2c0a0", "#f0f0f0")  # two classes, outlier
