@@ -225,5 +225,6 @@ def test_few_members_are_said_to_limit_an_interval(folder, tmp_path):
     assert found["reason"].count("; more seeds or test images are needed to decide") == 1
     few = Interval(0.1, -12.8, 44.5, 0.985, 10.0, 20, 500, 900, freedom=4.0)
     assert few_members(few) == (
-        "; it rests on the benchmark's 5 members (4 degrees of freedom), so that more replicates narrow it little"
+        "; the interval rests on the benchmark's 5 members (4 degrees of freedom), so that more replicates hardly "
+        "narrow it"
     )

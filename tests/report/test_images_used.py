@@ -38,6 +38,11 @@ def test_a_claim_on_every_member_counts_those_of_the_member_that_decides():
 
 def test_misclassification_counts_predictions_and_no_ood_images():
     row = {"metric": "auroc", "split": "errors", "n": 930, "n_ood": 70, "n_seeds": 3}
+    drawn = {"members": 20, "record": SimpleNamespace(replicate=0), "data": []}
+    assert images_used({**row, "n": 103_491, "n_ood": 16_509, "n_seeds": 20}, drawn) == (
+        "20 × about 5,175 right and 20 × 825 wrong predictions (mean over runs) on test images (one selection for each "
+        "member)"
+    )
     item = {"members": 0, "record": SimpleNamespace(replicate=None), "data": []}
     assert images_used(row, item) == (
         "about 930 right and 70 wrong predictions (mean over runs) on test images, the same in every replicate"

@@ -253,3 +253,15 @@ def test_a_card_names_the_declared_settings_that_do_differ(declared, words):
     claim = PAPER.claims[0].model_copy(update={"differs": tuple(declared)})
     assert ", ".join(settings_that_differ(["good (msp)", "erm (msp)"], claim, item)) == words
     assert settings_that_differ(["good (msp)", "erm (msp)"], claim, None) == []
+
+
+def test_defaults_of_a_pre_training_that_is_off_are_no_difference():
+    def run(method, rotations, epochs):
+        settings = {"rotations": rotations, "pretraining": {"epochs": epochs, "lr": 0.1 / epochs}}
+        return {"method": method, "network": "wrn", "recipe": Recipe(method, method, settings, {}, "fp32", ())}
+
+    item = {"runs": [run("good", True, 10), run("erm", False, 100)]}
+    claim = PAPER.claims[0].model_copy(update={"differs": ("pretraining",)})
+    assert settings_that_differ(["good (msp)", "erm (msp)"], claim, item) == [
+        "pre-training on rotations (none for erm)"
+    ]

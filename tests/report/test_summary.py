@@ -46,7 +46,7 @@ VERDICTS = pd.DataFrame(
 
 def test_the_result_counts_main_claims_only():
     assert result_of(VERDICTS) == (
-        "Of 3 main claims, 1 supported at reduced scale, 1 open, 1 not run. "
+        "Of 3 main claims, 1 is supported at reduced scale, 1 open, 1 not run. "
         "Of 2 measured effects, 2 point as claimed, those with a margin on the claimed side of it."
     )
     assert decided_share(VERDICTS) == pytest.approx(1 / 3)
@@ -73,7 +73,7 @@ def test_a_paper_says_what_holds_how_strongly_and_what_prevented_decisions():
     assert "higher is better; the estimate is not as claimed;" in example
     assert open_ == (
         "One is open at look 1 of 4: it has an interval that includes zero. "
-        "It is given up: more replicates would probably not decide."
+        "It is given up: more replicates would probably not decide it."
     )
     two = pd.concat(
         [
@@ -124,11 +124,11 @@ def test_a_margin_counts_and_a_control_of_ours_is_no_claim_of_the_paper():
     paper = Paper.model_validate(record)
     assert paper_sentences(paper, VERDICTS)[2].startswith("Supported at reduced scale (a control of ours): ")
     several = pd.concat([VERDICTS, VERDICTS.tail(1).assign(exploratory=False, claim="c0")])
-    assert "Of 4 main claims (3 of the paper, 1 control of ours), 1 supported" in result_of(several, [paper])
+    assert "Of 4 main claims (3 of the paper, 1 control of ours), 1 is supported" in result_of(several, [paper])
     kinds = "Of the 2 decided, 1 is a difference that the paper states, 1 is a control of ours."
     assert kinds in result_of(several, [paper])
     bounded = several.assign(kind=several["kind"].mask(several["verdict"] == "contradicted", "non_inferior"))
-    kinds = "Of the 2 decided, 1 says that a method costs at most a margin of ours, 1 is a control of ours."
+    kinds = "Of the 2 decided, 1 is a claim that something costs at most a margin of ours, 1 is a control of ours."
     assert kinds in result_of(bounded, [paper])
     assert [row["ours"] for row in forest_rows([paper], VERDICTS)[0]] == [True, False]
 

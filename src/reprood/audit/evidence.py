@@ -225,7 +225,7 @@ class BenchmarkEvidence(StoredRuns):
     def obstacle(self, claim: Claim, parts: Sequence[Part], seeds: Sequence[int], label: Callable[[str], str]) -> str:
         """Return the failed gates, or the scores, maps or logits that were not stored; empty without an obstacle."""
         if claim.metric in SEGMENTATION:
-            missing = [part.label for part in parts if not has_maps(self.only(part.method, seeds[:1])[0])]
+            missing = [part.label for part in parts if not all(map(has_maps, self.only(part.method, seeds)))]
             return f"the runs stored no anomaly maps: {', '.join(missing)}" if missing else ""
         if claim.metric in CALIBRATION:
             folders = {p.label: [self.file(p.method, seed, PREDICTIONS).parent for seed in seeds] for p in parts}

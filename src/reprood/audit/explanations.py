@@ -107,13 +107,14 @@ def pattern(
     )
 
 
-def less_than_relevant(claim: Claim, interval: Interval) -> str:
-    """Return the clause on an interval that lies within the relevant effect; empty without one."""
+def less_than_relevant(claim: Claim, interval: Interval, with_ends: bool) -> str:
+    """Return the clause on an interval within the relevant effect, with its ends if asked; empty without one."""
     if not claim.relevant:
         return ""
     one = unit(claim.metric)
-    ends = f"{signed(interval.low / one, 2)} to {signed(interval.high / one, 2)}"
-    return f"lies within the relevant ±{points(round(claim.relevant / one, 6), bool(claim.study))} ({ends})"
+    smallest = points(round(claim.relevant / one, 6), bool(claim.study))
+    ends = f" ({signed(interval.low / one, 2)} to {signed(interval.high / one, 2)})" if with_ends else ""
+    return f"lies within ±{smallest}, the smallest effect that we call relevant{ends}"
 
 
 def corrected(p: float, look: Look, shared: float, adjusted: float, family: int) -> str:
@@ -123,21 +124,19 @@ def corrected(p: float, look: Look, shared: float, adjusted: float, family: int)
     --------
     >>> corrected(0.0012, Look(1, 5, 0.1), 0.012, 0.064, 6)
     "it is not significant after correction for 6 main claims: p = 0.0012, divided by this look's share of 10 % it is \
-0.012, and Holm's method makes it 0.064, above 0.05"
+0.012, and Holm's method, which shares its level with tests of 'smaller than relevant', makes it 0.064, above 0.05"
     """
     parts = f", divided by this look's share of {100 * look.weight:g} % it is {shared:.2g}" if look.number else ""
     return (
-        f"it is not significant after correction for {family} main claims: p = {p:.2g}{parts}, and Holm's method makes "
-        f"it {adjusted:.2g}, above {ALPHA:g}"
+        f"it is not significant after correction for {family} main claims: p = {p:.2g}{parts}, and Holm's method, "
+        f"which shares its level with tests of 'smaller than relevant', makes it {adjusted:.2g}, above {ALPHA:g}"
     )
 
 
 def few_members(interval: Interval) -> str:
     """Say that an interval rests on a benchmark's few fixed members, which more replicates do not add to."""
-    return (
-        f"; it rests on the benchmark's {round(interval.freedom) + 1} members ({interval.freedom:.0f} degrees of "
-        "freedom), so that more replicates narrow it little"
-    )
+    members = f"{round(interval.freedom) + 1} members ({interval.freedom:.0f} degrees of freedom)"
+    return f"; the interval rests on the benchmark's {members}, so that more replicates hardly narrow it"
 
 
 MORE = "; more seeds or test images are needed to decide"

@@ -103,23 +103,27 @@ def finish(case: Case, outcome: Outcome, suite: Suite, family: int) -> dict[str,
         reason = pattern(claim, finding.holds, finding.interval, finding.where, finding.each)
     else:
         reason = explain(claim, finding.holds, finding.interval, finding.values[1], finding.sides)
-    inside = less_than_relevant(claim, finding.interval)
     if outcome.decided:
         verdict = name_of(finding.holds, row["scale"])
-        reason += f"; {inside}" if finding.p_smaller < 1 - finding.interval.level else ""
+        if inside := finding.p_smaller < 1 - finding.interval.level and less_than_relevant(
+            claim, finding.interval, False
+        ):
+            reason += f"; it {inside}"
     elif outcome.smaller:
+        inside = less_than_relevant(claim, finding.interval, True)
         verdict, reason = SMALLER, f"the {100 * look.level:g} % interval {inside}"
     else:
         verdict = OPEN
         if judged.p < ALPHA:
             reason += f"; but {corrected(finding.p, look, judged.p, outcome.p, family)}"
+        few = few_members(finding.interval) if finding.interval.freedom < look.replicates - 1 else ""
         futile = given_up(claim, judged, suite.evidence) if suite.evidence is not None and look.number else ""
         if futile:
             reason = f"{futile}; {reason.removesuffix(MORE)}"
         elif look.number and look.number == row["looks"] and MORE in reason:
-            reason = reason.replace(MORE, "; undecided at the last look")
-        if finding.interval.freedom < look.replicates - 1:
-            reason = reason.replace(MORE, few_members(finding.interval))
+            reason = reason.replace(MORE, f"; undecided at the last look{few}")
+        elif few:
+            reason = reason.replace(MORE, few)
     if verdict != OPEN:
         reason += (
             f"; corrected for {family} main claims (p = {outcome.p:.2g})"

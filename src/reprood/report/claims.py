@@ -26,7 +26,7 @@ from reprood.report.settings_table import settings_rows
 
 FORMER = {"inconclusive": OPEN, "contradicted at reduced scale": CONTRADICTED}  # words of releases up to 0.2
 COMPARISONS = {
-    "difference": "{first} has {better} {metric} than {second}",
+    "difference": "{first} has {better} {metric} than {second}{by}",
     "non_inferior": "{first} is at most {margin} worse in {metric} than {second}",
     "equivalent": "{first} and {second} differ in {metric} by less than {margin}",
     "ordering": "each has {better} {metric} than the next: {chain}",
@@ -226,8 +226,12 @@ def settings_that_differ(sides: Sequence[str], claim: Claim, item: Mapping[str, 
     methods = [name for name in dict.fromkeys(side.partition(" (")[0] for side in sides) if name in recipes]
     found: dict[str, str] = {}
     for pair in pairwise(methods):
+        without = [name for name in pair if recipes[name].settings.get("rotations") is False]
         for change in changes(recipes[pair[0]], recipes[pair[1]]):
             if any(covers(name, change.name) for name in claim.differs):
+                if without and change.name.startswith("pretraining."):  # defaults that this side does not use
+                    found["pretraining"] = f"pre-training on rotations (none for {' and '.join(without)})"
+                    continue
                 values = [str(value) for value in (change.first, change.second)]
                 given = f" ({values[0]} and {values[1]})" if all(0 < len(value) <= 12 for value in values) else ""
                 found[change.name] = change.name.removeprefix("training.").replace("_", " ") + given
@@ -292,6 +296,7 @@ def shown(
         better=row["better"],
         metric=metric + where,
         margin=points(margin, unitless),
+        by=f", by {points(margin, unitless)} or more" if margin else "",
         chain=", ".join(names),
         pattern=stated(claim, metric),
     )

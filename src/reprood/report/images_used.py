@@ -31,13 +31,14 @@ def images_used(row: Mapping[Any, Any], item: Mapping[str, Any] | None, *, one_m
     if item is None:
         return ""
     parts = 1 if one_member else max(1, min(int(item["members"]), int(row["n_seeds"])))
-    if row["n"] % parts or (row["n_ood"] == row["n_ood"] and row["n_ood"] % parts):
+    errors = row["split"] == ERRORS  # whose counts are means over runs
+    if not errors and (row["n"] % parts or (row["n_ood"] == row["n_ood"] and row["n_ood"] % parts)):
         parts = 1
-    inside, outside = (0 if total != total else int(total) // parts for total in (row["n"], row["n_ood"]))
+    inside, outside = (0 if total != total else round(total / parts) for total in (row["n"], row["n_ood"]))
     if row["metric"] in SEGMENTATION:
         good = next((int(one["count"]) for one in item["data"] if one["as"] == "test"), inside)
         found = [f"{good:,} good", f"{inside - good:,} defective images"]
-    elif row["split"] == ERRORS:
+    elif errors:
         found = [f"about {inside:,} right", f"{outside:,} wrong predictions (mean over runs) on test images"]
     else:
         found = [labels.count(inside, "ID test image"), labels.count(outside, "OOD image")]

@@ -200,10 +200,10 @@ def effects(paper: Paper, verdicts: Sequence[Mapping[str, Any]]) -> Table | None
         )
     head = ("claim", "measured on", "published effect", "published for", "measured effect", "same direction", "verdict")
     caption = (
-        "Differences of the two sides of each claim, in points (numbers of studies have no unit): as published, and as "
-        f"measured here with the interval of the verdict{_levels(verdicts)}. {UNVERIFIED}: cited from memory and not "
-        "verified. Outside the published setting compare directions, not sizes. A claim that a difference is within a "
-        "margin has no direction (–)."
+        "Differences of the two sides of each claim, in points (numbers of studies in their own unit): as published, "
+        f"and as measured here with the interval of the verdict{_levels(verdicts)}. {UNVERIFIED}: cited from memory "
+        "and not verified. Outside the published setting compare directions, not sizes. A claim that a difference is "
+        "within a margin has no direction (–)."
     )
     return Table(f"effects_{paper.id}", caption, head, tuple(rows)) if rows else None
 

@@ -40,7 +40,8 @@ COLUMNS = {
     "contradicted": (CONTRADICTED,),
     "smaller than relevant": (SMALLER,),
     "open": (OPEN,),
-    "not judged": (GATED, NOT_JUDGED),
+    "baseline not representative": (GATED,),
+    "not judged": (NOT_JUDGED,),
     "not run": (NOT_RUN,),
 }
 SOURCE = "Source"  # key of the text in the figure

@@ -93,10 +93,11 @@ def result_of(verdicts: pd.DataFrame, papers: Sequence[Paper] = ()) -> str:
     Examples
     --------
     >>> table = pd.DataFrame({
-    ...     "exploratory": [False, False], "verdict": ["supported at reduced scale", "not run"], "margin": [0.0, 0.0],
+    ...     "paper": ["csi"] * 2, "claim": ["one", "two"], "exploratory": [False, False],
+    ...     "verdict": ["supported at reduced scale", "not run"], "margin": [0.0, 0.0],
     ...     "effect": [0.1, math.nan], "kind": ["difference"] * 2, "better": ["higher"] * 2})
     >>> result_of(table)
-    'Of 2 main claims, 1 supported at reduced scale, 1 not run. Of 1 measured effect, 1 points as claimed.'
+    'Of 2 main claims, 1 is supported at reduced scale, 1 not run. Of 1 measured effect, 1 points as claimed.'
     """
     rows = main_claims(verdicts)
     if rows.empty:
@@ -107,7 +108,9 @@ def result_of(verdicts: pd.DataFrame, papers: Sequence[Paper] = ()) -> str:
     of_whom = f" ({len(found) - controls} of the papers, {labels.plural(controls, 'control')} of ours)" if ours else ""
     if len(papers) == 1:
         of_whom = of_whom.replace("papers", "paper")
-    text = f"Of {labels.plural(len(rows), 'main claim')}{of_whom if controls else ''}, {counted(overall(rows))}."
+    number, _, rest = counted(overall(rows)).partition(" ")
+    counts = f"{number} {'is' if number == '1' else 'are'} {rest}"
+    text = f"Of {labels.plural(len(rows), 'main claim')}{of_whom if controls else ''}, {counts}."
     whose = "the paper states" if len(papers) == 1 else "the papers state"
     text += _kinds_of([row for row in found if row["verdict"] in DECIDED], ours, whose)
     measured = [row for row in found if not math.isnan(row["effect"]) and row["verdict"] != GATED]
@@ -126,11 +129,10 @@ def _kinds_of(decided: Sequence[Mapping[Any, Any]], ours: Collection[tuple[str, 
     control = [row for row in decided if (row["paper"], row["claim"]) in ours]
     bounded = [row for row in decided if row not in control and row["kind"] in BOUNDED]
     rest = len(decided) - len(control) - len(bounded)
+    costs = "is a claim" if len(bounded) == 1 else "are claims"
     parts = [
         f"{rest} {'is a difference' if rest == 1 else 'are differences'} that {stated}" if rest else "",
-        f"{len(bounded)} {'says' if len(bounded) == 1 else 'say'} that a method costs at most a margin of ours"
-        if bounded
-        else "",
+        f"{len(bounded)} {costs} that something costs at most a margin of ours" if bounded else "",
         f"{len(control)} {'is a control' if len(control) == 1 else 'are controls'} of ours" if control else "",
     ]
     if len(decided) < 2 or rest == len(decided):
@@ -175,15 +177,16 @@ def _example(paper: Paper, rows: Sequence[Mapping[Any, Any]]) -> list[str]:
     first = min(measured, key=lambda row: places.index(row["claim"]))
     shown = [row for row in measured if row["verdict"] == CONTRADICTED]
     shown += [] if first in shown else [first]
-    supported = [row for row in measured if row["verdict"] in DECIDED and row not in shown]
-    if supported and not any(row["verdict"] in DECIDED for row in shown):
+    supported = [row for row in measured if row["verdict"] in (REPRODUCED, SUPPORTED) and row not in shown]
+    if supported and not any(row["verdict"] in (REPRODUCED, SUPPORTED) for row in shown):
         own = [row for row in supported if not claims[row["claim"]].ours]
         shown.append(min(own or supported, key=lambda row: row["p"]))
-    return [_named(row, claims[row["claim"]]) for row in shown]
+    unread = {claim.id for claim in paper.claims if not all(paper.number(name).verified for name in claim.published)}
+    return [_named(row, claims[row["claim"]], row["claim"] in unread) for row in shown]
 
 
-def _named(row: Mapping[Any, Any], claim: Claim) -> str:
-    """Return a sentence on one claim: its verdict, statement, effect, and the published effect."""
+def _named(row: Mapping[Any, Any], claim: Claim, unread: bool) -> str:
+    """Return a sentence on one claim: its verdict, effect and published effect, which is from memory if unread."""
     kind = WORDS[row["verdict"]]
     text = f"{kind[0].upper()}{kind[1:]}{' (a control of ours)' if claim.ours else ''}: {_stated(row, claim)}"
     text += "" if row["verdict"] in DECIDED or agrees(row) else "; the estimate is not as claimed"
@@ -192,7 +195,9 @@ def _named(row: Mapping[Any, Any], claim: Claim) -> str:
     one, published = unit(str(row["metric"])), row["published_effect"]
     if math.isnan(published):
         return f"{text}; there is no published effect to compare with."
-    return f"{text}; published {signed(published / one)} points{'' if row['comparable'] else ', in another setting'}."
+    memory = ", cited from memory and not verified" if unread else ""
+    setting = "" if row["comparable"] else ", in another setting"
+    return f"{text}; published {signed(published / one)} points{memory}{setting}."
 
 
 def _stated(row: Mapping[Any, Any], claim: Claim) -> str:
@@ -234,8 +239,9 @@ def _open(rows: Sequence[Mapping[Any, Any]]) -> str:
     text = f"{labels.worded(len(rows)).capitalize()} {'is' if one else 'are'} open{at}: {', '.join(parts)}."
     if not given:
         return text
+    more = f"more replicates would probably not decide {'it' if given == 1 else 'them'}"
     which = "It" if one else f"{(every if given == len(rows) else labels.worded(given)).capitalize()} of them"
-    return f"{text} {which} {'is' if given == 1 else 'are'} given up: more replicates would probably not decide."
+    return f"{text} {which} {'is' if given == 1 else 'are'} given up: {more}."
 
 
 def _why_open(row: Mapping[Any, Any]) -> str:
