@@ -81,7 +81,7 @@ def test_a_mean_comes_with_the_sets_that_it_is_of(results, hashes):
 
 def test_a_closed_gate_is_evidence_too(results, hashes, verdicts):
     rows = rows_of(3, results, hashes)
-    assert "gate failed" in verdicts.loc["c3", "reason"]
+    assert "below the accuracy gate" in verdicts.loc["c3", "reason"]
     assert len(rows[(rows["side"] == "broken (msp)") & (rows["metric"] == "gate")]) == 3
 
 
