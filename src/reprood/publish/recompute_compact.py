@@ -1,12 +1,19 @@
 """Compute again what follows from the files of a compact release, and the compact form from its archive. No torch."""
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import cache
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
+import pandas as pd
+
+from reprood.config.benchmark import Benchmark
 from reprood.core.errors import ReproodError
 from reprood.core.files import read_json
 from reprood.evaluate.collect import baselines_of, relative_corruption_errors, summarise
@@ -84,14 +91,21 @@ def _metrics(paths: Paths) -> Found:
         f"{'/'.join(map(str, job))} has metrics, and is no run of the suite" for job in {*stated} - {*suite.jobs()}
     ]
     jobs = [job for job, use in uses_of(paths, suite).items() if use.metrics and job in stated]
-    for job in jobs:
-        run = paths.run(*job)
-        try:
-            texts = compare_metrics(stored_metrics(run, suite.benchmarks[job[0]]), stated[job], run)
-            wrong += [f"{paths.name_of(run)}: {text}" for text in texts]
-        except ReproodError as error:
-            wrong.append(str(error).replace(f"{paths.root}/", ""))
+    runs = [paths.run(*job) for job in jobs]
+    benchmarks, tables = [suite.benchmarks[job[0]] for job in jobs], [stated[job] for job in jobs]
+    with ProcessPoolExecutor(min(4, os.cpu_count() or 1), get_context("spawn")) as pool:
+        found = pool.map(_metrics_of, runs, benchmarks, tables, repeat(paths.root), chunksize=50)
+        wrong += [text for texts in found for text in texts]
     return len(jobs), wrong
+
+
+def _metrics_of(run: Path, benchmark: Benchmark, stated: pd.DataFrame, root: Path) -> list[str]:
+    """Return what differs between the stated metrics of a run and those that its predictions give."""
+    try:
+        texts = compare_metrics(stored_metrics(run, benchmark), stated, run)
+        return [f"{run.relative_to(root).as_posix()}: {text}" for text in texts]
+    except ReproodError as error:
+        return [str(error).replace(f"{root}/", "")]
 
 
 def _summary(paths: Paths) -> Found:
